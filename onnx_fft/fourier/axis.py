@@ -1,0 +1,125 @@
+"""One spatial axis of a convolution, and the plan by which it is transformed.
+
+The axis computes, for output positions `o` (`x` is zero outside its `extent`),
+
+    y[o] = sum_k w[k] * x[o * stride + k * dilation - pad_begin]
+
+*Phases.* With stride 1 and dilation `d`, outputs `o = q * d + phase` read only inputs of the same phase, so the axis
+falls apart into `d` interleaved axes of dilation 1. The tile starts below carry the phase; the kernel stays short.
+With a stride as well, the dilated kernel is filled with zeros instead.
+
+*Tiles* (overlap-save). A circular correlation of length `T` with a kernel spanning `K` samples has `T - K + 1` outputs
+that no wrapped-around sample reaches. Tile `j` reads `T` samples from `j * V` on and yields `V <= T - K + 1` outputs.
+
+*Whole.* When the extent is known, one transform can hold the whole axis: the zeros a DFT is extended by serve as
+padding, at both ends at once because indices are circular. No sample aliases into an output if
+
+    T >= max(extent + pad_begin, (output_extent - 1) * stride + K - pad_begin)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Geometry of one spatial axis; `extent` is None where it is known only at run time."""
+
+    taps: int
+    stride: int = 1
+    dilation: int = 1
+    pad_begin: int = 0
+    pad_end: int = 0
+    extent: int | None = None
+
+    @property
+    def phases(self) -> int:
+        """Interleaved sub-axes the dilation splits this axis into."""
+        return self.dilation if self.stride == 1 else 1
+
+    @property
+    def span(self) -> int:
+        """Samples of one phase that the kernel spans: `K` above."""
+        return self.taps if self.stride == 1 else self.dilation * (self.taps - 1) + 1
+
+    @property
+    def is_pointwise(self) -> bool:
+        """The kernel does not reach along this axis, which then is no different from the batch."""
+        return self.taps == 1 and self.stride == 1 and self.pad_begin == 0 and self.pad_end == 0
+
+    @property
+    def output_extent(self) -> int | None:
+        """Number of outputs, None where the extent is unknown."""
+        if self.extent is None:
+            return None
+        padded = self.extent + self.pad_begin + self.pad_end
+        return (padded - self.dilation * (self.taps - 1) - 1) // self.stride + 1
+
+    @property
+    def whole_dft_length(self) -> int | None:
+        """The shortest transform that holds the whole axis, None where there is none."""
+        if self.extent is None or self.output_extent is None or self.phases > 1:
+            return None
+        reach = (self.output_extent - 1) * self.stride + self.span - self.pad_begin
+        return max(self.extent + self.pad_begin, reach)
+
+
+@dataclass(frozen=True, slots=True)
+class AxisPlan:
+    """How one axis is transformed.
+
+    `dft_length` is `rows * columns`; `columns == 1` means one dense DFT matrix, anything else the two-step
+    factorization of `basis.py`. `tile_step` counts input samples of one phase between tile starts, a multiple of
+    the stride (for a factored DFT also of `columns`). `whole` transforms the axis in one piece, without tiles.
+    """
+
+    dft_length: int
+    tile_step: int
+    columns: int = 1
+    whole: bool = False
+
+    @property
+    def rows(self) -> int:
+        """First factor of the DFT length."""
+        return self.dft_length // self.columns
+
+    def input_length(self, axis: Axis) -> int:
+        """Samples one tile reads: all of the transform, or for a whole axis its extent in full rows."""
+        if not self.whole:
+            return self.dft_length
+        assert axis.extent is not None
+        return -(-axis.extent // self.columns) * self.columns
+
+    def output_length(self, axis: Axis) -> int:
+        """Outputs one tile yields, after the stride; for a whole factored axis rounded up to full rows."""
+        if not self.whole:
+            return self.tile_step // axis.stride
+        assert axis.output_extent is not None
+        per_row = max(1, self.columns // axis.stride)
+        return -(-axis.output_extent // per_row) * per_row
+
+    def tile_count(self, axis: Axis) -> int | None:
+        """Tiles times phases, None where the extent is unknown."""
+        if self.whole:
+            return 1
+        if axis.output_extent is None:
+            return None
+        return -(-(-(-axis.output_extent // axis.phases)) // self.output_length(axis)) * axis.phases
+
+    def padding(self, axis: Axis) -> tuple[int, int]:
+        """Zeros to put before and after the input so that every tile can be read.
+
+        Tiles: the last of `n` tiles ends at `((n - 1) * V + T) * phases`. For an unknown extent this is bounded:
+        `(n - 1) * V * phases <= (output_extent - 1) * stride = padded - effective_kernel`, hence
+        `T * phases - effective_kernel` extra zeros always suffice.
+        """
+        if self.whole:
+            assert axis.extent is not None
+            return 0, self.input_length(axis) - axis.extent
+        effective_kernel = axis.dilation * (axis.taps - 1) + 1
+        tiles = self.tile_count(axis)
+        if tiles is None or axis.extent is None:
+            return axis.pad_begin, axis.pad_end + self.dft_length * axis.phases - effective_kernel
+        end = ((tiles // axis.phases - 1) * self.tile_step + self.dft_length) * axis.phases
+        return axis.pad_begin, max(0, end - axis.extent - axis.pad_begin)

@@ -1,0 +1,170 @@
+"""The slow float64 truth: ONNX Conv by its definition, one kernel tap at a time.
+
+    y[n, o, t] = b[o] + sum_c sum_k w[o, c, k] * x[n, g(o) * C + c, t * stride + k * dilation - pad_begin]
+
+with `C = in_channels / group` input channels a group, `g(o) = o // (out_channels / group)`, and zero outside the
+input (https://onnx.ai/onnx/operators/onnx__Conv.html). Written to be obviously right, not to be fast: every other
+implementation in this package is judged by it. A cost is counted in multiply-adds, and where the whole sum is too
+dear `sample_conv` picks a seeded part of the output and `conv_direct_at` computes only that part, by the same sum.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Float64Array = npt.NDArray[np.float64]
+IndexArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class ConvGeometry:
+    """The attributes of one Conv, resolved: one entry a spatial axis; negative pads crop."""
+
+    group: int
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads_begin: tuple[int, ...]
+    pads_end: tuple[int, ...]
+
+    def output_extents(self, extents: Sequence[int], kernel_shape: Sequence[int]) -> tuple[int, ...]:
+        """Output length of each spatial axis, 0 where the kernel does not fit into the padded input."""
+        rows = zip(extents, kernel_shape, self.strides, self.dilations, self.pads_begin, self.pads_end, strict=True)
+        return tuple(max(0, (x + begin + end - (d * (k - 1) + 1)) // s + 1) for x, k, s, d, begin, end in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A part of a Conv's output: the outer product of some batch rows, output channels and positions of each axis."""
+
+    batch: IndexArray
+    channels: IndexArray
+    positions: tuple[IndexArray, ...]
+
+    def take(self, output: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """The sampled part of a whole output `[batch, out_channels, *output_extents]`."""
+        return output[np.ix_(self.batch, self.channels, *self.positions)]
+
+
+def conv_direct(
+    x: npt.ArrayLike, weight: npt.ArrayLike, bias: npt.ArrayLike | None, geometry: ConvGeometry
+) -> Float64Array:
+    """Whole Conv in float64: `x [N, Cin, *extents]`, `weight [Cout, Cin/group, *kernel]`, `bias [Cout]`.
+
+    Returns `[N, Cout, *output_extents]`. Raises ValueError where channels and group do not fit together.
+    """
+    x64, w64 = np.asarray(x, np.float64), np.asarray(weight, np.float64)
+    _check_channels(x64.shape, w64.shape, geometry.group)
+    batch, in_channels, *extents = x64.shape
+    out_channels, _, *kernel_shape = w64.shape
+    group = geometry.group
+    outputs = geometry.output_extents(extents, kernel_shape)
+    padded = _pad_or_crop(x64, geometry)
+    grouped_weight = w64.reshape(group, out_channels // group, in_channels // group, *kernel_shape)
+    total = np.zeros((batch, group, out_channels // group, *outputs))
+    for tap in itertools.product(*(range(k) for k in kernel_shape)):
+        window = tuple(
+            slice(k * d, k * d + (count - 1) * s + 1 if count else k * d, s)
+            for k, d, s, count in zip(tap, geometry.dilations, geometry.strides, outputs, strict=True)
+        )
+        taken = padded[(slice(None), slice(None), *window)].reshape(batch, group, in_channels // group, *outputs)
+        total += np.einsum("goc,ngc...->ngo...", grouped_weight[(..., *tap)], taken, optimize=True)
+    return _add_bias(total.reshape(batch, out_channels, *outputs), bias)
+
+
+def conv_direct_at(
+    x: npt.ArrayLike, weight: npt.ArrayLike, bias: npt.ArrayLike | None, geometry: ConvGeometry, sample: Sample
+) -> Float64Array:
+    """The same sum at the sampled outputs only: `[len(batch), len(channels), *len(positions)]`."""
+    w64 = np.asarray(weight, np.float64)
+    picked = np.asarray(x)[sample.batch]
+    _check_channels(picked.shape, w64.shape, geometry.group)
+    per_group_in, per_group_out = w64.shape[1], w64.shape[0] // geometry.group
+    total = np.zeros((len(sample.batch), len(sample.channels), *(len(p) for p in sample.positions)))
+    groups = sample.channels // per_group_out
+    for g in np.unique(groups):
+        rows = np.flatnonzero(groups == g)
+        inputs = np.asarray(picked[:, g * per_group_in : (g + 1) * per_group_in], np.float64)
+        total[:, rows] = _sum_taps(inputs, w64[sample.channels[rows]], geometry, sample.positions)
+    return _add_bias(total, None if bias is None else np.asarray(bias, np.float64)[sample.channels])
+
+
+def count_multiply_adds(x_shape: Sequence[int], weight_shape: Sequence[int], geometry: ConvGeometry) -> int:
+    """Multiply-adds of the whole direct sum."""
+    outputs = geometry.output_extents(x_shape[2:], weight_shape[2:])
+    return x_shape[0] * math.prod(outputs) * math.prod(weight_shape)
+
+
+def sample_conv(
+    x_shape: Sequence[int], weight_shape: Sequence[int], geometry: ConvGeometry, budget: float, seed: int
+) -> Sample | None:
+    """A seeded part of the output that costs at most about `budget` multiply-adds; None where the whole fits.
+
+    First one batch row and 4 output channels are kept, then each axis is thinned. Both ends of every axis stay in,
+    because that is where padding goes wrong; the rest is drawn without replacement.
+    """
+    cost = float(count_multiply_adds(x_shape, weight_shape, geometry))
+    if cost <= budget:
+        return None
+    rng = np.random.default_rng(seed)
+    batch = _draw(rng, x_shape[0], 1)
+    cost /= x_shape[0]
+    keep_channels = min(weight_shape[0], max(4, math.floor(weight_shape[0] * budget / cost)))
+    channels = _draw(rng, weight_shape[0], keep_channels)
+    cost *= keep_channels / weight_shape[0]
+    outputs = geometry.output_extents(x_shape[2:], weight_shape[2:])
+    share = min(1.0, budget / cost) ** (1 / len(outputs))
+    positions = tuple(_draw_with_ends(rng, count, max(2, math.floor(count * share))) for count in outputs)
+    return Sample(batch, channels, positions)
+
+
+def _check_channels(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], group: int) -> None:
+    if x_shape[1] != weight_shape[1] * group or weight_shape[0] % group:
+        raise ValueError(f"input {x_shape} and weight {weight_shape} do not fit together with group {group}")
+
+
+def _pad_or_crop(x: Float64Array, geometry: ConvGeometry) -> Float64Array:
+    pairs = list(zip(geometry.pads_begin, geometry.pads_end, strict=True))
+    x = np.pad(x, [(0, 0), (0, 0), *((max(b, 0), max(e, 0)) for b, e in pairs)])
+    crop = (slice(max(-b, 0), size - max(-e, 0)) for (b, e), size in zip(pairs, x.shape[2:], strict=True))
+    return x[(slice(None), slice(None), *crop)]
+
+
+def _sum_taps(
+    x: Float64Array, weight: Float64Array, geometry: ConvGeometry, positions: tuple[IndexArray, ...]
+) -> Float64Array:
+    """One group, some outputs: `x [N, C, *extents]`, `weight [O, C, *kernel]` -> `[N, O, *len(positions)]`."""
+    total = np.zeros((x.shape[0], weight.shape[0], *(len(p) for p in positions)))
+    for tap in itertools.product(*(range(k) for k in weight.shape[2:])):
+        taken = x
+        for axis, k in enumerate(tap):
+            where = positions[axis] * geometry.strides[axis] + k * geometry.dilations[axis] - geometry.pads_begin[axis]
+            inside = (where >= 0) & (where < x.shape[2 + axis])
+            taken = np.take(taken, np.where(inside, where, 0), axis=2 + axis)
+            taken = taken * inside.reshape(-1, *[1] * (x.ndim - 3 - axis))
+        total += np.einsum("oc,nc...->no...", weight[(..., *tap)], taken, optimize=True)
+    return total
+
+
+def _add_bias(y: Float64Array, bias: npt.ArrayLike | None) -> Float64Array:
+    if bias is None:
+        return y
+    return y + np.asarray(bias, np.float64).reshape(-1, *[1] * (y.ndim - 2))
+
+
+def _draw(rng: np.random.Generator, count: int, keep: int) -> IndexArray:
+    return np.sort(rng.choice(count, size=min(count, keep), replace=False)).astype(np.int64)
+
+
+def _draw_with_ends(rng: np.random.Generator, count: int, keep: int) -> IndexArray:
+    if keep >= count:
+        return np.arange(count, dtype=np.int64)
+    at_each_end = max(1, keep // 4)
+    ends = [*range(at_each_end), *range(count - at_each_end, count)]
+    middle = at_each_end + rng.choice(count - 2 * at_each_end, size=max(0, keep - len(ends)), replace=False)
+    return np.unique(np.concatenate([ends, middle]).astype(np.int64))

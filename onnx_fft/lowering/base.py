@@ -1,0 +1,219 @@
+"""What every lowering shares: its inputs, its result, and the builder that writes nodes.
+
+A lowering is a pure function `(spec, plan, weights, ports) -> Fragment`. The fragment reads and writes tensors of the
+host graph by name and is put in place by `model.splice`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from typing import Protocol
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from onnx_fft.fourier.axis import Axis, AxisPlan
+from onnx_fft.model.spec import Activation, ConvSpec
+
+Dim = int | gs.Variable
+"""A length: an int where the model fixes it, else a run-time int64 tensor of one element."""
+
+Length = int | gs.Variable | gs.Constant
+"""A `Dim`, or an int64 vector, constant or computed at run time."""
+
+_INTEGER_OPS = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.floor_divide}
+
+
+@dataclass(frozen=True, slots=True)
+class ConvPlan:
+    """How one convolution is computed: the lowering's name and one `AxisPlan` per spatial axis.
+
+    None stands for a pointwise axis, which joins the batch and is not transformed.
+    """
+
+    lowering: str
+    axes: tuple[AxisPlan | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConvWeights:
+    """Constant operands in float64: weight `[out_channels, in_channels // group, *kernel_shape]`, bias `[out_channels]`."""
+
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where a fragment meets its host graph: tensor names, the opset that holds there, a prefix for new names."""
+
+    input: str
+    output: str
+    prefix: str
+    opset: int
+    bias_input: str = ""
+    sum_input: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """Nodes in topological order, and the constants they read."""
+
+    nodes: tuple[onnx.NodeProto, ...]
+    initializers: tuple[onnx.TensorProto, ...]
+
+
+class Lowering(Protocol):
+    """One way to compute a convolution in the frequency domain."""
+
+    name: str
+
+    def min_opset(self, spec: ConvSpec) -> int:
+        """The oldest opset of the default domain in which the fragment of `spec` can be written."""
+
+    def candidates(self, spec: ConvSpec) -> list[ConvPlan]:
+        """Plans worth considering for `spec`; never empty."""
+
+    def build(self, spec: ConvSpec, plan: ConvPlan, weights: ConvWeights, ports: Ports) -> Fragment:
+        """The fragment that computes `spec` by `plan`."""
+
+
+def spec_axes(spec: ConvSpec) -> tuple[Axis, ...]:
+    """The spatial axes of `spec`."""
+    fields = (spec.kernel_shape, spec.strides, spec.dilations, spec.pads_begin, spec.pads_end, spec.extents)
+    return tuple(Axis(*values) for values in zip(*fields, strict=True))
+
+
+def combine_plans(lowering: str, spec: ConvSpec, axis_plans: Callable[[Axis], list[AxisPlan]]) -> list[ConvPlan]:
+    """Every combination of the plans of the single axes; pointwise axes have none."""
+    choices = [[None] if axis.is_pointwise else axis_plans(axis) for axis in spec_axes(spec)]
+    return [ConvPlan(lowering, axes) for axes in product(*choices)]
+
+
+class FragmentBuilder:
+    """Writes the nodes of one fragment, hiding what differs between opsets 7 and newer ones."""
+
+    def __init__(self, spec: ConvSpec, ports: Ports) -> None:
+        self.spec = spec
+        self.ports = ports
+        self.dtype = np.dtype("float32" if spec.dtype == "float16" else spec.dtype)
+        self._graph = gs.Graph(opset=ports.opset)
+        self._count = 0
+
+    def input(self) -> gs.Variable:
+        """The convolution's input, in the dtype the fragment computes in."""
+        return self._to_compute_dtype(gs.Variable(self.ports.input))
+
+    def finish(self, y: gs.Variable, weights: ConvWeights) -> Fragment:
+        """Add bias, sum and activation to `y` `[batch, out_channels, *output_extents]` and close the fragment."""
+        channel_shape = (-1, *[1] * self.spec.rank)
+        if weights.bias is not None:
+            y = self.op("Add", y, self.real(weights.bias.reshape(channel_shape)))
+        elif self.ports.bias_input:
+            bias = self._to_compute_dtype(gs.Variable(self.ports.bias_input))
+            y = self.op("Add", y, self.reshape(bias, *channel_shape))
+        if self.ports.sum_input:
+            y = self.op("Add", y, self._to_compute_dtype(gs.Variable(self.ports.sum_input)))
+        if self.spec.activation is not None:
+            y = self._activate(y, self.spec.activation)
+        if self.dtype != self.spec.dtype:
+            y = self.cast(y, self.spec.dtype)
+        y.inputs[0].outputs = [gs.Variable(self.ports.output)]
+        model = gs.export_onnx(self._graph, do_type_check=False)
+        return Fragment(tuple(model.graph.node), tuple(model.graph.initializer))
+
+    def op(self, op_type: str, *inputs: gs.Tensor, **attributes: object) -> gs.Variable:
+        """Append a node with one output and return that."""
+        name = self._fresh(op_type)
+        result = gs.Variable(name)
+        self._graph.layer(op=op_type, name=name, inputs=list(inputs), outputs=[result], attrs=attributes)
+        return result
+
+    def real(self, values: NDArray[np.float64]) -> gs.Constant:
+        """A constant in the dtype the fragment computes in."""
+        return gs.Constant(self._fresh("const"), np.ascontiguousarray(values.astype(self.dtype)))
+
+    def integers(self, values: object) -> gs.Constant:
+        """An int64 constant."""
+        return gs.Constant(self._fresh("index"), np.asarray(values, dtype=np.int64))
+
+    def reshape(self, x: gs.Tensor, *dims: Dim) -> gs.Tensor:
+        """`Reshape`, done now for a constant; -1 and 0 mean what they mean there."""
+        if isinstance(x, gs.Constant):
+            return self.integers(np.reshape(x.values, dims))
+        return self.op("Reshape", x, self.vector(*dims))
+
+    def transpose(self, x: gs.Variable, *perm: int) -> gs.Variable:
+        """`Transpose`, or `x` itself where nothing would move."""
+        return x if perm == tuple(range(len(perm))) else self.op("Transpose", x, perm=list(perm))
+
+    def pad(self, x: gs.Variable, begin: list[int], end: list[int]) -> gs.Variable:
+        """`Pad` with zeros, or `x` itself where there is nothing to add."""
+        if not any(begin + end):
+            return x
+        if self.ports.opset < 11:
+            return self.op("Pad", x, pads=begin + end)
+        return self.op("Pad", x, self.integers(begin + end))
+
+    def cast(self, x: gs.Variable, dtype: str) -> gs.Variable:
+        """`Cast` to a NumPy dtype name."""
+        return self.op("Cast", x, to=int(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))))
+
+    def vector(self, *dims: Dim) -> gs.Tensor:
+        """Lengths as one int64 vector: a constant where all are known."""
+        if all(isinstance(dim, int) for dim in dims):
+            return self.integers(list(dims))
+        parts = [self.integers([dim]) if isinstance(dim, int) else dim for dim in dims]
+        return self.op("Concat", *parts, axis=0)
+
+    def extent(self, x: gs.Variable, position: int) -> gs.Variable:
+        """The run-time length of one dimension of `x`, as a vector of one element."""
+        return self.op("Gather", self.op("Shape", x), self.integers([position]), axis=0)
+
+    def arange(self, count: Dim) -> gs.Tensor:
+        """`0 .. count - 1` as int64; at run time through NonZero, since Range came only with opset 11."""
+        if isinstance(count, int):
+            return self.integers(np.arange(count))
+        ones = self.op("ConstantOfShape", count, value=gs.Constant("one", np.ones(1, np.int64)))
+        return self.reshape(self.op("NonZero", ones), -1)
+
+    def add(self, a: Length, b: Length) -> Length:
+        """`a + b` of lengths or index vectors, computed now where both are known."""
+        return self._integer_op("Add", a, b)
+
+    def subtract(self, a: Length, b: Length) -> Length:
+        """`a - b`, likewise."""
+        return self._integer_op("Sub", a, b)
+
+    def multiply(self, a: Length, b: Length) -> Length:
+        """`a * b`, likewise."""
+        return self._integer_op("Mul", a, b)
+
+    def floor_divide(self, a: Length, b: Length) -> Length:
+        """`a // b` for non-negative operands, likewise."""
+        return self._integer_op("Div", a, b)
+
+    def _activate(self, x: gs.Variable, activation: Activation) -> gs.Variable:
+        """A fused activation with the parameters ONNX Runtime's FusedConv gives it."""
+        if activation.op_type == "Clip" and self.ports.opset >= 11:
+            return self.op("Clip", x, *(self.real(np.asarray(bound)) for bound in activation.params))
+        names = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "Clip": ("min", "max")}
+        return self.op(activation.op_type, x, **dict(zip(names.get(activation.op_type, ()), activation.params, strict=True)))
+
+    def _to_compute_dtype(self, x: gs.Variable) -> gs.Variable:
+        return x if self.dtype == self.spec.dtype else self.cast(x, self.dtype.name)
+
+    def _integer_op(self, op_type: str, a: Length, b: Length) -> Length:
+        if isinstance(a, gs.Variable) or isinstance(b, gs.Variable):
+            return self.op(op_type, *(self.integers([v]) if isinstance(v, int) else v for v in (a, b)))
+        left, right = (np.asarray(v.values if isinstance(v, gs.Constant) else v) for v in (a, b))
+        result = _INTEGER_OPS[op_type](left, right)
+        return self.integers(result) if result.ndim else int(result)
+
+    def _fresh(self, stem: str) -> str:
+        self._count += 1
+        return f"{self.ports.prefix}{stem}_{self._count}"

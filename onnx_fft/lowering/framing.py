@@ -1,0 +1,211 @@
+"""Between ONNX's `[batch, channels, *spatial]` and the layout the transforms work on.
+
+*Layout.* Everything between `frame_input` and `unframe_output` is `[positions, group?, tiles, rest]`: positions of the
+transformed axes first, so that a DFT along any of them is one product with a constant matrix from the left; channels
+last, so that every move of data copies whole runs. `rest` is `batch * pointwise axes * channels of one group`. The group
+dimension exists only for grouped convolutions of several channels a group; elsewhere the groups are plain channels.
+
+*Framing is one Gather.* A run of `rest` is one row; sample `(i1, i2)` of the padded input is row `i1 * extent2 + i2`, and
+along an axis tile `j` reads the samples `start[j] + offset[t]`. Overlap, dilation phases and the groups' place are all in
+this index. It is written as a sum of short vectors that ONNX Runtime adds up when it loads the model, so the file does
+not carry it. Going back is another Gather, which crops as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnx_fft.fourier.axis import Axis, AxisPlan
+from onnx_fft.lowering.base import ConvPlan, Dim, FragmentBuilder, Length, spec_axes
+from onnx_fft.model.spec import ConvSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The geometry of one convolution in the working layout."""
+
+    spec: ConvSpec
+    axes: tuple[Axis, ...]
+    """The transformed axes, and in `plans` how each is transformed."""
+    plans: tuple[AxisPlan, ...]
+    places: tuple[int, ...]
+    """Dimension of each transformed axis in ONNX's order."""
+    pointwise_places: tuple[int, ...]
+    """Dimension of each axis that joins the batch."""
+
+    @property
+    def has_group(self) -> bool:
+        """Whether groups have a dimension of their own."""
+        return self.spec.group > 1 and not self.spec.is_depthwise
+
+    @property
+    def group(self) -> int:
+        """Length of the group dimension, 1 where there is none."""
+        return self.spec.group if self.has_group else 1
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """ONNX's dimensions in working order (groups still among the channels)."""
+        return (*self.places, 0, *self.pointwise_places, 1)
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether some axis is cut into tiles."""
+        return not all(plan.whole for plan in self.plans)
+
+    @property
+    def output_lengths(self) -> tuple[int, ...]:
+        """Outputs one tile yields along each transformed axis."""
+        return tuple(plan.output_length(axis) for axis, plan in zip(self.axes, self.plans, strict=True))
+
+
+def make_frame(spec: ConvSpec, plan: ConvPlan) -> Frame:
+    """The frame of `spec` under `plan`."""
+    axes = spec_axes(spec)
+    transformed = [number for number, axis_plan in enumerate(plan.axes) if axis_plan is not None]
+    return Frame(
+        spec=spec,
+        axes=tuple(axes[number] for number in transformed),
+        plans=tuple(axis_plan for axis_plan in plan.axes if axis_plan is not None),
+        places=tuple(2 + number for number in transformed),
+        pointwise_places=tuple(2 + number for number in range(spec.rank) if number not in transformed),
+    )
+
+
+def frame_input(b: FragmentBuilder, x: gs.Variable, frame: Frame) -> gs.Variable:
+    """`[batch, channels, *spatial]` -> `[positions, group?, tiles, rest]`, each in one or several dimensions.
+
+    Callers reshape the result: the positions they know, -1 for the rest.
+    """
+    begin, end = [0] * (frame.spec.rank + 2), [0] * (frame.spec.rank + 2)
+    for place, axis, plan in zip(frame.places, frame.axes, frame.plans, strict=True):
+        begin[place], end[place] = plan.padding(axis)
+    padded = b.transpose(b.pad(x, begin, end), *frame.order)
+    extents = [
+        b.extent(padded, number) if axis.extent is None else begin[place] + axis.extent + end[place]
+        for number, (place, axis) in enumerate(zip(frame.places, frame.axes, strict=True))
+    ]
+    if frame.has_group:
+        padded = _split_group(b, padded, frame)
+    if not frame.is_tiled:
+        return padded
+    rows = b.op("Flatten", padded, axis=len(frame.axes) + frame.has_group)
+    return b.op("Gather", rows, _frame_index(b, x, frame, extents), axis=0)
+
+
+def unframe_output(b: FragmentBuilder, y: gs.Tensor, frame: Frame, x: gs.Variable) -> gs.Variable:
+    """`[positions, group?, tiles, rest]` of the outputs -> `[batch, out_channels, *output_extents]`.
+
+    `x`, the convolution's input, gives the lengths that only run time knows.
+    """
+    spec = frame.spec
+    leading = frame.output_lengths
+    channels = (frame.group, spec.out_channels // frame.group)
+    if frame.is_tiled or leading != tuple(axis.output_extent for axis in frame.axes):
+        tiles = [_tile_count(b, x, frame, number) for number in range(len(frame.axes))]
+        rows = _product(b, [*leading, frame.group, *tiles])
+        y = b.op("Gather", b.reshape(y, rows, -1), _unframe_index(b, x, frame, tiles), axis=0)
+        leading = (0,) * len(frame.axes)
+    pointwise = [_extent(b, x, frame.spec, place) for place in frame.pointwise_places]
+    batch: Dim = -1 if all(isinstance(dim, int) for dim in pointwise) else _extent(b, x, spec, 0)
+    if not frame.has_group:
+        y = b.reshape(y, *leading, batch, *pointwise, channels[1])
+    else:
+        y = b.reshape(y, *leading, channels[0], batch, *pointwise, channels[1])
+        y = b.transpose(y, *_group_order(frame, to_front=False))
+        y = b.reshape(y, *[0] * (spec.rank + 1), spec.out_channels)
+    return b.transpose(y, *(frame.order.index(place) for place in range(spec.rank + 2)))
+
+
+def _split_group(b: FragmentBuilder, x: gs.Variable, frame: Frame) -> gs.Variable:
+    """`[positions, batch, pointwise, channels]` -> `[positions, group, batch, pointwise, channels of a group]`."""
+    channels = (frame.group, frame.spec.in_channels // frame.group)
+    x = b.reshape(x, *[0] * (frame.spec.rank + 1), *channels)
+    return b.transpose(x, *_group_order(frame, to_front=True))
+
+
+def _group_order(frame: Frame, *, to_front: bool) -> list[int]:
+    """Permutation that moves the group dimension from before the channels to behind the positions, or back."""
+    axes, last = len(frame.axes), frame.spec.rank + 2
+    order = [*range(axes), last - 1, *range(axes, last - 1), last]
+    return order if to_front else [order.index(place) for place in range(last + 1)]
+
+
+def _frame_index(b: FragmentBuilder, x: gs.Variable, frame: Frame, extents: Sequence[Dim]) -> gs.Tensor:
+    """Row of every sample every tile reads: `[*positions, group?, *tiles]`."""
+    count, rank = len(frame.axes), 2 * len(frame.axes) + frame.has_group
+    terms: list[gs.Tensor] = []
+    for number, (axis, plan) in enumerate(zip(frame.axes, frame.plans, strict=True)):
+        stride = _product(b, [*extents[number + 1 :], frame.group])
+        offsets = b.integers(np.arange(plan.input_length(axis)) * axis.phases)
+        terms.append(_along(b, b.multiply(offsets, stride), number, rank))
+        if not plan.whole:
+            tiles = b.floor_divide(_tile_count(b, x, frame, number), axis.phases)
+            steps = b.reshape(b.multiply(b.arange(tiles), plan.tile_step * axis.phases), -1, 1)
+            starts = b.reshape(b.add(steps, b.arange(axis.phases)), -1)
+            terms.append(_along(b, b.multiply(starts, stride), count + frame.has_group + number, rank))
+    if frame.has_group:
+        terms.append(_along(b, b.arange(frame.group), count, rank))
+    return reduce(lambda total, term: b.op("Add", total, term), terms)
+
+
+def _unframe_index(b: FragmentBuilder, x: gs.Variable, frame: Frame, tiles: Sequence[Dim]) -> gs.Tensor:
+    """Row of every output in `[*positions, group, *tiles]`: `[*output_extents, group?]`."""
+    rank = len(frame.axes) + frame.has_group
+    terms: list[gs.Tensor] = []
+    for number, axis in enumerate(frame.axes):
+        length = frame.output_lengths[number]
+        row_stride = _product(b, [*frame.output_lengths[number + 1 :], frame.group, *tiles])
+        tile_stride = _product(b, tiles[number + 1 :])
+        outputs = b.arange(_output_extent(b, x, frame, number))
+        step = b.floor_divide(outputs, axis.phases)
+        phase = b.subtract(outputs, b.multiply(step, axis.phases))
+        tile = b.floor_divide(step, length)
+        row = b.subtract(step, b.multiply(tile, length))
+        place = b.add(b.multiply(tile, axis.phases), phase)
+        index = b.add(b.multiply(row, row_stride), b.multiply(place, tile_stride))
+        terms.append(_along(b, index, number, rank))
+    if frame.has_group:
+        groups = b.multiply(b.arange(frame.group), _product(b, tiles))
+        terms.append(_along(b, groups, len(frame.axes), rank))
+    return reduce(lambda total, term: b.op("Add", total, term), terms)
+
+
+def _tile_count(b: FragmentBuilder, x: gs.Variable, frame: Frame, number: int) -> Dim:
+    """Tiles times phases of one axis: `ceil(ceil(output_extent / phases) / outputs per tile) * phases`."""
+    axis, plan = frame.axes[number], frame.plans[number]
+    known = plan.tile_count(axis)
+    if known is not None:
+        return known
+    outputs = _output_extent(b, x, frame, number)
+    per_phase = b.floor_divide(b.add(outputs, axis.phases - 1), axis.phases)
+    length = plan.output_length(axis)
+    return b.multiply(b.floor_divide(b.add(per_phase, length - 1), length), axis.phases)
+
+
+def _output_extent(b: FragmentBuilder, x: gs.Variable, frame: Frame, number: int) -> Dim:
+    """Outputs of one axis: `(extent + pads - effective kernel) // stride + 1`."""
+    axis = frame.axes[number]
+    if axis.output_extent is not None:
+        return axis.output_extent
+    slack = axis.pad_begin + axis.pad_end - axis.dilation * (axis.taps - 1) - 1
+    return b.add(b.floor_divide(b.add(b.extent(x, frame.places[number]), slack), axis.stride), 1)
+
+
+def _extent(b: FragmentBuilder, x: gs.Variable, spec: ConvSpec, place: int) -> Dim:
+    known = (spec.batch, spec.in_channels, *spec.extents)[place]
+    return b.extent(x, place) if known is None else known
+
+
+def _product(b: FragmentBuilder, dims: Sequence[Dim]) -> Dim:
+    return reduce(b.multiply, dims, 1)
+
+
+def _along(b: FragmentBuilder, vector: Length, position: int, rank: int) -> gs.Tensor:
+    """A vector as the dimension `position` of `rank`, to be broadcast along the others."""
+    return b.reshape(vector, *(-1 if place == position else 1 for place in range(rank)))

@@ -1,0 +1,89 @@
+"""The convolution as a chain of matrix products with constants: standard operators, any provider, opset 7 and newer.
+
+With the bilinear form of `fourier.basis`, every DFT is a `MatMul` by a constant real matrix from the left and the product
+of spectra is one more operator:
+
+    frame -> MatMul per axis step -> product with the weight's spectrum -> MatMul per axis step back -> unframe
+
+Axes nest: with positions `[T1, T2, rest]`, the first axis gives `[R1, T2, rest]`, the second `[R1, R2, rest]`, and so on;
+the spectrum of one tile has `R = R1 * R2 * ...` real numbers a channel. The product is
+
+    dense      [R, rows, in_channels] x [R, in_channels, out_channels]                  one MatMul
+    grouped    [R, group, rows, channels] x [R, group, channels, out_channels]          one MatMul
+    depthwise  [R, rows, group] * [R, 1, group]                                         one Mul
+
+where `rows` counts tiles, batch and pointwise axes together.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from onnx_fft.fourier.basis import axis_rank, make_basis
+from onnx_fft.fourier.spectrum import product_spectrum
+from onnx_fft.fourier.tiling import matrix_plans
+from onnx_fft.lowering.base import ConvPlan, ConvWeights, Fragment, FragmentBuilder, Ports, combine_plans
+from onnx_fft.lowering.framing import Frame, frame_input, make_frame, unframe_output
+from onnx_fft.model.spec import ConvSpec
+
+
+class MatMulLowering:
+    """DFTs as products with constant matrices."""
+
+    name = "matmul"
+
+    def min_opset(self, spec: ConvSpec) -> int:
+        """7, where ONNX Runtime's support begins; 9 (NonZero) where tiles are counted at run time."""
+        return 9 if None in spec.extents else 7
+
+    def candidates(self, spec: ConvSpec) -> list[ConvPlan]:
+        """One plan per combination of axis plans."""
+        return combine_plans(self.name, spec, matrix_plans)
+
+    def build(self, spec: ConvSpec, plan: ConvPlan, weights: ConvWeights, ports: Ports) -> Fragment:
+        """See the module's docstring."""
+        frame = make_frame(spec, plan)
+        b = FragmentBuilder(spec, ports)
+        x = b.input()
+        bases = [make_basis(axis, axis_plan) for axis, axis_plan in zip(frame.axes, frame.plans, strict=True)]
+        ranks = [axis_rank(axis_plan) for axis_plan in frame.plans]
+        z = frame_input(b, x, frame)
+        for number, basis in enumerate(bases):
+            for step in basis.forward:
+                z = _transform(b, z, step, prod(ranks[:number]))
+        z = _multiply(b, z, frame, weights, prod(ranks))
+        for number, basis in reversed(list(enumerate(bases))):
+            for step in basis.inverse:
+                z = _transform(b, z, step, prod(ranks[:number]))
+        return b.finish(unframe_output(b, z, frame, x), weights)
+
+
+def _transform(b: FragmentBuilder, x: gs.Tensor, step: NDArray[np.float64], outer: int) -> gs.Variable:
+    """`[outer, batch, rows_in, rest] -> [outer, batch, rows_out, rest]`, dimensions of length 1 left out."""
+    batch, _, rows_in = step.shape
+    leading = [length for length in (outer, batch) if length > 1]
+    matrix = step if batch > 1 else step[0]
+    return b.op("MatMul", b.real(matrix), b.reshape(x, *leading, rows_in, -1))
+
+
+def _multiply(b: FragmentBuilder, x: gs.Tensor, frame: Frame, weights: ConvWeights, rank: int) -> gs.Variable:
+    """The product with the weight's spectrum, summed over input channels."""
+    spec = frame.spec
+    taps = [axis.taps for axis in frame.axes]
+    per_group = spec.in_channels // spec.group
+    kernel = weights.weight.reshape(spec.out_channels, per_group, *taps)
+    spectrum = product_spectrum(kernel, frame.axes, frame.plans).reshape(spec.group, -1, per_group, rank)
+    if frame.has_group:
+        rows = b.reshape(x, rank, spec.group, -1, per_group)
+        return b.op("MatMul", rows, b.real(spectrum.transpose(3, 0, 2, 1)))
+    if not spec.is_depthwise:
+        return b.op("MatMul", b.reshape(x, rank, -1, per_group), b.real(spectrum[0].T))
+    multiplier = spectrum.shape[1]
+    factors = spectrum[:, :, 0].transpose(2, 0, 1)
+    if multiplier == 1:
+        return b.op("Mul", b.reshape(x, rank, -1, spec.group), b.real(factors.reshape(rank, 1, spec.group)))
+    return b.op("Mul", b.reshape(x, rank, -1, spec.group, 1), b.real(factors[:, None]))

@@ -1,0 +1,73 @@
+"""`ConvSpec`: the geometry of one convolution, resolved once, the same for every later step.
+
+ONNX Conv is a cross-correlation. Along each spatial axis, with input `x`, weight `w` and bias `b`,
+
+    y[o] = b + sum_k w[k] * x[o * stride + k * dilation - pad_begin]
+
+and positions outside the input read zero. Absent attributes, `auto_pad` and the weight's own shape are
+resolved when the spec is made, so that nothing downstream has to know ONNX's defaults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SUPPORTED_DTYPES = ("float16", "float32", "float64")
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """An activation applied after the bias, named as in ONNX (`Relu`, `LeakyRelu`, ...), with its parameters."""
+
+    op_type: str
+    params: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ConvSpec:
+    """One convolution `[batch, in_channels, *extents] -> [batch, out_channels, *output_extents]`.
+
+    `batch` and each of `extents` is None where the model does not fix it. The weight is
+    `[out_channels, in_channels // group, *kernel_shape]`.
+    """
+
+    batch: int | None
+    in_channels: int
+    out_channels: int
+    group: int
+    extents: tuple[int | None, ...]
+    kernel_shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads_begin: tuple[int, ...]
+    pads_end: tuple[int, ...]
+    dtype: str
+    has_bias: bool = False
+    activation: Activation | None = None
+    has_sum: bool = False
+    """FusedConv's fourth input, added after the bias and before the activation."""
+
+    @property
+    def rank(self) -> int:
+        """Number of spatial axes."""
+        return len(self.kernel_shape)
+
+    @property
+    def is_depthwise(self) -> bool:
+        """One input channel per group: the product over channels is elementwise."""
+        return self.in_channels == self.group
+
+    @property
+    def effective_kernel_shape(self) -> tuple[int, ...]:
+        """Samples each axis of the dilated kernel spans, `dilation * (kernel - 1) + 1`."""
+        return tuple(d * (k - 1) + 1 for d, k in zip(self.dilations, self.kernel_shape, strict=True))
+
+    @property
+    def output_extents(self) -> tuple[int | None, ...]:
+        """Output length of each spatial axis, None where the input's is None."""
+        return tuple(
+            None if extent is None else (extent + begin + end - span) // stride + 1
+            for extent, begin, end, span, stride in zip(
+                self.extents, self.pads_begin, self.pads_end, self.effective_kernel_shape, self.strides, strict=True
+            )
+        )
