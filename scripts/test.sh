@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Every check of the project, in its own .venv; arguments go to pytest. Ends 0 only if all of them passed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+bin="$(bash scripts/setup_venv.sh '.[test]')"
+run() { echo "+ $*" >&2; "$bin/$@"; }
+
+run ruff check .
+run ruff format --check .
+run mypy
+run mypy scripts tests
+run lint-imports
+run python scripts/fetch_models.py
+run python -m pytest -n "${ONNX_FFT_TEST_WORKERS:-2}" "$@"
