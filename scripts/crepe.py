@@ -32,7 +32,7 @@ Array = NDArray[Any]
 
 
 class _StateDictUnpickler(pickle.Unpickler):
-    """Reads a checkpoint's pickle into `{name: array}`; any name it does not know is an error: the file runs no code."""
+    """Reads a checkpoint's pickle into `{name: array}`; a name it does not know is an error: the file runs no code."""
 
     def __init__(self, file: IO[bytes], archive: zipfile.ZipFile, root: str) -> None:
         super().__init__(file)
