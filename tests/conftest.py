@@ -1,0 +1,43 @@
+"""Fixtures and settings of every test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from fetch_models import fetch
+from hypothesis import HealthCheck, settings
+
+SEED = int(os.environ.get("ONNX_FFT_SEED", "20260101"))
+
+settings.register_profile(
+    "onnx-fft",
+    deadline=None,  # a session takes its time on a shared machine
+    print_blob=True,  # a failure prints what reproduces it
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("onnx-fft")
+
+
+def pytest_report_header() -> str:
+    """The versions and the seed that a failure has to be read with."""
+    versions = f"onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}, numpy {np.__version__}"
+    return f"{versions}; ONNX_FFT_SEED={SEED}"
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """A generator of the run's seed, the same for a test however the tests are ordered."""
+    print(f"{request.node.nodeid}: ONNX_FFT_SEED={SEED}")
+    return np.random.default_rng(SEED)
+
+
+@pytest.fixture(scope="session")
+def real_model() -> Callable[[str], Path]:
+    """`real_model(name)`: the path of a model of scripts/fetch_models.py. No network and no cache: the test fails."""
+    return fetch

@@ -1,0 +1,81 @@
+"""The package as it is installed: imports, names, version, wheel."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import onnx_fft
+
+ROOT = Path(__file__).resolve().parent.parent
+FORBIDDEN_AT_IMPORT = ("onnxruntime", "rich", "matplotlib")
+MAX_PUBLIC_NAMES = 10
+
+
+def test_import_does_not_start_onnxruntime() -> None:
+    code = f"import sys, onnx_fft; print([name for name in {FORBIDDEN_AT_IMPORT!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_fourier_imports_numpy_only() -> None:
+    code = (
+        "import importlib, pkgutil, sys, types\n"
+        f"package = types.ModuleType('onnx_fft'); package.__path__ = [{str(ROOT / 'onnx_fft')!r}]\n"
+        "sys.modules['onnx_fft'] = package  # the real one imports the public API\n"
+        "import onnx_fft.fourier as fourier\n"
+        "names = [module.name for module in pkgutil.walk_packages(fourier.__path__, 'onnx_fft.fourier.')]\n"
+        "[importlib.import_module(name) for name in names]\n"
+        "print(len(names), [name for name in ('onnx', 'onnxruntime') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    count, loaded = done.stdout.strip().split(" ", 1)
+    assert int(count) > 0
+    assert loaded == "[]"
+
+
+def test_public_names_exist_and_are_few() -> None:
+    assert len(onnx_fft.__all__) <= MAX_PUBLIC_NAMES
+    assert sorted(set(onnx_fft.__all__)) == sorted(onnx_fft.__all__)
+    for name in onnx_fft.__all__:
+        assert getattr(onnx_fft, name) is not None
+
+
+@pytest.mark.parametrize("name", ["rewrite", "inspect", "validate"])
+def test_promised_names_are_public(name: str) -> None:
+    assert name in onnx_fft.__all__
+
+
+def test_version_agrees_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert onnx_fft.__version__ == importlib.metadata.version("onnx-fft") == project["version"]
+    assert f"[{project['version']}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_lower_bounds_are_those_of_the_constraints_file() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    bounds = {entry.split(">=")[0]: entry.split(">=")[1] for entry in project["dependencies"]}
+    lines = (ROOT / "tests" / "oldest.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert set(pins) == set(bounds)
+    for package, bound in bounds.items():
+        assert f"{pins[package]}.".startswith(f"{bound}."), f"{package}: bound {bound}, pinned {pins[package]}"
+
+
+def test_wheel_is_pure_python_and_complete(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*command, "--wheel-dir", str(tmp_path), str(ROOT)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name == f"onnx_fft-{onnx_fft.__version__}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if name.startswith("onnx_fft/")}
+        entry_points = archive.read(f"onnx_fft-{onnx_fft.__version__}.dist-info/entry_points.txt").decode()
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "onnx_fft").rglob("*.py")}
+    assert packed == sources | {"onnx_fft/py.typed"}
+    assert "onnx-fft = onnx_fft.cli:main" in entry_points.replace("=", " = ").replace("  ", " ").replace("  ", " ")
