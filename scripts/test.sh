@@ -9,7 +9,6 @@ run() { echo "+ $*" >&2; "$bin/$@"; }
 run ruff check .
 run ruff format --check .
 run mypy
-run mypy scripts tests
 run lint-imports
 run python scripts/fetch_models.py
 run python -m pytest -n "${ONNX_FFT_TEST_WORKERS:-2}" "$@"
