@@ -65,15 +65,15 @@ def conv_direct(
     group = geometry.group
     outputs = geometry.output_extents(extents, kernel_shape)
     padded = _pad_or_crop(x64, geometry)
-    grouped_weight = w64.reshape(group, out_channels // group, in_channels // group, *kernel_shape)
+    taps = w64.reshape(group, out_channels // group, in_channels // group, -1)
     total = np.zeros((batch, group, out_channels // group, *outputs))
-    for tap in itertools.product(*(range(k) for k in kernel_shape)):
+    for number, tap in enumerate(itertools.product(*(range(k) for k in kernel_shape))):
         window = tuple(
             slice(k * d, k * d + (count - 1) * s + 1 if count else k * d, s)
             for k, d, s, count in zip(tap, geometry.dilations, geometry.strides, outputs, strict=True)
         )
         taken = padded[(slice(None), slice(None), *window)].reshape(batch, group, in_channels // group, *outputs)
-        total += np.einsum("goc,ngc...->ngo...", grouped_weight[(..., *tap)], taken, optimize=True)
+        total += np.einsum("goc,ngc...->ngo...", taps[..., number], taken, optimize=True)
     return _add_bias(total.reshape(batch, out_channels, *outputs), bias)
 
 
@@ -140,14 +140,15 @@ def _sum_taps(
 ) -> Float64Array:
     """One group, some outputs: `x [N, C, *extents]`, `weight [O, C, *kernel]` -> `[N, O, *len(positions)]`."""
     total = np.zeros((x.shape[0], weight.shape[0], *(len(p) for p in positions)))
-    for tap in itertools.product(*(range(k) for k in weight.shape[2:])):
+    taps = weight.reshape(*weight.shape[:2], -1)
+    for number, tap in enumerate(itertools.product(*(range(k) for k in weight.shape[2:]))):
         taken = x
         for axis, k in enumerate(tap):
             where = positions[axis] * geometry.strides[axis] + k * geometry.dilations[axis] - geometry.pads_begin[axis]
             inside = (where >= 0) & (where < x.shape[2 + axis])
             taken = np.take(taken, np.where(inside, where, 0), axis=2 + axis)
             taken = taken * inside.reshape(-1, *[1] * (x.ndim - 3 - axis))
-        total += np.einsum("oc,nc...->no...", weight[(..., *tap)], taken, optimize=True)
+        total += np.einsum("oc,nc...->no...", taps[..., number], taken, optimize=True)
     return total
 
 

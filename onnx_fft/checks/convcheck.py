@@ -1,0 +1,216 @@
+"""One replaced Conv at a time against float64: the original Conv, and what took its place, for the same input.
+
+The input is the one the original model really computes under the first feed. The weight and bias are read the same
+way, so whatever made them (Constant, Cast, DequantizeLinear, ...) is the original model's own business. The geometry is
+resolved here from the node, apart from the rewriter's own code, which this judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto, helper, numpy_helper
+
+from onnx_fft.checks.compare import TOLERANCES, Array
+from onnx_fft.checks.fragments import CutError, ReplacedConv, cut_fragment, find_producers, is_constant
+from onnx_fft.fourier.oracle import ConvGeometry, Float64Array, Sample, conv_direct, conv_direct_at, sample_conv
+from onnx_fft.runtime import EngineError, Source, Value, open_runner
+
+BUDGET = 2e8
+"""Multiply-adds an oracle may cost: about a second in NumPy."""
+CHUNK = 16
+"""Convs whose inputs are recorded in one run; bounds the memory that recorded tensors hold."""
+OWN_ERROR_FACTOR = 16
+"""A sum that cancels loses digits in every algorithm: so many times the original Conv's own error is always allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConvCheck:
+    """One replaced Conv. `ok` is None where it could not be checked alone; errors are relative L2 against float64."""
+
+    name: str
+    ok: bool | None
+    sentence: str
+    relative_l2_rewritten: float = float("nan")
+    relative_l2_original: float = float("nan")
+    limit: float = float("nan")
+    checked_outputs: int = 0
+    all_outputs: int = 0
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return asdict(self)
+
+
+def check_convs(
+    original: Source,
+    rewritten: Source,
+    replaced: Sequence[ReplacedConv],
+    feed: Mapping[str, Value],
+    *,
+    seed: int,
+    custom_ops: Sequence[str | Path] = (),
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[ConvCheck, ...]:
+    """Check each of `replaced` under the graph inputs `feed`."""
+    checks: list[ConvCheck] = []
+    for start in range(0, len(replaced), CHUNK):
+        chunk = replaced[start : start + CHUNK]
+        try:
+            tensors = record_tensors(original, [name for conv in chunk for name in conv.reads], feed, custom_ops)
+        except EngineError as error:
+            sentence = f"its input could not be recorded ({error}); covered by the outputs"
+            checks += [ConvCheck(conv.name, None, sentence, seed=seed) for conv in chunk]
+            continue
+        for conv in chunk:
+            progress(f"oracle of {conv.name}")
+            checks.append(_check_conv(original, rewritten, conv, tensors, seed, custom_ops))
+    return tuple(checks)
+
+
+def record_tensors(
+    source: Source, names: Sequence[str], feed: Mapping[str, Value], custom_ops: Sequence[str | Path] = ()
+) -> dict[str, Value]:
+    """The values of tensors of the main graph under one feed; constants are read from the file."""
+    found: dict[str, Value] = {name: feed[name] for name in names if name in feed}
+    base = str(source.base_dir or "")
+    for tensor in source.model.graph.initializer:
+        if tensor.name in names and tensor.name not in found:
+            found[tensor.name] = numpy_helper.to_array(tensor, base)
+    makers = find_producers(source.model.graph)
+    missing = [name for name in dict.fromkeys(names) if name not in found and name in makers]
+    if missing:
+        outputs = open_runner(source, expose=missing, custom_ops=custom_ops).run(feed)
+        found |= {name: outputs[name] for name in missing}
+    return found
+
+
+def resolve_geometry(node: NodeProto, x_shape: Sequence[int], weight_shape: Sequence[int]) -> ConvGeometry:
+    """The node's attributes with ONNX's defaults filled in and auto_pad worked out for this input."""
+    given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    rank = len(x_shape) - 2
+    strides = tuple(given.get("strides") or [1] * rank)
+    dilations = tuple(given.get("dilations") or [1] * rank)
+    auto_pad = bytes(given.get("auto_pad", b"NOTSET")).decode()
+    pads = list(given.get("pads") or [0] * (2 * rank))
+    begin, end = pads[:rank], pads[rank:]
+    if auto_pad == "VALID":
+        begin = end = [0] * rank
+    elif auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        spans = [d * (k - 1) + 1 for d, k in zip(dilations, weight_shape[2:], strict=True)]
+        rows = zip(x_shape[2:], strides, spans, strict=True)
+        totals = [max(0, (-(-size // stride) - 1) * stride + span - size) for size, stride, span in rows]
+        small, large = [total // 2 for total in totals], [total - total // 2 for total in totals]
+        begin, end = (small, large) if auto_pad == "SAME_UPPER" else (large, small)
+    return ConvGeometry(int(given.get("group", 1)), strides, dilations, tuple(begin), tuple(end))
+
+
+def _check_conv(
+    original: Source,
+    rewritten: Source,
+    conv: ReplacedConv,
+    tensors: Mapping[str, Value],
+    seed: int,
+    custom_ops: Sequence[str | Path],
+) -> ConvCheck:
+    x, weight = np.asarray(tensors[conv.node.input[0]]), np.asarray(tensors[conv.node.input[1]])
+    if not np.isfinite(x).all() or x.size == 0:
+        return ConvCheck(conv.name, None, "its input is empty or not finite under this feed", seed=seed)
+    varying = [name for name in conv.reads if name == conv.node.input[0] or not is_constant(original.model.graph, name)]
+    given = {name: tensors[name] for name in varying}
+    try:
+        new = _run_fragment(rewritten, conv.output, given, custom_ops)
+    except (CutError, EngineError) as error:
+        return ConvCheck(conv.name, None, f"not checked alone ({error}); covered by the outputs", seed=seed)
+    try:
+        own = _run_fragment(original, conv.output, given, ())
+    except (CutError, EngineError):
+        own = None
+    geometry = resolve_geometry(conv.node, x.shape, weight.shape)
+    shape = (x.shape[0], weight.shape[0], *geometry.output_extents(x.shape[2:], weight.shape[2:]))
+    if new.shape != shape or new.dtype != x.dtype:
+        sentence = f"gives {new.dtype} {list(new.shape)} instead of {x.dtype} {list(shape)}"
+        return ConvCheck(conv.name, False, sentence, seed=seed)
+    sample = sample_conv(x.shape, weight.shape, geometry, BUDGET, seed)
+    try:
+        truth = _compute_truth(conv, tensors, geometry, sample)
+    except ValueError as error:
+        return ConvCheck(conv.name, None, f"{error}; covered by the outputs", seed=seed)
+    if sample is not None:
+        new, own = sample.take(new), None if own is None else sample.take(own)
+    return _judge(conv.name, truth, new, own, int(np.prod(shape)), seed)
+
+
+def _run_fragment(source: Source, output: str, given: Mapping[str, Value], custom_ops: Sequence[str | Path]) -> Array:
+    fragment = cut_fragment(source, output, given)
+    feed = {value.name: given[value.name] for value in fragment.model.graph.input}
+    return np.asarray(open_runner(fragment, custom_ops=custom_ops).run(feed)[output])
+
+
+def _judge(name: str, truth: Float64Array, new: Array, own: Array | None, all_outputs: int, seed: int) -> ConvCheck:
+    scale = float(np.linalg.norm(truth))
+    if truth.size == 0:
+        return ConvCheck(name, None, "its output is empty under this feed", seed=seed)
+    new_error = _relative_l2(truth, new, scale)
+    own_error = float("nan") if own is None else _relative_l2(truth, own, scale)
+    table = TOLERANCES.get(str(new.dtype), TOLERANCES["float32"]).conv_relative_l2
+    limit = max(table, OWN_ERROR_FACTOR * own_error) if own_error < 100 * table else table
+    ok = new_error <= limit
+    part = "" if truth.size == all_outputs else f" at {truth.size} of {all_outputs} outputs, drawn with seed {seed}"
+    whose = "the original's own Conv not run alone" if own is None else f"the original's own Conv {own_error:.1e}"
+    sentence = f"relative L2 against float64: rewritten {new_error:.1e}, {whose}; limit {limit:.0e}{part}"
+    if own_error >= 100 * table:
+        sentence += "; the original's own Conv is far from float64 too"
+    return ConvCheck(name, ok, sentence, new_error, own_error, limit, truth.size, all_outputs, seed)
+
+
+def _relative_l2(truth: Float64Array, output: Array, scale: float) -> float:
+    error = float(np.linalg.norm(output.astype(np.float64) - truth))
+    return error / scale if scale else (0.0 if error == 0 else float("inf"))
+
+
+def _compute_truth(
+    conv: ReplacedConv, tensors: Mapping[str, Value], geometry: ConvGeometry, sample: Sample | None
+) -> Float64Array:
+    """The sum, and what follows it inside the replaced nodes: FusedConv's addend and activation, BatchNormalization."""
+    node = conv.node
+    x, weight = tensors[node.input[0]], tensors[node.input[1]]
+    bias, addend = (tensors[node.input[i]] if len(node.input) > i and node.input[i] else None for i in (2, 3))
+    operands = (x, weight, bias, geometry)
+    y = conv_direct(*operands) if sample is None else conv_direct_at(*operands, sample)
+    if addend is not None:
+        y = y + np.asarray(addend if sample is None else sample.take(addend), np.float64)
+    given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    if given.get("activation"):
+        y = activate(y, bytes(given["activation"]).decode(), [float(p) for p in given.get("activation_params", [])])
+    if conv.batch_norm is None:
+        return y
+    epsilon = next((a.f for a in conv.batch_norm.attribute if a.name == "epsilon"), 1e-5)
+    channels = slice(None) if sample is None else sample.channels
+    shape = (-1, *[1] * (y.ndim - 2))
+    scale, shift, mean, variance = (
+        np.asarray(tensors[name], np.float64)[channels].reshape(shape) for name in conv.batch_norm.input[1:5]
+    )
+    return (y - mean) / np.sqrt(variance + epsilon) * scale + shift
+
+
+def activate(y: Float64Array, name: str, params: Sequence[float]) -> Float64Array:
+    """A FusedConv activation in float64, with the parameters in ONNX Runtime's order."""
+    if name == "Relu":
+        return np.maximum(y, 0)
+    if name == "LeakyRelu":
+        return np.where(y < 0, params[0] * y, y)
+    if name == "Clip":
+        return np.clip(y, params[0], params[1])
+    if name == "HardSigmoid":
+        return np.clip(params[0] * y + params[1], 0, 1)
+    if name == "Tanh":
+        return np.tanh(y)
+    if name == "Sigmoid":
+        return 1 / (1 + np.exp(-y))
+    raise ValueError(f"no oracle for the activation {name!r}")

@@ -1,0 +1,103 @@
+"""Three warnings: what an FFT does to an outlier, to a NaN, and to data that is never negative.
+
+A direct sum keeps each disturbance within the kernel's footprint; an FFT spreads it over its tile. None of these fails
+a validation: they are numbers for the user to judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from onnx_fft.checks.compare import Array, measure_rms
+from onnx_fft.runtime import Value
+
+OUTLIER = 1e6
+OUTLIER_FLOAT16 = 1e4
+"""The largest float16 is 65504."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One probe on one output: `before` and `after` are the original's and the rewritten model's number."""
+
+    kind: str
+    output: str
+    sentence: str
+    before: float
+    after: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return asdict(self)
+
+
+def make_probe_feeds(feed: Mapping[str, Value], seed: int) -> dict[str, dict[str, Value]]:
+    """The feeds `outlier`, `nan` and `non-negative`, made from an ordinary one; none where no input is float.
+
+    The first two change one element, drawn from `seed`, of the largest float input; the third takes absolute values.
+    """
+    floats = {k: v for k, v in feed.items() if isinstance(v, np.ndarray) and v.dtype.kind == "f" and v.size}
+    if not floats:
+        return {}
+    name = max(floats, key=lambda key: floats[key].size)
+    position = int(np.random.default_rng(seed).integers(floats[name].size))
+    feeds: dict[str, dict[str, Value]] = {}
+    outlier = OUTLIER_FLOAT16 if floats[name].dtype == np.float16 else OUTLIER
+    for kind, value in (("outlier", outlier), ("nan", np.nan)):
+        changed = floats[name].copy()
+        changed.reshape(-1)[position] = value
+        feeds[kind] = {**feed, name: changed}
+    feeds["non-negative"] = {**feed, **{k: np.abs(v) for k, v in floats.items()}}
+    return feeds
+
+
+def judge_probe(
+    kind: str, before: Mapping[str, Value], after: Mapping[str, Value], ordinary: Mapping[str, Value]
+) -> list[Probe]:
+    """One probe for each float output; `ordinary` holds the original's outputs under the unchanged feed."""
+    probes = []
+    for name, reference in before.items():
+        candidate: Any = after.get(name)
+        if not _is_float(reference) or not _is_float(candidate) or reference.shape != candidate.shape:
+            continue
+        judge = {"outlier": _judge_outlier, "nan": _judge_nan, "non-negative": _judge_sign}[kind]
+        probes.append(judge(name, reference, candidate, ordinary[name]))
+    return probes
+
+
+def _judge_outlier(name: str, reference: Array, candidate: Array, ordinary: Array) -> Probe:
+    """Error where the original's output is of ordinary size, that is where the outlier did not reach."""
+    rms = measure_rms(np.asarray(ordinary))
+    both = np.isfinite(reference) & np.isfinite(candidate)
+    error = np.abs(candidate[both].astype(np.float64) - reference[both].astype(np.float64))
+    quiet = error[np.abs(reference[both]) <= 10 * rms]
+    largest = float(quiet.max()) if quiet.size else 0.0
+    sentence = f"one huge input value moves {name!r} by up to {largest:.1e} where values stay ordinary (RMS {rms:.1e})"
+    return Probe("outlier", name, sentence, rms, largest)
+
+
+def _judge_nan(name: str, reference: Array, candidate: Array, _: Array) -> Probe:
+    before, after = (float(np.mean(~np.isfinite(values))) for values in (reference, candidate))
+    sentence = f"one NaN in the input makes {after:.1%} of {name!r} NaN or Inf; it was {before:.1%} before"
+    return Probe("nan", name, sentence, before, after)
+
+
+def _judge_sign(name: str, reference: Array, candidate: Array, _: Array) -> Probe:
+    kept = candidate[(reference >= 0) & np.isfinite(candidate)]
+    before = reference[reference >= 0]
+    smallest = float(kept.min()) if kept.size else 0.0
+    if not before.size:
+        sentence = f"{name!r} is never non-negative under non-negative inputs: nothing to compare"
+    elif smallest < 0:
+        sentence = f"{name!r} falls to {smallest:.1e} where the original stays at 0 or above: mind a Sqrt, Log or Div"
+    else:
+        sentence = f"{name!r} stays non-negative wherever the original is"
+    return Probe("non-negative", name, sentence, float(before.min()) if before.size else 0.0, smallest)
+
+
+def _is_float(value: Value) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size > 0

@@ -1,0 +1,198 @@
+"""Running a model to get numbers: ONNX Runtime where it can, ONNX's reference evaluator where it cannot.
+
+ONNX Runtime (imported on first use) runs on its CPU provider with all optimizations, errors reach Python only, and a
+model given as a path is read by ONNX Runtime itself. Intermediate tensors are seen by running a copy with more graph
+outputs; its external data is found through a session option, so that nothing is written beside the user's model.
+
+Runtime gaps met here: ONNX Runtime 1.32 has no Conv for float64 on CPU and does not promise opsets below 7.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto, NodeProto
+from onnx.external_data_helper import load_external_data_for_model
+from onnx.reference import ReferenceEvaluator
+
+from onnx_fft.errors import InvalidModelError, UsageError
+
+Value = Any
+"""What a graph input or output holds: an array, a list of arrays (sequence), a dict (map), or None (optional)."""
+
+ORT = "onnxruntime"
+REFERENCE = "onnx.reference"
+KNOWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft")
+EXTERNAL_DATA_KEY = "session.model_external_initializers_file_folder_path"
+ORT_QUIET = 4
+"""ORT's log level "fatal": an error we catch and report must not be printed as well."""
+
+
+class EngineError(Exception):
+    """No engine could load or run the model; the message holds what each of them said, one line each."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model and where it came from. `model` may lack its external data, which lies under `base_dir`."""
+
+    model: ModelProto
+    base_dir: Path | None = None
+    path: Path | None = None
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the graph outputs, in order."""
+        return [value.name for value in self.model.graph.output]
+
+
+def open_source(source: ModelProto | str | Path) -> Source:
+    """Read a model without its external data. A ModelProto is copied; raises InvalidModelError or UsageError."""
+    if isinstance(source, ModelProto):
+        copy = ModelProto()
+        copy.CopyFrom(source)
+        return Source(copy)
+    path = Path(source)
+    if not path.is_file():
+        raise UsageError(f"got {str(path)!r}, which is not a file; expected an ONNX model; check the path")
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:
+        message = f"got {str(path)!r}, which does not parse as an ONNX model ({_first_line(error)})"
+        raise InvalidModelError(f"{message}; expected a serialized ModelProto; export the model again") from error
+    return Source(model, path.resolve().parent, path)
+
+
+class Runner:
+    """A loaded model. `engine` says who runs it, `note` why it is not ONNX Runtime ("" where it is)."""
+
+    def __init__(self, engine: str, impl: Any, output_names: Sequence[str], note: str = "") -> None:
+        """`impl` has `run(output_names, feeds)`."""
+        self.engine = engine
+        self.note = note
+        self.output_names = list(output_names)
+        self._impl = impl
+
+    def run(self, feeds: Mapping[str, Value]) -> dict[str, Value]:
+        """All outputs by name. Raises EngineError with the engine's own words."""
+        try:
+            if self.engine == ORT:
+                options = _ort().RunOptions()
+                options.log_severity_level = ORT_QUIET
+                values = self._impl.run(self.output_names, dict(feeds), options)
+            else:
+                with np.errstate(all="ignore"):
+                    values = self._impl.run(self.output_names, dict(feeds))
+        except Exception as error:  # ORT's exceptions have no common base; the evaluator raises whatever NumPy does
+            raise EngineError(f"{self.engine}: {_first_line(error)}") from error
+        return dict(zip(self.output_names, values, strict=True))
+
+
+@contextmanager
+def exposing(model: ModelProto, names: Sequence[str]) -> Iterator[ModelProto]:
+    """`model` with `names` as further graph outputs, for as long as the block lasts."""
+    graph = model.graph
+    before = len(graph.output)
+    known = {value.name for value in graph.output}
+    graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    try:
+        yield model
+    finally:
+        del graph.output[before:]
+
+
+def open_runner(source: Source, *, expose: Sequence[str] = (), custom_ops: Sequence[str | Path] = ()) -> Runner:
+    """Load `source`, with the tensors `expose` as further outputs; raises EngineError where no engine can.
+
+    `custom_ops` are shared libraries with operators, registered with the ONNX Runtime session.
+    """
+    with exposing(source.model, expose) as model:
+        names = [value.name for value in model.graph.output]
+        try:
+            return Runner(ORT, _open_ort(source, model, bool(expose), custom_ops), names)
+        except Exception as error:
+            said = f"{ORT}: {_first_line(error)}"
+        return _open_reference(source, said, names)
+
+
+def open_reference(source: Source, *, said: str, expose: Sequence[str] = ()) -> Runner:
+    """Load `source` in the reference evaluator because ONNX Runtime could not run it and `said` why."""
+    with exposing(source.model, expose) as model:
+        return _open_reference(source, said, [value.name for value in model.graph.output])
+
+
+def find_unknown_operators(model: ModelProto) -> list[str]:
+    """`domain:op_type` of every node that neither ONNX nor ONNX Runtime nor the model itself defines."""
+    local = {(function.domain, function.name) for function in model.functions}
+    return sorted(
+        {
+            f"{node.domain}:{node.op_type}"
+            for node in walk_nodes(model)
+            if node.domain not in KNOWN_DOMAINS
+            and not node.domain.startswith("com.microsoft")
+            and (node.domain, node.op_type) not in local
+        }
+    )
+
+
+def walk_nodes(model: ModelProto) -> Iterator[NodeProto]:
+    """Every node of the graph, of its bodies at any depth, and of the model-local functions."""
+    for nodes in (model.graph.node, *(function.node for function in model.functions)):
+        for node in nodes:
+            yield from _walk_node(node)
+
+
+def _walk_node(node: NodeProto) -> Iterator[NodeProto]:
+    yield node
+    for attribute in node.attribute:
+        for body in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+            for inner in body.node:
+                yield from _walk_node(inner)
+
+
+def _ort() -> Any:
+    return importlib.import_module("onnxruntime")
+
+
+def _open_ort(source: Source, model: ModelProto, changed: bool, custom_ops: Sequence[str | Path]) -> Any:
+    ort = _ort()
+    options = ort.SessionOptions()
+    options.log_severity_level = ORT_QUIET
+    options.enable_mem_pattern = False  # feeds differ in shape
+    for library in custom_ops:
+        options.register_custom_ops_library(str(library))
+    where: str | bytes
+    if source.path is not None and not changed:
+        where = str(source.path)
+    else:
+        if source.base_dir is not None:
+            options.add_session_config_entry(EXTERNAL_DATA_KEY, str(source.base_dir))
+        where = model.SerializeToString()
+    return ort.InferenceSession(where, options, providers=["CPUExecutionProvider"])
+
+
+def _open_reference(source: Source, said: str, names: Sequence[str]) -> Runner:
+    copy = ModelProto()
+    copy.CopyFrom(source.model)
+    try:
+        if source.base_dir is not None:
+            load_external_data_for_model(copy, str(source.base_dir))
+        for value in copy.graph.output:
+            if not value.HasField("type"):  # the evaluator reads the type of every output it is told of
+                value.type.tensor_type.elem_type = onnx.TensorProto.UNDEFINED
+        evaluator = ReferenceEvaluator(copy)
+    except Exception as error:
+        raise EngineError(f"{said}\n{REFERENCE}: {_first_line(error)}") from error
+    return Runner(REFERENCE, evaluator, names, said)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return " ".join(text.split())[:400] if text else type(error).__name__

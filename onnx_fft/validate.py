@@ -1,0 +1,223 @@
+"""Does the rewritten model compute what the original computes? Numbers, a verdict, and where it goes wrong.
+
+The original, run by ONNX Runtime with all optimizations, is the reference for every output under every feed; in
+addition each replaced Conv is held against a float64 oracle. A failure is a verdict, not an exception; exceptions are
+for calls that cannot be answered (a missing file, inputs that do not fit, a model nothing here can run).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from onnx import ModelProto
+
+from onnx_fft.checks.bisection import Bisection, bisect
+from onnx_fft.checks.compare import Comparison, compare_outputs
+from onnx_fft.checks.convcheck import ConvCheck, check_convs
+from onnx_fft.checks.feeds import Feed, find_selectors, fix_shapes, load_feed, read_inputs
+from onnx_fft.checks.fragments import find_replaced, find_unreachable
+from onnx_fft.checks.lookback import find_before_saturation, is_float_decision
+from onnx_fft.checks.noise import excuse, is_numeric_failure, measure_noise
+from onnx_fft.checks.probes import Probe, judge_probe, make_probe_feeds
+from onnx_fft.checks.result import FeedResult, Validation, give_verdict
+from onnx_fft.checks.search import search
+from onnx_fft.errors import InvalidModelError
+from onnx_fft.runtime import ORT, EngineError, Runner, Source, Value, find_unknown_operators, open_runner, open_source
+
+Progress = Callable[[str], None]
+Inputs = str | Path | Mapping[str, Value] | None
+
+
+def validate(
+    original: ModelProto | str | Path,
+    rewritten: ModelProto | str | Path,
+    *,
+    inputs: Inputs = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    seed: int = 0,
+    rtol: float | None = None,
+    atol: float = 0.0,
+    custom_ops: Sequence[str | Path] = (),
+    progress: Progress | None = None,
+) -> Validation:
+    """Compare two models. Give `inputs` (an .npz path or a dict by input name), or let `seed` make random ones.
+
+    `input_shapes` fixes the shape of inputs that the model leaves open. `rtol` replaces the relative limits of the
+    tolerance table and `atol` is allowed on top, per element. `custom_ops` are operator libraries for ONNX Runtime.
+    Raises UsageError or InvalidModelError where the question cannot be answered.
+    """
+    return _Validator(
+        open_source(original), open_source(rewritten), seed, rtol, atol, tuple(custom_ops), progress or (lambda _: None)
+    ).validate(inputs, input_shapes or {})
+
+
+class _Validator:
+    """One call of `validate`: the steps, and what each of them needs."""
+
+    def __init__(
+        self,
+        original: Source,
+        rewritten: Source,
+        seed: int,
+        rtol: float | None,
+        atol: float,
+        custom_ops: tuple[str | Path, ...],
+        progress: Progress,
+    ) -> None:
+        self.original, self.rewritten, self.seed = original, rewritten, seed
+        self.rtol, self.atol, self.custom_ops, self.progress = rtol, atol, custom_ops, progress
+        self.engine = ""
+        self.notes: list[str] = []
+        self.extra = find_before_saturation(original.model, rewritten.model)
+
+    def validate(self, inputs: Inputs, shapes: Mapping[str, Sequence[int]]) -> Validation:
+        if wrong := self._compare_interfaces():
+            return Validation(False, f"different: {wrong}", self.seed, "nobody, it was not needed")
+        feeds, probe_feeds, probe_before = self._run_original(inputs, shapes)
+        try:
+            runner = open_runner(self.rewritten, expose=list(self.extra), custom_ops=self.custom_ops)
+            if runner.engine != ORT and self.engine == ORT:
+                raise EngineError(runner.note)
+        except EngineError as error:
+            verdict = f"different: the original runs and the rewritten model does not load; {error}"
+            return Validation(False, verdict, self.seed, self.engine, notes=tuple(self.notes))
+        results = [self._compare_feed(runner, feed) for feed in feeds]
+        probes = self._judge_probes(runner, feeds[0], probe_feeds, probe_before)
+        del runner  # one session at a time: the checks below open their own
+        convs = self._check_convs(feeds[0])
+        if all(conv.ok is not False for conv in convs):
+            results = [self._excuse_noise(result, feed) for result, feed in zip(results, feeds, strict=True)]
+        bisection = self._bisect(results, feeds)
+        ok, verdict = give_verdict(results, convs)
+        return Validation(
+            ok, verdict, self.seed, self.engine, tuple(results), convs, probes, bisection, tuple(self.notes)
+        )
+
+    def _compare_interfaces(self) -> str:
+        before, after = self.original.output_names, self.rewritten.output_names
+        if before != after:
+            return f"the outputs are {after} instead of {before}"
+        ins = [[(info.name, str(info.dtype)) for info in read_inputs(s.model)] for s in (self.original, self.rewritten)]
+        return "" if ins[0] == ins[1] else f"the inputs are {ins[1]} instead of {ins[0]}"
+
+    def _run_original(
+        self, inputs: Inputs, shapes: Mapping[str, Sequence[int]]
+    ) -> tuple[list[Feed], dict[str, dict[str, Value]], dict[str, dict[str, Value]]]:
+        """Every feed with the original's outputs, the probes' feeds, and the original's outputs under those."""
+        self.progress("running the original model")
+        runner = self._open_original()
+        infos = read_inputs(self.original.model)
+        if inputs is not None:
+            given = load_feed(inputs, infos)
+            try:
+                feeds = [replace(given, outputs=runner.run(given.arrays))]
+            except EngineError as error:
+                raise InvalidModelError(
+                    f"got {given.label}, on which the original model does not run ({error}); "
+                    "expected inputs it accepts; check their shapes"
+                ) from error
+        else:
+            infos = fix_shapes(infos, shapes, read_inputs(self.rewritten.model))
+            feeds = search(infos, runner.run, self.seed, find_selectors(self.original.model, infos))
+        probe_feeds = make_probe_feeds(feeds[0].arrays, self.seed)
+        before = {}
+        for kind, arrays in probe_feeds.items():
+            try:
+                before[kind] = runner.run(arrays)
+            except EngineError as error:
+                self.notes.append(f"probe {kind} left out: the original does not run on it ({error})")
+        return feeds, probe_feeds, before
+
+    def _open_original(self) -> Runner:
+        try:
+            runner = open_runner(self.original, expose=list(self.extra), custom_ops=self.custom_ops)
+        except EngineError as error:
+            said = "; ".join(str(error).splitlines())
+            unknown = ", ".join(find_unknown_operators(self.original.model))
+            if unknown:
+                got, step = (
+                    f"with operators that nothing here knows, {unknown}",
+                    "pass the library that has them as custom_ops",
+                )
+            else:
+                got, step = "that nothing here runs", "check that it runs at all"
+            raise InvalidModelError(
+                f"got a model {got} ({said}); expected one that ONNX Runtime loads; {step}"
+            ) from error
+        self.engine = runner.engine
+        if runner.note:
+            self.notes.append(f"the original was run by {runner.engine}, because {runner.note}")
+        return runner
+
+    def _compare_feed(self, runner: Runner, feed: Feed) -> FeedResult:
+        self.progress(f"comparing on {feed.label}")
+        try:
+            outputs = runner.run(feed.arrays)
+        except EngineError as error:
+            return FeedResult(feed.label, error=f"the rewritten model does not run on it; {error}")
+        comparisons: list[Comparison] = []
+        for name, reference in feed.outputs.items():
+            found = compare_outputs(name, reference, outputs[name], rtol=self.rtol, atol=self.atol)
+            comparisons += [self._explain(name, comparison) for comparison in found]
+        return FeedResult(feed.label, tuple(comparisons))
+
+    def _explain(self, name: str, comparison: Comparison) -> Comparison:
+        sentence = comparison.sentence
+        if name in self.extra:
+            sentence += f"; the tensor before {self.extra[name]}, compared because that flattens differences"
+        if comparison.mismatch_share and is_float_decision(self.original.model, name):
+            sentence += (
+                "; they come from a decision on floats, where rounding can turn a near tie: judge whether it did"
+            )
+        return replace(comparison, sentence=sentence)
+
+    def _judge_probes(
+        self,
+        runner: Runner,
+        feed: Feed,
+        probe_feeds: Mapping[str, Mapping[str, Value]],
+        before: Mapping[str, Mapping[str, Value]],
+    ) -> tuple[Probe, ...]:
+        probes: list[Probe] = []
+        names = self.original.output_names
+        for kind, reference in before.items():
+            try:
+                after = runner.run(probe_feeds[kind])
+            except EngineError as error:
+                self.notes.append(f"probe {kind}: the rewritten model does not run on it, the original does ({error})")
+                continue
+            probes += judge_probe(kind, {name: reference[name] for name in names}, after, feed.outputs)
+        return tuple(probes)
+
+    def _check_convs(self, feed: Feed) -> tuple[ConvCheck, ...]:
+        replaced = find_replaced(self.original.model, self.rewritten.model)
+        checks = check_convs(
+            self.original,
+            self.rewritten,
+            replaced,
+            feed.arrays,
+            seed=self.seed,
+            custom_ops=self.custom_ops,
+            progress=self.progress,
+        )
+        unreachable = find_unreachable(self.original.model, self.rewritten.model)
+        return (*checks, *(ConvCheck(name, None, reason, seed=self.seed) for name, reason in unreachable))
+
+    def _excuse_noise(self, result: FeedResult, feed: Feed) -> FeedResult:
+        """Pass an output whose difference is no more than rounding makes of the original itself, and say so."""
+        if not any(is_numeric_failure(comparison) for comparison in result.comparisons):
+            return result
+        self.progress(f"measuring the original's rounding noise on {feed.label}")
+        runner = open_runner(self.original, expose=list(self.extra), custom_ops=self.custom_ops)
+        noise = measure_noise(runner, feed.arrays, feed.outputs, self.seed)
+        return replace(result, comparisons=tuple(excuse(comparison, noise) for comparison in result.comparisons))
+
+    def _bisect(self, results: Sequence[FeedResult], feeds: Sequence[Feed]) -> Bisection | None:
+        for result, feed in zip(results, feeds, strict=True):
+            if not result.ok and not result.error:
+                self.progress("bisecting")
+                models = (self.original, self.rewritten)
+                return bisect(*models, feed.arrays, rtol=self.rtol, atol=self.atol, custom_ops=self.custom_ops)
+        return None
