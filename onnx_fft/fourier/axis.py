@@ -15,11 +15,18 @@ that no wrapped-around sample reaches. Tile `j` reads `T` samples from `j * V` o
 padding, at both ends at once because indices are circular. No sample aliases into an output if
 
     T >= max(extent + pad_begin, (output_extent - 1) * stride + K - pad_begin)
+
+(and the outputs must themselves fit, `T > (output_extent - 1) * stride`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+
+def ceil_divide(numerator: int, denominator: int) -> int:
+    """`numerator / denominator`, rounded up."""
+    return -(-numerator // denominator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +52,7 @@ class Axis:
 
     @property
     def is_pointwise(self) -> bool:
-        """The kernel does not reach along this axis, which then is no different from the batch."""
+        """The kernel does not reach along this axis: a DFT of length one, the identity, does."""
         return self.taps == 1 and self.stride == 1 and self.pad_begin == 0 and self.pad_end == 0
 
     @property
@@ -61,8 +68,8 @@ class Axis:
         """The shortest transform that holds the whole axis, None where there is none."""
         if self.extent is None or self.output_extent is None or self.phases > 1:
             return None
-        reach = (self.output_extent - 1) * self.stride + self.span - self.pad_begin
-        return max(self.extent + self.pad_begin, reach)
+        last = (self.output_extent - 1) * self.stride
+        return max(self.extent + self.pad_begin, last + self.span - self.pad_begin, last + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +96,7 @@ class AxisPlan:
         if not self.whole:
             return self.dft_length
         assert axis.extent is not None
-        return -(-axis.extent // self.columns) * self.columns
+        return ceil_divide(axis.extent, self.columns) * self.columns
 
     def output_length(self, axis: Axis) -> int:
         """Outputs one tile yields, after the stride; for a whole factored axis rounded up to full rows."""
@@ -97,7 +104,7 @@ class AxisPlan:
             return self.tile_step // axis.stride
         assert axis.output_extent is not None
         per_row = max(1, self.columns // axis.stride)
-        return -(-axis.output_extent // per_row) * per_row
+        return ceil_divide(axis.output_extent, per_row) * per_row
 
     def tile_count(self, axis: Axis) -> int | None:
         """Tiles times phases, None where the extent is unknown."""
@@ -105,7 +112,8 @@ class AxisPlan:
             return 1
         if axis.output_extent is None:
             return None
-        return -(-(-(-axis.output_extent // axis.phases)) // self.output_length(axis)) * axis.phases
+        per_phase = ceil_divide(axis.output_extent, axis.phases)
+        return ceil_divide(per_phase, self.output_length(axis)) * axis.phases
 
     def padding(self, axis: Axis) -> tuple[int, int]:
         """Zeros to put before and after the input so that every tile can be read.

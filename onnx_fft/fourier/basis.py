@@ -103,7 +103,7 @@ def _factored_basis(axis: Axis, plan: AxisPlan) -> AxisBasis:
 
 def _turns(numerator: NDArray[np.int64], denominator: int) -> NDArray[np.complex128]:
     """`2 pi i * numerator / denominator`, the integer reduced first so that large angles lose nothing."""
-    return 2j * np.pi * (numerator % denominator) / denominator
+    return (2j * np.pi * (numerator % denominator) / denominator).astype(np.complex128)
 
 
 def _mirror_weight(length: int) -> Array:

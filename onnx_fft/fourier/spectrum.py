@@ -72,5 +72,6 @@ def _circular(kernel: Array, axis: Axis, plan: AxisPlan) -> Array:
     shift = axis.pad_begin if plan.whole else 0
     places = (np.arange(axis.taps) * dilation - shift) % plan.dft_length
     circle = np.zeros((*kernel.shape[:-1], plan.dft_length))
-    np.add.at(circle, (..., places), kernel)
+    for tap, place in enumerate(places):
+        circle[..., place] += kernel[..., tap]
     return circle

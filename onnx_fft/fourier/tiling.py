@@ -1,8 +1,8 @@
 """Which transform lengths are worth considering for one axis.
 
 *Direct.* A tile of `V` outputs takes a transform of `T = K + V - 1` samples and about `1.5 T` multiplications, so
-`1.5 (K + V - 1) / V` an output: longer tiles save products, but the transform matrices cost `O(T)` a sample. The best `V`
-lies near `K`, unless the axis is short. Matrices have no preferred lengths, so the tile step follows the output:
+`1.5 (K + V - 1) / V` an output: longer tiles save products, but the transform matrices cost `O(T)` a sample. The best
+`V` lies near `K`, unless the axis is short. Matrices have no preferred lengths, so the tile step follows the output:
 28 outputs in two tiles of 14, not in two of 16.
 
 *Factored* (`T = rows * columns`). Tiles move by whole rows of `columns` samples, so the overlap is rounded up to rows.
@@ -14,7 +14,7 @@ Which of the candidates is best is not decided here but by the cost model.
 
 from __future__ import annotations
 
-from onnx_fft.fourier.axis import Axis, AxisPlan
+from onnx_fft.fourier.axis import Axis, AxisPlan, ceil_divide
 
 TILE_RATIOS = (0.25, 0.4, 0.6, 0.8, 1.0, 1.25, 1.6, 2.0, 3.0, 4.0)
 """Tile steps to consider, as multiples of the kernel's span."""
@@ -34,6 +34,8 @@ COLUMNS = (16, 32, 64, 128)
 
 def matrix_plans(axis: Axis) -> list[AxisPlan]:
     """Plans for DFTs as matrices. Never empty."""
+    if axis.is_pointwise:
+        return [_identity(axis)]
     plans = [_tiled(axis, step) for step in _tile_steps(axis) if axis.span + step - 1 <= MAX_DIRECT_LENGTH]
     whole = axis.whole_dft_length
     if whole is not None and whole <= MAX_DIRECT_LENGTH:
@@ -45,6 +47,8 @@ def matrix_plans(axis: Axis) -> list[AxisPlan]:
 
 def power_of_two_plans(axis: Axis) -> list[AxisPlan]:
     """Plans whose DFT lengths are powers of two. Never empty."""
+    if axis.is_pointwise:
+        return [_identity(axis)]
     shortest = 1 << (axis.span + axis.stride - 2).bit_length()
     lengths = [shortest << doublings for doublings in range(4)]
     steps = [(length - axis.span + 1) // axis.stride * axis.stride for length in lengths]
@@ -60,9 +64,14 @@ def _tile_steps(axis: Axis) -> list[int]:
     """Tile steps in samples, multiples of the stride, that share a known output out evenly."""
     steps = {max(1, round(axis.span * ratio / axis.stride)) for ratio in TILE_RATIOS} | set(SMALL_TILES)
     if axis.output_extent is not None:
-        outputs = -(-axis.output_extent // axis.phases)
-        steps = {-(-outputs // -(-outputs // step)) for step in steps}
+        outputs = ceil_divide(axis.output_extent, axis.phases)
+        steps = {ceil_divide(outputs, ceil_divide(outputs, step)) for step in steps}
     return [step * axis.stride for step in sorted(steps)]
+
+
+def _identity(axis: Axis) -> AxisPlan:
+    """A DFT of length one: every sample a tile of its own, no different from the batch."""
+    return AxisPlan(1, tile_step=0, whole=True) if axis.extent == 1 else AxisPlan(1, tile_step=1)
 
 
 def _tiled(axis: Axis, step: int) -> AxisPlan:
@@ -75,11 +84,11 @@ def _factored_plans(axis: Axis) -> list[AxisPlan]:
     for columns in COLUMNS:
         if columns % axis.stride:
             continue
-        overlap = -(-(axis.span - 1) // columns)
-        limit = None if axis.output_extent is None else -(-axis.output_extent * axis.stride // columns)
+        overlap = ceil_divide(axis.span - 1, columns)
+        limit = None if axis.output_extent is None else ceil_divide(axis.output_extent * axis.stride, columns)
         steps = {max(1, round(overlap * ratio)) for ratio in TILE_RATIOS}
         rows = {overlap + step: step for step in steps if limit is None or step <= limit}
         plans += [AxisPlan(row * columns, step * columns, columns) for row, step in sorted(rows.items())]
         if whole is not None and whole > columns:
-            plans.append(AxisPlan(-(-whole // columns) * columns, tile_step=0, columns=columns, whole=True))
+            plans.append(AxisPlan(ceil_divide(whole, columns) * columns, tile_step=0, columns=columns, whole=True))
     return [plan for plan in plans if plan.dft_length <= MAX_DFT_LENGTH]

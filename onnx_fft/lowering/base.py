@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import onnx
@@ -19,29 +19,28 @@ from numpy.typing import NDArray
 from onnx_fft.fourier.axis import Axis, AxisPlan
 from onnx_fft.model.spec import Activation, ConvSpec
 
-Dim = int | gs.Variable
+Dim: TypeAlias = "int | gs.Variable"
 """A length: an int where the model fixes it, else a run-time int64 tensor of one element."""
 
-Length = int | gs.Variable | gs.Constant
+Length: TypeAlias = "int | gs.Variable | gs.Constant"
 """A `Dim`, or an int64 vector, constant or computed at run time."""
+
+_ACTIVATION_PARAMS = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "Clip": ("min", "max")}
 
 _INTEGER_OPS = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.floor_divide}
 
 
 @dataclass(frozen=True, slots=True)
 class ConvPlan:
-    """How one convolution is computed: the lowering's name and one `AxisPlan` per spatial axis.
-
-    None stands for a pointwise axis, which joins the batch and is not transformed.
-    """
+    """How one convolution is computed: the lowering's name and one `AxisPlan` per spatial axis."""
 
     lowering: str
-    axes: tuple[AxisPlan | None, ...]
+    axes: tuple[AxisPlan, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ConvWeights:
-    """Constant operands in float64: weight `[out_channels, in_channels // group, *kernel_shape]`, bias `[out_channels]`."""
+    """Constants in float64: weight `[out_channels, in_channels // group, *kernel_shape]`, bias `[out_channels]`."""
 
     weight: NDArray[np.float64]
     bias: NDArray[np.float64] | None = None
@@ -89,15 +88,18 @@ def spec_axes(spec: ConvSpec) -> tuple[Axis, ...]:
 
 
 def combine_plans(lowering: str, spec: ConvSpec, axis_plans: Callable[[Axis], list[AxisPlan]]) -> list[ConvPlan]:
-    """Every combination of the plans of the single axes; pointwise axes have none."""
-    choices = [[None] if axis.is_pointwise else axis_plans(axis) for axis in spec_axes(spec)]
-    return [ConvPlan(lowering, axes) for axes in product(*choices)]
+    """Every combination of the plans of the single axes."""
+    return [ConvPlan(lowering, axes) for axes in product(*map(axis_plans, spec_axes(spec)))]
 
 
 class FragmentBuilder:
-    """Writes the nodes of one fragment, hiding what differs between opsets 7 and newer ones."""
+    """Writes the nodes of one fragment, hiding what differs between opsets 7 and newer ones.
+
+    float16 is computed in float32, as ONNX Runtime's CPU Conv does.
+    """
 
     def __init__(self, spec: ConvSpec, ports: Ports) -> None:
+        """Start an empty fragment for `spec` between `ports`."""
         self.spec = spec
         self.ports = ports
         self.dtype = np.dtype("float32" if spec.dtype == "float16" else spec.dtype)
@@ -138,8 +140,17 @@ class FragmentBuilder:
         return gs.Constant(self._fresh("const"), np.ascontiguousarray(values.astype(self.dtype)))
 
     def integers(self, values: object) -> gs.Constant:
-        """An int64 constant."""
+        """An int64 constant of the shape of `values`, a scalar for an int."""
         return gs.Constant(self._fresh("index"), np.asarray(values, dtype=np.int64))
+
+    def split(self, x: gs.Variable, axis: int) -> tuple[gs.Variable, gs.Variable]:
+        """Real and imaginary part, the two elements of dimension `axis` (opset 13 and newer)."""
+        name = self._fresh("Split")
+        parts = (gs.Variable(f"{name}_real"), gs.Variable(f"{name}_imaginary"))
+        self._graph.layer(
+            op="Split", name=name, inputs=[x, self.integers([1, 1])], outputs=list(parts), attrs={"axis": axis}
+        )
+        return parts
 
     def reshape(self, x: gs.Tensor, *dims: Dim) -> gs.Tensor:
         """`Reshape`, done now for a constant; -1 and 0 mean what they mean there."""
@@ -201,8 +212,8 @@ class FragmentBuilder:
         """A fused activation with the parameters ONNX Runtime's FusedConv gives it."""
         if activation.op_type == "Clip" and self.ports.opset >= 11:
             return self.op("Clip", x, *(self.real(np.asarray(bound)) for bound in activation.params))
-        names = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "Clip": ("min", "max")}
-        return self.op(activation.op_type, x, **dict(zip(names.get(activation.op_type, ()), activation.params, strict=True)))
+        names = _ACTIVATION_PARAMS.get(activation.op_type, ())
+        return self.op(activation.op_type, x, **dict(zip(names, activation.params, strict=True)))
 
     def _to_compute_dtype(self, x: gs.Variable) -> gs.Variable:
         return x if self.dtype == self.spec.dtype else self.cast(x, self.dtype.name)

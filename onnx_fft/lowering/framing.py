@@ -1,14 +1,14 @@
 """Between ONNX's `[batch, channels, *spatial]` and the layout the transforms work on.
 
 *Layout.* Everything between `frame_input` and `unframe_output` is `[positions, group?, tiles, rest]`: positions of the
-transformed axes first, so that a DFT along any of them is one product with a constant matrix from the left; channels
-last, so that every move of data copies whole runs. `rest` is `batch * pointwise axes * channels of one group`. The group
-dimension exists only for grouped convolutions of several channels a group; elsewhere the groups are plain channels.
+axes first, so that a DFT along any of them is one product with a constant matrix from the left; channels last, so that
+every move of data copies whole runs. `rest` is `batch * channels of one group`. The group dimension exists only for
+grouped convolutions of several channels a group; elsewhere groups are plain channels.
 
-*Framing is one Gather.* A run of `rest` is one row; sample `(i1, i2)` of the padded input is row `i1 * extent2 + i2`, and
-along an axis tile `j` reads the samples `start[j] + offset[t]`. Overlap, dilation phases and the groups' place are all in
-this index. It is written as a sum of short vectors that ONNX Runtime adds up when it loads the model, so the file does
-not carry it. Going back is another Gather, which crops as well.
+*Framing is one Gather.* A run of `rest` is one row; sample `(i1, i2)` of the padded input is row `i1 * extent2 + i2`,
+and along an axis tile `j` reads the samples `start[j] + offset[t]`. Overlap, dilation phases and the groups' place are
+all in this index. It is written as a sum of short vectors that ONNX Runtime adds up when it loads the model, so the
+file does not carry it. Going back is another Gather, which crops as well.
 """
 
 from __future__ import annotations
@@ -27,16 +27,11 @@ from onnx_fft.model.spec import ConvSpec
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The geometry of one convolution in the working layout."""
+    """The geometry of one convolution: its spatial axes, and in `plans` how each is transformed."""
 
     spec: ConvSpec
     axes: tuple[Axis, ...]
-    """The transformed axes, and in `plans` how each is transformed."""
     plans: tuple[AxisPlan, ...]
-    places: tuple[int, ...]
-    """Dimension of each transformed axis in ONNX's order."""
-    pointwise_places: tuple[int, ...]
-    """Dimension of each axis that joins the batch."""
 
     @property
     def has_group(self) -> bool:
@@ -49,32 +44,24 @@ class Frame:
         return self.spec.group if self.has_group else 1
 
     @property
-    def order(self) -> tuple[int, ...]:
-        """ONNX's dimensions in working order (groups still among the channels)."""
-        return (*self.places, 0, *self.pointwise_places, 1)
-
-    @property
     def is_tiled(self) -> bool:
         """Whether some axis is cut into tiles."""
         return not all(plan.whole for plan in self.plans)
 
     @property
+    def input_lengths(self) -> tuple[int, ...]:
+        """Samples one tile reads along each axis."""
+        return tuple(plan.input_length(axis) for axis, plan in zip(self.axes, self.plans, strict=True))
+
+    @property
     def output_lengths(self) -> tuple[int, ...]:
-        """Outputs one tile yields along each transformed axis."""
+        """Outputs one tile yields along each axis."""
         return tuple(plan.output_length(axis) for axis, plan in zip(self.axes, self.plans, strict=True))
 
 
 def make_frame(spec: ConvSpec, plan: ConvPlan) -> Frame:
     """The frame of `spec` under `plan`."""
-    axes = spec_axes(spec)
-    transformed = [number for number, axis_plan in enumerate(plan.axes) if axis_plan is not None]
-    return Frame(
-        spec=spec,
-        axes=tuple(axes[number] for number in transformed),
-        plans=tuple(axis_plan for axis_plan in plan.axes if axis_plan is not None),
-        places=tuple(2 + number for number in transformed),
-        pointwise_places=tuple(2 + number for number in range(spec.rank) if number not in transformed),
-    )
+    return Frame(spec, spec_axes(spec), plan.axes)
 
 
 def frame_input(b: FragmentBuilder, x: gs.Variable, frame: Frame) -> gs.Variable:
@@ -82,19 +69,20 @@ def frame_input(b: FragmentBuilder, x: gs.Variable, frame: Frame) -> gs.Variable
 
     Callers reshape the result: the positions they know, -1 for the rest.
     """
-    begin, end = [0] * (frame.spec.rank + 2), [0] * (frame.spec.rank + 2)
-    for place, axis, plan in zip(frame.places, frame.axes, frame.plans, strict=True):
-        begin[place], end[place] = plan.padding(axis)
-    padded = b.transpose(b.pad(x, begin, end), *frame.order)
+    rank = frame.spec.rank
+    pads = [plan.padding(axis) for axis, plan in zip(frame.axes, frame.plans, strict=True)]
+    padded = b.pad(x, [0, 0, *(begin for begin, _ in pads)], [0, 0, *(end for _, end in pads)])
+    padded = b.transpose(padded, *range(2, rank + 2), 0, 1)
     extents = [
-        b.extent(padded, number) if axis.extent is None else begin[place] + axis.extent + end[place]
-        for number, (place, axis) in enumerate(zip(frame.places, frame.axes, strict=True))
+        b.extent(padded, number) if axis.extent is None else begin + axis.extent + end
+        for number, (axis, (begin, end)) in enumerate(zip(frame.axes, pads, strict=True))
     ]
     if frame.has_group:
-        padded = _split_group(b, padded, frame)
+        padded = b.reshape(padded, *[0] * (rank + 1), frame.group, frame.spec.in_channels // frame.group)
+        padded = b.transpose(padded, *range(rank), rank + 1, rank, rank + 2)
     if not frame.is_tiled:
         return padded
-    rows = b.op("Flatten", padded, axis=len(frame.axes) + frame.has_group)
+    rows = b.op("Flatten", padded, axis=rank + frame.has_group)
     return b.op("Gather", rows, _frame_index(b, x, frame, extents), axis=0)
 
 
@@ -103,37 +91,21 @@ def unframe_output(b: FragmentBuilder, y: gs.Tensor, frame: Frame, x: gs.Variabl
 
     `x`, the convolution's input, gives the lengths that only run time knows.
     """
-    spec = frame.spec
-    leading = frame.output_lengths
-    channels = (frame.group, spec.out_channels // frame.group)
-    if frame.is_tiled or leading != tuple(axis.output_extent for axis in frame.axes):
-        tiles = [_tile_count(b, x, frame, number) for number in range(len(frame.axes))]
-        rows = _product(b, [*leading, frame.group, *tiles])
+    rank, lengths = frame.spec.rank, frame.output_lengths
+    leading: tuple[Dim, ...] = lengths
+    if frame.is_tiled or lengths != tuple(axis.output_extent for axis in frame.axes):
+        tiles = [_tile_count(b, x, frame, number) for number in range(rank)]
+        rows = _product(b, [*lengths, frame.group, *tiles])
         y = b.op("Gather", b.reshape(y, rows, -1), _unframe_index(b, x, frame, tiles), axis=0)
-        leading = (0,) * len(frame.axes)
-    pointwise = [_extent(b, x, frame.spec, place) for place in frame.pointwise_places]
-    batch: Dim = -1 if all(isinstance(dim, int) for dim in pointwise) else _extent(b, x, spec, 0)
-    if not frame.has_group:
-        y = b.reshape(y, *leading, batch, *pointwise, channels[1])
+        leading = (0,) * rank
+    channels = frame.spec.out_channels // frame.group
+    if frame.has_group:
+        y = b.reshape(y, *leading, frame.group, -1, channels)
+        y = b.transpose(y, *range(rank), rank + 1, rank, rank + 2)
+        y = b.reshape(y, *[0] * (rank + 1), frame.spec.out_channels)
     else:
-        y = b.reshape(y, *leading, channels[0], batch, *pointwise, channels[1])
-        y = b.transpose(y, *_group_order(frame, to_front=False))
-        y = b.reshape(y, *[0] * (spec.rank + 1), spec.out_channels)
-    return b.transpose(y, *(frame.order.index(place) for place in range(spec.rank + 2)))
-
-
-def _split_group(b: FragmentBuilder, x: gs.Variable, frame: Frame) -> gs.Variable:
-    """`[positions, batch, pointwise, channels]` -> `[positions, group, batch, pointwise, channels of a group]`."""
-    channels = (frame.group, frame.spec.in_channels // frame.group)
-    x = b.reshape(x, *[0] * (frame.spec.rank + 1), *channels)
-    return b.transpose(x, *_group_order(frame, to_front=True))
-
-
-def _group_order(frame: Frame, *, to_front: bool) -> list[int]:
-    """Permutation that moves the group dimension from before the channels to behind the positions, or back."""
-    axes, last = len(frame.axes), frame.spec.rank + 2
-    order = [*range(axes), last - 1, *range(axes, last - 1), last]
-    return order if to_front else [order.index(place) for place in range(last + 1)]
+        y = b.reshape(y, *leading, -1, channels)
+    return b.transpose(y, rank, rank + 1, *range(rank))
 
 
 def _frame_index(b: FragmentBuilder, x: gs.Variable, frame: Frame, extents: Sequence[Dim]) -> gs.Tensor:
@@ -194,12 +166,7 @@ def _output_extent(b: FragmentBuilder, x: gs.Variable, frame: Frame, number: int
     if axis.output_extent is not None:
         return axis.output_extent
     slack = axis.pad_begin + axis.pad_end - axis.dilation * (axis.taps - 1) - 1
-    return b.add(b.floor_divide(b.add(b.extent(x, frame.places[number]), slack), axis.stride), 1)
-
-
-def _extent(b: FragmentBuilder, x: gs.Variable, spec: ConvSpec, place: int) -> Dim:
-    known = (spec.batch, spec.in_channels, *spec.extents)[place]
-    return b.extent(x, place) if known is None else known
+    return b.add(b.floor_divide(b.add(b.extent(x, 2 + number), slack), axis.stride), 1)
 
 
 def _product(b: FragmentBuilder, dims: Sequence[Dim]) -> Dim:

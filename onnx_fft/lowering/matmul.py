@@ -1,12 +1,12 @@
-"""The convolution as a chain of matrix products with constants: standard operators, any provider, opset 7 and newer.
+"""The convolution as a chain of products with constant matrices: standard operators, any provider, opset 7 and newer.
 
-With the bilinear form of `fourier.basis`, every DFT is a `MatMul` by a constant real matrix from the left and the product
-of spectra is one more operator:
+With the bilinear form of `fourier.basis`, every DFT is a `MatMul` by a constant real matrix from the left and the
+product of spectra is one more operator:
 
     frame -> MatMul per axis step -> product with the weight's spectrum -> MatMul per axis step back -> unframe
 
-Axes nest: with positions `[T1, T2, rest]`, the first axis gives `[R1, T2, rest]`, the second `[R1, R2, rest]`, and so on;
-the spectrum of one tile has `R = R1 * R2 * ...` real numbers a channel. The product is
+Axes nest: with positions `[T1, T2, rest]`, the first axis gives `[R1, T2, rest]`, the second `[R1, R2, rest]`, and so
+on; the spectrum of one tile has `R = R1 * R2 * ...` real numbers a channel. The product is
 
     dense      [R, rows, in_channels] x [R, in_channels, out_channels]                  one MatMul
     grouped    [R, group, rows, channels] x [R, group, channels, out_channels]          one MatMul
@@ -41,7 +41,7 @@ class MatMulLowering:
         return 9 if None in spec.extents else 7
 
     def candidates(self, spec: ConvSpec) -> list[ConvPlan]:
-        """One plan per combination of axis plans."""
+        """One plan per combination of axis plans with any lengths."""
         return combine_plans(self.name, spec, matrix_plans)
 
     def build(self, spec: ConvSpec, plan: ConvPlan, weights: ConvWeights, ports: Ports) -> Fragment:
@@ -64,6 +64,8 @@ class MatMulLowering:
 
 def _transform(b: FragmentBuilder, x: gs.Tensor, step: NDArray[np.float64], outer: int) -> gs.Variable:
     """`[outer, batch, rows_in, rest] -> [outer, batch, rows_out, rest]`, dimensions of length 1 left out."""
+    if step.shape == (1, 1, 1):
+        return x
     batch, _, rows_in = step.shape
     leading = [length for length in (outer, batch) if length > 1]
     matrix = step if batch > 1 else step[0]

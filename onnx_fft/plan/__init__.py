@@ -1,0 +1,1 @@
+"""The choice: what each convolution costs, and which lowering it gets."""
