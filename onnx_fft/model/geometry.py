@@ -1,0 +1,142 @@
+"""From a Conv node to its `ConvSpec`: defaults, `auto_pad` and every contradiction a file can hold.
+
+*auto_pad*, as ONNX Runtime computes it. SAME asks for `ceil(extent / stride)` outputs, hence for
+
+    (ceil(extent / stride) - 1) * stride + span - extent      zeros, at least 0,
+
+where `span = dilation * (kernel - 1) + 1`. Half of them go to each end; SAME_UPPER puts an odd one at the end, SAME_LOWER
+at the beginning. With stride 1 this is `span - 1` whatever the extent; otherwise it varies with the extent. Two cases are
+refused because runtimes differ (ONNX Runtime 1.32): with a dilation it does not run, though the standard defines it, and
+from -3 downwards it crops the input where the standard adds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from onnx import NodeProto, TensorProto
+
+from onnx_fft.model.scopes import Refused, read_attributes
+from onnx_fft.model.spec import SUPPORTED_DTYPES, Activation, ConvSpec
+
+Dims = Sequence[int | None]
+"""A shape, None where the model does not fix a dimension."""
+
+ACTIVATIONS = {"Relu": 0, "Tanh": 0, "Sigmoid": 0, "LeakyRelu": 1, "Clip": 2, "HardSigmoid": 2}
+"""What ONNX Runtime's FusedConv knows, with the number of `activation_params` each takes."""
+
+_DTYPES = {TensorProto.FLOAT16: "float16", TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
+
+
+def resolve_spec(
+    node: NodeProto, weight_shape: Sequence[int], elem_type: int, input_shape: Dims | None, *, has_bias: bool
+) -> ConvSpec:
+    """The geometry of a Conv or FusedConv; raises `Refused` with the value that is not supported or not valid.
+
+    `weight_shape` is `[out_channels, in_channels // group, *kernel_shape]`, `input_shape`
+    `[batch, in_channels, *extents]` or None where even the rank is unknown.
+    """
+    attributes = read_attributes(node)
+    dtype = _DTYPES.get(elem_type)
+    _require(dtype in SUPPORTED_DTYPES, "dtype", f"weight is {TensorProto.DataType.Name(elem_type)}, not a float type")
+    assert dtype is not None
+    rank = len(weight_shape) - 2
+    _require(rank >= 1, "bad-weight", f"weight has shape {list(weight_shape)}, expected at least three dimensions")
+    _require(all(n > 0 for n in weight_shape), "zero-size", f"weight has shape {list(weight_shape)}")
+    out_channels, group_channels, *kernel_shape = weight_shape
+    given = list(attributes.get("kernel_shape") or kernel_shape)
+    _require(given == kernel_shape, "bad-kernel-shape", f"kernel_shape is {given}, the weight's is {kernel_shape}")
+    group = attributes.get("group", 1)
+    divides = group >= 1 and out_channels % group == 0
+    _require(divides, "bad-group", f"group is {group}, which does not divide {out_channels} output channels")
+    batch, in_channels, *extents = _check_input(input_shape, rank, group_channels * group)
+    strides = _read_per_axis(attributes, "strides", rank)
+    dilations = _read_per_axis(attributes, "dilations", rank)
+    spans = [d * (k - 1) + 1 for d, k in zip(dilations, kernel_shape, strict=True)]
+    begin, end = _resolve_pads(attributes, extents, strides, dilations, spans)
+    for extent, before, after, span in zip(extents, begin, end, spans, strict=True):
+        fits = extent is None or extent + before + after >= span
+        _require(fits, "kernel-too-large", f"kernel spans {span} samples, the padded input has {extent} + {before} + {after}")
+    return ConvSpec(
+        batch=batch,
+        in_channels=group_channels * group,
+        out_channels=out_channels,
+        group=group,
+        extents=tuple(extents),
+        kernel_shape=tuple(kernel_shape),
+        strides=tuple(strides),
+        dilations=tuple(dilations),
+        pads_begin=tuple(begin),
+        pads_end=tuple(end),
+        dtype=dtype,
+        has_bias=has_bias,
+        activation=_read_activation(attributes),
+        has_sum=len(node.input) > 3 and bool(node.input[3]),
+    )
+
+
+def _check_input(shape: Dims | None, rank: int, channels: int) -> Dims:
+    """`shape` or as many unknowns, once it agrees with the weight."""
+    if shape is None:
+        return [None] * (rank + 2)
+    _require(len(shape) == rank + 2, "bad-rank", f"input has {len(shape)} dimensions, the weight {rank + 2}")
+    _require(0 not in shape, "zero-size", f"input has shape {list(shape)}")
+    agree = shape[1] in (None, channels)
+    _require(agree, "bad-channels", f"input has {shape[1]} channels, weight and group ask for {channels}")
+    return shape
+
+
+def _resolve_pads(
+    attributes: dict[str, Any], extents: Dims, strides: Sequence[int], dilations: Sequence[int], spans: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """Pads at the beginning and at the end of each axis."""
+    rank = len(spans)
+    mode = attributes.get("auto_pad", b"NOTSET").decode()
+    if mode in ("SAME_UPPER", "SAME_LOWER"):
+        _require(max(dilations) == 1, "dilated-auto-pad", f"auto_pad is {mode} with dilations {list(dilations)}")
+        totals = [_same_padding(*axis) for axis in zip(extents, strides, spans, strict=True)]
+        less, more = [total // 2 for total in totals], [total - total // 2 for total in totals]
+        return (less, more) if mode == "SAME_UPPER" else (more, less)
+    if mode == "VALID":
+        return [0] * rank, [0] * rank
+    _require(mode in ("NOTSET", ""), "bad-auto-pad", f"auto_pad is {mode!r}")
+    pads = list(attributes.get("pads") or [0] * 2 * rank)
+    _require(len(pads) == 2 * rank, "bad-pads", f"pads has {len(pads)} values, expected {2 * rank}")
+    _require(min(pads) >= 0, "bad-pads", f"pads is {pads}, a negative pad crops")
+    return pads[:rank], pads[rank:]
+
+
+def _same_padding(extent: int | None, stride: int, span: int) -> int:
+    """Zeros that auto_pad SAME adds to one axis; the formula is in the module's docstring."""
+    if stride == 1:
+        return span - 1
+    if extent is None:
+        raise Refused("dynamic-auto-pad", f"auto_pad SAME with stride {stride} pads by an amount that varies with the input")
+    needed = (-(-extent // stride) - 1) * stride + span - extent
+    _require(needed >= -2, "cropping-auto-pad", f"auto_pad SAME with stride {stride} on a span of {span} crops the input")
+    return max(0, needed)
+
+
+def _read_per_axis(attributes: dict[str, Any], name: str, rank: int) -> list[int]:
+    """`strides` or `dilations`, 1 where absent."""
+    values = list(attributes.get(name) or [1] * rank)
+    _require(len(values) == rank, f"bad-{name}", f"{name} has {len(values)} values, expected {rank}")
+    _require(min(values) >= 1, f"bad-{name}", f"{name} is {values}, expected at least 1")
+    return values
+
+
+def _read_activation(attributes: dict[str, Any]) -> Activation | None:
+    name = attributes.get("activation", b"").decode()
+    if not name:
+        return None
+    _require(name in ACTIVATIONS, "activation", f"activation is {name!r}, known are {', '.join(ACTIVATIONS)}")
+    params = attributes.get("activation_params", ())
+    count = ACTIVATIONS[name]
+    _require(len(params) >= count, "activation", f"{name} has {len(params)} activation_params, expected {count}")
+    return Activation(name, tuple(params[:count]))
+
+
+def _require(condition: bool, code: str, reason: str) -> None:
+    if not condition:
+        raise Refused(code, reason)

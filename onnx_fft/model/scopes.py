@@ -1,0 +1,163 @@
+"""Naming environments: the graph, the bodies of If, Loop and Scan at any depth, and the model-local functions.
+
+A body sees the values of the scopes around it, a function only its own. `Scope` answers the three questions every other
+module asks: who defines a name, who reads it, and what holds the nodes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
+from onnx.helper import get_attribute_value
+
+from onnx_fft.errors import Refusal
+
+Body = GraphProto | FunctionProto
+DEFAULT_DOMAINS = ("", "ai.onnx")
+
+
+class Refused(Exception):
+    """Carries a `Refusal` out of nested helpers."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.refusal = Refusal(code, reason)
+
+
+@dataclass(eq=False, slots=True)
+class Scope:
+    """One body with its place in the model.
+
+    `path` prefixes the names of what lies inside: "" for the graph, `If_12.then_branch/` for a body. `reads` counts how
+    often a name is read here or in bodies within, graph outputs included; names that a body shadows are counted too,
+    which errs on the side of keeping a value alive.
+    """
+
+    path: str
+    body: Body
+    parent: Scope | None
+    opset: int
+    ir_version: int
+    base_dir: Path | None
+    inputs: frozenset[str] = frozenset()
+    tensors: dict[str, TensorProto | SparseTensorProto] = field(default_factory=dict)
+    producers: dict[str, NodeProto] = field(default_factory=dict)
+    reads: Counter[str] = field(default_factory=Counter)
+    shared: dict[bytes, str] = field(default_factory=dict)
+    """Digest of a constant added by `splice` -> its name."""
+
+    def __post_init__(self) -> None:
+        """Index the body itself; `find_scopes` adds what the bodies within read."""
+        for node in self.body.node:
+            self.producers.update((name, node) for name in node.output if name)
+            self.reads.update(name for name in node.input if name)
+        if is_graph(self.body):
+            self.inputs = frozenset(value.name for value in self.body.input)
+            self.tensors.update((tensor.name, tensor) for tensor in self.body.initializer)
+            self.tensors.update((tensor.values.name, tensor) for tensor in self.body.sparse_initializer)
+            self.reads.update(value.name for value in self.body.output)
+            for annotation in self.body.quantization_annotation:
+                self.reads.update(entry.value for entry in annotation.quant_parameter_tensor_names)
+        else:
+            self.inputs = frozenset(self.body.input)
+            self.reads.update(self.body.output)
+
+    def find_owner(self, name: str) -> Scope | None:
+        """The innermost scope, from here outwards, that defines `name`."""
+        if name in self.inputs or name in self.tensors or name in self.producers:
+            return self
+        return self.parent.find_owner(name) if self.parent else None
+
+    def count_reads(self, node: NodeProto, sign: int) -> None:
+        """Add (`sign` 1) or take away (-1) the reads of a node of this scope, here and in every scope around."""
+        scope: Scope | None = self
+        while scope is not None:
+            for name in node.input:
+                scope.reads[name] += sign
+            scope = scope.parent
+
+
+def find_scopes(model: ModelProto, base_dir: Path | None) -> list[Scope]:
+    """Every scope of the model in the order of `walk_bodies`; each comes after the scope around it."""
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    scopes = _open_scopes("", model.graph, None, opsets, model.ir_version, base_dir)
+    for function in model.functions:
+        path = ":".join(filter(None, (function.domain, function.name, function.overload))) + "/"
+        own = {entry.domain: entry.version for entry in function.opset_import}
+        scopes += _open_scopes(path, function, None, own, model.ir_version, base_dir)
+    return scopes
+
+
+def walk_bodies(model: ModelProto) -> Iterator[Body]:
+    """The graph and the bodies in it, depth first, then each function and the bodies in it."""
+    for body in (model.graph, *model.functions):
+        yield from _walk_body(body)
+
+
+def walk_tensors(model: ModelProto) -> Iterator[TensorProto]:
+    """Every stored tensor: initializers, sparse ones, and those held by node attributes."""
+    for body in walk_bodies(model):
+        if is_graph(body):
+            yield from body.initializer
+            for sparse in body.sparse_initializer:
+                yield from (sparse.values, sparse.indices)
+        for node in body.node:
+            for attribute in node.attribute:
+                yield from (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors)
+                for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                    yield from (sparse.values, sparse.indices)
+
+
+def find_bodies(node: NodeProto) -> list[tuple[str, GraphProto]]:
+    """The graphs a node holds, each with the name of its attribute."""
+    return [
+        (attribute.name, graph)
+        for attribute in node.attribute
+        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs)
+    ]
+
+
+def read_attributes(node: NodeProto) -> dict[str, Any]:
+    """Attribute values by name; refuses one that refers to an attribute of the enclosing function."""
+    for attribute in node.attribute:
+        if attribute.ref_attr_name:
+            reason = f"attribute {attribute.name} is set by the caller of the function, as {attribute.ref_attr_name!r}"
+            raise Refused("referenced-attribute", reason)
+    return {attribute.name: get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def label_node(node: NodeProto, position: int) -> str:
+    """The node's name in print, or `Conv#3` for a nameless Conv that is the fourth node of its body."""
+    return "".join(c if c.isprintable() else "?" for c in node.name) or f"{node.op_type}#{position}"
+
+
+def is_graph(body: Body) -> TypeGuard[GraphProto]:
+    """Whether the body is a graph, which holds initializers, rather than a function, which cannot."""
+    return isinstance(body, GraphProto)
+
+
+def _open_scopes(
+    path: str, body: Body, parent: Scope | None, opsets: dict[str, int], ir_version: int, base_dir: Path | None
+) -> list[Scope]:
+    opset = next((opsets[domain] for domain in DEFAULT_DOMAINS if domain in opsets), 1)
+    scope = Scope(path, body, parent, opset, ir_version, base_dir)
+    scopes = [scope]
+    for position, node in enumerate(body.node):
+        for attribute, graph in find_bodies(node):
+            inner_path = f"{path}{label_node(node, position)}.{attribute}/"
+            inner = _open_scopes(inner_path, graph, scope, opsets, ir_version, base_dir)
+            scope.reads.update(inner[0].reads)
+            scopes += inner
+    return scopes
+
+
+def _walk_body(body: Body) -> Iterator[Body]:
+    yield body
+    for node in body.node:
+        for _, graph in find_bodies(node):
+            yield from _walk_body(graph)
