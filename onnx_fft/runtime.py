@@ -22,7 +22,8 @@ from onnx import ModelProto, NodeProto
 from onnx.external_data_helper import load_external_data_for_model
 from onnx.reference import ReferenceEvaluator
 
-from onnx_fft.errors import InvalidModelError, UsageError
+from onnx_fft.model.io import LoadedModel, load_model
+from onnx_fft.model.scopes import walk_bodies
 
 Value = Any
 """What a graph input or output holds: an array, a list of arrays (sequence), a dict (map), or None (optional)."""
@@ -53,21 +54,15 @@ class Source:
         return [value.name for value in self.model.graph.output]
 
 
-def open_source(source: ModelProto | str | Path) -> Source:
+def open_source(source: ModelProto | str | Path | LoadedModel) -> Source:
     """Read a model without its external data. A ModelProto is copied; raises InvalidModelError or UsageError."""
-    if isinstance(source, ModelProto):
+    if isinstance(source, LoadedModel):
         copy = ModelProto()
-        copy.CopyFrom(source)
-        return Source(copy)
-    path = Path(source)
-    if not path.is_file():
-        raise UsageError(f"got {str(path)!r}, which is not a file; expected an ONNX model; check the path")
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except Exception as error:
-        message = f"got {str(path)!r}, which does not parse as an ONNX model ({_first_line(error)})"
-        raise InvalidModelError(f"{message}; expected a serialized ModelProto; export the model again") from error
-    return Source(model, path.resolve().parent, path)
+        copy.CopyFrom(source.model)
+        return Source(copy, source.base_dir)
+    loaded = load_model(source)
+    path = None if isinstance(source, ModelProto) else Path(source)
+    return Source(loaded.model, loaded.base_dir, path)
 
 
 class Runner:
@@ -144,17 +139,7 @@ def find_unknown_operators(model: ModelProto) -> list[str]:
 
 def walk_nodes(model: ModelProto) -> Iterator[NodeProto]:
     """Every node of the graph, of its bodies at any depth, and of the model-local functions."""
-    for nodes in (model.graph.node, *(function.node for function in model.functions)):
-        for node in nodes:
-            yield from _walk_node(node)
-
-
-def _walk_node(node: NodeProto) -> Iterator[NodeProto]:
-    yield node
-    for attribute in node.attribute:
-        for body in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-            for inner in body.node:
-                yield from _walk_node(inner)
+    return (node for body in walk_bodies(model) for node in body.node)
 
 
 def _ort() -> Any:

@@ -24,6 +24,7 @@ from onnx_fft.checks.probes import Probe, judge_probe, make_probe_feeds
 from onnx_fft.checks.result import FeedResult, Validation, give_verdict
 from onnx_fft.checks.search import search
 from onnx_fft.errors import InvalidModelError
+from onnx_fft.model.io import LoadedModel
 from onnx_fft.runtime import ORT, EngineError, Runner, Source, Value, find_unknown_operators, open_runner, open_source
 
 Progress = Callable[[str], None]
@@ -31,8 +32,8 @@ Inputs = str | Path | Mapping[str, Value] | None
 
 
 def validate(
-    original: ModelProto | str | Path,
-    rewritten: ModelProto | str | Path,
+    original: ModelProto | str | Path | LoadedModel,
+    rewritten: ModelProto | str | Path | LoadedModel,
     *,
     inputs: Inputs = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
@@ -42,10 +43,11 @@ def validate(
     custom_ops: Sequence[str | Path] = (),
     progress: Progress | None = None,
 ) -> Validation:
-    """Compare two models. Give `inputs` (an .npz path or a dict by input name), or let `seed` make random ones.
+    """Compare two models; a LoadedModel says where a model object has its external data.
 
-    `input_shapes` fixes the shape of inputs that the model leaves open. `rtol` replaces the relative limits of the
-    tolerance table and `atol` is allowed on top, per element. `custom_ops` are operator libraries for ONNX Runtime.
+    Give `inputs` (an .npz path or a dict by input name), or let `seed` make random ones; `input_shapes` fixes the shape
+    of inputs that the model leaves open. `rtol` replaces the relative limits of the tolerance table and `atol` is allowed
+    on top, per element. `custom_ops` are operator libraries for ONNX Runtime.
     Raises UsageError or InvalidModelError where the question cannot be answered.
     """
     return _Validator(

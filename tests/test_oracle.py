@@ -1,14 +1,16 @@
-"""The oracle against numbers done by hand, a Python loop, SciPy-free identities and the standard's own cases."""
+"""The oracle against numbers done by hand, a Python loop, ONNX Runtime and the standard's own cases."""
 
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
-import onnx.backend.test.case.node as node_cases
 import pytest
-from onnx import NodeProto, numpy_helper
+from corpus import Array, Case, build_conv_model, conv_cases, run_model
+from onnx import numpy_helper
 
+from onnx_fft.checks.convcheck import resolve_geometry
 from onnx_fft.fourier.oracle import (
     ConvGeometry,
     conv_direct,
@@ -16,18 +18,21 @@ from onnx_fft.fourier.oracle import (
     count_multiply_adds,
     sample_conv,
 )
+from onnx_fft.model.spec import ConvSpec
 
 
-def make_geometry(rank: int, *, group: int = 1, stride: int = 1, dilation: int = 1, pads: tuple[int, int] = (0, 0)):  # noqa: ANN201
+def make_geometry(
+    rank: int, *, group: int = 1, stride: int = 1, dilation: int = 1, pads: tuple[int, int] = (0, 0)
+) -> ConvGeometry:
     return ConvGeometry(group, (stride,) * rank, (dilation,) * rank, (pads[0],) * rank, (pads[1],) * rank)
 
 
-def conv_by_python_loops(x, w, b, g: ConvGeometry):  # noqa: ANN001, ANN201
+def conv_by_python_loops(x: Array, w: Array, b: Array, g: ConvGeometry) -> Array:
     """Six nested loops and scalar arithmetic: nothing shared with the oracle but the formula."""
     outputs = g.output_extents(x.shape[2:], w.shape[2:])
     y = np.zeros((x.shape[0], w.shape[0], *outputs))
     for n, o, *t in itertools.product(*(range(s) for s in y.shape)):
-        value = 0.0 if b is None else float(b[o])
+        value = float(b[o])
         first = (o // (w.shape[0] // g.group)) * w.shape[1]
         for c, *k in itertools.product(*(range(s) for s in w.shape[1:])):
             at = [t[i] * g.strides[i] + k[i] * g.dilations[i] - g.pads_begin[i] for i in range(len(k))]
@@ -56,7 +61,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("rank", "x_shape", "w_shape", "attributes"), CASES)
-def test_equals_python_loops(rank, x_shape, w_shape, attributes) -> None:  # noqa: ANN001
+def test_equals_python_loops(
+    rank: int, x_shape: tuple[int, ...], w_shape: tuple[int, ...], attributes: dict[str, Any]
+) -> None:
     rng = np.random.default_rng(1)
     x, w, b = rng.standard_normal(x_shape), rng.standard_normal(w_shape), rng.standard_normal(w_shape[0])
     geometry = make_geometry(rank, **attributes)
@@ -72,24 +79,29 @@ def test_equals_python_loops(rank, x_shape, w_shape, attributes) -> None:  # noq
     np.testing.assert_allclose(part, sample.take(expected), rtol=1e-12, atol=1e-12)
 
 
-def test_agrees_with_the_standards_own_cases() -> None:
-    seen = 0
-    for case in node_cases.collect_testcases("Conv"):
-        node: NodeProto = case.model.graph.node[0]
-        if node.op_type != "Conv" or len(case.model.graph.node) != 1:
-            continue
-        given = {a.name: a for a in node.attribute}
-        if given.get("auto_pad") and given["auto_pad"].s not in (b"", b"NOTSET"):
-            continue
-        [(inputs, expected)] = case.data_sets
-        x, w = (value if isinstance(value, np.ndarray) else numpy_helper.to_array(value) for value in inputs)
-        rank = x.ndim - 2
-        pads = list(given["pads"].ints) if "pads" in given else [0] * 2 * rank
-        strides = tuple(given["strides"].ints) if "strides" in given else (1,) * rank
-        geometry = ConvGeometry(1, strides, (1,) * rank, tuple(pads[:rank]), tuple(pads[rank:]))
-        np.testing.assert_allclose(conv_direct(x, w, None, geometry), expected[0], rtol=1e-6, atol=1e-6)
-        seen += 1
-    assert seen >= 3
+@pytest.mark.parametrize("case", conv_cases(), ids=lambda case: case.name)
+def test_agrees_with_the_standards_own_cases(case: Case) -> None:
+    [x] = case.feeds.values()
+    weight, *bias = (numpy_helper.to_array(tensor) for tensor in case.model.graph.initializer)
+    geometry = resolve_geometry(case.model.graph.node[0], x.shape, weight.shape)
+    y = conv_direct(x, weight, bias[0] if bias else None, geometry)
+    assert y.shape == case.expected[0].shape
+    np.testing.assert_allclose(y, case.expected[0], rtol=1e-6, atol=1e-6)
+
+
+def test_auto_pad_is_resolved_as_the_standard_says() -> None:
+    """Against ONNX Runtime, for odd leftovers at the end (UPPER) or the beginning (LOWER)."""
+    rng = np.random.default_rng(4)
+    spec = ConvSpec(1, 2, 3, 1, (11, 8), (4, 3), (3, 2), (1, 1), (0, 0), (0, 0), "float32")
+    for auto_pad in ("SAME_UPPER", "SAME_LOWER", "VALID"):
+        weight = rng.standard_normal((3, 2, 4, 3)).astype(np.float32)
+        model = build_conv_model(spec, weight, opset=17, auto_pad=auto_pad, pads=None, dynamic=(2, 3))
+        x = rng.standard_normal((1, 2, 11, 8)).astype(np.float32)
+        geometry = resolve_geometry(model.graph.node[0], x.shape, weight.shape)
+        y = conv_direct(x, weight, None, geometry)
+        [expected] = run_model(model, {"x": x})
+        assert y.shape == expected.shape
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_sample_is_bounded_seeded_and_keeps_both_ends() -> None:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, helper, numpy_helper
+from onnx import NodeProto, helper
 
 from onnx_fft.checks.compare import TOLERANCES, Array
 from onnx_fft.checks.fragments import CutError, ReplacedConv, cut_fragment, find_producers, is_constant
 from onnx_fft.fourier.oracle import ConvGeometry, Float64Array, Sample, conv_direct, conv_direct_at, sample_conv
+from onnx_fft.model.io import tensor_array
 from onnx_fft.runtime import EngineError, Source, Value, open_runner
 
 BUDGET = 2e8
@@ -78,10 +79,9 @@ def record_tensors(
 ) -> dict[str, Value]:
     """The values of tensors of the main graph under one feed; constants are read from the file."""
     found: dict[str, Value] = {name: feed[name] for name in names if name in feed}
-    base = str(source.base_dir or "")
     for tensor in source.model.graph.initializer:
         if tensor.name in names and tensor.name not in found:
-            found[tensor.name] = numpy_helper.to_array(tensor, base)
+            found[tensor.name] = tensor_array(tensor, source.base_dir)
     makers = find_producers(source.model.graph)
     missing = [name for name in dict.fromkeys(names) if name not in found and name in makers]
     if missing:

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper
 
+from onnx_fft.model.scopes import find_bodies, label_node
 from onnx_fft.runtime import Source, Value
 
 REPLACES = "onnx_fft.replaces"
@@ -52,7 +53,7 @@ def find_replaced(original: ModelProto, rewritten: ModelProto) -> tuple[Replaced
     for position, node in enumerate(original.graph.node):
         if node.op_type not in CONV_TYPES or _is_conv(makers.get(node.output[0])):
             continue
-        name = node.name or f"{node.op_type}#{position}"
+        name = label_node(node, position)
         users = readers.get(node.output[0], [])
         if node.output[0] in makers:
             found.append(ReplacedConv(name, node, node.output[0]))
@@ -74,7 +75,7 @@ def find_unreachable(original: ModelProto, rewritten: ModelProto) -> tuple[tuple
     for position, node in enumerate(original.graph.node):
         if node.op_type in CONV_TYPES and id(node) not in checked and node.output[0] not in makers:
             reason = f"its output {node.output[0]!r} is no longer there; covered by the outputs"
-            found.append((node.name or f"{node.op_type}#{position}", reason))
+            found.append((label_node(node, position), reason))
     return tuple(found)
 
 
@@ -92,7 +93,7 @@ def find_producers(graph: GraphProto) -> dict[str, NodeProto]:
 def free_inputs(node: NodeProto) -> set[str]:
     """What a node reads from its graph, the captures of its bodies included."""
     names = {name for name in node.input if name}
-    for body in _bodies(node):
+    for _, body in find_bodies(node):
         own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
         inner: set[str] = set()
         for inner_node in body.node:
@@ -156,13 +157,6 @@ def _is_conv(node: NodeProto | None) -> bool:
     return node is not None and node.op_type in CONV_TYPES
 
 
-def _bodies(node: NodeProto) -> Iterator[GraphProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
-
-
 def _walk_bodies(model: ModelProto) -> Iterator[tuple[tuple[str, str], NodeProto]]:
     """Nodes below the main graph, each with its scope and first output; a scope is named by what is never rewritten."""
     yield from _walk_nested("", model.graph.node)
@@ -174,8 +168,7 @@ def _walk_bodies(model: ModelProto) -> Iterator[tuple[tuple[str, str], NodeProto
 
 def _walk_nested(prefix: str, nodes: Iterable[NodeProto]) -> Iterator[tuple[tuple[str, str], NodeProto]]:
     for node in nodes:
-        for attribute in node.attribute:
-            for body in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                scope = f"{prefix}{node.name or node.output[0]}.{attribute.name}"
-                yield from (((scope, inner.output[0] if inner.output else ""), inner) for inner in body.node)
-                yield from _walk_nested(f"{scope}/", body.node)
+        for attribute, body in find_bodies(node):
+            scope = f"{prefix}{node.name or node.output[0]}.{attribute}"
+            yield from (((scope, inner.output[0] if inner.output else ""), inner) for inner in body.node)
+            yield from _walk_nested(f"{scope}/", body.node)

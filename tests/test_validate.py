@@ -1,0 +1,421 @@
+"""`validate` on pairs made by hand: a Conv, and the same written as a ConvTranspose, right or wrong in one place."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from corpus import Array
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+import onnx_fft.checks.convcheck
+from onnx_fft.errors import InvalidModelError, UsageError
+from onnx_fft.validate import Validation, validate
+
+FLOAT = TensorProto.FLOAT
+RNG = np.random.default_rng(11)
+W1 = RNG.standard_normal((4, 3, 5, 5)).astype(np.float32) / 8
+W2 = RNG.standard_normal((4, 4, 3, 3)).astype(np.float32) / 6
+B1 = RNG.standard_normal(4).astype(np.float32)
+DYNAMIC: tuple[int | str, ...] = ("n", 3, "h", "w")
+
+
+def make_model(
+    nodes: Sequence[NodeProto],
+    constants: dict[str, Array],
+    *,
+    x: Sequence[int | str] = DYNAMIC,
+    output: str = "y",
+    dtype: int = FLOAT,
+    **options: Any,
+) -> ModelProto:
+    """`x -> output` with symbolic output dims; opset 17, FusedConv allowed."""
+    values = [helper.make_tensor_value_info("x", dtype, list(x)), helper.make_tensor_value_info(output, dtype, None)]
+    tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "pair", values[:1], values[1:], tensors)
+    domains = {"": 17, "com.microsoft": 1, "nowhere": 1}
+    imports = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
+    return helper.make_model(graph, opset_imports=imports, ir_version=8, **options)
+
+
+def conv(x: str, w: str, y: str, *, name: str = "", pads: int = 2, bias: str = "") -> NodeProto:
+    return helper.make_node("Conv", [x, w, *([bias] if bias else [])], [y], name=name, pads=[pads] * 4)
+
+
+def replaced(x: str, w: str, y: str, *, site: str, pads: int = 2, bias: str = "") -> NodeProto:
+    """The node that computes what `conv` does, with `flip(weight)` as its weight."""
+    node = helper.make_node("ConvTranspose", [x, w, *([bias] if bias else [])], [y], pads=[pads] * 4)
+    node.metadata_props.add(key="onnx_fft.replaces", value=site)
+    return node
+
+
+def flip(weight: Array) -> Array:
+    """Conv's weight as ConvTranspose wants it; 'same' pads stay what they are for odd kernels."""
+    return np.ascontiguousarray(np.flip(weight, (2, 3)).swapaxes(0, 1))
+
+
+def relu(x: str, y: str) -> NodeProto:
+    return helper.make_node("Relu", [x], [y])
+
+
+def make_pair(*, wrong: float = 0.0, tail: str = "Relu") -> tuple[ModelProto, ModelProto]:
+    """Conv, Relu, Conv, `tail`; the second Conv is replaced, its weight `wrong` times off in one tap."""
+    last = helper.make_node(tail, ["c2"], ["y"])
+    w2 = W2.copy()
+    w2[1, 2, 0, 1] *= 1 + wrong
+    first = [conv("x", "w1", "c1", name="first", bias="b1"), relu("c1", "r1")]
+    constants = {"w1": W1, "b1": B1}
+    original = make_model([*first, conv("r1", "w2", "c2", name="second", pads=1), last], {**constants, "w2": W2})
+    swap = replaced("r1", "w2t", "c2", site="second", pads=1)
+    return original, make_model([*first, swap, last], {**constants, "w2t": flip(w2)})
+
+
+def text(result: Validation) -> str:
+    return "\n".join(result.describe())
+
+
+def test_a_right_rewrite_passes_with_numbers() -> None:
+    result = validate(*make_pair())
+    assert result.ok, text(result)
+    assert result.engine == "onnxruntime"
+    assert len(result.feeds) == 3
+    shapes = [comparison.shape for feed in result.feeds for comparison in feed.comparisons]
+    assert len(set(shapes)) == 3
+    assert all(0 < c.relative_l2 < 1e-5 for feed in result.feeds for c in feed.comparisons)
+    [check] = result.convs
+    assert check.name == "second"
+    assert check.ok is True
+    assert check.checked_outputs == check.all_outputs > 0
+    assert 0 < check.relative_l2_original < 2e-6
+    assert 0 < check.relative_l2_rewritten < 2e-6
+    assert result.bisection is None
+    assert "1 of 1 replaced Convs held against float64" in result.verdict
+
+
+@pytest.mark.parametrize("wrong", [-2.0, 1.0, 0.01])
+def test_a_wrong_weight_fails_and_is_found(wrong: float) -> None:
+    result = validate(*make_pair(wrong=wrong))
+    assert not result.ok
+    assert result.convs[0].ok is False
+    assert result.bisection is not None
+    assert result.bisection.tensor == "c2"
+    assert result.bisection.node == "second"
+    assert result.bisection.sites == ("second",)
+    assert "'y'" in result.verdict
+
+
+def test_a_model_against_itself_and_nothing_replaced() -> None:
+    original, _ = make_pair()
+    result = validate(original, original)
+    assert result.ok
+    assert result.convs == ()
+    assert all(c.max_abs_error == 0 for feed in result.feeds for c in feed.comparisons)
+
+
+def test_the_oracle_finds_what_the_outputs_hide() -> None:
+    original, rewritten = make_pair(wrong=1.0)
+    for model in (original, rewritten):
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(0), "zero"))
+        model.graph.node[-1].CopyFrom(helper.make_node("Mul", ["c2", "zero"], ["y"]))
+    result = validate(original, rewritten)
+    assert all(feed.ok for feed in result.feeds)
+    assert not result.ok
+    assert "Conv second" in result.verdict
+
+
+def test_a_saturated_output_is_compared_before_the_saturation() -> None:
+    original, rewritten = make_pair(wrong=1.0, tail="Sigmoid")
+    for model in (original, rewritten):
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(-200), "deep"))
+        model.graph.node.insert(3, helper.make_node("Add", ["c2", "deep"], ["logit"]))
+        model.graph.node[-1].input[0] = "logit"
+    result = validate(original, rewritten)
+    assert not result.ok
+    assert "logit" in {c.output for feed in result.feeds for c in feed.comparisons}
+    assert "before Sigmoid" in text(result)
+
+
+def add_chaos(model: ModelProto) -> ModelProto:
+    """Make the last node `sin(3e4 * c2)`: what it makes of rounding errors is beyond any tolerance of float32."""
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(3e4), "large"))
+    model.graph.node[-1].CopyFrom(helper.make_node("Mul", ["c2", "large"], ["m"]))
+    model.graph.node.append(helper.make_node("Sin", ["m"], ["y"]))
+    return model
+
+
+def test_rounding_noise_is_told_from_a_wrong_model() -> None:
+    result = validate(*(add_chaos(model) for model in make_pair()))
+    assert result.ok, text(result)
+    assert "rounding noise" in text(result)
+    assert "say nothing" in result.verdict
+    assert not validate(*(add_chaos(model) for model in make_pair(wrong=0.01))).ok
+
+
+def test_the_oracle_is_sampled_when_it_is_dear(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_fft.checks.convcheck, "BUDGET", 2e5)
+    result = validate(*make_pair(), seed=9)
+    [check] = result.convs
+    assert check.ok is True
+    assert 0 < check.checked_outputs < check.all_outputs
+    assert "drawn with seed 9" in check.sentence
+    assert validate(*make_pair(wrong=0.05), seed=9).convs[0].ok is False
+
+
+def test_a_folded_batch_normalization_is_part_of_the_oracle() -> None:
+    scale, shift, mean = (RNG.standard_normal(4).astype(np.float32) for _ in range(3))
+    variance = RNG.uniform(0.5, 2, 4).astype(np.float32)
+    norm = helper.make_node("BatchNormalization", ["c", "s", "t", "m", "v"], ["bn"], epsilon=1e-3)
+    constants = {"w": W1, "s": scale, "t": shift, "m": mean, "v": variance}
+    original = make_model([conv("x", "w", "c", name="conv"), norm, relu("bn", "y")], constants)
+    factor = scale / np.sqrt(variance + np.float32(1e-3))
+    folded = {"w": flip(W1 * factor.reshape(-1, 1, 1, 1)), "b": shift - mean * factor}
+    rewritten = make_model([replaced("x", "w", "bn", site="conv", bias="b"), relu("bn", "y")], folded)
+    result = validate(original, rewritten)
+    assert result.ok, text(result)
+    assert result.convs[0].ok is True
+    folded["b"] = folded["b"] + np.float32(0.01)
+    assert validate(original, make_model(list(rewritten.graph.node), folded)).convs[0].ok is False
+
+
+def test_a_fused_conv_with_addend_and_activation() -> None:
+    attributes: dict[str, Any] = {"pads": [1] * 4, "activation": "LeakyRelu", "activation_params": [0.25]}
+    fused = helper.make_node(
+        "FusedConv", ["c1", "w2", "b2", "c1"], ["c2"], name="fused", domain="com.microsoft", **attributes
+    )
+    head = conv("x", "w1", "c1", name="first")
+    original = make_model([head, fused, relu("c2", "y")], {"w1": W1, "w2": W2, "b2": B1})
+    parts = [
+        head,
+        replaced("c1", "w2", "s", site="fused", pads=1, bias="b2"),
+        helper.make_node("Add", ["s", "c1"], ["t"]),
+        helper.make_node("LeakyRelu", ["t"], ["c2"], alpha=0.25),
+        relu("c2", "y"),
+    ]
+    result = validate(original, make_model(parts, {"w1": W1, "w2": flip(W2), "b2": B1}))
+    assert result.ok, text(result)
+    assert [(check.name, check.ok) for check in result.convs] == [("fused", True)]
+
+
+def test_a_conv_in_a_body_is_covered_by_the_outputs() -> None:
+    def wrap(inner: NodeProto, weight: Array) -> ModelProto:
+        out = helper.make_tensor_value_info("inner", FLOAT, None)
+        then_branch = helper.make_graph([inner], "then", [], [out], [numpy_helper.from_array(weight, "w")])
+        else_branch = helper.make_graph([relu("x", "inner")], "else", [], [out])
+        node = helper.make_node("If", ["cond"], ["y"], name="if", then_branch=then_branch, else_branch=else_branch)
+        return make_model([node], {"cond": np.array(True)}, x=(1, 4, 8, 8))
+
+    w = W2
+    original = wrap(conv("x", "w", "inner", name="deep", pads=1), w)
+    result = validate(original, wrap(replaced("x", "w", "inner", site="deep", pads=1), flip(w)))
+    assert result.ok, text(result)
+    assert [(check.name, check.ok) for check in result.convs] == [("if.then_branch/deep", None)]
+    assert "covered by the outputs" in result.convs[0].sentence
+    wrong = validate(original, wrap(replaced("x", "w", "inner", site="deep", pads=1), -flip(w)))
+    assert not wrong.ok
+    assert wrong.bisection is not None
+    assert wrong.bisection.tensor == "y"
+
+
+def test_another_interface_is_a_failure() -> None:
+    original, rewritten = make_pair()
+    renamed = make_model(
+        [*list(rewritten.graph.node)[:-1], relu("c2", "z")],
+        {t.name: numpy_helper.to_array(t) for t in rewritten.graph.initializer},
+        output="z",
+    )
+    for wrong in (renamed, make_model([relu("x", "y")], {}, dtype=TensorProto.FLOAT16)):
+        result = validate(original, wrong)
+        assert not result.ok
+        assert result.verdict.startswith("different: the ")
+
+
+def test_a_rewritten_model_that_does_not_load_or_run_is_a_verdict() -> None:
+    original, rewritten = make_pair()
+    rewritten.graph.node[2].op_type = "NoSuchOperator"
+    result = validate(original, rewritten)
+    assert not result.ok
+    assert "does not load" in result.verdict
+    original, rewritten = make_pair()
+    fixed = numpy_helper.from_array(np.array([1, 4, 64, 64], np.int64), "fixed")
+    rewritten.graph.initializer.append(fixed)  # right at the first shape only
+    rewritten.graph.node[-1].CopyFrom(helper.make_node("Reshape", ["r2", "fixed"], ["y"]))
+    rewritten.graph.node.insert(3, relu("c2", "r2"))
+    result = validate(original, rewritten)
+    assert result.feeds[0].ok
+    assert not result.ok
+    assert "does not run" in result.verdict
+
+
+def test_float64_falls_back_to_the_reference_evaluator_and_says_so() -> None:
+    x, w = (1, 3, 12, 12), W1.astype(np.float64)
+    node = conv("x", "w", "c", name="conv")
+    original = make_model([node, relu("c", "y")], {"w": w}, x=x, dtype=TensorProto.DOUBLE)
+    swap = [replaced("x", "w", "c", site="conv"), relu("c", "y")]
+    result = validate(original, make_model(swap, {"w": flip(w)}, x=x, dtype=TensorProto.DOUBLE))
+    assert result.ok, text(result)
+    assert result.engine == "onnx.reference"
+    assert any("onnxruntime" in note for note in result.notes)
+    assert result.convs[0].relative_l2_rewritten < 1e-14
+    off = validate(original, make_model(swap, {"w": flip(w) * (1 + 1e-8)}, x=x, dtype=TensorProto.DOUBLE))
+    assert not off.ok
+
+
+def test_float16() -> None:
+    w = W1.astype(np.float16)
+    original = make_model([conv("x", "w", "c", name="conv"), relu("c", "y")], {"w": w}, dtype=TensorProto.FLOAT16)
+    cast = [
+        helper.make_node("Cast", ["x"], ["xf"], to=FLOAT),
+        replaced("xf", "w", "cf", site="conv"),
+        helper.make_node("Cast", ["cf"], ["c"], to=TensorProto.FLOAT16),
+        relu("c", "y"),
+    ]
+    weights = flip(w.astype(np.float32))
+    result = validate(original, make_model(cast, {"w": weights}, dtype=TensorProto.FLOAT16))
+    assert result.ok, text(result)
+    assert result.convs[0].ok is True
+    assert not validate(original, make_model(cast, {"w": weights * 1.1}, dtype=TensorProto.FLOAT16)).ok
+
+
+def test_integer_outputs_from_floats_are_explained() -> None:
+    original, rewritten = make_pair(wrong=-2.0)
+    for model in (original, rewritten):
+        model.graph.node[-1].CopyFrom(helper.make_node("ArgMax", ["c2"], ["y"], axis=1))
+        model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    result = validate(original, rewritten)
+    assert not result.ok
+    assert "decision on floats" in result.verdict
+    assert validate(original, original).ok
+
+
+def test_an_operator_nobody_knows_is_a_clear_error() -> None:
+    model = make_model([helper.make_node("Mystery", ["x"], ["y"], domain="nowhere")], {})
+    with pytest.raises(InvalidModelError, match=r"got .*nowhere:Mystery.*expected.*custom_ops"):
+        validate(model, model)
+
+
+def test_wrong_calls_are_errors(tmp_path: Path) -> None:
+    original, rewritten = make_pair()
+    with pytest.raises(UsageError):
+        validate(tmp_path / "missing.onnx", rewritten)
+    (tmp_path / "text.onnx").write_text("this is no model")
+    with pytest.raises(InvalidModelError):
+        validate(original, tmp_path / "text.onnx")
+    with pytest.raises(UsageError, match="without x"):
+        validate(original, rewritten, inputs={})
+    valid = make_model([conv("x", "w", "y", pads=0)], {"w": W1})
+    with pytest.raises(InvalidModelError, match="does not run"):
+        validate(valid, valid, inputs={"x": np.ones((1, 3, 2, 2), np.float32)})
+    with pytest.raises(UsageError, match="expected nx3xhxw"):
+        validate(original, rewritten, input_shapes={"x": (1, 4, 8, 8)})
+
+
+def test_given_inputs_are_used() -> None:
+    x = np.random.default_rng(0).standard_normal((1, 3, 21, 34)).astype(np.float32)
+    result = validate(*make_pair(), inputs={"x": x})
+    assert result.ok
+    assert [c.shape for feed in result.feeds for c in feed.comparisons] == [(1, 4, 21, 34)]
+
+
+def as_matrix(w: Array, size: int) -> Array:
+    """The 'same' correlation of a line of `size` samples with `w` (odd length), as a `[size, size]` right factor."""
+    matrix = np.zeros((size, size), np.float32)
+    for k, value in enumerate(w):
+        matrix += value * np.eye(size, k=len(w) // 2 - k, dtype=np.float32)
+    return matrix
+
+
+def test_probes_measure_what_spreads() -> None:
+    size, w = 64, np.array([1.0, 2.0, 3.0], np.float32)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], name="line", pads=[1, 1])
+    original = make_model([node], {"w": w.reshape(1, 1, 3)}, x=(1, 1, size))
+    dense = make_model([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": as_matrix(w, size)}, x=(1, 1, size))
+    result = validate(original, dense)
+    assert result.ok, text(result)
+    by_kind = {probe.kind: probe for probe in result.probes}
+    assert set(by_kind) == {"outlier", "nan", "non-negative"}
+    assert 0 < by_kind["nan"].before <= 3 / size
+    assert by_kind["nan"].after == 1.0
+    assert "100.0%" in by_kind["nan"].sentence
+    assert by_kind["non-negative"].after >= 0
+    shift = [
+        helper.make_node("MatMul", ["x", "w"], ["m"]),
+        helper.make_node("Sub", ["m", "tiny"], ["y"]),
+    ]
+    low = make_model(shift, {"w": as_matrix(w, size), "tiny": np.float32(1e-6)}, x=(1, 1, size))
+    zeros = np.zeros((1, 1, size), np.float32)
+    zeros[0, 0, 10:30] = 1
+    shifted = validate(original, low, inputs={"x": zeros})
+    assert shifted.ok, text(shifted)
+    falls = next(probe for probe in shifted.probes if probe.kind == "non-negative")
+    assert falls.after == pytest.approx(-1e-6)
+    assert "falls to" in falls.sentence
+
+
+def test_external_data_is_found_and_nothing_is_written_beside_it(tmp_path: Path) -> None:
+    paths = []
+    for name, model in zip(("a", "b"), make_pair(), strict=True):
+        folder = tmp_path / name
+        folder.mkdir()
+        onnx.save(model, folder / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+        paths.append(folder / "m.onnx")
+    before = sorted(tmp_path.rglob("*"))
+    result = validate(*paths)
+    assert result.ok, text(result)
+    assert result.convs[0].ok is True
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_callers_models_are_not_changed() -> None:
+    pair = make_pair(wrong=1.0)
+    before = [model.SerializeToString() for model in pair]
+    validate(*pair)
+    assert [model.SerializeToString() for model in pair] == before
+
+
+def test_the_result_is_json_and_tells_its_seed() -> None:
+    for wrong in (0.0, 1.0):
+        result = validate(*make_pair(wrong=wrong), seed=1234)
+        again = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+        assert again["seed"] == 1234
+        assert again["ok"] is (wrong == 0)
+        assert again["feeds"][0]["outputs"][0]["output"] == "y"
+        lines = result.describe()
+        assert "1234" in lines[0]
+        assert lines[-1] == result.verdict
+
+
+def test_the_script_returns_the_exit_code(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "scripts" / "validate.py"
+    original, wrong = make_pair(wrong=1.0)
+    onnx.save(original, tmp_path / "a.onnx")
+    onnx.save(wrong, tmp_path / "b.onnx")
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, script, *arguments], cwd=tmp_path, capture_output=True, text=True)
+
+    same = call("a.onnx", "a.onnx", "--input-shape", "x:1x3x20x20")
+    assert same.returncode == 0, same.stderr
+    assert same.stdout.splitlines()[-1].startswith("same")
+    different = call("a.onnx", "b.onnx", "--json", "--input-shape", "x:1x3x20x20")
+    assert different.returncode == 3
+    assert json.loads(different.stdout)["ok"] is False
+    bad = call("a.onnx", "missing.onnx")
+    assert bad.returncode == 2
+    assert "expected" in bad.stderr
+
+
+@pytest.mark.real_model
+@pytest.mark.parametrize("name", ["rivagan_encoder", "silero_vad", "nmp", "ch_PP-OCRv4_det"])
+def test_real_models_get_feeds_they_run_on(name: str, real_model: Callable[[str], Path]) -> None:
+    path = real_model(name)
+    result = validate(path, path)
+    assert result.ok, text(result)
+    assert len(result.feeds) >= 2
+    assert all(c.compared for feed in result.feeds for c in feed.comparisons)
