@@ -46,8 +46,9 @@ def validate(
     """Compare two models; a LoadedModel says where a model object has its external data.
 
     Give `inputs` (an .npz path or a dict by input name), or let `seed` make random ones; `input_shapes` fixes the shape
-    of inputs that the model leaves open. `rtol` replaces the relative limits of the tolerance table and `atol` is allowed
+    of inputs that the model leaves open. `rtol` replaces the relative limits of the table, `atol` is allowed
     on top, per element. `custom_ops` are operator libraries for ONNX Runtime.
+
     Raises UsageError or InvalidModelError where the question cannot be answered.
     """
     return _Validator(
@@ -88,7 +89,7 @@ class _Validator:
         results = [self._compare_feed(runner, feed) for feed in feeds]
         probes = self._judge_probes(runner, feeds[0], probe_feeds, probe_before)
         del runner  # one session at a time: the checks below open their own
-        convs = self._check_convs(feeds[0])
+        convs = self._check_convs(max(feeds, key=lambda feed: feed.size))
         if all(conv.ok is not False for conv in convs):
             results = [self._excuse_noise(result, feed) for result, feed in zip(results, feeds, strict=True)]
         bisection = self._bisect(results, feeds)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from corpus import Array
 
-from onnx_fft.checks.compare import TOLERANCES, compare_arrays, compare_outputs, measure_rms
+from onnx_fft.checks.compare import TOLERANCES, compare_arrays, compare_outputs, measure_rms, shorten
 from onnx_fft.checks.noise import excuse
 
 DTYPES = sorted(TOLERANCES)
@@ -138,3 +138,10 @@ def test_noise_excuses_no_more_than_a_few_times_itself() -> None:
     assert not excuse(failed, {}).ok
     broken = compare_arrays("y", y, set_one(y, np.nan))
     assert not excuse(broken, {"y": (1e9, 1e9)}).ok
+
+
+def test_long_names_are_shortened_in_the_middle() -> None:
+    assert shorten("conv1") == "conv1"
+    long = shorten("a" * 100 + "end")
+    assert len(long) == 60
+    assert long.endswith("end")

@@ -111,6 +111,11 @@ def compare_arrays(
     return _compare_floats(name, reference, candidate, rtol, atol)
 
 
+def shorten(name: str, width: int = 60) -> str:
+    """A name fit for a line of text: the middle of a long one is left out."""
+    return name if len(name) <= width else f"{name[: width - 20]}...{name[-17:]}"
+
+
 def measure_rms(values: Array) -> float:
     """Root mean square over the finite elements, in float64; 0 where there are none."""
     finite = values[np.isfinite(values)].astype(np.float64)

@@ -1,6 +1,6 @@
 """One replaced Conv at a time against float64: the original Conv, and what took its place, for the same input.
 
-The input is the one the original model really computes under the first feed. The weight and bias are read the same
+The input is the one the original model really computes under one of the feeds. The weight and bias are read the same
 way, so whatever made them (Constant, Cast, DequantizeLinear, ...) is the original model's own business. The geometry is
 resolved here from the node, apart from the rewriter's own code, which this judges.
 """

@@ -39,6 +39,11 @@ class Feed:
     outputs: dict[str, Value] = field(default_factory=dict)
     """What the original model returned."""
 
+    @property
+    def size(self) -> int:
+        """Number of values in all inputs."""
+        return sum(np.size(value) for value in self.arrays.values() if not isinstance(value, list))
+
 
 def read_inputs(model: ModelProto) -> tuple[InputInfo, ...]:
     """The inputs without a default, in order. Raises UsageError for kinds that cannot be made up (maps)."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from onnx_fft.checks.compare import Array, measure_rms
+from onnx_fft.checks.compare import Array, measure_rms, shorten
 from onnx_fft.runtime import Value
 
 OUTLIER = 1e6
@@ -76,13 +76,13 @@ def _judge_outlier(name: str, reference: Array, candidate: Array, ordinary: Arra
     error = np.abs(candidate[both].astype(np.float64) - reference[both].astype(np.float64))
     quiet = error[np.abs(reference[both]) <= 10 * rms]
     largest = float(quiet.max()) if quiet.size else 0.0
-    sentence = f"one huge input value moves {name!r} by up to {largest:.1e} where values stay ordinary (RMS {rms:.1e})"
+    sentence = f"a huge input value moves {shorten(name)!r} by up to {largest:.1e} where values stay ordinary (RMS {rms:.0e})"
     return Probe("outlier", name, sentence, rms, largest)
 
 
 def _judge_nan(name: str, reference: Array, candidate: Array, _: Array) -> Probe:
     before, after = (float(np.mean(~np.isfinite(values))) for values in (reference, candidate))
-    sentence = f"one NaN in the input makes {after:.1%} of {name!r} NaN or Inf; it was {before:.1%} before"
+    sentence = f"one NaN in the input makes {after:.1%} of {shorten(name)!r} NaN or Inf; it was {before:.1%} before"
     return Probe("nan", name, sentence, before, after)
 
 
@@ -91,11 +91,13 @@ def _judge_sign(name: str, reference: Array, candidate: Array, _: Array) -> Prob
     before = reference[reference >= 0]
     smallest = float(kept.min()) if kept.size else 0.0
     if not before.size:
-        sentence = f"{name!r} is never non-negative under non-negative inputs: nothing to compare"
+        sentence = f"{shorten(name)!r} is never non-negative under non-negative inputs: nothing to compare"
     elif smallest < 0:
-        sentence = f"{name!r} falls to {smallest:.1e} where the original stays at 0 or above: mind a Sqrt, Log or Div"
+        sentence = (
+            f"{shorten(name)!r} falls to {smallest:.1e} where the original stays at 0 or above: mind a Sqrt, Log or Div"
+        )
     else:
-        sentence = f"{name!r} stays non-negative wherever the original is"
+        sentence = f"{shorten(name)!r} stays non-negative wherever the original is"
     return Probe("non-negative", name, sentence, float(before.min()) if before.size else 0.0, smallest)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from onnx_fft.checks.bisection import Bisection
-from onnx_fft.checks.compare import Comparison
+from onnx_fft.checks.compare import Comparison, shorten
 from onnx_fft.checks.convcheck import ConvCheck
 from onnx_fft.checks.probes import Probe
 
@@ -68,8 +68,8 @@ class Validation:
         lines = [f"seed {self.seed}; original run by {self.engine}"]
         for feed in self.feeds:
             lines.append(f"{_mark(feed.ok)} {feed.label}{': ' + feed.error if feed.error else ''}")
-            lines += [f"    {_mark(c.ok)} {c.output}: {c.sentence}" for c in feed.comparisons]
-        lines += [f"{_mark(conv.ok)} Conv {conv.name}: {conv.sentence}" for conv in self.convs]
+            lines += [f"    {_mark(c.ok)} {shorten(c.output)}: {c.sentence}" for c in feed.comparisons]
+        lines += [f"{_mark(conv.ok)} Conv {shorten(conv.name)}: {conv.sentence}" for conv in self.convs]
         lines += [f"warning ({probe.kind}): {probe.sentence}" for probe in self.probes]
         lines += [f"note: {note}" for note in self.notes]
         if self.bisection is not None:
@@ -84,9 +84,12 @@ def give_verdict(results: Sequence[FeedResult], convs: Sequence[ConvCheck]) -> t
             return False, f"different: on {result.label}, {result.error}"
         for comparison in result.comparisons:
             if not comparison.ok:
-                return False, f"different: output {comparison.output!r} on {result.label}: {comparison.sentence}"
+                return (
+                    False,
+                    f"different: output {shorten(comparison.output)!r} on {result.label}: {comparison.sentence}",
+                )
     if wrong := next((conv for conv in convs if conv.ok is False), None):
-        return False, f"different: Conv {wrong.name}: {wrong.sentence}"
+        return False, f"different: Conv {shorten(wrong.name)}: {wrong.sentence}"
     comparisons = [comparison for result in results for comparison in result.comparisons]
     proven = [c for c in comparisons if c.compared and not c.rounding_noise_only]
     checked = sum(conv.ok is True for conv in convs)
