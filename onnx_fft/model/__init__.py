@@ -1,0 +1,1 @@
+"""Reading, searching and changing ONNX models; nothing here knows about Fourier."""

@@ -4,10 +4,10 @@
 
     (ceil(extent / stride) - 1) * stride + span - extent      zeros, at least 0,
 
-where `span = dilation * (kernel - 1) + 1`. Half of them go to each end; SAME_UPPER puts an odd one at the end, SAME_LOWER
-at the beginning. With stride 1 this is `span - 1` whatever the extent; otherwise it varies with the extent. Two cases are
-refused because runtimes differ (ONNX Runtime 1.32): with a dilation it does not run, though the standard defines it, and
-from -3 downwards it crops the input where the standard adds nothing.
+where `span = dilation * (kernel - 1) + 1`. Half of them go to each end; SAME_UPPER puts an odd one at the end,
+SAME_LOWER at the beginning. With stride 1 this is `span - 1` whatever the extent; otherwise it varies with the extent.
+Two cases are refused because ONNX Runtime (1.32) and the standard differ: SAME with a dilation, which ONNX Runtime does
+not run, and a formula below -2, where it crops the input and the standard adds nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from onnx import NodeProto, TensorProto
+from onnx import NodeProto
+from onnx.helper import tensor_dtype_to_np_dtype
 
 from onnx_fft.model.scopes import Refused, read_attributes
 from onnx_fft.model.spec import SUPPORTED_DTYPES, Activation, ConvSpec
@@ -26,8 +27,6 @@ Dims = Sequence[int | None]
 ACTIVATIONS = {"Relu": 0, "Tanh": 0, "Sigmoid": 0, "LeakyRelu": 1, "Clip": 2, "HardSigmoid": 2}
 """What ONNX Runtime's FusedConv knows, with the number of `activation_params` each takes."""
 
-_DTYPES = {TensorProto.FLOAT16: "float16", TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
-
 
 def resolve_spec(
     node: NodeProto, weight_shape: Sequence[int], elem_type: int, input_shape: Dims | None, *, has_bias: bool
@@ -35,12 +34,11 @@ def resolve_spec(
     """The geometry of a Conv or FusedConv; raises `Refused` with the value that is not supported or not valid.
 
     `weight_shape` is `[out_channels, in_channels // group, *kernel_shape]`, `input_shape`
-    `[batch, in_channels, *extents]` or None where even the rank is unknown.
+    `[batch, _, *extents]` or None where even the rank is unknown.
     """
     attributes = read_attributes(node)
-    dtype = _DTYPES.get(elem_type)
-    _require(dtype in SUPPORTED_DTYPES, "dtype", f"weight is {TensorProto.DataType.Name(elem_type)}, not a float type")
-    assert dtype is not None
+    dtype = tensor_dtype_to_np_dtype(elem_type).name
+    _require(dtype in SUPPORTED_DTYPES, "dtype", f"weight is {dtype}, expected one of {', '.join(SUPPORTED_DTYPES)}")
     rank = len(weight_shape) - 2
     _require(rank >= 1, "bad-weight", f"weight has shape {list(weight_shape)}, expected at least three dimensions")
     _require(all(n > 0 for n in weight_shape), "zero-size", f"weight has shape {list(weight_shape)}")
@@ -50,14 +48,16 @@ def resolve_spec(
     group = attributes.get("group", 1)
     divides = group >= 1 and out_channels % group == 0
     _require(divides, "bad-group", f"group is {group}, which does not divide {out_channels} output channels")
-    batch, in_channels, *extents = _check_input(input_shape, rank, group_channels * group)
+    batch, _, *extents = _check_input(input_shape, rank, group_channels * group)
     strides = _read_per_axis(attributes, "strides", rank)
     dilations = _read_per_axis(attributes, "dilations", rank)
     spans = [d * (k - 1) + 1 for d, k in zip(dilations, kernel_shape, strict=True)]
     begin, end = _resolve_pads(attributes, extents, strides, dilations, spans)
     for extent, before, after, span in zip(extents, begin, end, spans, strict=True):
         fits = extent is None or extent + before + after >= span
-        _require(fits, "kernel-too-large", f"kernel spans {span} samples, the padded input has {extent} + {before} + {after}")
+        _require(
+            fits, "kernel-too-large", f"kernel spans {span} samples, the padded input has {extent} + {before} + {after}"
+        )
     return ConvSpec(
         batch=batch,
         in_channels=group_channels * group,
@@ -112,9 +112,13 @@ def _same_padding(extent: int | None, stride: int, span: int) -> int:
     if stride == 1:
         return span - 1
     if extent is None:
-        raise Refused("dynamic-auto-pad", f"auto_pad SAME with stride {stride} pads by an amount that varies with the input")
+        raise Refused(
+            "dynamic-auto-pad", f"auto_pad SAME with stride {stride} pads by an amount that varies with the input"
+        )
     needed = (-(-extent // stride) - 1) * stride + span - extent
-    _require(needed >= -2, "cropping-auto-pad", f"auto_pad SAME with stride {stride} on a span of {span} crops the input")
+    _require(
+        needed >= -2, "cropping-auto-pad", f"auto_pad SAME with stride {stride} on a span of {span} crops the input"
+    )
     return max(0, needed)
 
 

@@ -1,27 +1,54 @@
-"""Reading and writing models: external data stays on disk, nothing is written until all of it is.
+"""Reading and writing models: external data stays on disk, and nothing appears until all of it is written.
 
-External data is referred to by a path relative to the model's directory, `base_dir`. It is read on demand only, and
-copied as a stream when a model moves to another directory.
+External data is named relative to the model's directory, `base_dir`. It is read on demand only, and copied as a stream
+when a model moves to another directory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+import filecmp
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
+from uuid import uuid4
 
-import numpy.typing as npt
-import onnx
-from google.protobuf.message import DecodeError
-from onnx import ModelProto, TensorProto, numpy_helper
-from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+from onnx import ModelProto, NodeProto, TensorProto
+from onnx.external_data_helper import uses_external_data
 
-from onnx_fft.errors import InvalidModelError, UsageError
-from onnx_fft.model.scopes import DEFAULT_DOMAINS
+from onnx_fft.errors import InvalidModelError, OutputError, UsageError
+from onnx_fft.model.external import external_location, tensor_array
+from onnx_fft.model.opset import convert_opset, model_opset
+from onnx_fft.model.scopes import is_graph, walk_bodies, walk_tensors
+from onnx_fft.model.shapes import infer_shapes, set_input_shapes
+from onnx_fft.model.structure import check_structure
 
-Array = npt.NDArray[Any]
+__all__ = [
+    "LoadedModel",
+    "convert_opset",
+    "infer_shapes",
+    "load_model",
+    "model_opset",
+    "save_model",
+    "set_input_shapes",
+    "tensor_array",
+]
+
+MAX_MODEL_BYTES = 2**31 - 1
+"""Protobuf's limit for one message."""
+
+MIN_EXTERNAL_ELEMENTS = 1024
+"""Smaller tensors stay inside the file even where that is too large."""
+
+DATA_ALIGNMENT_BYTES = 4096
+"""External tensors start on a page, so that a runtime can map them."""
+
+REPLACES_KEY = "onnx_fft.replaces"
+"""Marks nodes of ours in their `metadata_props`; the value is the name of the convolution they stand for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +64,8 @@ def load_model(source: ModelProto | str | Path) -> LoadedModel:
 
     Raises UsageError where there is no such file and InvalidModelError where it holds no valid model.
     """
+    model = ModelProto()
     if isinstance(source, ModelProto):
-        model = ModelProto()
         model.CopyFrom(source)
         check_structure(model, "the given ModelProto")
         return LoadedModel(model)
@@ -46,55 +73,151 @@ def load_model(source: ModelProto | str | Path) -> LoadedModel:
     if not path.is_file():
         what = "a directory" if path.is_dir() else "no file"
         raise UsageError(f"got {str(path)!r}, which is {what}; expected an ONNX model file; check the path")
-    model = ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
-    except DecodeError as error:
-        message = f"got {str(path)!r}, {path.stat().st_size} bytes that do not parse as an ONNX model"
+    except Exception as error:  # OSError, or protobuf's DecodeError, which has no type information
+        message = f"got {str(path)!r}, {path.stat().st_size} bytes that cannot be read as an ONNX model ({error})"
         raise InvalidModelError(f"{message}; expected a complete ModelProto; export or download it again") from error
     check_structure(model, repr(str(path)))
     return LoadedModel(model, path.absolute().parent)
 
 
-def tensor_array(tensor: TensorProto, base_dir: Path | None) -> Array:
-    """The values of a tensor, read from its external file where it has one; InvalidModelError if that fails."""
-    if not uses_external_data(tensor):
-        return numpy_helper.to_array(tensor)
-    info = ExternalDataInfo(tensor)
-    with (Path(base_dir or ".") / info.location).open("rb") as file:
-        file.seek(info.offset or 0)
-        data = file.read(info.length if info.length is not None else -1)
-    return numpy_helper.to_array(TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=data))
-
-
-def infer_shapes(model: ModelProto, base_dir: Path | None = None) -> ModelProto:
-    """A copy without large tensors and with every shape that can be inferred, in `value_info` of each body."""
-    skeleton = ModelProto()
-    skeleton.CopyFrom(model)
-    with suppress(Exception):
-        return onnx.shape_inference.infer_shapes(skeleton, data_prop=True)
-    return skeleton
-
-
-def check_structure(model: ModelProto, what: str) -> None:
-    """Placeholder."""
-
-
-def model_opset(model: ModelProto) -> int:
-    """Opset version of the default domain, 1 where the model imports none."""
-    return next((entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), 1)
-
-
-def set_input_shapes(model: ModelProto, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Fix the dimensions of graph inputs in place."""
-    raise NotImplementedError
-
-
-def convert_opset(model: ModelProto, target: int) -> ModelProto:
-    """The model at opset `target` of the default domain."""
-    return onnx.version_converter.convert_version(model, target)
-
-
 def save_model(model: ModelProto, path: str | Path, base_dir: Path | None = None) -> None:
-    """Write the model."""
-    Path(path).write_bytes(model.SerializeToString())
+    """Write `model` to `path` and its external data beside it; all of it, or nothing.
+
+    External data stays where it is if `path` lies in `base_dir`, and is copied to the same relative places otherwise. A
+    model too large for one protobuf message gets the large constants of ours moved to `<path>.data`; `model` itself is
+    the same afterwards. Raises OutputError where something cannot be written, InvalidModelError where data is missing.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise OutputError(
+            f"got output path {str(path)!r}, which is no regular file; expected a file name; choose another"
+        )
+    if not path.parent.is_dir():
+        raise OutputError(f"got output path {str(path)!r} in no existing directory; expected one; create it first")
+    staging = _Staging(path)
+    try:
+        _copy_external_files(model, base_dir, staging)
+        with ExitStack() as stack:
+            data = _serialize(model)
+            if data is None:
+                stack.enter_context(_constants_outside(model, staging))
+                data = _serialize(model)
+            if data is None:
+                raise OutputError(
+                    f"got a model of more than {MAX_MODEL_BYTES} bytes; expected less beside its external data; "
+                    "rewrite fewer convolutions, or save the original with external data"
+                )
+            staging.create(path).write(data)
+        staging.commit()
+    except OSError as error:
+        raise OutputError(
+            f"got {error} while writing {str(path)!r}; expected space and permission; nothing changed"
+        ) from error
+    finally:
+        staging.discard()
+
+
+@dataclass(slots=True)
+class _Staging:
+    """Files under temporary names beside the output, renamed together once all are complete."""
+
+    output: Path
+    files: list[tuple[BinaryIO, Path]] = field(default_factory=list)
+
+    def create(self, target: Path) -> BinaryIO:
+        """A new file, open for writing and reading, that becomes `target` on commit."""
+        file = self.output.with_name(f".{self.output.name}.{uuid4().hex}.tmp").open("x+b")
+        self.files.append((file, target))
+        return file
+
+    def commit(self) -> None:
+        """Flush every file to disk, then rename them in the order of their creation: the model is the last."""
+        for file, _ in self.files:
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+        for file, target in self.files:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file.name, target)
+
+    def discard(self) -> None:
+        """Remove what was not committed."""
+        for file, _ in self.files:
+            file.close()
+            Path(file.name).unlink(missing_ok=True)
+
+
+def _copy_external_files(model: ModelProto, base_dir: Path | None, staging: _Staging) -> None:
+    """Stage a copy of every external file that the output's directory lacks."""
+    directory = staging.output.absolute().parent
+    locations = sorted({external_location(tensor) for tensor in walk_tensors(model) if uses_external_data(tensor)})
+    if base_dir is not None and base_dir.samefile(directory):
+        return
+    for location in locations:
+        target = directory / location
+        source = target if base_dir is None else base_dir / location
+        if not source.is_file():
+            message = f"got a model with data in {location!r}, which is not in {str(source.parent)!r}"
+            raise InvalidModelError(f"{message}; expected it there; pass the path of the complete model")
+        if not target.exists():
+            with source.open("rb") as file:
+                shutil.copyfileobj(file, staging.create(target), 1 << 20)
+        elif not filecmp.cmp(source, target, shallow=False):
+            message = f"got the existing file {str(target)!r}, which differs from the model's {str(source)!r}"
+            raise OutputError(f"{message}; expected no such file; choose another output directory")
+
+
+def _serialize(model: ModelProto) -> bytes | None:
+    """The bytes of the model, None where there are too many of them."""
+    try:
+        data = model.SerializeToString()
+    except Exception:  # EncodeError or ValueError, as protobuf's implementations go
+        return None
+    return data if len(data) <= MAX_MODEL_BYTES else None
+
+
+@contextmanager
+def _constants_outside(model: ModelProto, staging: _Staging) -> Iterator[None]:
+    """Hold the large constants of our own nodes in a staged data file, for as long as the block lasts."""
+    taken = {external_location(tensor) for tensor in walk_tensors(model) if uses_external_data(tensor)}
+    names = (f"{staging.output.name}{number or ''}.data" for number in range(len(taken) + 1))
+    location = next(name for name in names if name not in taken)
+    file = staging.create(staging.output.with_name(location))
+    moved: list[tuple[TensorProto, int, int]] = []
+    try:
+        for tensor in _find_own_constants(model):
+            offset = -(-file.tell() // DATA_ALIGNMENT_BYTES) * DATA_ALIGNMENT_BYTES
+            file.seek(offset)
+            length = file.write(tensor.raw_data)
+            moved.append((tensor, offset, length))
+            tensor.ClearField("raw_data")
+            tensor.data_location = TensorProto.EXTERNAL
+            for key, value in (("location", location), ("offset", str(offset)), ("length", str(length))):
+                tensor.external_data.add(key=key, value=value)
+        yield
+    finally:
+        for tensor, offset, length in moved:
+            file.seek(offset)
+            tensor.raw_data = file.read(length)
+            tensor.ClearField("external_data")
+            tensor.ClearField("data_location")
+
+
+def _find_own_constants(model: ModelProto) -> list[TensorProto]:
+    """Large initializers, with their data inside, that nodes of ours read."""
+    tensors: list[TensorProto] = []
+    for body in walk_bodies(model):
+        if is_graph(body):
+            read = {name for node in body.node if _is_own(node) for name in node.input}
+            tensors += [
+                tensor
+                for tensor in body.initializer
+                if tensor.name in read and tensor.HasField("raw_data") and prod(tensor.dims) >= MIN_EXTERNAL_ELEMENTS
+            ]
+    return tensors
+
+
+def _is_own(node: NodeProto) -> bool:
+    return any(entry.key == REPLACES_KEY for entry in node.metadata_props)

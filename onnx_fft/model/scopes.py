@@ -25,6 +25,7 @@ class Refused(Exception):
     """Carries a `Refusal` out of nested helpers."""
 
     def __init__(self, code: str, reason: str) -> None:
+        """See `Refusal` for the two."""
         super().__init__(reason)
         self.refusal = Refusal(code, reason)
 
@@ -44,7 +45,7 @@ class Scope:
     opset: int
     ir_version: int
     base_dir: Path | None
-    inputs: frozenset[str] = frozenset()
+    inputs: set[str] = field(default_factory=set)
     tensors: dict[str, TensorProto | SparseTensorProto] = field(default_factory=dict)
     producers: dict[str, NodeProto] = field(default_factory=dict)
     reads: Counter[str] = field(default_factory=Counter)
@@ -57,14 +58,14 @@ class Scope:
             self.producers.update((name, node) for name in node.output if name)
             self.reads.update(name for name in node.input if name)
         if is_graph(self.body):
-            self.inputs = frozenset(value.name for value in self.body.input)
+            self.inputs = {value.name for value in self.body.input}
             self.tensors.update((tensor.name, tensor) for tensor in self.body.initializer)
             self.tensors.update((tensor.values.name, tensor) for tensor in self.body.sparse_initializer)
             self.reads.update(value.name for value in self.body.output)
             for annotation in self.body.quantization_annotation:
                 self.reads.update(entry.value for entry in annotation.quant_parameter_tensor_names)
         else:
-            self.inputs = frozenset(self.body.input)
+            self.inputs = set(self.body.input)
             self.reads.update(self.body.output)
 
     def find_owner(self, name: str) -> Scope | None:
@@ -77,7 +78,7 @@ class Scope:
         """Add (`sign` 1) or take away (-1) the reads of a node of this scope, here and in every scope around."""
         scope: Scope | None = self
         while scope is not None:
-            for name in node.input:
+            for name in filter(None, node.input):
                 scope.reads[name] += sign
             scope = scope.parent
 

@@ -1,22 +1,17 @@
-"""Every convolution of a model: where it stands, what it computes, and whether it can be replaced.
-
-A BatchNormalization behind a Conv is folded into the weights where nothing else sees the Conv's output:
-
-    scale * (conv(x, w) + b - mean) / sqrt(var + epsilon) + shift = conv(x, g * w) + g * (b - mean) + shift,
-
-with `g = scale / sqrt(var + epsilon)` per output channel.
-"""
+"""Every convolution of a model: where it stands, what it computes, and whether it can be replaced."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
-from onnx import NodeProto, TensorProto
+from numpy.typing import NDArray
+from onnx import NodeProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from onnx_fft.errors import InvalidModelError, Refusal
+from onnx_fft.model.batchnorm import fold_batch_norm, is_foldable
 from onnx_fft.model.geometry import Dims, resolve_spec
 from onnx_fft.model.io import LoadedModel, infer_shapes
 from onnx_fft.model.scopes import (
@@ -25,15 +20,24 @@ from onnx_fft.model.scopes import (
     Refused,
     Scope,
     find_scopes,
+    is_graph,
     label_node,
     read_attributes,
     walk_bodies,
 )
 from onnx_fft.model.spec import ConvSpec
-from onnx_fft.model.weights import Array, ConvWeights, resolve_constant, resolve_type
+from onnx_fft.model.weights import ConvWeights, resolve_constant, resolve_type
 
-CONVOLUTIONS = frozenset(
-    ["Conv", "FusedConv", "NhwcConv", "NhwcFusedConv", "ConvTranspose", "ConvTransposeWithDynamicPads", "QLinearConv", "ConvInteger", "DeformConv"]
+CONVOLUTIONS = (
+    "Conv",
+    "FusedConv",
+    "NhwcConv",
+    "NhwcFusedConv",
+    "ConvTranspose",
+    "ConvTransposeWithDynamicPads",
+    "QLinearConv",
+    "ConvInteger",
+    "DeformConv",
 )
 """Operators that are listed, in ONNX's default domain and in ONNX Runtime's own."""
 
@@ -45,9 +49,9 @@ RUNTIME_DOMAINS = ("com.microsoft", "com.ms.")
 class ConvSite:
     """One convolution node. Exactly one of `spec` and `refusal` is set.
 
-    `name` is unique in the model: the node's own, or its type and position (`Conv#3`), with the path of its scope before it.
-    `absorbed` holds the BatchNormalization folded into the weights; `output` is the last value of the two. `constants` are
-    the operands that nobody needs any more once the node is replaced. `opset` is that of the default domain.
+    `name` is unique in the model: the node's own, or its type and position (`Conv#3`), after the path of its scope.
+    `absorbed` holds the BatchNormalization folded into the weights, `constants` the names of all constant operands of
+    both nodes, `bias_input` that of a bias computed at run time ("" where there is none).
     """
 
     name: str
@@ -74,7 +78,8 @@ class ConvSite:
     @property
     def output(self) -> str:
         """Name of the result, behind the absorbed BatchNormalization."""
-        return (*self.absorbed, self.node)[0].output[0]
+        last = self.absorbed[0] if self.absorbed else self.node
+        return str(last.output[0])
 
     @property
     def opset(self) -> int:
@@ -84,17 +89,13 @@ class ConvSite:
     def read_weights(self) -> ConvWeights:
         """Weight and bias in float64, the absorbed BatchNormalization folded in; InvalidModelError if they are gone."""
         weight = self._read(self.node.input[1])
-        bias = None
-        if len(self.node.input) > 2 and self.node.input[2] and not self.bias_input:
-            bias = self._read(self.node.input[2])
+        bias = self._read(self.node.input[2]) if _has_bias(self.node) and not self.bias_input else None
         for node in self.absorbed:
-            scale, shift, mean, variance = (self._read(name) for name in node.input[1:])
-            gain = scale / np.sqrt(variance + read_attributes(node).get("epsilon", 1e-5))
-            weight = weight * gain.reshape(-1, *[1] * (weight.ndim - 1))
-            bias = gain * ((0.0 if bias is None else bias) - mean) + shift
+            epsilon = read_attributes(node).get("epsilon", 1e-5)
+            weight, bias = fold_batch_norm(weight, bias, [self._read(name) for name in node.input[1:]], epsilon)
         return ConvWeights(weight, bias, self.bias_input)
 
-    def _read(self, name: str) -> Array:
+    def _read(self, name: str) -> NDArray[np.float64]:
         value = resolve_constant(name, self.scope)
         if isinstance(value, Refusal):
             raise InvalidModelError(f"got no value for {name!r}, which {self.name!r} reads: {value.reason}")
@@ -106,18 +107,21 @@ def find_sites(loaded: LoadedModel) -> tuple[ConvSite, ...]:
     inferred = infer_shapes(loaded.model, loaded.base_dir)
     scopes = find_scopes(loaded.model, loaded.base_dir)
     shapes: dict[Scope | None, dict[str, Dims]] = {None: {}}
-    sites: list[ConvSite] = []
-    names: set[str] = set()
+    sites: dict[str, ConvSite] = {}
     for scope, body in zip(scopes, walk_bodies(inferred), strict=True):
         shapes[scope] = shapes[scope.parent] | _known_shapes(body)
+        readers = {name: node for node in scope.body.node for name in node.input}
         for position, node in enumerate(scope.body.node):
-            if is_convolution(node):
-                name = scope.path + label_node(node, position)
-                while name in names:
-                    name += f"#{position}"
-                names.add(name)
-                sites.append(_read_site(name, scope, node, shapes[scope]))
-    return tuple(sites)
+            if not is_convolution(node):
+                continue
+            name = scope.path + label_node(node, position)
+            while name in sites:
+                name += f"#{position}"
+            try:
+                sites[name] = _resolve_site(name, scope, node, shapes[scope], readers)
+            except Refused as refused:
+                sites[name] = ConvSite(name, node.op_type, scope, node, refusal=refused.refusal)
+    return tuple(sites.values())
 
 
 def is_convolution(node: NodeProto) -> bool:
@@ -126,52 +130,61 @@ def is_convolution(node: NodeProto) -> bool:
     return known_domain and node.op_type in CONVOLUTIONS
 
 
-def _read_site(name: str, scope: Scope, node: NodeProto, shapes: dict[str, Dims]) -> ConvSite:
-    try:
-        return _resolve_site(name, scope, node, shapes)
-    except Refused as refused:
-        return ConvSite(name, node.op_type, scope, node, refusal=refused.refusal)
-
-
-def _resolve_site(name: str, scope: Scope, node: NodeProto, shapes: dict[str, Dims]) -> ConvSite:
+def _resolve_site(
+    name: str, scope: Scope, node: NodeProto, shapes: dict[str, Dims], readers: dict[str, NodeProto]
+) -> ConvSite:
     """The site of a convolution that can be replaced; raises `Refused` for another."""
     is_plain = node.op_type == "Conv" and node.domain in DEFAULT_DOMAINS
     if not is_plain and (node.domain, node.op_type) != ("com.microsoft", "FusedConv"):
         raise Refused("operator", f"{':'.join(filter(None, (node.domain, node.op_type)))} is not rewritten")
-    if len(node.input) < 2 or not all(node.input[:2]) or not any(node.output):
-        raise Refused("bad-node", f"node has inputs {list(node.input)} and outputs {list(node.output)}")
+    if len(node.input) < 2 or not all(node.input[:2]) or len(node.output) != 1 or not node.output[0]:
+        raise Refused("bad-node", f"inputs are {list(node.input)}, outputs {list(node.output)}, expected x, w, and y")
     weight = resolve_type(node.input[1], scope)
     if isinstance(weight, Refusal):
         raise Refused(weight.code, weight.reason)
-    bias_name = node.input[2] if len(node.input) > 2 else ""
-    spec = resolve_spec(node, weight.shape, weight.elem_type, shapes.get(node.input[0]), has_bias=bool(bias_name))
-    bias = resolve_type(bias_name, scope) if bias_name else None
-    if not isinstance(bias, Refusal | None) and bias.shape != (spec.out_channels,):
-        raise Refused("bad-bias", f"bias has shape {list(bias.shape)}, expected [{spec.out_channels}]")
-    constants = [node.input[1]]
-    if bias_name and not isinstance(bias, Refusal):
-        constants.append(bias_name)
-    itemsize = tensor_dtype_to_np_dtype(weight.elem_type).itemsize
+    spec = resolve_spec(node, weight.shape, weight.elem_type, shapes.get(node.input[0]), has_bias=_has_bias(node))
+    constants, bias_input = [node.input[1]], ""
+    if _has_bias(node):
+        bias = resolve_type(node.input[2], scope)
+        if isinstance(bias, Refusal):
+            bias_input = node.input[2]
+        elif bias.shape != (spec.out_channels,):
+            raise Refused("bad-bias", f"bias has shape {list(bias.shape)}, expected [{spec.out_channels}]")
+        else:
+            constants.append(node.input[2])
+    absorbed: tuple[NodeProto, ...] = ()
+    follower = readers.get(node.output[0])
+    is_only_reader = follower is not None and scope.reads[node.output[0]] == 1
+    if is_only_reader and spec.activation is None and not spec.has_sum and not bias_input:
+        assert follower is not None
+        if is_foldable(follower, scope, node.output[0], spec.out_channels):
+            absorbed = (follower,)
+            constants += follower.input[1:]
+            spec = replace(spec, has_bias=True)
     return ConvSite(
-        name,
-        node.op_type,
-        scope,
-        node,
+        name=name,
+        op_type=node.op_type,
+        scope=scope,
+        node=node,
         spec=spec,
+        absorbed=absorbed,
         constants=tuple(constants),
-        bias_input=bias_name if isinstance(bias, Refusal) else "",
-        weight_bytes=prod(weight.shape) * itemsize,
+        bias_input=bias_input,
+        weight_bytes=prod(weight.shape) * tensor_dtype_to_np_dtype(weight.elem_type).itemsize,
     )
 
 
+def _has_bias(node: NodeProto) -> bool:
+    return len(node.input) > 2 and bool(node.input[2])
+
+
 def _known_shapes(body: Body) -> dict[str, Dims]:
-    """Shapes stated or inferred in a body; None for a dimension that is symbolic, absent or not positive."""
-    values = [*body.value_info, *getattr(body, "initializer", ()), *(() if not hasattr(body, "initializer") else body.input)]
+    """Shapes stated or inferred in a body; None for a dimension that is symbolic or absent."""
     shapes: dict[str, Dims] = {}
-    for value in values:
-        if isinstance(value, TensorProto):
-            shapes[value.name] = list(value.dims)
-        elif value.type.tensor_type.HasField("shape"):
+    for value in (*body.value_info, *(body.input if is_graph(body) else ())):
+        if value.type.tensor_type.HasField("shape"):
             dims = value.type.tensor_type.shape.dim
-            shapes[value.name] = [d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else None for d in dims]
+            shapes[value.name] = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
+    if is_graph(body):
+        shapes.update((tensor.name, list(tensor.dims)) for tensor in body.initializer)
     return shapes

@@ -1,51 +1,49 @@
-"""Putting a fragment where a convolution stood; everything else stays what it was."""
+"""Putting a fragment where a convolution stood; everything else stays what it was.
+
+What goes: the node, the BatchNormalization it absorbed, the constants that only these read with the chains they were
+computed from, and notes (`value_info`, quantization annotations) on tensors that no longer exist. What comes: the nodes
+of the fragment, marked in their `metadata_props`, and its constants, each content once in a scope.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from importlib.metadata import version
+from typing import Any
 
 from onnx import ModelProto, NodeProto, TensorProto
 from onnx.helper import make_node
 
+from onnx_fft.model.io import REPLACES_KEY
 from onnx_fft.model.scopes import Scope, is_graph, walk_bodies
 from onnx_fft.model.sites import ConvSite
 
 
-def splice(
-    site: ConvSite, nodes: Sequence[NodeProto], initializers: Sequence[TensorProto], metadata: dict[str, str] | None = None
-) -> None:
-    """Replace the node of `site`, and what it absorbed, by `nodes` in topological order reading `initializers`.
+def splice(site: ConvSite, nodes: Sequence[NodeProto], initializers: Sequence[TensorProto], lowering: str = "") -> None:
+    """Replace the node of `site`, and what it absorbed, by `nodes`, which read `initializers` and write `site.output`.
 
-    New nodes are marked with `onnx_fft.version`, `onnx_fft.replaces` and `metadata`, keys without the prefix.
+    `nodes` are in topological order; new names must not occur in the model (see `unused_prefix`). Constants go to the
+    initializers of the graph, or to Constant nodes at the head of a function, which has none. Each new node states what
+    it replaces and by which `lowering`. The other sites of the model remain valid.
     """
     scope = site.scope
-    names = {tensor.name: _add_constant(scope, tensor) for tensor in initializers}
-    marks = {"version": version("onnx-fft"), "replaces": site.name, **(metadata or {})}
-    place = _find_place(scope, site.node)
+    marks = {REPLACES_KEY: site.name, "onnx_fft.lowering": lowering, "onnx_fft.version": version("onnx-fft")}
+    stored = {tensor.name: _store_constant(scope, tensor, marks) for tensor in initializers}
+    place = _find_place(scope.body.node, site.node)
     for offset, node in enumerate(nodes):
-        scope.body.node.insert(place + offset, node)
-        added = scope.body.node[place + offset]
-        added.input[:] = [names.get(name, name) for name in added.input]
-        for key, value in marks.items():
-            added.metadata_props.add(key=f"onnx_fft.{key}", value=value)
-        scope.producers.update((name, added) for name in added.output)
+        added = _insert_node(scope, place + offset, node, marks)
+        added.input[:] = [stored.get(name, name) for name in added.input]
         scope.count_reads(added, 1)
     for node in (site.node, *site.absorbed):
         _remove_node(scope, node)
+    for name in site.constants:
+        _remove_constant(scope, name)
 
 
 def unused_prefix(model: ModelProto, stem: str = "onnx_fft") -> str:
-    """A prefix that no name of a value or node anywhere in the model starts with."""
-    names: set[str] = set()
-    for body in walk_bodies(model):
-        for node in body.node:
-            names.update((node.name, *node.input, *node.output))
-        if is_graph(body):
-            names.update(value.name for value in (*body.input, *body.output, *body.initializer, *body.value_info))
-        else:
-            names.update((*body.input, *body.output))
+    """A prefix for new names: no value and no node anywhere in the model has a name that starts with it."""
+    names = set(_walk_names(model))
     prefix, count = f"{stem}/", 0
     while any(name.startswith(prefix) for name in names):
         count += 1
@@ -53,28 +51,85 @@ def unused_prefix(model: ModelProto, stem: str = "onnx_fft") -> str:
     return prefix
 
 
-def _add_constant(scope: Scope, tensor: TensorProto) -> str:
-    """Store a constant in the scope, or find the one with the same content, and return its name."""
-    nameless = TensorProto()
-    nameless.CopyFrom(tensor)
-    nameless.ClearField("name")
-    digest = sha256(nameless.SerializeToString()).digest()
-    if digest not in scope.shared:
-        scope.shared[digest] = tensor.name
-        if is_graph(scope.body):
-            scope.body.initializer.append(tensor)
-            scope.tensors[tensor.name] = scope.body.initializer[-1]
+def _walk_names(model: ModelProto) -> Iterable[str]:
+    for body in walk_bodies(model):
+        for node in body.node:
+            yield from (node.name, *node.input, *node.output)
+        if is_graph(body):
+            yield from (value.name for value in (*body.input, *body.output, *body.initializer))
+            yield from (tensor.values.name for tensor in body.sparse_initializer)
         else:
-            scope.body.node.insert(0, make_node("Constant", [], [tensor.name], tensor.name, value=nameless))
-            scope.producers[tensor.name] = scope.body.node[0]
-    return scope.shared[digest]
+            yield from (*body.input, *body.output)
+        yield from (value.name for value in body.value_info)
+
+
+def _store_constant(scope: Scope, tensor: TensorProto, marks: dict[str, str]) -> str:
+    """Store a constant in the scope, unless one of the same content is there, and return the name it has."""
+    content = TensorProto()
+    content.CopyFrom(tensor)
+    content.ClearField("name")
+    digest = sha256(content.SerializeToString()).digest()
+    if digest in scope.shared:
+        return scope.shared[digest]
+    scope.shared[digest] = tensor.name
+    if is_graph(scope.body):
+        scope.body.initializer.append(tensor)
+        scope.tensors[tensor.name] = scope.body.initializer[-1]
+    else:
+        _insert_node(scope, 0, make_node("Constant", [], [tensor.name], tensor.name, value=content), marks)
+    return tensor.name
+
+
+def _insert_node(scope: Scope, place: int, node: NodeProto, marks: dict[str, str]) -> NodeProto:
+    """Insert a marked copy of `node`, whose reads are yet to be counted, and return it."""
+    scope.body.node.insert(place, node)
+    added: NodeProto = scope.body.node[place]
+    for key, value in marks.items():
+        added.metadata_props.add(key=key, value=value)
+    scope.producers.update((name, added) for name in added.output)
+    return added
 
 
 def _remove_node(scope: Scope, node: NodeProto) -> None:
-    del scope.body.node[_find_place(scope, node)]
+    del scope.body.node[_find_place(scope.body.node, node)]
     scope.count_reads(node, -1)
+    for name in node.output:
+        if scope.producers.get(name) is node:  # else the fragment writes it now
+            del scope.producers[name]
+            _remove_notes(scope, name)
 
 
-def _find_place(scope: Scope, node: NodeProto) -> int:
-    """Position of this very node; equal nodes are other nodes."""
-    return next(place for place, other in enumerate(scope.body.node) if other is node)
+def _remove_constant(scope: Scope, name: str) -> None:
+    """Remove a constant that nothing reads any more, and what only served to compute it."""
+    owner = scope.find_owner(name)
+    if owner is None or owner.reads[name]:
+        return
+    if name in owner.tensors and is_graph(owner.body):
+        tensor = owner.tensors.pop(name)
+        held = owner.body.initializer if isinstance(tensor, TensorProto) else owner.body.sparse_initializer
+        del held[_find_place(held, tensor)]
+        for place in [place for place, value in enumerate(owner.body.input) if value.name == name]:
+            del owner.body.input[place]  # its twin, before IR version 4
+        owner.inputs.discard(name)
+        _remove_notes(owner, name)
+    elif name in owner.producers:
+        node = owner.producers[name]
+        if not any(owner.reads[output] for output in node.output):
+            _remove_node(owner, node)
+            for operand in node.input:
+                _remove_constant(owner, operand)
+
+
+def _remove_notes(scope: Scope, name: str) -> None:
+    """Remove what the body says about a tensor that no longer exists."""
+    notes = [(scope.body.value_info, "name")]
+    if is_graph(scope.body):
+        notes.append((scope.body.quantization_annotation, "tensor_name"))
+    for held, key in notes:
+        for place in reversed([place for place, note in enumerate(held) if getattr(note, key) == name]):
+            del held[place]
+
+
+def _find_place(held: Sequence[Any], message: Any) -> int:
+    """Position of this very message in a repeated field; an equal one is another one."""
+    return next(place for place, other in enumerate(held) if other is message)

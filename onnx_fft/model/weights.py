@@ -1,7 +1,7 @@
 """Following a weight to its constant value: initializers, Constant nodes, and whatever folds on top of them.
 
-A chain of foldable nodes is evaluated by ONNX's reference evaluator, one node at a time, in the dtypes of the model: the
-values are those that ONNX Runtime's own constant folding arrives at.
+A chain of foldable nodes is evaluated by ONNX's reference evaluator, node by node, in the dtypes of the model: the
+values are those that ONNX Runtime's constant folding arrives at.
 """
 
 from __future__ import annotations
@@ -15,14 +15,66 @@ from onnx.helper import make_function, make_opsetid, np_dtype_to_tensor_dtype
 from onnx.reference import ReferenceEvaluator
 
 from onnx_fft.errors import Refusal
-from onnx_fft.model.io import Array, tensor_array
+from onnx_fft.model.external import Array, tensor_array
 from onnx_fft.model.scopes import DEFAULT_DOMAINS, Refused, Scope, read_attributes
 
 MAX_DEPTH = 64
 """Longest chain of nodes followed from a weight to its leaves."""
 
 FOLDABLE = frozenset(
-    ["Abs", "Add", "Cast", "CastLike", "Ceil", "Clip", "Concat", "ConstantOfShape", "DequantizeLinear", "Div", "Exp", "Expand", "Flatten", "Floor", "Gather", "Identity", "Log", "MatMul", "Max", "Min", "Mul", "Neg", "Pad", "Pow", "QuantizeLinear", "Range", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Reshape", "Round", "Shape", "Sigmoid", "Sign", "Size", "Slice", "Softmax", "Softplus", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "Transpose", "Unsqueeze", "Where"]
+    # fmt: off
+    (
+        "Abs",
+        "Add",
+        "Cast",
+        "CastLike",
+        "Ceil",
+        "Clip",
+        "Concat",
+        "ConstantOfShape",
+        "DequantizeLinear",
+        "Div",
+        "Exp",
+        "Expand",
+        "Flatten",
+        "Floor",
+        "Gather",
+        "Identity",
+        "Log",
+        "MatMul",
+        "Max",
+        "Min",
+        "Mul",
+        "Neg",
+        "Pad",
+        "Pow",
+        "Range",
+        "Reciprocal",
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceMax",
+        "ReduceMean",
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceSum",
+        "ReduceSumSquare",
+        "Reshape",
+        "Round",
+        "Shape",
+        "Sign",
+        "Size",
+        "Slice",
+        "Split",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Sum",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+        "Where",
+    )
+    # fmt: on
 )
 """Operators whose output follows from their inputs alone."""
 
@@ -32,9 +84,10 @@ IR_WITH_CONSTANT_INITIALIZERS = 4
 
 @dataclass(frozen=True, slots=True)
 class ConvWeights:
-    """Constant operands in float64: weight `[out_channels, in_channels // group, *kernel_shape]`, bias `[out_channels]`.
+    """Constant operands in float64.
 
-    A bias computed at run time is `bias_input`, the name of that tensor; "" where there is none.
+    `weight` is `[out_channels, in_channels // group, *kernel_shape]`, `bias` `[out_channels]`. A bias computed at run
+    time is `bias_input`, the name of that tensor; "" where there is none.
     """
 
     weight: NDArray[np.float64]
@@ -71,13 +124,15 @@ def resolve_type(name: str, scope: Scope) -> TensorType | Refusal:
 
 
 def _stored_tensor(name: str, scope: Scope) -> TensorProto | None:
-    """The tensor the file holds under `name`, in an initializer or as a Constant node's `value`; None for other constants."""
+    """The dense tensor the file holds under `name`, None where a node or a sparse tensor yields it."""
     owner = scope.find_owner(name)
     if owner is None:
         raise Refused("runtime-weight", f"{name!r} is not defined anywhere")
     if name in owner.inputs and not (name in owner.tensors and owner.ir_version < IR_WITH_CONSTANT_INITIALIZERS):
         if name in owner.tensors:
-            raise Refused("overridable-weight", f"{name!r} is an initializer and a graph input, which a caller may override")
+            raise Refused(
+                "overridable-weight", f"{name!r} is an initializer and a graph input, which a caller may override"
+            )
         raise Refused("runtime-weight", f"{name!r} is an input of its graph or function")
     stored = owner.tensors.get(name)
     if stored is None and owner.producers[name].op_type == "Constant":
@@ -111,19 +166,35 @@ class _Resolver:
         if node.op_type == "Constant":
             self.known[scope, node.output[0]] = _constant_value(node, scope)
             return
-        if node.domain not in DEFAULT_DOMAINS or node.op_type not in FOLDABLE or depth == 0:
+        if not _is_foldable(node) or depth == 0:
             raise Refused("runtime-weight", f"{what}, which is not folded")
         if any(name in ("broadcast", "consumed_inputs") for name in read_attributes(node)):
             raise Refused("runtime-weight", f"{what} of opset {scope.opset}, whose broadcasting is not folded")
         feeds = {name: self.value(name, scope, depth - 1) for name in node.input if name}
         outputs = [name for name in node.output if name]
-        opset = make_opsetid("", scope.opset)
-        function = make_function("onnx_fft", "fold", list(feeds), outputs, [node], [opset])
         try:
-            values = ReferenceEvaluator(function).run(None, feeds)
+            values = _make_evaluator(node, list(feeds), outputs, scope.opset).run(None, feeds, {})
         except Exception as error:  # the evaluator raises whatever NumPy does
             raise Refused("runtime-weight", f"{what}, which cannot be folded: {error}") from error
         self.known.update(((scope, name), np.asarray(value)) for name, value in zip(outputs, values, strict=True))
+
+
+def _is_foldable(node: NodeProto) -> bool:
+    if node.op_type == "DequantizeLinear":
+        return node.domain in (*DEFAULT_DOMAINS, "com.microsoft")
+    return node.domain in DEFAULT_DOMAINS and node.op_type in FOLDABLE
+
+
+def _make_evaluator(node: NodeProto, inputs: list[str], outputs: list[str], opset: int) -> ReferenceEvaluator:
+    """The reference evaluator for one node, as a function, since a function needs no types.
+
+    It knows DequantizeLinear from opset 19 on; the one of 21 can express older ones and ONNX Runtime's own.
+    """
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    if node.op_type == "DequantizeLinear":
+        copy.domain, opset = "", max(opset, 21)
+    return ReferenceEvaluator(make_function("onnx_fft", "fold", inputs, outputs, [copy], [make_opsetid("", opset)]))
 
 
 def _constant_value(node: NodeProto, scope: Scope) -> Array:

@@ -1,0 +1,128 @@
+"""Tensor shapes: what can be inferred, and what the user fixes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import (
+    AttributeProto,
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    SparseTensorProto,
+    TensorProto,
+    ValueInfoProto,
+    numpy_helper,
+)
+from onnx.external_data_helper import uses_external_data
+
+from onnx_fft.errors import UsageError
+from onnx_fft.model.external import tensor_array
+from onnx_fft.model.scopes import Body, is_graph, walk_bodies
+
+MAX_SHAPE_ELEMENTS = 1024
+"""Larger tensors are not shapes, axes or sizes: inference does not need their data."""
+
+_CARRIERS = (ModelProto, GraphProto, FunctionProto, NodeProto, AttributeProto, SparseTensorProto)
+"""Messages that can hold a tensor somewhere inside."""
+
+
+def infer_shapes(model: ModelProto, base_dir: Path | None = None) -> ModelProto:
+    """A copy without the data of large tensors, with inferred shapes in the `value_info` of each body.
+
+    Shapes the file states in `value_info` may be stale; they are believed only behind operators that ONNX does not
+    know. Where inference fails altogether, the copy has the shapes that are left. Never raises for an unknown operator.
+    """
+    skeleton = strip_data(model, base_dir)
+    for body in walk_bodies(skeleton):
+        _prepare_body(body)
+    with suppress(Exception):  # inference raises several types; whatever went wrong, the shapes are unknown
+        return onnx.shape_inference.infer_shapes(skeleton, data_prop=True)
+    return skeleton
+
+
+def strip_data(model: ModelProto, base_dir: Path | None = None) -> ModelProto:
+    """A copy in which tensors of more than `MAX_SHAPE_ELEMENTS` have no data, and smaller ones have theirs inline."""
+    skeleton = ModelProto()
+    _copy_stripped(model, skeleton, base_dir)
+    return skeleton
+
+
+def set_input_shapes(model: ModelProto, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Fix the dimensions of graph inputs in place; UsageError for an unknown name or a shape that does not fit."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    inputs = {value.name: value for value in model.graph.input if value.name not in stored}
+    for name, dims in shapes.items():
+        if name not in inputs:
+            message = f"got a shape for input {name!r}; expected one of {', '.join(map(repr, inputs))}"
+            raise UsageError(f"{message}; correct the name")
+        _set_shape(inputs[name], list(dims))
+
+
+def _set_shape(value: ValueInfoProto, dims: list[int]) -> None:
+    tensor = value.type.tensor_type
+    stated = [_print_dim(dim) for dim in tensor.shape.dim]
+    fits = not tensor.HasField("shape") or (
+        len(dims) == len(stated)
+        and all(
+            not dim.dim_value > 0 or dim.dim_value == given for dim, given in zip(tensor.shape.dim, dims, strict=True)
+        )
+    )
+    if not fits or min(dims, default=1) < 1 or not value.type.HasField("tensor_type"):
+        expected = f"expected positive lengths that agree with [{', '.join(stated)}]"
+        message = f"got shape {dims} for input {value.name!r}; {expected}"
+        raise UsageError(f"{message}; correct the shape")
+    for position, length in enumerate(dims):
+        dim = tensor.shape.dim[position] if position < len(stated) else tensor.shape.dim.add()
+        dim.dim_value = length
+
+
+def _print_dim(dim: onnx.TensorShapeProto.Dimension) -> str:
+    return str(dim.dim_value) if dim.dim_value > 0 else dim.dim_param or "?"
+
+
+def _copy_stripped(source: Any, target: Any, base_dir: Path | None) -> None:
+    """Copy a protobuf message field by field, down to its tensors."""
+    if isinstance(source, TensorProto) and prod(source.dims) > MAX_SHAPE_ELEMENTS:
+        target.name, target.data_type = source.name, source.data_type
+        target.dims.extend(source.dims)
+    elif isinstance(source, TensorProto) and uses_external_data(source) and base_dir is not None:
+        target.CopyFrom(numpy_helper.from_array(tensor_array(source, base_dir), source.name))
+    elif not isinstance(source, _CARRIERS):
+        target.CopyFrom(source)
+    else:
+        for field, value in source.ListFields():
+            if field.message_type is None:
+                target.MergeFrom(type(source)(**{field.name: value}))
+            elif hasattr(value, "add"):
+                for item in value:
+                    _copy_stripped(item, getattr(target, field.name).add(), base_dir)
+            else:
+                _copy_stripped(value, getattr(target, field.name), base_dir)
+
+
+def _prepare_body(body: Body) -> None:
+    """Make a body of the skeleton fit for inference: no stale claims, no dimension of -1, FusedConv as plain Conv."""
+    unknown: set[str] = set()
+    for node in body.node:
+        if (node.domain, node.op_type) == ("com.microsoft", "FusedConv"):
+            node.domain, node.op_type = "", "Conv"
+            del node.input[3:]
+            kept = [attribute for attribute in node.attribute if not attribute.name.startswith("activation")]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+        elif not onnx.defs.has(node.op_type, node.domain):
+            unknown.update(node.output)
+    believed = [value for value in body.value_info if value.name in unknown]
+    del body.value_info[:]
+    body.value_info.extend(believed)
+    for value in (*body.value_info, *((*body.input, *body.output) if is_graph(body) else ())):
+        for dim in value.type.tensor_type.shape.dim if value.type.tensor_type.HasField("shape") else ():
+            if dim.dim_value < 0:
+                dim.Clear()

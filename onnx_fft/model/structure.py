@@ -1,0 +1,59 @@
+"""What must hold before anything else is looked at: every name defined once in its body, and before it is read.
+
+onnx.checker asks for more than real models fulfil and knows no foreign operators; this asks for what a rewrite needs.
+"""
+
+from __future__ import annotations
+
+from onnx import ModelProto
+
+from onnx_fft.errors import InvalidModelError
+from onnx_fft.model.scopes import Body, find_bodies, is_graph, label_node
+
+FIRST_IR_WITH_OPSETS = 3
+
+
+def check_structure(model: ModelProto, what: str) -> None:
+    """Raise InvalidModelError, naming `what`, where the model has no graph or its names do not add up."""
+    problem = _find_problem(model)
+    if problem:
+        message = f"got {what}, in which {problem}"
+        raise InvalidModelError(f"{message}; expected a valid ONNX model; export it again, onnx.checker may say more")
+
+
+def _find_problem(model: ModelProto) -> str:
+    if not model.HasField("graph") or not model.ir_version:
+        return "there is no graph or no IR version"
+    if not model.opset_import and model.ir_version >= FIRST_IR_WITH_OPSETS:
+        return "no opset is imported"
+    problems = (_find_body_problem(body, frozenset()) for body in (model.graph, *model.functions))
+    return next(filter(None, problems), "")
+
+
+def _find_body_problem(body: Body, outer: frozenset[str]) -> str:
+    """What is wrong with the names of a body that sees those of `outer`, or ""."""
+    known = _given_names(body)
+    for position, node in enumerate(body.node):
+        label = label_node(node, position)
+        for name in node.input:
+            if name and name not in known and name not in outer:
+                return f"node {label!r} reads {name!r}, which nothing before it produces (missing or cyclic)"
+        for _, graph in find_bodies(node):
+            problem = _find_body_problem(graph, outer | known)
+            if problem:
+                return problem
+        for name in filter(None, node.output):
+            if name in known:
+                return f"{name!r}, an output of node {label!r}, is defined twice"
+            known.add(name)
+    outputs = [value.name for value in body.output] if is_graph(body) else body.output
+    missing = [name for name in outputs if name not in known and name not in outer]
+    return f"output {missing[0]!r} is produced by no node" if missing else ""
+
+
+def _given_names(body: Body) -> set[str]:
+    """Names defined before the first node: inputs and initializers."""
+    if not is_graph(body):
+        return set(body.input)
+    values = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
+    return values | {tensor.values.name for tensor in body.sparse_initializer}
