@@ -76,7 +76,8 @@ def _judge_outlier(name: str, reference: Array, candidate: Array, ordinary: Arra
     error = np.abs(candidate[both].astype(np.float64) - reference[both].astype(np.float64))
     quiet = error[np.abs(reference[both]) <= 10 * rms]
     largest = float(quiet.max()) if quiet.size else 0.0
-    sentence = f"a huge input value moves {shorten(name)!r} by up to {largest:.1e} where values stay ordinary (RMS {rms:.0e})"
+    reach = f"by up to {largest:.1e} where values stay ordinary (RMS {rms:.1e})"
+    sentence = f"one huge input value moves {shorten(name)!r} {reach}"
     return Probe("outlier", name, sentence, rms, largest)
 
 
