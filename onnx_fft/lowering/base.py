@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from onnx_fft.fourier.axis import Axis, AxisPlan
 from onnx_fft.model.spec import Activation, ConvSpec
+from onnx_fft.model.weights import ConvWeights
 
 Dim: TypeAlias = "int | gs.Variable"
 """A length: an int where the model fixes it, else a run-time int64 tensor of one element."""
@@ -39,14 +40,6 @@ class ConvPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class ConvWeights:
-    """Constants in float64: weight `[out_channels, in_channels // group, *kernel_shape]`, bias `[out_channels]`."""
-
-    weight: NDArray[np.float64]
-    bias: NDArray[np.float64] | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Ports:
     """Where a fragment meets its host graph: tensor names, the opset that holds there, a prefix for new names."""
 
@@ -54,7 +47,6 @@ class Ports:
     output: str
     prefix: str
     opset: int
-    bias_input: str = ""
     sum_input: str = ""
 
 
@@ -115,8 +107,8 @@ class FragmentBuilder:
         channel_shape = (-1, *[1] * self.spec.rank)
         if weights.bias is not None:
             y = self.op("Add", y, self.real(weights.bias.reshape(channel_shape)))
-        elif self.ports.bias_input:
-            bias = self._to_compute_dtype(gs.Variable(self.ports.bias_input))
+        elif weights.bias_input:
+            bias = self._to_compute_dtype(gs.Variable(weights.bias_input))
             y = self.op("Add", y, self.reshape(bias, *channel_shape))
         if self.ports.sum_input:
             y = self.op("Add", y, self._to_compute_dtype(gs.Variable(self.ports.sum_input)))

@@ -22,7 +22,6 @@ from onnx_fft.fourier.spectrum import complex_spectrum
 from onnx_fft.fourier.tiling import power_of_two_plans
 from onnx_fft.lowering.base import (
     ConvPlan,
-    ConvWeights,
     Fragment,
     FragmentBuilder,
     Ports,
@@ -30,6 +29,7 @@ from onnx_fft.lowering.base import (
 )
 from onnx_fft.lowering.framing import Frame, frame_input, make_frame, unframe_output
 from onnx_fft.model.spec import ConvSpec
+from onnx_fft.model.weights import ConvWeights
 
 
 class DftLowering:

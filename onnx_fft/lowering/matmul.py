@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from onnx_fft.fourier.basis import axis_rank, make_basis
 from onnx_fft.fourier.spectrum import product_spectrum
 from onnx_fft.fourier.tiling import matrix_plans
-from onnx_fft.lowering.base import ConvPlan, ConvWeights, Fragment, FragmentBuilder, Ports, combine_plans
+from onnx_fft.lowering.base import ConvPlan, Fragment, FragmentBuilder, Ports, combine_plans
 from onnx_fft.lowering.framing import Frame, frame_input, make_frame, unframe_output
 from onnx_fft.model.spec import ConvSpec
+from onnx_fft.model.weights import ConvWeights
 
 
 class MatMulLowering:

@@ -1,0 +1,124 @@
+"""Which lowering a convolution gets: one pure function of its geometry and what the caller asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onnx_fft.errors import Refusal
+from onnx_fft.lowering import LOWERINGS
+from onnx_fft.lowering.base import ConvPlan, Lowering
+from onnx_fft.model.spec import ConvSpec
+from onnx_fft.plan.cost import MACHINES, conv_seconds, growth_bytes, lowering_seconds
+
+MIN_GAIN = 1.25
+"""Predicted speed-up from which on a Conv is replaced.
+
+Of the 520 plans the cost model was fitted to, none that was predicted to gain that much lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One lowering considered: its best plan, or why it does not apply."""
+
+    lowering: str
+    plan: ConvPlan | None = None
+    seconds: float | None = None
+    growth_bytes: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is done with one convolution: `plan` says how it is replaced; None leaves it, and `refusal` says why."""
+
+    plan: ConvPlan | None
+    refusal: Refusal | None = None
+    conv_seconds: float | None = None
+    seconds: float | None = None
+    """Predicted time of `plan`."""
+    growth_bytes: int = 0
+    options: tuple[Option, ...] = ()
+    reason: str = ""
+    """One sentence for the report, whichever way it went."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the caller asked for. `lowering` is a lowering's name or "auto"; `select` is "auto" or "all"."""
+
+    lowering: str = "auto"
+    select: str = "auto"
+    max_growth_bytes: int = 64 << 20
+
+    @property
+    def is_forced(self) -> bool:
+        """Whether a Conv is replaced even where that does not pay."""
+        return self.select == "all" or self.lowering != "auto"
+
+    @property
+    def lowerings(self) -> Sequence[Lowering]:
+        """The lowerings to choose among."""
+        return [lowering for lowering in LOWERINGS if self.lowering in ("auto", lowering.name)]
+
+
+def choose(spec: ConvSpec, opset: int, request: Request) -> Decision:
+    """The decision for one convolution in a model of the given opset."""
+    options = tuple(_best_option(lowering, spec, opset, request) for lowering in request.lowerings)
+    conv_s = conv_seconds(spec, MACHINES[0])
+    possible = [option for option in options if option.plan is not None]
+    if not possible:
+        return leave(Refusal("no-lowering", "; ".join(option.reason for option in options)), conv_s, options)
+    best = min(possible, key=lambda option: option.seconds or 0.0)
+    assert best.plan is not None and best.seconds is not None
+    gain = min(conv_seconds(spec, machine) / lowering_seconds(spec, best.plan, machine) for machine in MACHINES)
+    if not request.is_forced and gain < MIN_GAIN:
+        sentence = f"{best.lowering} is predicted at {gain:.2f}x the speed of Conv, less than the {MIN_GAIN}x asked for"
+        return leave(Refusal("no-gain", sentence), conv_s, options)
+    reason = f"{best.lowering} is predicted at {gain:.2f}x the speed of Conv"
+    return Decision(best.plan, None, conv_s, best.seconds, best.growth_bytes, options, reason)
+
+
+def leave(refusal: Refusal, conv_s: float | None = None, options: tuple[Option, ...] = ()) -> Decision:
+    """The decision to leave a convolution as it is."""
+    return Decision(None, refusal, conv_s, options=options, reason=refusal.reason)
+
+
+def limit_growth(decisions: Sequence[Decision], max_growth_bytes: int) -> list[Decision]:
+    """The decisions within the cap: replacements are kept by the time they save a byte, the rest are taken back."""
+
+    def saving_per_byte(position: int) -> float:
+        decision = decisions[position]
+        saved = (decision.conv_seconds or 0.0) - (decision.seconds or 0.0)
+        return saved / max(1, decision.growth_bytes)
+
+    result = list(decisions)
+    room = max_growth_bytes
+    replaced = [position for position, decision in enumerate(decisions) if decision.plan is not None]
+    for position in sorted(replaced, key=saving_per_byte, reverse=True):
+        decision = decisions[position]
+        if decision.growth_bytes <= room:
+            room -= max(0, decision.growth_bytes)
+            continue
+        sentence = (
+            f"its spectrum adds {decision.growth_bytes / 2**20:.1f} MiB and {room / 2**20:.1f} MiB are left of the "
+            f"{max_growth_bytes / 2**20:.0f} MiB the file may grow"
+        )
+        result[position] = leave(Refusal("growth", sentence), decision.conv_seconds, decision.options)
+    return result
+
+
+def _best_option(lowering: Lowering, spec: ConvSpec, opset: int, request: Request) -> Option:
+    needed = lowering.min_opset(spec)
+    if opset < needed:
+        return Option(lowering.name, reason=f"{lowering.name} needs opset {needed}, the model has {opset}")
+    plans = lowering.candidates(spec)
+    sizes = {plan: growth_bytes(spec, plan) for plan in plans}
+    small = [plan for plan in plans if sizes[plan] <= request.max_growth_bytes]
+    if not small:
+        smallest, cap = min(sizes.values()) / 2**20, request.max_growth_bytes / 2**20
+        reason = f"{lowering.name} adds {smallest:.1f} MiB at least, the file may grow by {cap:.0f} MiB"
+        return Option(lowering.name, reason=reason)
+    seconds = {plan: lowering_seconds(spec, plan, MACHINES[0]) for plan in small}
+    best = min(small, key=lambda plan: seconds[plan])
+    return Option(lowering.name, best, seconds[best], sizes[best])
