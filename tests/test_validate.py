@@ -156,6 +156,7 @@ def test_rounding_noise_is_told_from_a_wrong_model() -> None:
     assert "rounding noise" in text(result)
     assert "say nothing" in result.verdict
     assert not validate(*(add_chaos(model) for model in make_pair(wrong=0.01))).ok
+    assert not validate(*(add_chaos(model) for model in make_pair()), rtol=1e-4).ok  # asked for, so no excuse
 
 
 def test_the_oracle_is_sampled_when_it_is_dear(monkeypatch: pytest.MonkeyPatch) -> None:
