@@ -33,18 +33,23 @@ MAX_LARGE_S = 5.0
 """A larger feed is left out where the first one's run time, scaled by size, predicts more than this."""
 
 
-def search(infos: Sequence[InputInfo], run: Run, seed: int, selectors: Mapping[str, Sequence[Any]]) -> list[Feed]:
+def search(
+    infos: Sequence[InputInfo], run: Run, seed: int, selectors: Mapping[str, Sequence[Any]], *, vary: bool = True
+) -> list[Feed]:
     """Random feeds the model runs on, with its outputs; UsageError where no attempt was accepted.
 
     `selectors` holds the values worth trying for inputs that choose a branch; each combination gets feeds of its own.
+    Without `vary`, the first feed that works is all.
     """
     feeds: list[Feed] = []
     failure = ""
     names = list(selectors)
     for combination in itertools.islice(itertools.product(*selectors.values()), 4):
         searcher = _Search(infos, run, seed, dict(zip(names, combination, strict=True)), len(feeds))
-        feeds += searcher.find()
+        feeds += searcher.find(vary)
         failure = failure or searcher.failure
+        if feeds and not vary:
+            break
     if not feeds:
         shapes = ", ".join(f"{info.name}:{'x'.join(map(str, info.dims or ()))}" for info in infos)
         raise UsageError(
@@ -68,8 +73,8 @@ class _Search:
         self._run_s = self._base_s = 0.0
         self._movable: set[str] = set()
 
-    def find(self) -> list[Feed]:
-        """The first feed that works, then its variations."""
+    def find(self, vary: bool) -> list[Feed]:
+        """The first feed that works, then its variations where they are wanted."""
         base: tuple[Feed, dict[str, int]] | None = None
         weak: tuple[Feed, dict[str, int]] | None = None
         for dims, fill in itertools.islice(self._attempts(), MAX_ATTEMPTS):
@@ -84,7 +89,7 @@ class _Search:
         if base is None:
             return []
         self._base_s = self._run_s
-        return [base[0], *self._vary(base[1])]
+        return [base[0], *(self._vary(base[1]) if vary else ())]
 
     def _attempts(self) -> Iterator[tuple[dict[str, int], int | None]]:
         """Sizes of all symbols, likely ones first; then integers all 1 or 0, for models that compute shapes of them."""

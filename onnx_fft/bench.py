@@ -1,0 +1,159 @@
+"""How fast is the rewritten model? Both models in one process on one thread pool, in turn; medians, spread, ratio.
+
+Only times are looked at: whether the two compute the same is `validate`'s question. A loss is printed as a loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto
+
+from onnx_fft.checks.feeds import Feed, find_selectors, fix_shapes, load_feed, read_inputs
+from onnx_fft.checks.search import search
+from onnx_fft.errors import InvalidModelError, UsageError
+from onnx_fft.model.io import LoadedModel
+from onnx_fft.runtime import EngineError, Source, Value, open_runner, open_source
+from onnx_fft.timing.launch import Machine, ModelTiming, time_models
+from onnx_fft.timing.stats import (
+    Spread,
+    compare,
+    describe_ratio,
+    describe_seconds,
+    format_bytes,
+    format_ms,
+)
+
+MAX_OP_TYPES = 8
+"""Rows of the table by operator type that are printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """Two models timed against each other. `ratio` is original over rewritten: above 1 is faster, below is slower.
+
+    `input_shapes` holds what both were fed, `feed` says how to make it again.
+    """
+
+    original: ModelTiming
+    rewritten: ModelTiming
+    ratio: Spread
+    machine: Machine
+    input_shapes: dict[str, tuple[int, ...]]
+    feed: str
+    seed: int
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: the ratio, and in words whether it is a gain, a loss or neither."""
+        return describe_ratio(self.ratio)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types, every sample included."""
+        return {
+            "verdict": self.verdict,
+            "ratio": self.ratio.to_dict(),
+            "original": self.original.to_dict(),
+            "rewritten": self.rewritten.to_dict(),
+            "machine": asdict(self.machine),
+            "input_shapes": {name: list(shape) for name, shape in self.input_shapes.items()},
+            "feed": self.feed,
+            "seed": self.seed,
+        }
+
+    def describe(self) -> list[str]:
+        """The whole result as lines of text, verdict last."""
+        shapes = ", ".join(f"{name}:{'x'.join(map(str, s)) or 'scalar'}" for name, s in self.input_shapes.items())
+        lines = [self.machine.describe(), f"{self.feed}; seed {self.seed}; inputs {shapes or 'none'}"]
+        for label, timing in (("original", self.original), ("rewritten", self.rewritten)):
+            lines.append(
+                f"{label:9}  run {describe_seconds(timing.run_s)}  load {format_ms(timing.load_s)} ms  "
+                f"file {format_bytes(timing.file_bytes)}  {', '.join(timing.providers)}"
+            )
+        return [*lines, *_describe_op_types(self.original, self.rewritten), self.verdict]
+
+
+def bench(
+    original: ModelProto | str | Path | LoadedModel,
+    rewritten: ModelProto | str | Path | LoadedModel,
+    *,
+    inputs: str | Path | Mapping[str, Value] | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    threads: int | None = None,
+    seed: int = 0,
+    budget_s: float = 10.0,
+    profile: bool = True,
+    custom_ops: Sequence[str | Path] = (),
+    progress: Callable[[str], None] | None = None,
+) -> Benchmark:
+    """Time `original` against `rewritten` in ONNX Runtime for about `budget_s` seconds of measured runs.
+
+    Feeds are given or made as for `validate`; of a model that accepts several shapes, the first that works is taken, so
+    pass `input_shapes` for one that matters. `threads` None leaves their number to ONNX Runtime. `profile` adds a few
+    runs for the table of time by operator type.
+
+    Raises UsageError for a bad call and InvalidModelError where ONNX Runtime does not run one of the models.
+    """
+    progress = progress or (lambda _: None)
+    if threads is not None and threads < 1:
+        raise UsageError(f"got {threads} threads; expected 1 or more; leave it out to let ONNX Runtime choose")
+    sources = (open_source(original), open_source(rewritten))
+    progress("looking for an input")
+    feed = find_feed(*sources, inputs=inputs, input_shapes=input_shapes or {}, seed=seed, custom_ops=custom_ops)
+    progress(f"timing both models on {feed.label}")
+    try:
+        (before, after), machine = time_models(
+            sources, feed.arrays, threads=threads, budget_s=budget_s, profile=profile, custom_ops=custom_ops
+        )
+    except EngineError as error:
+        raise InvalidModelError(
+            f"got models that cannot be timed on {feed.label} ({error}); expected two that ONNX Runtime runs on the "
+            "same inputs; see what validate says"
+        ) from error
+    shapes = {name: tuple(np.shape(value)) for name, value in feed.arrays.items()}
+    return Benchmark(before, after, compare(before.samples_s, after.samples_s), machine, shapes, feed.label, seed)
+
+
+def find_feed(
+    original: Source,
+    rewritten: Source,
+    *,
+    inputs: str | Path | Mapping[str, Value] | None,
+    input_shapes: Mapping[str, Sequence[int]],
+    seed: int,
+    custom_ops: Sequence[str | Path] = (),
+) -> Feed:
+    """The given inputs, checked, or the first random ones that the original model runs on."""
+    infos = read_inputs(original.model)
+    if inputs is not None:
+        return load_feed(inputs, infos)
+    infos = fix_shapes(infos, input_shapes, read_inputs(rewritten.model))
+    try:
+        runner = open_runner(original, custom_ops=custom_ops)
+    except EngineError as error:
+        said = "; ".join(str(error).splitlines())
+        raise InvalidModelError(
+            f"got a model that nothing here runs ({said}); expected one that ONNX Runtime loads; "
+            "check that it runs at all"
+        ) from error
+    return search(infos, runner.run, seed, find_selectors(original.model, infos), vary=False)[0]
+
+
+def _describe_op_types(original: ModelTiming, rewritten: ModelTiming) -> list[str]:
+    """Milliseconds a run by operator type, before and after, the largest first; nothing without profiles."""
+    before, after = original.seconds_by_op_type, rewritten.seconds_by_op_type
+    names = sorted(before.keys() | after.keys(), key=lambda name: -max(before.get(name, 0), after.get(name, 0)))
+    if not names:
+        return []
+    lines = [f"{'ms by operator (profiled)':28}{'original':>10}{'rewritten':>11}"]
+    for name in names[:MAX_OP_TYPES]:
+        cells = (f"{format_ms(times[name]) if name in times else '-':>10}" for times in (before, after))
+        lines.append(f"  {name:26}{' '.join(cells)}")
+    if rest := names[MAX_OP_TYPES:]:
+        sums = (format_ms(sum(times.get(name, 0) for name in rest)) for times in (before, after))
+        lines.append(f"  {f'{len(rest)} more':26}{' '.join(f'{text:>10}' for text in sums)}")
+    return lines

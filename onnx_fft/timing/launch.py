@@ -1,0 +1,180 @@
+"""Times models against each other in a process of its own (`worker` says why) and brings back the samples."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx.external_data_helper import uses_external_data
+
+from onnx_fft.model.external import external_path
+from onnx_fft.model.scopes import walk_tensors
+from onnx_fft.runtime import EngineError, Source, Value
+from onnx_fft.timing.stats import Spread, summarize
+
+WORKER = Path(__file__).with_name("worker.py")
+PROFILE_RUNS = 3
+CONTAINERS = ("If", "Loop", "Scan")
+"""Nodes whose time in a profile is that of the nodes in their bodies, which are listed too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where, on what and when something was timed; `threads` is None where ONNX Runtime chose."""
+
+    cpu: str
+    cores: int
+    system: str
+    onnxruntime: str
+    threads: int | None
+    date: str
+
+    def describe(self) -> str:
+        """One line."""
+        threads = "its own choice of threads" if self.threads is None else f"{self.threads} thread(s)"
+        return (
+            f"{self.cpu}, {self.cores} logical cores, {self.system}; ONNX Runtime {self.onnxruntime}, {threads}, "
+            f"all optimizations; {self.date}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTime:
+    """One node of a profiled run: seconds and calls a run. Only the shares mean something: profiling costs time."""
+
+    name: str
+    op_type: str
+    seconds: float
+    calls: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTiming:
+    """One model: seconds of a run in each round, seconds to load a session, bytes on disk, and its profile."""
+
+    samples_s: tuple[float, ...]
+    load_s: float
+    file_bytes: int
+    providers: tuple[str, ...] = ()
+    nodes: tuple[NodeTime, ...] = ()
+
+    @property
+    def run_s(self) -> Spread:
+        """Seconds of one run: median and quartiles."""
+        return summarize(self.samples_s)
+
+    @property
+    def seconds_by_op_type(self) -> dict[str, float]:
+        """Profiled seconds a run by operator type, the largest first; containers count through their bodies."""
+        totals: dict[str, float] = {}
+        for node in self.nodes:
+            if node.op_type not in CONTAINERS:
+                totals[node.op_type] = totals.get(node.op_type, 0.0) + node.seconds
+        return dict(sorted(totals.items(), key=lambda item: -item[1]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types, with what the samples sum up to."""
+        return {"run_s": self.run_s.to_dict(), **asdict(self)}
+
+
+def time_models(
+    sources: Sequence[Source],
+    feeds: Mapping[str, Value],
+    *,
+    threads: int | None = None,
+    budget_s: float = 10.0,
+    profile: bool = False,
+    custom_ops: Sequence[str | Path] = (),
+) -> tuple[tuple[ModelTiming, ...], Machine]:
+    """Time `sources`, all under the same `feeds`, interleaved for about `budget_s` seconds.
+
+    Raises EngineError where ONNX Runtime does not run one of them.
+    """
+    with tempfile.TemporaryDirectory(prefix="onnx-fft-") as scratch:
+        folder = Path(scratch)
+        paths = [_store_model(source, folder / f"model{i}.onnx") for i, source in enumerate(sources)]
+        job = {
+            "models": paths,
+            "base_dirs": [str(s.base_dir) if s.path is None and s.base_dir else "" for s in sources],
+            "feeds": _store_feeds(feeds, folder / "feeds.npz"),
+            "threads": threads or 0,
+            "budget_s": budget_s,
+            "profile_runs": PROFILE_RUNS if profile else 0,
+            "custom_ops": [str(library) for library in custom_ops],
+        }
+        result = _run_worker(job, folder)
+        sizes = [_count_bytes(source, Path(path)) for source, path in zip(sources, paths, strict=True)]
+    models = tuple(_read_timing(found, size) for found, size in zip(result["models"], sizes, strict=True))
+    return models, _describe_machine(result["onnxruntime"], threads)
+
+
+def _run_worker(job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The worker's result; `-P` keeps its folder off the import path."""
+    job_path, result_path = folder / "job.json", folder / "result.json"
+    job_path.write_text(json.dumps(job))
+    command = [sys.executable, "-P", str(WORKER), str(job_path), str(result_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if not result_path.is_file():
+        said = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+        raise EngineError(f"the timing process ended with code {done.returncode}: {said[0]}")
+    result: dict[str, Any] = json.loads(result_path.read_text())
+    if "error" in result:
+        raise EngineError(f"onnxruntime: {result['error']}")
+    return result
+
+
+def _store_model(source: Source, path: Path) -> str:
+    """Where the worker finds the model; written to `path` where it has no file of its own."""
+    if source.path is not None:
+        return str(source.path.absolute())
+    path.write_bytes(source.model.SerializeToString())
+    return str(path)
+
+
+def _store_feeds(feeds: Mapping[str, Value], path: Path) -> dict[str, tuple[int | None, bool]]:
+    """Write input `i` as `i.0`, and `i.1`, ... for a sequence; by name, a sequence's length and whether it is text."""
+    arrays: dict[str, Any] = {}
+    kinds: dict[str, tuple[int | None, bool]] = {}
+    for number, (name, value) in enumerate(feeds.items()):
+        parts = [np.asarray(part) for part in (value if isinstance(value, list) else [value])]
+        is_text = any(part.dtype == np.object_ for part in parts)
+        kinds[name] = (len(parts) if isinstance(value, list) else None, is_text)
+        arrays |= {f"{number}.{i}": part.astype(str) if is_text else part for i, part in enumerate(parts)}
+    np.savez(path, **arrays)
+    return kinds
+
+
+def _count_bytes(source: Source, path: Path) -> int:
+    """Bytes of the model file and of the data files it names."""
+    external = {external_path(t, source.base_dir) for t in walk_tensors(source.model) if uses_external_data(t)}
+    return path.stat().st_size + sum(file.stat().st_size for file in external)
+
+
+def _read_timing(found: dict[str, Any], file_bytes: int) -> ModelTiming:
+    nodes = tuple(NodeTime(**node) for node in found["nodes"])
+    return ModelTiming(tuple(found["samples_s"]), found["load_s"], file_bytes, tuple(found["providers"]), nodes)
+
+
+def _describe_machine(onnxruntime: str, threads: int | None) -> Machine:
+    system = f"{platform.system()} {platform.machine()}"
+    return Machine(_cpu_model(), os.cpu_count() or 1, system, onnxruntime, threads, date.today().isoformat())
+
+
+def _cpu_model() -> str:
+    """The processor's name, as well as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine() or "unknown CPU"
