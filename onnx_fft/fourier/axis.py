@@ -131,3 +131,29 @@ class AxisPlan:
             return axis.pad_begin, axis.pad_end + self.dft_length * axis.phases - effective_kernel
         end = ((tiles // axis.phases - 1) * self.tile_step + self.dft_length) * axis.phases
         return axis.pad_begin, max(0, end - axis.extent - axis.pad_begin)
+
+
+def check_plan(axis: Axis, plan: AxisPlan) -> None:
+    """Raise ValueError where `plan` would not compute `axis` exactly, saying which value is wrong."""
+    length, step, columns = plan.dft_length, plan.tile_step, plan.columns
+    if not all(isinstance(value, int) and value >= 0 for value in (length, step, columns)) or length < 1 or columns < 1:
+        raise ValueError(f"lengths must be positive integers, got {length}, {step} and {columns}")
+    if length % columns or (columns > 1 and columns % axis.stride):
+        raise ValueError(
+            f"{columns} columns must divide the DFT length {length} and be a multiple of stride {axis.stride}"
+        )
+    if plan.whole:
+        whole = axis.whole_dft_length
+        if whole is None:
+            raise ValueError("the axis cannot be transformed whole: its extent is open, or its dilation has phases")
+        if length < whole:
+            raise ValueError(f"DFT length {length} is less than the {whole} the whole axis needs")
+        return
+    if step < 1 or step % axis.stride or step % columns:
+        raise ValueError(
+            f"tile step {step} must be a positive multiple of stride {axis.stride} and of {columns} columns"
+        )
+    if step > length - axis.span + 1:
+        raise ValueError(
+            f"tile step {step} is more than the {length - axis.span + 1} outputs of a DFT of length {length}"
+        )

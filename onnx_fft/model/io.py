@@ -19,24 +19,14 @@ from uuid import uuid4
 
 from onnx import ModelProto, NodeProto, TensorProto
 from onnx.external_data_helper import uses_external_data
+from onnx.helper import tensor_dtype_to_np_dtype
 
 from onnx_fft.errors import InvalidModelError, OutputError, UsageError
 from onnx_fft.model.external import external_location, tensor_array
-from onnx_fft.model.opset import convert_opset, model_opset
 from onnx_fft.model.scopes import is_graph, walk_bodies, walk_tensors
-from onnx_fft.model.shapes import infer_shapes, set_input_shapes
 from onnx_fft.model.structure import check_structure
 
-__all__ = [
-    "LoadedModel",
-    "convert_opset",
-    "infer_shapes",
-    "load_model",
-    "model_opset",
-    "save_model",
-    "set_input_shapes",
-    "tensor_array",
-]
+__all__ = ["LoadedModel", "load_model", "model_bytes", "save_model", "tensor_array"]
 
 MAX_MODEL_BYTES = 2**31 - 1
 """Protobuf's limit for one message."""
@@ -80,6 +70,13 @@ def load_model(source: ModelProto | str | Path) -> LoadedModel:
         raise InvalidModelError(f"{message}; expected a complete ModelProto; export or download it again") from error
     check_structure(model, repr(str(path)))
     return LoadedModel(model, path.absolute().parent)
+
+
+def model_bytes(loaded: LoadedModel) -> int:
+    """Size of the model on disk, its external data included."""
+    external = [tensor for tensor in walk_tensors(loaded.model) if uses_external_data(tensor)]
+    sizes = [prod(tensor.dims) * tensor_dtype_to_np_dtype(tensor.data_type).itemsize for tensor in external]
+    return int(loaded.model.ByteSize() + sum(sizes))
 
 
 def save_model(model: ModelProto, path: str | Path, base_dir: Path | None = None) -> None:
@@ -138,9 +135,16 @@ class _Staging:
             file.flush()
             os.fsync(file.fileno())
             file.close()
-        for file, target in self.files:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file.name, target)
+        done: list[Path] = []
+        try:
+            for file, target in self.files:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(file.name, target)
+                done.append(target)
+        except OSError:
+            for target in done:
+                target.unlink(missing_ok=True)
+            raise
 
     def discard(self) -> None:
         """Remove what was not committed."""
@@ -153,18 +157,15 @@ def _copy_external_files(model: ModelProto, base_dir: Path | None, staging: _Sta
     """Stage a copy of every external file that the output's directory lacks."""
     directory = staging.output.absolute().parent
     locations = sorted({external_location(tensor) for tensor in walk_tensors(model) if uses_external_data(tensor)})
-    if base_dir is not None and base_dir.samefile(directory):
-        return
     for location in locations:
-        target = directory / location
-        source = target if base_dir is None else base_dir / location
+        source, target = (base_dir or directory) / location, directory / location
         if not source.is_file():
             message = f"got a model with data in {location!r}, which is not in {str(source.parent)!r}"
             raise InvalidModelError(f"{message}; expected it there; pass the path of the complete model")
         if not target.exists():
             with source.open("rb") as file:
                 shutil.copyfileobj(file, staging.create(target), 1 << 20)
-        elif not filecmp.cmp(source, target, shallow=False):
+        elif not source.samefile(target) and not filecmp.cmp(source, target, shallow=False):
             message = f"got the existing file {str(target)!r}, which differs from the model's {str(source)!r}"
             raise OutputError(f"{message}; expected no such file; choose another output directory")
 
@@ -221,3 +222,18 @@ def _find_own_constants(model: ModelProto) -> list[TensorProto]:
 
 def _is_own(node: NodeProto) -> bool:
     return any(entry.key == REPLACES_KEY for entry in node.metadata_props)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file as a whole or not at all; OutputError where that fails."""
+    path = Path(path)
+    staging = _Staging(path)
+    try:
+        staging.create(path).write(text.encode())
+        staging.commit()
+    except OSError as error:
+        raise OutputError(
+            f"got {error} while writing {str(path)!r}; expected space and permission; nothing changed"
+        ) from error
+    finally:
+        staging.discard()

@@ -73,9 +73,9 @@ def choose(spec: ConvSpec, opset: int, request: Request) -> Decision:
     assert best.plan is not None and best.seconds is not None
     gain = min(conv_seconds(spec, machine) / lowering_seconds(spec, best.plan, machine) for machine in MACHINES)
     if not request.is_forced and gain < MIN_GAIN:
-        sentence = f"{best.lowering} is predicted at {gain:.2f}x the speed of Conv, less than the {MIN_GAIN}x asked for"
+        sentence = f"{best.lowering} predicted at {gain:.2f}x the speed, {MIN_GAIN}x needed"
         return leave(Refusal("no-gain", sentence), conv_s, options)
-    reason = f"{best.lowering} is predicted at {gain:.2f}x the speed of Conv"
+    reason = f"predicted at {gain:.2f}x the speed"
     return Decision(best.plan, None, conv_s, best.seconds, best.growth_bytes, options, reason)
 
 

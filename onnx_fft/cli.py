@@ -1,0 +1,306 @@
+"""The command line: verbs, flags and exit codes; no logic of its own.
+
+Exit codes: 0 done; 1 an error of ours; 2 bad usage or an invalid model; 3 the models do not compute the same; 4 the
+model's opset is too old and cannot be converted; 5 the output cannot be written; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from onnx_fft import __version__
+from onnx_fft.checks.result import Validation
+from onnx_fft.errors import OnnxFftError, ValidationFailedError
+from onnx_fft.lowering import LOWERINGS
+from onnx_fft.model.io import LoadedModel, save_model, write_text
+from onnx_fft.rewrite import inspect, rewrite
+from onnx_fft.validate import validate
+
+EXIT_CODES = """exit codes:
+  0    done
+  2    bad usage, or a file that is no valid model
+  3    the models do not compute the same; rewrite leaves no output behind
+  4    the model's opset is too old for what was asked, and could not be converted
+  5    the output could not be written; what was there before is untouched
+  130  interrupted; nothing was written
+"""
+
+SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _make_parser().parse_args(arguments)
+    console = Console(stderr=True)
+    try:
+        run: Callable[[argparse.Namespace, Console], None] = options.run
+        run(options, console)
+        return 0
+    except OnnxFftError as error:
+        console.print(f"onnx-fft: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.print("onnx-fft: interrupted; nothing was written", style="red")
+        return 130
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="onnx-fft",
+        description="Rewrite the convolutions of an ONNX model that gain from it into the frequency domain.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"onnx-fft {__version__}")
+    verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_rewrite(verbs)
+    _add_inspect(verbs)
+    _add_validate(verbs)
+    _add_bench(verbs)
+    return parser
+
+
+def _add_rewrite(verbs: Any) -> None:
+    verb = _add_verb(
+        verbs, "rewrite", _run_rewrite, "write a model that computes the same, faster where its Convs gain"
+    )
+    verb.add_argument("input", type=Path, help="the ONNX model to read")
+    verb.add_argument("output", type=Path, help="the file to write; replaced only when everything went well")
+    _add_choice(verb)
+    verb.add_argument(
+        "--save-plan", type=Path, metavar="JSON", help="write what was decided, to edit and pass to --plan"
+    )
+    verb.add_argument("--report", type=Path, metavar="JSON", help="write the report, validation included, as JSON")
+    verb.add_argument(
+        "--no-validate", action="store_true", help="do not run both models against each other before writing"
+    )
+
+
+def _add_inspect(verbs: Any) -> None:
+    verb = _add_verb(
+        verbs, "inspect", _run_inspect, "show every convolution and what rewrite would do with it, and why"
+    )
+    verb.add_argument("input", type=Path, help="the ONNX model to read")
+    _add_choice(verb)
+    verb.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_validate(verbs: Any) -> None:
+    verb = _add_verb(verbs, "validate", _run_validate, "run two models on the same inputs and compare their outputs")
+    verb.add_argument("original", type=Path)
+    verb.add_argument("rewritten", type=Path)
+    _add_feeds(verb)
+    verb.add_argument("--rtol", type=float, help="relative limit in place of the tolerance table")
+    verb.add_argument("--atol", type=float, default=0.0, help="absolute error allowed on top, per element (default 0)")
+    verb.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_bench(verbs: Any) -> None:
+    verb = _add_verb(verbs, "bench", _run_bench, "time two models against each other, interleaved in one process")
+    verb.add_argument("original", type=Path)
+    verb.add_argument("rewritten", type=Path)
+    _add_feeds(verb)
+    verb.add_argument("--threads", type=int, default=2, help="threads of the pool both models share (default 2)")
+    verb.add_argument("--budget", type=float, default=20.0, metavar="SECONDS", help="time to spend (default 20)")
+    verb.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_verb(verbs: Any, name: str, run: Callable[..., None], description: str) -> argparse.ArgumentParser:
+    verb: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=description,
+        description=description[0].upper() + description[1:] + ".",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verb.set_defaults(run=run)
+    return verb
+
+
+def _add_choice(verb: argparse.ArgumentParser) -> None:
+    names = ["auto", *(lowering.name for lowering in LOWERINGS)]
+    verb.add_argument(
+        "--lowering",
+        choices=names,
+        default="auto",
+        help="how to compute a convolution: auto is the fastest; a named one is used wherever it applies (default auto)",
+    )
+    verb.add_argument(
+        "--select",
+        choices=["auto", "all"],
+        default="auto",
+        help="which convolutions: auto, those predicted to gain; all, whatever can be replaced (default auto)",
+    )
+    verb.add_argument(
+        "--include",
+        action="append",
+        default=[],
+        metavar="REGEX",
+        help="only convolutions whose name matches; repeatable",
+    )
+    verb.add_argument(
+        "--exclude", action="append", default=[], metavar="REGEX", help="no convolution whose name matches; repeatable"
+    )
+    _add_input_shape(verb, "fix an input to this shape, in the model too; repeatable")
+    verb.add_argument(
+        "--max-growth",
+        type=_parse_size,
+        metavar="SIZE",
+        help="how much larger the file may become, such as 64M or 1G (default: its own size, and at least 64M)",
+    )
+    verb.add_argument("--plan", type=Path, metavar="JSON", help="replay a plan written by --save-plan")
+    verb.add_argument("--opset", type=int, help="convert the model to this opset first")
+
+
+def _add_feeds(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--inputs", type=Path, metavar="NPZ", help="inputs by name; random ones otherwise")
+    _add_input_shape(verb, "shape of an input the model leaves open; repeatable")
+    verb.add_argument("--seed", type=int, default=0, help="seed of random inputs (default 0)")
+
+
+def _add_input_shape(verb: argparse.ArgumentParser, text: str) -> None:
+    verb.add_argument(
+        "--input-shape", action="append", default=[], type=_parse_shape, metavar="NAME:1x3x224x224", help=text
+    )
+
+
+def _parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, colon, dims = text.rpartition(":")
+    if not colon or not re.fullmatch(r"\d+(x\d+)*", dims):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected NAME:1x3x224x224")
+    return name, tuple(map(int, dims.split("x")))
+
+
+def _parse_size(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?", text, re.IGNORECASE)
+    if not match:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a size such as 500K, 64M or 1G")
+    return int(float(match[1]) * SIZES[match[2].upper()])
+
+
+def _choice(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "lowering": options.lowering,
+        "select": options.select,
+        "include": options.include,
+        "exclude": options.exclude,
+        "input_shapes": dict(options.input_shape),
+        "max_growth_bytes": options.max_growth,
+        "plan": options.plan,
+        "opset": options.opset,
+    }
+
+
+def _run_rewrite(options: argparse.Namespace, console: Console) -> None:
+    with _show_progress(console) as show:
+        rewritten = rewrite(options.input, **_choice(options), progress=lambda what, _share: show(what))
+        model = LoadedModel(rewritten.model, rewritten.base_dir)
+        validation = None
+        if not options.no_validate and rewritten.report.replaced:
+            validation = validate(options.input, model, progress=show)
+    console.print(rewritten.report.to_table())
+    console.print(rewritten.report.summarize(), highlight=False)
+    if validation is not None:
+        _print_validation(validation, console, brief=True)
+    if options.report:
+        checked = None if validation is None else validation.to_dict()
+        _write_json(options.report, {**rewritten.report.to_dict(), "validation": checked})
+    if validation is not None and not validation.ok:
+        raise ValidationFailedError(
+            f"{validation.verdict}; {options.output} was not written; "
+            "look at --report, or leave the convolution out by --exclude"
+        )
+    if options.save_plan:
+        _write_json(options.save_plan, rewritten.plan)
+    save_model(rewritten.model, options.output, rewritten.base_dir)
+    console.print(f"wrote {options.output}", highlight=False)
+
+
+def _run_inspect(options: argparse.Namespace, console: Console) -> None:
+    report = inspect(options.input, **_choice(options))
+    if options.json:
+        print(json.dumps(report.to_dict(), indent=2))
+        return
+    Console().print(report.to_table())
+    Console().print(report.summarize(), highlight=False)
+
+
+def _run_validate(options: argparse.Namespace, console: Console) -> None:
+    with _show_progress(console) as show:
+        validation = validate(
+            options.original,
+            options.rewritten,
+            inputs=options.inputs,
+            input_shapes=dict(options.input_shape),
+            seed=options.seed,
+            rtol=options.rtol,
+            atol=options.atol,
+            progress=show,
+        )
+    if options.json:
+        print(json.dumps(validation.to_dict(), indent=2))
+    else:
+        _print_validation(validation, Console(), brief=False)
+    if not validation.ok:
+        raise ValidationFailedError(validation.verdict)
+
+
+def _run_bench(options: argparse.Namespace, console: Console) -> None:
+    from onnx_fft.bench import bench
+
+    with _show_progress(console) as show:
+        benchmark = bench(
+            options.original,
+            options.rewritten,
+            inputs=options.inputs,
+            input_shapes=dict(options.input_shape),
+            threads=options.threads,
+            seed=options.seed,
+            budget_s=options.budget,
+            progress=show,
+        )
+    if options.json:
+        print(json.dumps(benchmark.to_dict(), indent=2))
+        return
+    for line in benchmark.describe():
+        print(line)
+
+
+def _print_validation(validation: Validation, console: Console, *, brief: bool) -> None:
+    lines = validation.describe()
+    shown = lines if not brief else [line for line in lines if line.startswith("warning")] + lines[-1:]
+    for line in shown:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _write_json(path: Path, data: dict[str, Any]) -> None:
+    write_text(path, json.dumps(data, indent=2) + "\n")
+
+
+class _show_progress:
+    """A spinner with the current step on a terminal; nothing elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+    def __enter__(self) -> Callable[[str], None]:
+        self._progress.start()
+        task = self._progress.add_task("", total=None)
+        return lambda what: self._progress.update(task, description=what)
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""Plans as files: readable JSON, one entry a convolution, that can be edited by hand and replayed.
+
+    {"onnx_fft_plan": 1, "convs": [
+      {"name": "block/conv", "geometry": "...", "lowering": "matmul", "reason": "...",
+       "axes": [{"dft_length": 71, "tile_step": 0, "columns": 1, "whole": true}]},
+      {"name": "stem/conv", "geometry": "...", "lowering": null, "reason": "..."}]}
+
+`lowering: null` leaves a convolution alone. Everything but `name`, `geometry`, `lowering` and `axes` is for the reader.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from onnx_fft.errors import UsageError
+from onnx_fft.fourier.axis import AxisPlan, check_plan
+from onnx_fft.lowering import LOWERINGS
+from onnx_fft.lowering.base import ConvPlan, spec_axes
+from onnx_fft.model.spec import ConvSpec, describe_spec
+from onnx_fft.plan.choose import Decision
+
+VERSION = 1
+
+
+def plan_to_json(specs: Mapping[str, ConvSpec], decisions: Mapping[str, Decision]) -> dict[str, Any]:
+    """The plan of a model as JSON types, for every convolution that has a spec."""
+    return {
+        "onnx_fft_plan": VERSION,
+        "convs": [_entry_to_json(name, spec, decisions[name]) for name, spec in specs.items()],
+    }
+
+
+def read_plan(source: str | Path | Mapping[str, Any], specs: Mapping[str, ConvSpec]) -> dict[str, ConvPlan | None]:
+    """The plans by convolution name; raises UsageError where the file is malformed or was made for another model."""
+    where = str(source) if isinstance(source, str | Path) else "the given plan"
+    data = _load(Path(source)) if isinstance(source, str | Path) else source
+    if not isinstance(data, Mapping) or data.get("onnx_fft_plan") != VERSION or not isinstance(data.get("convs"), list):
+        raise UsageError(
+            f"got {where}, which is no plan; expected 'onnx_fft_plan': {VERSION} and a list 'convs'; "
+            "write one with --save-plan"
+        )
+    try:
+        entries = {str(entry["name"]): entry for entry in data["convs"]}
+        _check_model(where, {name: entry["geometry"] for name, entry in entries.items()}, specs)
+        return {name: _entry_from_json(where, name, entry, specs[name]) for name, entry in entries.items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"got {where} with an entry that cannot be read ({error!r}); compare with --save-plan"
+        ) from error
+
+
+def _entry_to_json(name: str, spec: ConvSpec, decision: Decision) -> dict[str, Any]:
+    plan = decision.plan
+    entry: dict[str, Any] = {
+        "name": name,
+        "geometry": describe_spec(spec),
+        "lowering": None if plan is None else plan.lowering,
+        "reason": decision.reason,
+        "predicted_conv_s": decision.conv_seconds,
+    }
+    if plan is not None:
+        entry |= {"predicted_s": decision.seconds, "axes": [asdict(axis) for axis in plan.axes]}
+    return entry
+
+
+def _entry_from_json(where: str, name: str, entry: Mapping[str, Any], spec: ConvSpec) -> ConvPlan | None:
+    lowering = entry["lowering"]
+    if lowering is None:
+        return None
+    known = [lowering.name for lowering in LOWERINGS]
+    if lowering not in known:
+        raise UsageError(
+            f"got lowering {lowering!r} for {name!r} in {where}; expected null or one of {', '.join(known)}"
+        )
+    plans = tuple(AxisPlan(**axis) for axis in entry["axes"])
+    try:
+        for axis, plan in zip(spec_axes(spec), plans, strict=True):
+            check_plan(axis, plan)
+        if lowering == "dft" and any(plan.columns != 1 or plan.dft_length & (plan.dft_length - 1) for plan in plans):
+            raise ValueError("dft takes one column and powers of two")
+    except ValueError as error:
+        raise UsageError(
+            f"got an impossible plan for {name!r} in {where}: {error}; change it or take it out"
+        ) from error
+    return ConvPlan(lowering, plans)
+
+
+def _check_model(where: str, planned: Mapping[str, str], specs: Mapping[str, ConvSpec]) -> None:
+    present = {name: describe_spec(spec) for name, spec in specs.items()}
+    differing = [
+        f"{name}: plan has {planned[name]}, model has {present[name]}"
+        for name in planned.keys() & present
+        if planned[name] != present[name]
+    ]
+    differing += [f"{name}: not in the model" for name in planned.keys() - present.keys()]
+    differing += [f"{name}: not in the plan" for name in present.keys() - planned.keys()]
+    if differing:
+        shown = "; ".join(sorted(differing)[:5]) + (f"; and {len(differing) - 5} more" if len(differing) > 5 else "")
+        raise UsageError(
+            f"got {where}, a plan for another model ({shown}); expected the same Convs; plan this model anew"
+        )
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"got plan file {str(path)!r}, which cannot be read ({error.strerror}); check the path"
+        ) from error
+    except ValueError as error:
+        raise UsageError(
+            f"got {str(path)!r}, which is no JSON ({error}); expected a plan; write one with --save-plan"
+        ) from error

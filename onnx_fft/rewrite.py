@@ -1,0 +1,229 @@
+"""The pass: find every convolution, decide, lower, splice, check.
+
+Data flows one way; nothing but the replaced nodes changes. With nothing replaced, the model is what it was.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onnx import ModelProto
+
+from onnx_fft.errors import OpsetError, Refusal, UsageError
+from onnx_fft.lowering import LOWERINGS
+from onnx_fft.lowering.base import ConvPlan, Ports
+from onnx_fft.model.io import LoadedModel, load_model, model_bytes
+from onnx_fft.model.opset import convert_opset, model_opset
+from onnx_fft.model.shapes import set_input_shapes
+from onnx_fft.model.sites import ConvSite, find_sites
+from onnx_fft.model.splice import splice, unused_prefix
+from onnx_fft.plan.choose import Decision, Request, choose, leave, limit_growth
+from onnx_fft.plan.cost import MACHINES, conv_seconds, growth_bytes, lowering_seconds
+from onnx_fft.plan.file import plan_to_json, read_plan
+from onnx_fft.report import Report, make_report
+
+Source = ModelProto | str | Path
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the share of it that is done, 0 to 1."""
+
+LEAST_GROWTH_BYTES = 64 << 20
+"""What a file may grow by at least; a larger model may grow by its own size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to rewrite; see `rewrite` for what each means."""
+
+    lowering: str = "auto"
+    select: str = "auto"
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    input_shapes: Mapping[str, Sequence[int]] | None = None
+    max_growth_bytes: int | None = None
+    plan: str | Path | Mapping[str, Any] | None = None
+    opset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """The result: the model (external data still where `base_dir` says), the report, and the plan as JSON types."""
+
+    model: ModelProto
+    report: Report
+    plan: dict[str, Any]
+    base_dir: Path | None = None
+
+
+def rewrite(
+    source: Source,
+    *,
+    lowering: str = "auto",
+    select: str = "auto",
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    max_growth_bytes: int | None = None,
+    plan: str | Path | Mapping[str, Any] | None = None,
+    opset: int | None = None,
+    progress: Progress | None = None,
+) -> Rewritten:
+    """Replace the convolutions of a model (a path or a ModelProto, which is not changed) that gain from it.
+
+    `lowering`: "auto", or "matmul" or "dft" to use that one wherever it applies. `select`: "auto" replaces what is
+    predicted to gain, "all" whatever can be. `include`, `exclude`: regular expressions on convolution names.
+    `input_shapes` fixes graph inputs to these shapes, in the model too. `max_growth_bytes`: how much larger the file
+    may become, by default its own size and at least 64 MiB. `plan`: a plan to replay instead of choosing. `opset`:
+    convert the model to this opset first. Raises UsageError, InvalidModelError or OpsetError.
+    """
+    options = Options(lowering, select, include, exclude, input_shapes, max_growth_bytes, plan, opset)
+    report_progress = progress or (lambda _what, _share: None)
+    loaded, sites, decisions, report = _decide_model(source, options, report_progress)
+    specs = {site.name: site.spec for site in sites if site.spec is not None}
+    by_name = {site.name: decision for site, decision in zip(sites, decisions, strict=True)}
+    prefix = unused_prefix(loaded.model)
+    replaced = [(site, decision.plan) for site, decision in zip(sites, decisions, strict=True) if decision.plan]
+    for number, (site, conv_plan) in enumerate(replaced):
+        report_progress(f"rewriting {site.name}", number / len(replaced))
+        _replace(site, conv_plan, prefix)
+    return Rewritten(loaded.model, report, plan_to_json(specs, by_name), loaded.base_dir)
+
+
+def inspect(
+    source: Source,
+    *,
+    lowering: str = "auto",
+    select: str = "auto",
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    max_growth_bytes: int | None = None,
+    plan: str | Path | Mapping[str, Any] | None = None,
+    opset: int | None = None,
+) -> Report:
+    """What `rewrite` would do with the same arguments, without doing it."""
+    options = Options(lowering, select, include, exclude, input_shapes, max_growth_bytes, plan, opset)
+    return _decide_model(source, options, lambda _what, _share: None)[-1]
+
+
+def _decide_model(
+    source: Source, options: Options, progress: Progress
+) -> tuple[LoadedModel, tuple[ConvSite, ...], list[Decision], Report]:
+    _check_options(options)
+    progress("reading", 0.0)
+    loaded = load_model(source)
+    request = _make_request(options, loaded)
+    if options.input_shapes:
+        set_input_shapes(loaded.model, options.input_shapes)
+    before = model_opset(loaded.model)
+    sites = find_sites(loaded)
+    target = options.opset or _needed_opset(sites, request)
+    if target is not None and (options.opset is not None or target > before):
+        loaded = LoadedModel(_convert(loaded.model, target, options), loaded.base_dir)
+        sites = find_sites(loaded)
+    progress("choosing", 0.0)
+    decisions = _decide(sites, request, options)
+    opset = model_opset(loaded.model)
+    return loaded, sites, decisions, make_report(sites, decisions, opset, before if opset != before else None)
+
+
+def _check_options(options: Options) -> None:
+    names = ["auto", *(lowering.name for lowering in LOWERINGS)]
+    if options.lowering not in names:
+        raise UsageError(f"got lowering {options.lowering!r}; expected one of {', '.join(names)}")
+    if options.select not in ("auto", "all"):
+        raise UsageError(f"got select {options.select!r}; expected auto or all")
+
+
+def _make_request(options: Options, loaded: LoadedModel) -> Request:
+    growth = options.max_growth_bytes
+    if growth is None:
+        growth = max(LEAST_GROWTH_BYTES, model_bytes(loaded))
+    return Request(options.lowering, options.select, growth)
+
+
+def _needed_opset(sites: Sequence[ConvSite], request: Request) -> int | None:
+    """The opset that would do for every convolution; None where nothing was asked for that justifies converting."""
+    if not request.is_forced:
+        return None
+    specs = [site.spec for site in sites if site.spec is not None]
+    return max((min(low.min_opset(spec) for low in request.lowerings) for spec in specs), default=None)
+
+
+def _convert(model: ModelProto, target: int, options: Options) -> ModelProto:
+    """The model at opset `target`, or, where only some convolutions need that, as it is if it cannot be converted."""
+    try:
+        return convert_opset(model, target)
+    except OpsetError as error:
+        if options.lowering == "dft":
+            raise OpsetError(f"{error}; or use --lowering matmul, which takes any opset") from error
+        if options.opset is not None:
+            raise
+        return model
+
+
+def _decide(sites: Sequence[ConvSite], request: Request, options: Options) -> list[Decision]:
+    selected = _select_names([site.name for site in sites], options)
+    specs = {site.name: site.spec for site in sites if site.spec is not None}
+    planned = None if options.plan is None else read_plan(options.plan, specs)
+    decisions = []
+    for site in sites:
+        if site.spec is None:
+            assert site.refusal is not None
+            decisions.append(leave(site.refusal))
+        elif site.name not in selected:
+            decisions.append(leave(Refusal("not-selected", "left out by --include or --exclude")))
+        elif planned is not None:
+            decisions.append(_replay(site, planned[site.name]))
+        else:
+            decisions.append(choose(site.spec, site.opset, request))
+    return decisions if planned is not None else limit_growth(decisions, request.max_growth_bytes)
+
+
+def _select_names(names: Sequence[str], options: Options) -> set[str]:
+    """The names that match some of `include` (all, without any) and none of `exclude`."""
+    selected = set(names) if not options.include else set()
+    for patterns, change in ((options.include, selected.update), (options.exclude, selected.difference_update)):
+        for pattern in patterns:
+            try:
+                matching = {name for name in names if re.search(pattern, name)}
+            except re.error as error:
+                raise UsageError(f"got pattern {pattern!r}, which is no regular expression: {error}") from error
+            if not matching:
+                some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+                raise UsageError(
+                    f"got pattern {pattern!r}, which matches no convolution; the model has {some or 'none'}"
+                )
+            change(matching)
+    return selected
+
+
+def _replay(site: ConvSite, plan: ConvPlan | None) -> Decision:
+    assert site.spec is not None
+    if plan is None:
+        return leave(Refusal("planned", "left alone by the plan"), conv_seconds(site.spec, MACHINES[0]))
+    needed = next(lowering.min_opset(site.spec) for lowering in LOWERINGS if lowering.name == plan.lowering)
+    if site.opset < needed:
+        raise OpsetError(
+            f"got a plan with {plan.lowering} for {site.name!r}, which needs opset {needed}; "
+            f"the model has {site.opset}; pass --opset {needed}"
+        )
+    return Decision(
+        plan,
+        None,
+        conv_seconds(site.spec, MACHINES[0]),
+        lowering_seconds(site.spec, plan, MACHINES[0]),
+        growth_bytes(site.spec, plan),
+        reason="by the plan",
+    )
+
+
+def _replace(site: ConvSite, plan: ConvPlan, prefix: str) -> None:
+    assert site.spec is not None
+    lowering = next(lowering for lowering in LOWERINGS if lowering.name == plan.lowering)
+    ports = Ports(site.input, site.output, f"{prefix}{site.name}/", site.opset, site.sum_input)
+    fragment = lowering.build(site.spec, plan, site.read_weights(), ports)
+    splice(site, fragment.nodes, fragment.initializers, plan.lowering)
