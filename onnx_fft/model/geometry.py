@@ -15,8 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from onnx import NodeProto
-from onnx.helper import tensor_dtype_to_np_dtype
+from onnx import NodeProto, TensorProto
 
 from onnx_fft.model.scopes import Refused, read_attributes
 from onnx_fft.model.spec import SUPPORTED_DTYPES, Activation, ConvSpec
@@ -26,6 +25,8 @@ Dims = Sequence[int | None]
 
 ACTIVATIONS = {"Relu": 0, "Tanh": 0, "Sigmoid": 0, "LeakyRelu": 1, "Clip": 2, "HardSigmoid": 2}
 """What ONNX Runtime's FusedConv knows, with the number of `activation_params` each takes."""
+
+_DTYPES: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
 
 
 def resolve_spec(
@@ -37,15 +38,15 @@ def resolve_spec(
     `[batch, _, *extents]` or None where even the rank is unknown.
     """
     attributes = read_attributes(node)
-    dtype = tensor_dtype_to_np_dtype(elem_type).name
-    _require(dtype in SUPPORTED_DTYPES, "dtype", f"weight is {dtype}, expected one of {', '.join(SUPPORTED_DTYPES)}")
+    dtype = _DTYPES.get(elem_type, "")
+    _require(bool(dtype), "dtype", f"weight is {_print_type(elem_type)}, expected one of {', '.join(SUPPORTED_DTYPES)}")
     rank = len(weight_shape) - 2
     _require(rank >= 1, "bad-weight", f"weight has shape {list(weight_shape)}, expected at least three dimensions")
     _require(all(n > 0 for n in weight_shape), "zero-size", f"weight has shape {list(weight_shape)}")
     out_channels, group_channels, *kernel_shape = weight_shape
-    given = list(attributes.get("kernel_shape") or kernel_shape)
+    given = _read_ints(attributes, "kernel_shape", kernel_shape)
     _require(given == kernel_shape, "bad-kernel-shape", f"kernel_shape is {given}, the weight's is {kernel_shape}")
-    group = attributes.get("group", 1)
+    (group,) = _read_ints({"group": [attributes["group"]]} if "group" in attributes else {}, "group", [1])
     divides = group >= 1 and out_channels % group == 0
     _require(divides, "bad-group", f"group is {group}, which does not divide {out_channels} output channels")
     batch, _, *extents = _check_input(input_shape, rank, group_channels * group)
@@ -92,7 +93,7 @@ def _resolve_pads(
 ) -> tuple[list[int], list[int]]:
     """Pads at the beginning and at the end of each axis."""
     rank = len(spans)
-    mode = attributes.get("auto_pad", b"NOTSET").decode()
+    mode = _read_text(attributes, "auto_pad") or "NOTSET"
     if mode in ("SAME_UPPER", "SAME_LOWER"):
         _require(max(dilations) == 1, "dilated-auto-pad", f"auto_pad is {mode} with dilations {list(dilations)}")
         totals = [_same_padding(*axis) for axis in zip(extents, strides, spans, strict=True)]
@@ -100,9 +101,8 @@ def _resolve_pads(
         return (less, more) if mode == "SAME_UPPER" else (more, less)
     if mode == "VALID":
         return [0] * rank, [0] * rank
-    _require(mode in ("NOTSET", ""), "bad-auto-pad", f"auto_pad is {mode!r}")
-    pads = list(attributes.get("pads") or [0] * 2 * rank)
-    _require(len(pads) == 2 * rank, "bad-pads", f"pads has {len(pads)} values, expected {2 * rank}")
+    _require(mode == "NOTSET", "bad-auto-pad", f"auto_pad is {mode!r}")
+    pads = _read_ints(attributes, "pads", [0] * 2 * rank)
     _require(min(pads) >= 0, "bad-pads", f"pads is {pads}, a negative pad crops")
     return pads[:rank], pads[rank:]
 
@@ -124,14 +124,28 @@ def _same_padding(extent: int | None, stride: int, span: int) -> int:
 
 def _read_per_axis(attributes: dict[str, Any], name: str, rank: int) -> list[int]:
     """`strides` or `dilations`, 1 where absent."""
-    values = list(attributes.get(name) or [1] * rank)
-    _require(len(values) == rank, f"bad-{name}", f"{name} has {len(values)} values, expected {rank}")
+    values = _read_ints(attributes, name, [1] * rank)
     _require(min(values) >= 1, f"bad-{name}", f"{name} is {values}, expected at least 1")
     return values
 
 
+def _read_ints(attributes: dict[str, Any], name: str, default: list[int]) -> list[int]:
+    """An integer list as long as `default`, which stands for an absent or empty one."""
+    values = attributes.get(name) or default
+    fits = isinstance(values, list) and len(values) == len(default) and all(isinstance(v, int) for v in values)
+    _require(fits, f"bad-{name.replace('_', '-')}", f"{name} is {values}, expected {len(default)} integers")
+    return list(values)
+
+
+def _read_text(attributes: dict[str, Any], name: str) -> str:
+    """A string attribute, "" where absent."""
+    value = attributes.get(name, b"")
+    _require(isinstance(value, bytes), f"bad-{name.replace('_', '-')}", f"{name} is {value}, expected a string")
+    return bytes(value).decode("utf-8", "replace")
+
+
 def _read_activation(attributes: dict[str, Any]) -> Activation | None:
-    name = attributes.get("activation", b"").decode()
+    name = _read_text(attributes, "activation")
     if not name:
         return None
     _require(name in ACTIVATIONS, "activation", f"activation is {name!r}, known are {', '.join(ACTIVATIONS)}")
@@ -139,6 +153,11 @@ def _read_activation(attributes: dict[str, Any]) -> Activation | None:
     count = ACTIVATIONS[name]
     _require(len(params) >= count, "activation", f"{name} has {len(params)} activation_params, expected {count}")
     return Activation(name, tuple(params[:count]))
+
+
+def _print_type(elem_type: int) -> str:
+    names: dict[int, str] = {number: name.lower() for name, number in TensorProto.DataType.items()}
+    return names.get(elem_type, f"of type {elem_type}")
 
 
 def _require(condition: bool, code: str, reason: str) -> None:

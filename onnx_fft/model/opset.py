@@ -70,10 +70,11 @@ def _restore_graph(before: GraphProto, after: GraphProto) -> None:
     for tensor in after.initializer:
         if _is_stripped(tensor) and tensor.name in tensors:
             tensor.CopyFrom(tensors[tensor.name])
-    nodes = {tuple(node.output): node for node in before.node}
+    nodes = {node.output[0]: node for node in before.node if node.output}
     for node in after.node:
-        original = nodes.get(tuple(node.output))
+        original = nodes.get(node.output[0]) if node.output else None
         if original is None:
+            node.ClearField("name")  # the converter gives several nodes the name of the one they came from
             continue
         node.name, node.doc_string = original.name, original.doc_string
         node.metadata_props.extend(original.metadata_props)

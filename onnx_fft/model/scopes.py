@@ -20,6 +20,9 @@ from onnx_fft.errors import Refusal
 Body = GraphProto | FunctionProto
 DEFAULT_DOMAINS = ("", "ai.onnx")
 
+IR_WITH_CONSTANT_INITIALIZERS = 4
+"""Before this IR version every initializer had to be a graph input too, without thereby being meant to change."""
+
 
 class Refused(Exception):
     """Carries a `Refusal` out of nested helpers."""
@@ -67,6 +70,11 @@ class Scope:
         else:
             self.inputs = set(self.body.input)
             self.reads.update(self.body.output)
+
+    @property
+    def stores_initializers(self) -> bool:
+        """Whether a constant can be an initializer: not in a function, nor where it would have to be an input too."""
+        return is_graph(self.body) and self.ir_version >= IR_WITH_CONSTANT_INITIALIZERS
 
     def find_owner(self, name: str) -> Scope | None:
         """The innermost scope, from here outwards, that defines `name`."""

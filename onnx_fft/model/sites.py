@@ -13,7 +13,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 from onnx_fft.errors import InvalidModelError, Refusal
 from onnx_fft.model.batchnorm import fold_batch_norm, is_foldable
 from onnx_fft.model.geometry import Dims, resolve_spec
-from onnx_fft.model.io import LoadedModel, infer_shapes
+from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import (
     DEFAULT_DOMAINS,
     Body,
@@ -25,6 +25,7 @@ from onnx_fft.model.scopes import (
     read_attributes,
     walk_bodies,
 )
+from onnx_fft.model.shapes import infer_shapes
 from onnx_fft.model.spec import ConvSpec
 from onnx_fft.model.weights import ConvWeights, resolve_constant, resolve_type
 
@@ -134,33 +135,22 @@ def _resolve_site(
     name: str, scope: Scope, node: NodeProto, shapes: dict[str, Dims], readers: dict[str, NodeProto]
 ) -> ConvSite:
     """The site of a convolution that can be replaced; raises `Refused` for another."""
-    is_plain = node.op_type == "Conv" and node.domain in DEFAULT_DOMAINS
-    if not is_plain and (node.domain, node.op_type) != ("com.microsoft", "FusedConv"):
-        raise Refused("operator", f"{':'.join(filter(None, (node.domain, node.op_type)))} is not rewritten")
-    if len(node.input) < 2 or not all(node.input[:2]) or len(node.output) != 1 or not node.output[0]:
-        raise Refused("bad-node", f"inputs are {list(node.input)}, outputs {list(node.output)}, expected x, w, and y")
+    _check_operator(node, scope)
     weight = resolve_type(node.input[1], scope)
     if isinstance(weight, Refusal):
         raise Refused(weight.code, weight.reason)
     spec = resolve_spec(node, weight.shape, weight.elem_type, shapes.get(node.input[0]), has_bias=_has_bias(node))
-    constants, bias_input = [node.input[1]], ""
-    if _has_bias(node):
-        bias = resolve_type(node.input[2], scope)
-        if isinstance(bias, Refusal):
-            bias_input = node.input[2]
-        elif bias.shape != (spec.out_channels,):
-            raise Refused("bad-bias", f"bias has shape {list(bias.shape)}, expected [{spec.out_channels}]")
-        else:
-            constants.append(node.input[2])
+    bias_input = _find_bias_input(node, scope, spec.out_channels)
+    operands = [operand for operand in node.input[1:3] if operand and operand != bias_input]
     absorbed: tuple[NodeProto, ...] = ()
     follower = readers.get(node.output[0])
-    is_only_reader = follower is not None and scope.reads[node.output[0]] == 1
-    if is_only_reader and spec.activation is None and not spec.has_sum and not bias_input:
-        assert follower is not None
-        if is_foldable(follower, scope, node.output[0], spec.out_channels):
-            absorbed = (follower,)
-            constants += follower.input[1:]
-            spec = replace(spec, has_bias=True)
+    is_alone = follower is not None and scope.reads[node.output[0]] == 1
+    is_bare = spec.activation is None and not spec.has_sum and not bias_input
+    if follower and is_alone and is_bare and is_foldable(follower, scope, node.output[0], spec.out_channels):
+        absorbed = (follower,)
+        operands += follower.input[1:]
+        spec = replace(spec, has_bias=True)
+    itemsize = tensor_dtype_to_np_dtype(weight.elem_type).itemsize
     return ConvSite(
         name=name,
         op_type=node.op_type,
@@ -168,10 +158,39 @@ def _resolve_site(
         node=node,
         spec=spec,
         absorbed=absorbed,
-        constants=tuple(constants),
+        constants=tuple(operands),
         bias_input=bias_input,
-        weight_bytes=prod(weight.shape) * tensor_dtype_to_np_dtype(weight.elem_type).itemsize,
+        weight_bytes=prod(weight.shape) * itemsize,
     )
+
+
+def _check_operator(node: NodeProto, scope: Scope) -> None:
+    """Refuse what is no floating-point Conv or FusedConv with its input, weight and output."""
+    is_plain = node.op_type == "Conv" and node.domain in DEFAULT_DOMAINS
+    if not is_plain and (node.domain, node.op_type) != ("com.microsoft", "FusedConv"):
+        raise Refused("operator", f"{':'.join(filter(None, (node.domain, node.op_type)))} is not rewritten")
+    if len(node.input) < 2 or not all(node.input[:2]) or len(node.output) != 1 or not node.output[0]:
+        raise Refused("bad-node", f"inputs are {list(node.input)}, outputs {list(node.output)}, expected x, w, and y")
+    if all(_is_dequantized(operand, scope) for operand in node.input[:2]):
+        reason = "input and weight are dequantized: ONNX Runtime computes it as QLinearConv, in integers"
+        raise Refused("quantized", reason)
+
+
+def _find_bias_input(node: NodeProto, scope: Scope, channels: int) -> str:
+    """The name of a bias computed at run time, "" for a constant or absent one."""
+    if not _has_bias(node):
+        return ""
+    bias = resolve_type(node.input[2], scope)
+    if isinstance(bias, Refusal):
+        return str(node.input[2])
+    if bias.shape != (channels,):
+        raise Refused("bad-bias", f"bias has shape {list(bias.shape)}, expected [{channels}]")
+    return ""
+
+
+def _is_dequantized(name: str, scope: Scope) -> bool:
+    owner = scope.find_owner(name)
+    return owner is not None and name in owner.producers and owner.producers[name].op_type == "DequantizeLinear"
 
 
 def _has_bias(node: NodeProto) -> bool:

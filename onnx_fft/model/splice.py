@@ -23,9 +23,9 @@ from onnx_fft.model.sites import ConvSite
 def splice(site: ConvSite, nodes: Sequence[NodeProto], initializers: Sequence[TensorProto], lowering: str = "") -> None:
     """Replace the node of `site`, and what it absorbed, by `nodes`, which read `initializers` and write `site.output`.
 
-    `nodes` are in topological order; new names must not occur in the model (see `unused_prefix`). Constants go to the
-    initializers of the graph, or to Constant nodes at the head of a function, which has none. Each new node states what
-    it replaces and by which `lowering`. The other sites of the model remain valid.
+    `nodes` are in topological order; new names must not occur in the model (see `unused_prefix`). Constants become
+    initializers, or Constant nodes at the head of the scope where that holds none. Each new node states what it
+    replaces and by which `lowering`. The other sites of the model remain valid.
     """
     scope = site.scope
     marks = {REPLACES_KEY: site.name, "onnx_fft.lowering": lowering, "onnx_fft.version": version("onnx-fft")}
@@ -72,7 +72,7 @@ def _store_constant(scope: Scope, tensor: TensorProto, marks: dict[str, str]) ->
     if digest in scope.shared:
         return scope.shared[digest]
     scope.shared[digest] = tensor.name
-    if is_graph(scope.body):
+    if is_graph(scope.body) and scope.stores_initializers:
         scope.body.initializer.append(tensor)
         scope.tensors[tensor.name] = scope.body.initializer[-1]
     else:

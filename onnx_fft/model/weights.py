@@ -6,7 +6,9 @@ values are those that ONNX Runtime's constant folding arrives at.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,70 +18,21 @@ from onnx.reference import ReferenceEvaluator
 
 from onnx_fft.errors import Refusal
 from onnx_fft.model.external import Array, tensor_array
-from onnx_fft.model.scopes import DEFAULT_DOMAINS, Refused, Scope, read_attributes
+from onnx_fft.model.scopes import DEFAULT_DOMAINS, IR_WITH_CONSTANT_INITIALIZERS, Refused, Scope, read_attributes
 
 MAX_DEPTH = 64
 """Longest chain of nodes followed from a weight to its leaves."""
 
-FOLDABLE = frozenset(
-    # fmt: off
-    (
-        "Abs",
-        "Add",
-        "Cast",
-        "CastLike",
-        "Ceil",
-        "Clip",
-        "Concat",
-        "ConstantOfShape",
-        "DequantizeLinear",
-        "Div",
-        "Exp",
-        "Expand",
-        "Flatten",
-        "Floor",
-        "Gather",
-        "Identity",
-        "Log",
-        "MatMul",
-        "Max",
-        "Min",
-        "Mul",
-        "Neg",
-        "Pad",
-        "Pow",
-        "Range",
-        "Reciprocal",
-        "ReduceL1",
-        "ReduceL2",
-        "ReduceMax",
-        "ReduceMean",
-        "ReduceMin",
-        "ReduceProd",
-        "ReduceSum",
-        "ReduceSumSquare",
-        "Reshape",
-        "Round",
-        "Shape",
-        "Sign",
-        "Size",
-        "Slice",
-        "Split",
-        "Sqrt",
-        "Squeeze",
-        "Sub",
-        "Sum",
-        "Tile",
-        "Transpose",
-        "Unsqueeze",
-        "Where",
-    )
-    # fmt: on
-)
+# fmt: off
+FOLDABLE = frozenset((
+    "Abs", "Add", "Cast", "CastLike", "Ceil", "Clip", "Concat", "Constant", "ConstantOfShape", "DequantizeLinear",
+    "Div", "Exp", "Expand", "Flatten", "Floor", "Gather", "Identity", "Log", "MatMul", "Max", "Min", "Mul", "Neg",
+    "Pad", "Pow", "Range", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd",
+    "ReduceSum", "ReduceSumSquare", "Reshape", "Round", "Shape", "Sign", "Size", "Slice", "Split", "Sqrt", "Squeeze",
+    "Sub", "Sum", "Tile", "Transpose", "Unsqueeze", "Where",
+))
+# fmt: on
 """Operators whose output follows from their inputs alone."""
-
-IR_WITH_CONSTANT_INITIALIZERS = 4
-"""Before this IR version every initializer had to be a graph input too, without thereby being meant to change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +116,6 @@ class _Resolver:
     def _evaluate(self, node: NodeProto, scope: Scope, depth: int) -> None:
         """Compute the outputs of a node whose inputs are all constants."""
         what = f"{node.output[0]!r} is computed by {node.op_type}"
-        if node.op_type == "Constant":
-            self.known[scope, node.output[0]] = _constant_value(node, scope)
-            return
         if not _is_foldable(node) or depth == 0:
             raise Refused("runtime-weight", f"{what}, which is not folded")
         if any(name in ("broadcast", "consumed_inputs") for name in read_attributes(node)):
@@ -173,7 +123,7 @@ class _Resolver:
         feeds = {name: self.value(name, scope, depth - 1) for name in node.input if name}
         outputs = [name for name in node.output if name]
         try:
-            values = _make_evaluator(node, list(feeds), outputs, scope.opset).run(None, feeds, {})
+            values = _constant_values(node, scope) if node.op_type == "Constant" else _run(node, feeds, outputs, scope)
         except Exception as error:  # the evaluator raises whatever NumPy does
             raise Refused("runtime-weight", f"{what}, which cannot be folded: {error}") from error
         self.known.update(((scope, name), np.asarray(value)) for name, value in zip(outputs, values, strict=True))
@@ -185,24 +135,25 @@ def _is_foldable(node: NodeProto) -> bool:
     return node.domain in DEFAULT_DOMAINS and node.op_type in FOLDABLE
 
 
-def _make_evaluator(node: NodeProto, inputs: list[str], outputs: list[str], opset: int) -> ReferenceEvaluator:
-    """The reference evaluator for one node, as a function, since a function needs no types.
+def _run(node: NodeProto, feeds: dict[str, Array], outputs: list[str], scope: Scope) -> Iterable[Any]:
+    """Outputs of one node by the reference evaluator, to which it is given as a function: that needs no types.
 
-    It knows DequantizeLinear from opset 19 on; the one of 21 can express older ones and ONNX Runtime's own.
+    The evaluator knows DequantizeLinear from opset 19 on; the one of 21 can express older ones and ONNX Runtime's own.
     """
-    copy = NodeProto()
+    copy, opset = NodeProto(), scope.opset
     copy.CopyFrom(node)
     if node.op_type == "DequantizeLinear":
         copy.domain, opset = "", max(opset, 21)
-    return ReferenceEvaluator(make_function("onnx_fft", "fold", inputs, outputs, [copy], [make_opsetid("", opset)]))
+    function = make_function("onnx_fft", "fold", list(feeds), outputs, [copy], [make_opsetid("", opset)])
+    return ReferenceEvaluator(function).run(None, feeds, {})
 
 
-def _constant_value(node: NodeProto, scope: Scope) -> Array:
+def _constant_values(node: NodeProto, scope: Scope) -> list[Array]:
     """The value of a Constant node given in another form than a dense tensor."""
     ((form, value),) = read_attributes(node).items()
     if form == "sparse_value":
-        return _densify(value, scope)
-    return np.asarray(value, dtype=np.float32 if form.startswith("value_float") else np.int64)
+        return [_densify(value, scope)]
+    return [np.asarray(value, dtype=np.float32 if form.startswith("value_float") else np.int64)]
 
 
 def _densify(sparse: SparseTensorProto, scope: Scope) -> Array:
