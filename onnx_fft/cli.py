@@ -132,7 +132,7 @@ def _add_choice(verb: argparse.ArgumentParser) -> None:
         "--lowering",
         choices=names,
         default="auto",
-        help="how to compute a convolution: auto is the fastest; a named one is used wherever it applies (default auto)",
+        help="how to compute a convolution: auto, the fastest; or one, wherever it applies (default auto)",
     )
     verb.add_argument(
         "--select",

@@ -17,6 +17,11 @@ MIN_GAIN = 1.25
 Of the 520 plans the cost model was fitted to, none that was predicted to gain that much lost."""
 
 
+NEAR_BEST = 1.15
+"""Of the plans within this factor of the fastest, which is less than the cost model can tell apart, the smallest is
+taken."""
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """One lowering considered: its best plan, or why it does not apply."""
@@ -120,5 +125,6 @@ def _best_option(lowering: Lowering, spec: ConvSpec, opset: int, request: Reques
         reason = f"{lowering.name} adds {smallest:.1f} MiB at least, the file may grow by {cap:.0f} MiB"
         return Option(lowering.name, reason=reason)
     seconds = {plan: lowering_seconds(spec, plan, MACHINES[0]) for plan in small}
-    best = min(small, key=lambda plan: seconds[plan])
+    fastest = min(seconds.values())
+    best = min((plan for plan in small if seconds[plan] <= NEAR_BEST * fastest), key=lambda plan: sizes[plan])
     return Option(lowering.name, best, seconds[best], sizes[best])
