@@ -20,7 +20,7 @@ from onnx_fft.model.io import LoadedModel
 from onnx_fft.runtime import EngineError, Source, Value, open_runner, open_source
 from onnx_fft.timing.launch import Machine, ModelTiming, time_models
 from onnx_fft.timing.stats import (
-    Spread,
+    Ratio,
     compare,
     describe_ratio,
     describe_seconds,
@@ -41,7 +41,7 @@ class Benchmark:
 
     original: ModelTiming
     rewritten: ModelTiming
-    ratio: Spread
+    ratio: Ratio
     machine: Machine
     input_shapes: dict[str, tuple[int, ...]]
     feed: str
@@ -49,7 +49,7 @@ class Benchmark:
 
     @property
     def verdict(self) -> str:
-        """One sentence: the ratio, and in words whether it is a gain, a loss or neither."""
+        """One sentence: the ratio, and in words whether it is a gain, a loss or not to tell."""
         return describe_ratio(self.ratio)
 
     def to_dict(self) -> dict[str, Any]:

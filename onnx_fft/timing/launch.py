@@ -24,13 +24,18 @@ from onnx_fft.timing.stats import Spread, summarize
 
 WORKER = Path(__file__).with_name("worker.py")
 PROFILE_RUNS = 3
+BUSY_FROM = 0.15
+"""Cores others may keep busy without a word about it."""
 CONTAINERS = ("If", "Loop", "Scan")
 """Nodes whose time in a profile is that of the nodes in their bodies, which are listed too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where, on what and when something was timed; `threads` is None where ONNX Runtime chose."""
+    """Where, on what and when something was timed; `threads` is None where ONNX Runtime chose.
+
+    `busy_cores` is how many cores other programs kept busy meanwhile, None where the system does not tell.
+    """
 
     cpu: str
     cores: int
@@ -38,14 +43,16 @@ class Machine:
     onnxruntime: str
     threads: int | None
     date: str
+    busy_cores: float | None = None
 
     def describe(self) -> str:
         """One line."""
         threads = "its own choice of threads" if self.threads is None else f"{self.threads} thread(s)"
-        return (
-            f"{self.cpu}, {self.cores} logical cores, {self.system}; ONNX Runtime {self.onnxruntime}, {threads}, "
-            f"all optimizations; {self.date}"
-        )
+        text = f"{self.cpu}, {self.cores} logical cores, {self.system}; ONNX Runtime {self.onnxruntime}, {threads}, "
+        text += f"all optimizations; {self.date}"
+        if (self.busy_cores or 0.0) > BUSY_FROM:
+            text += f"; other programs kept {self.busy_cores:.1f} cores busy: measure again on an idle machine"
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +122,7 @@ def time_models(
         result = _run_worker(job, folder)
         sizes = [_count_bytes(source, Path(path)) for source, path in zip(sources, paths, strict=True)]
     models = tuple(_read_timing(found, size) for found, size in zip(result["models"], sizes, strict=True))
-    return models, _describe_machine(result["onnxruntime"], threads)
+    return models, _describe_machine(result, threads)
 
 
 def _run_worker(job: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -165,9 +172,17 @@ def _read_timing(found: dict[str, Any], file_bytes: int) -> ModelTiming:
     return ModelTiming(tuple(found["samples_s"]), found["load_s"], file_bytes, tuple(found["providers"]), nodes)
 
 
-def _describe_machine(onnxruntime: str, threads: int | None) -> Machine:
+def _describe_machine(result: dict[str, Any], threads: int | None) -> Machine:
     system = f"{platform.system()} {platform.machine()}"
-    return Machine(_cpu_model(), os.cpu_count() or 1, system, onnxruntime, threads, date.today().isoformat())
+    return Machine(
+        cpu=_cpu_model(),
+        cores=os.cpu_count() or 1,
+        system=system,
+        onnxruntime=result["onnxruntime"],
+        threads=threads,
+        date=date.today().isoformat(),
+        busy_cores=result["busy_cores"],
+    )
 
 
 def _cpu_model() -> str:

@@ -7,7 +7,8 @@ to 1.02 of alone on one pool (two cores, ONNX Runtime 1.32).
 
 The job, as JSON: `models` (paths), `base_dirs` (where each has its external data, "" for beside it), `feeds` (see
 `launch`), `threads` (0 leaves it to ONNX Runtime), `budget_s`, `profile_runs`, `custom_ops`. The result, as JSON:
-`error`, or `models` (`load_s`, `samples_s`, `providers`, `nodes`) and `onnxruntime`.
+`error`, or `models` (`load_s`, `samples_s`, `providers`, `nodes`), `onnxruntime`
+and `busy_cores`.
 
 Knows the standard library, NumPy and ONNX Runtime only, so that it starts fast.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -35,7 +37,7 @@ WARM_UP_S = 1.0
 MIN_SAMPLE_S = 0.004
 """A sample is the mean of as many runs as take this long: a single short one says more about the clock."""
 MAX_REPEATS = 500
-MIN_ROUNDS, MAX_ROUNDS = 5, 100
+MIN_ROUNDS, MAX_ROUNDS = 7, 100
 RELOAD_BELOW_S = 1.0
 """A session that loads faster is loaded twice, and the second time counts: the first one also starts the runtime."""
 QUIET = 4
@@ -110,7 +112,9 @@ def _run_job(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     ort.set_global_thread_pool_sizes(job["threads"], 1)
     feeds = _read_feeds(job["feeds"], folder)
     loaded = [_load(ort, job, index) for index in range(len(job["models"]))]
+    started = (time.perf_counter(), _all_cpu_s(), time.process_time())
     samples = interleave([partial(session.run, None, feeds) for session, _ in loaded], job["budget_s"])
+    busy_cores = _count_busy_cores(*started)
     models = [
         {"load_s": load_s, "samples_s": seconds, "providers": session.get_providers()}
         for (session, load_s), seconds in zip(loaded, samples, strict=True)
@@ -118,7 +122,25 @@ def _run_job(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     del loaded
     for index, model in enumerate(models):
         model["nodes"] = _profile(ort, job, index, feeds, folder) if job["profile_runs"] else []
-    return {"models": models, "onnxruntime": ort.__version__}
+    return {"models": models, "onnxruntime": ort.__version__, "busy_cores": busy_cores}
+
+
+def _all_cpu_s() -> float | None:
+    """Seconds all cores together have worked since the machine started, None where the system does not tell."""
+    try:
+        user, nice, system, _idle, _wait, *rest = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9])
+        return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return None
+
+
+def _count_busy_cores(wall_s: float, all_s: float | None, own_s: float) -> float | None:
+    """How many cores other programs kept busy since the three readings; they slow what is timed."""
+    now_s = _all_cpu_s()
+    if all_s is None or now_s is None:
+        return None
+    others_s = now_s - all_s - (time.process_time() - own_s)
+    return round(max(0.0, others_s / (time.perf_counter() - wall_s)), 2)
 
 
 def _read_feeds(kinds: dict[str, list[Any]], folder: Path) -> dict[str, Any]:

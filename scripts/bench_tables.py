@@ -1,0 +1,71 @@
+"""What the bench scripts share: options, header lines, Markdown, and where the results go."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from onnx_fft.timing.launch import Machine
+from onnx_fft.timing.stats import Ratio
+
+METHOD = (
+    "Times are medians of interleaved runs in one process on ONNX Runtime's global thread pool; a ratio is original "
+    "over rewritten, of medians (below 1 is a loss), with a bootstrapped 95% interval."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Column titles and rows of text."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def to_markdown(self) -> list[str]:
+        """A Markdown table, numbers to the right: every column but the first."""
+        rule = ["---", *("---:" for _ in self.columns[1:])]
+        return [f"| {' | '.join(cells)} |" for cells in (self.columns, rule, *self.rows)]
+
+
+def make_parser(description: str, *, budget_s: float) -> argparse.ArgumentParser:
+    """A parser with the options both scripts have."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--select", metavar="REGEX", default="", help="only rows whose name matches")
+    parser.add_argument("--threads", type=int, default=2, help="threads of ONNX Runtime's pool (default: 2)")
+    parser.add_argument("--budget", type=float, default=budget_s, metavar="S", help="seconds of timed runs a row")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there as well")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
+    return parser
+
+
+def describe_run(machines: Sequence[Machine], seed: int) -> list[str]:
+    """The header: machine (of `machines`, one a row, the busiest), versions, threads, date, seed, and the method."""
+    machine = max(machines, key=lambda machine: machine.busy_cores or 0.0)
+    versions = ", ".join(f"{package} {version(package)}" for package in ("onnx-fft", "onnx", "numpy"))
+    return [machine.describe(), f"{versions}; seed {seed}", METHOD]
+
+
+def write_results(
+    options: argparse.Namespace, title: str, header: Sequence[str], table: Table, rest: Sequence[str]
+) -> None:
+    """Print the table, and write it as Markdown where that was asked for."""
+    print("\n".join([*header, "", *table.to_markdown(), "", *rest]))
+    if options.markdown is not None:
+        lines = [f"# {title}", "", *(f"{line}  " for line in header), "", *table.to_markdown(), ""]
+        options.markdown.write_text("\n".join([*lines, *(f"- {line}" for line in rest)]) + "\n")
+
+
+def write_json(options: argparse.Namespace, content: dict[str, Any]) -> None:
+    """Write the measurement as JSON where that was asked for."""
+    if options.json is not None:
+        options.json.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def format_ratio(ratio: Ratio) -> str:
+    """`1.62x (1.60-1.65)`."""
+    return f"{ratio.value:.2f}x ({ratio.low:.2f}-{ratio.high:.2f})"
