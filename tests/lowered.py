@@ -115,7 +115,8 @@ def output_scale(lowered: Lowered, feeds: dict[str, Array]) -> NDArray[np.float6
     if lowered.bias is not None:
         scale = scale + np.abs(lowered.bias.astype(np.float64))
     scale = scale.reshape(-1, *[1] * spec.rank)
-    return scale + np.abs(feeds["sum"].astype(np.float64)) if spec.has_sum else scale
+    total: NDArray[np.float64] = scale + np.abs(feeds["sum"].astype(np.float64)) if spec.has_sum else scale
+    return total
 
 
 def assert_right(lowered: Lowered, feeds: dict[str, Array], y: Array) -> None:

@@ -77,9 +77,9 @@ def axes(draw: Draw, rank: int = 1) -> tuple[Axis, tuple[int, ...]]:
 
 
 def _lengths(most: int) -> st.SearchStrategy[int]:
-    return st.one_of(
-        st.integers(1, min(most, 3)), st.integers(1, most), st.sampled_from([p for p in PRIMES if p <= most])
-    )
+    primes = [prime for prime in PRIMES if prime <= most]
+    high = st.integers(3 * most // 4, most)
+    return st.one_of(st.integers(1, min(most, 3)), st.integers(1, most), high, st.sampled_from(primes))
 
 
 @st.composite
@@ -159,11 +159,12 @@ def make_spec(
 
 
 def draw_plan(draw: Draw, lowering: Lowering, spec: ConvSpec) -> ConvPlan:
-    """One of the candidates, its kind drawn first; the smallest of its kind where the drawn one is too large to test."""
+    """One of the candidates, its kind drawn first; the smallest of its kind where that one is too large to test."""
     kinds: dict[tuple[tuple[bool, bool], ...], list[ConvPlan]] = {}
     for plan in lowering.candidates(spec):
         kinds.setdefault(plan_kind(plan), []).append(plan)
-    plans = kinds[draw(st.sampled_from(sorted(kinds)))]
+    *_, rarest = ordered = sorted(kinds)
+    plans = kinds[draw(st.sampled_from([*ordered, rarest]))]
     plan = plans[draw(st.integers(0, len(plans) - 1))]
     if spectrum_size(spec, plan) <= MAX_SPECTRUM:
         return plan

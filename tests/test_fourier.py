@@ -45,7 +45,8 @@ def cut_tiles(x: Array, axis: Axis, plan: AxisPlan) -> Tiles:
     per_phase = ceil_divide(count_outputs(axis, len(x)), axis.phases)
     tiles = ceil_divide(per_phase, plan.output_length(axis))
     starts = np.arange(tiles)[:, None] * plan.tile_step * axis.phases + np.arange(axis.phases)
-    return padded[starts.reshape(-1, 1) + np.arange(plan.input_length(axis)) * axis.phases]
+    tiles_read: Tiles = padded[starts.reshape(-1, 1) + np.arange(plan.input_length(axis)) * axis.phases]
+    return tiles_read
 
 
 def join_tiles(tiles: Tiles, axis: Axis, extent: int) -> Array:

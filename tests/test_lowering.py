@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -139,7 +140,7 @@ def test_reference_evaluator_agrees(lowering: Lowering, spec: ConvSpec, opset: i
     lowered = lower(lowering, spec, lowering.candidates(spec)[0], opset)
     feeds = lowered.make_feeds(feed_shape(spec), rng)
     (y,) = ReferenceEvaluator(lowered.model).run(None, feeds)
-    assert_right(lowered, feeds, y)
+    assert_right(lowered, feeds, np.asarray(y))
 
 
 @by_lowering
@@ -159,7 +160,7 @@ def fused_conv_model(lowered: Lowered) -> onnx.ModelProto:
     """ONNX Runtime's own FusedConv of the same weights."""
     spec = lowered.spec
     assert lowered.bias is not None
-    fused: dict[str, object] = {"pads": (*spec.pads_begin, *spec.pads_end), "group": spec.group}
+    fused: dict[str, Any] = {"pads": (*spec.pads_begin, *spec.pads_end), "group": spec.group}
     if spec.activation is not None:
         fused |= {"activation": spec.activation.op_type, "activation_params": spec.activation.params or None}
     fused = {name: value for name, value in fused.items() if value is not None}
@@ -173,7 +174,7 @@ def fused_conv_model(lowered: Lowered) -> onnx.ModelProto:
 @pytest.mark.parametrize("op_type, opset", [("LeakyRelu", 27), ("HardSigmoid", 27), ("Clip", 10)])
 def test_runtime_still_lacks_float64_activations(op_type: str, opset: int) -> None:
     """If this fails, the limit in strategies.py can go."""
-    attributes = {"min": 0.0, "max": 1.0} if op_type == "Clip" else {}
+    attributes: dict[str, Any] = {"min": 0.0, "max": 1.0} if op_type == "Clip" else {}
     dtype = TENSOR_TYPES["float64"]
     x, y = (helper.make_tensor_value_info(name, dtype, [1]) for name in ("x", "y"))
     graph = helper.make_graph([helper.make_node(op_type, ["x"], ["y"], **attributes)], "one", [x], [y])
