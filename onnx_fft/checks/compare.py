@@ -42,7 +42,7 @@ TOLERANCES = {
     ),
     "float64": Tolerance(1e-10, 2e-9, 1e-12, "as float32, in units of 1e-16 instead of 6e-8, with a decade to spare"),
 }
-"""The one table. Measured 2026-10 with ORT 1.32: ENABLE_ALL against DISABLE_ALL on eight published models."""
+"""The one table. Measured 2026-11 with ORT 1.32: ENABLE_ALL against DISABLE_ALL on eight published models."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from onnx_fft.checks.compare import Comparison, compare_outputs
 from onnx_fft.runtime import EngineError, Runner, Value
 
 NOISE_FACTOR = 8
-"""A difference up to this many times the noise is rounding. Measured 2026-10 on eight published models with ORT 1.32:
+"""A difference up to this many times the noise is rounding. Measured 2026-11 on eight published models with ORT 1.32:
 its own optimizations (ENABLE_ALL against DISABLE_ALL) make 1 to 4 times that noise."""
 DRAWS = 3
 

@@ -16,6 +16,8 @@ from onnx_fft.checks.compare import Array, measure_rms, shorten
 from onnx_fft.runtime import Value
 
 OUTLIER = 1e6
+NOTABLE_OUTLIER = 1e-3
+"""Error an outlier may spread, in units of the output's RMS, before it is called a warning."""
 OUTLIER_FLOAT16 = 1e4
 """The largest float16 is 65504."""
 
@@ -29,6 +31,13 @@ class Probe:
     sentence: str
     before: float
     after: float
+
+    @property
+    def is_warning(self) -> bool:
+        """Whether the two models differ here by more than rounding."""
+        if self.kind == "outlier":
+            return self.after > NOTABLE_OUTLIER * self.before
+        return self.after > self.before if self.kind == "nan" else self.after < 0 <= self.before
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""

@@ -70,7 +70,7 @@ class Validation:
             lines.append(f"{_mark(feed.ok)} {feed.label}{': ' + feed.error if feed.error else ''}")
             lines += [f"    {_mark(c.ok)} {shorten(c.output)}: {c.sentence}" for c in feed.comparisons]
         lines += [f"{_mark(conv.ok)} Conv {shorten(conv.name)}: {conv.sentence}" for conv in self.convs]
-        lines += [f"warning ({probe.kind}): {probe.sentence}" for probe in self.probes]
+        lines += [f"{'warning' if p.is_warning else 'probe'} ({p.kind}): {p.sentence}" for p in self.probes]
         lines += [f"note: {note}" for note in self.notes]
         if self.bisection is not None:
             lines.append(f"bisect: {self.bisection.sentence}")
