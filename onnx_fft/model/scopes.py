@@ -71,11 +71,6 @@ class Scope:
             self.inputs = set(self.body.input)
             self.reads.update(self.body.output)
 
-    @property
-    def stores_initializers(self) -> bool:
-        """Whether a constant can be an initializer: not in a function, nor where it would have to be an input too."""
-        return is_graph(self.body) and self.ir_version >= IR_WITH_CONSTANT_INITIALIZERS
-
     def find_owner(self, name: str) -> Scope | None:
         """The innermost scope, from here outwards, that defines `name`."""
         if name in self.inputs or name in self.tensors or name in self.producers:

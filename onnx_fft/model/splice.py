@@ -13,10 +13,10 @@ from importlib.metadata import version
 from typing import Any
 
 from onnx import ModelProto, NodeProto, TensorProto
-from onnx.helper import make_node
+from onnx.helper import make_node, make_tensor_value_info
 
 from onnx_fft.model.io import REPLACES_KEY
-from onnx_fft.model.scopes import Scope, is_graph, walk_bodies
+from onnx_fft.model.scopes import IR_WITH_CONSTANT_INITIALIZERS, Scope, is_graph, walk_bodies
 from onnx_fft.model.sites import ConvSite
 
 
@@ -24,8 +24,8 @@ def splice(site: ConvSite, nodes: Sequence[NodeProto], initializers: Sequence[Te
     """Replace the node of `site`, and what it absorbed, by `nodes`, which read `initializers` and write `site.output`.
 
     `nodes` are in topological order; new names must not occur in the model (see `unused_prefix`). Constants become
-    initializers, or Constant nodes at the head of the scope where that holds none. Each new node states what it
-    replaces and by which `lowering`. The other sites of the model remain valid.
+    initializers, or Constant nodes at the head of a function, which holds none. Each new node states what it replaces
+    and by which `lowering`. The other sites of the model remain valid.
     """
     scope = site.scope
     marks = {REPLACES_KEY: site.name, "onnx_fft.lowering": lowering, "onnx_fft.version": version("onnx-fft")}
@@ -64,7 +64,13 @@ def _walk_names(model: ModelProto) -> Iterable[str]:
 
 
 def _store_constant(scope: Scope, tensor: TensorProto, marks: dict[str, str]) -> str:
-    """Store a constant in the scope, unless one of the same content is there, and return the name it has."""
+    """Store a constant where `scope` sees it, unless one of the same content is there, and return the name it has.
+
+    Before IR version 4 an initializer is a graph input as well, which a body cannot have more of: there the outermost
+    graph takes it.
+    """
+    while scope.parent is not None and scope.ir_version < IR_WITH_CONSTANT_INITIALIZERS:
+        scope = scope.parent
     content = TensorProto()
     content.CopyFrom(tensor)
     content.ClearField("name")
@@ -72,9 +78,12 @@ def _store_constant(scope: Scope, tensor: TensorProto, marks: dict[str, str]) ->
     if digest in scope.shared:
         return scope.shared[digest]
     scope.shared[digest] = tensor.name
-    if is_graph(scope.body) and scope.stores_initializers:
+    if is_graph(scope.body):
         scope.body.initializer.append(tensor)
         scope.tensors[tensor.name] = scope.body.initializer[-1]
+        if scope.ir_version < IR_WITH_CONSTANT_INITIALIZERS:
+            scope.body.input.append(make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+            scope.inputs.add(tensor.name)
     else:
         _insert_node(scope, 0, make_node("Constant", [], [tensor.name], tensor.name, value=content), marks)
     return tensor.name
