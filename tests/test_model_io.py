@@ -1,0 +1,341 @@
+"""Files in and out: whole or not at all, nothing lost, and a clear error for what is no model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import corpus
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
+from onnx.external_data_helper import convert_model_to_external_data
+
+import onnx_fft.model.io
+from onnx_fft.errors import InvalidModelError, OpsetError, OutputError, UsageError
+from onnx_fft.model.io import load_model, save_model
+from onnx_fft.model.opset import convert_opset, model_opset
+from onnx_fft.model.shapes import infer_shapes, set_input_shapes
+from onnx_fft.model.sites import find_sites
+from onnx_fft.model.splice import splice
+
+TEXT = "g (float[N,3,H,8] x) => (float[N,4,V,6] y) { [conv] y = Conv(x, W) }"
+
+
+def parse(text: str = TEXT, opset: int = 17, ir_version: int = 8) -> ModelProto:
+    """A model from ONNX's text form with a weight `W` of shape `[4, 3, 3, 20]`, large enough to be stored outside."""
+    imports = f'opset_import: ["" : {opset}, "plugin" : 1, "local" : 1]'
+    model: ModelProto = parser.parse_model(f"<ir_version: {ir_version}, {imports}> {text}")
+    weight = np.random.default_rng(2).standard_normal((4, 3, 3, 40)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(weight, "W"))
+    return model
+
+
+def write_external(folder: Path, location: str = "m.bin") -> Path:
+    """A model in `folder` whose weight lies in another file."""
+    folder.mkdir(exist_ok=True)
+    (folder / location).parent.mkdir(exist_ok=True)
+    model = parse()
+    convert_model_to_external_data(model, location=location, size_threshold=0)
+    onnx.save(model, folder / "m.onnx")
+    return folder / "m.onnx"
+
+
+def list_files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+# --- loading ------------------------------------------------------------------------------------------------------
+
+
+def test_given_model_is_copied() -> None:
+    model = parse()
+    load_model(model).model.graph.node[0].name = "changed"
+    assert model.graph.node[0].name == "conv"
+
+
+def test_missing_file_and_directory(tmp_path: Path) -> None:
+    for path, word in ((tmp_path / "none.onnx", "no file"), (tmp_path, "a directory")):
+        with pytest.raises(UsageError, match=word):
+            load_model(path)
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "half", "last byte", "no graph", "no opset", "noise"])
+def test_what_is_no_model(tmp_path: Path, damage: str) -> None:
+    model = parse()
+    data = model.SerializeToString()
+    without = ModelProto()
+    without.CopyFrom(model)
+    without.ClearField("graph" if damage == "no graph" else "opset_import")
+    contents = {
+        "empty": b"",
+        "text": b"<!DOCTYPE html><html><body>404</body></html>",
+        "half": data[: len(data) // 2],
+        "last byte": data[:-1],
+        "noise": bytes(np.random.default_rng(4).integers(0, 256, 500, np.uint8)),
+    }
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(contents.get(damage, without.SerializeToString()))
+    with pytest.raises(InvalidModelError, match=r"got .*bad\.onnx.*; expected .*; export"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("g (float[1] x) => (float[1] y) { a = Add(b, x) b = Add(a, x) y = Relu(b) }", "'b'"),
+        ("g (float[1] x) => (float[1] y) { y = Relu(y) }", "'y'"),
+        ("g (float[1] x) => (float[1] y) { y = Relu(missing) }", "'missing'"),
+        ("g (float[1] x) => (float[1] y) { y = Relu(x) y = Neg(x) }", "twice"),
+        ("g (float[1] x) => (float[1] x) { x = Relu(x) }", "twice"),
+        ("g (float[1] x) => (float[1] y) { z = Relu(x) }", "no node"),
+        (
+            "g (bool x) => (float[1] y) { y = If (x) <then_branch = t () => (float[1] a) { a = Relu(q) },"
+            " else_branch = e () => (float[1] b) { b = Neg(W) }> q = Neg(W) }",
+            "'q'",
+        ),
+        (
+            'g (float[1] x) => (float[1] y) { y = local.F(x) } <opset_import: ["" : 17], domain: "local">'
+            " F (a) => (b) { b = Add(a, W) }",
+            "'W'",
+        ),
+    ],
+)
+def test_names_that_do_not_add_up(text: str, word: str) -> None:
+    with pytest.raises(InvalidModelError, match=word):
+        load_model(parse(text))
+
+
+def test_every_model_of_the_standard_loads() -> None:
+    paths = sorted(corpus.DATA.rglob("*.onnx"))
+    assert len(paths) > 100
+    for path in paths:
+        assert load_model(path).model.SerializeToString() == onnx.load(path).SerializeToString()
+
+
+# --- saving -------------------------------------------------------------------------------------------------------
+
+
+def test_unchanged_model_is_written_byte_for_byte(tmp_path: Path) -> None:
+    for number, path in enumerate([*corpus.light_paths().values(), tmp_path / "own.onnx"]):
+        if not path.exists():
+            onnx.save(parse(), path)
+        loaded = load_model(path)
+        find_sites(loaded)
+        save_model(loaded.model, tmp_path / f"{number}.onnx", loaded.base_dir)
+        assert (tmp_path / f"{number}.onnx").read_bytes() == path.read_bytes()
+
+
+def test_input_can_be_the_output(tmp_path: Path) -> None:
+    path = write_external(tmp_path)
+    loaded = load_model(path)
+    loaded.model.doc_string = "new"
+    save_model(loaded.model, path, loaded.base_dir)
+    assert list_files(tmp_path) == ["m.bin", "m.onnx"]
+    np.testing.assert_array_equal(read_weight(path), read_weight(parse()))
+
+
+def read_weight(source: ModelProto | Path) -> corpus.Array:
+    model = source if isinstance(source, ModelProto) else onnx.load(source)
+    return numpy_helper.to_array(model.graph.initializer[0])
+
+
+def test_external_data_is_copied_beside_the_output(tmp_path: Path) -> None:
+    loaded = load_model(write_external(tmp_path / "in", "data/m.bin"))
+    (tmp_path / "out").mkdir()
+    for _ in range(2):  # the second time the same data is there already
+        save_model(loaded.model, tmp_path / "out" / "n.onnx", loaded.base_dir)
+        assert list_files(tmp_path / "out") == ["data/m.bin", "n.onnx"]
+    np.testing.assert_array_equal(read_weight(tmp_path / "out" / "n.onnx"), read_weight(parse()))
+
+
+def test_foreign_data_is_not_overwritten(tmp_path: Path) -> None:
+    loaded = load_model(write_external(tmp_path / "in"))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "m.bin").write_bytes(b"something else")
+    with pytest.raises(OutputError, match=r"m\.bin"):
+        save_model(loaded.model, tmp_path / "out" / "n.onnx", loaded.base_dir)
+    assert list_files(tmp_path / "out") == ["m.bin"]
+    assert (tmp_path / "out" / "m.bin").read_bytes() == b"something else"
+
+
+def test_missing_and_outlying_data(tmp_path: Path) -> None:
+    path = write_external(tmp_path / "in")
+    loaded = load_model(path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "in" / "m.bin").rename(tmp_path / "m.bin")
+    for location in ("m.bin", "../m.bin"):
+        loaded.model.graph.initializer[0].external_data[0].value = location
+        with pytest.raises(InvalidModelError, match=r"m\.bin"):
+            save_model(loaded.model, tmp_path / "out" / "n.onnx", loaded.base_dir)
+    assert list_files(tmp_path / "out") == []
+
+
+def test_bad_output_paths(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none" / "m.onnx"):
+        with pytest.raises(OutputError, match="got output path"):
+            save_model(parse(), path)
+
+
+@pytest.mark.parametrize("function", ["fsync", "replace"])
+def test_failure_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    loaded = load_model(write_external(tmp_path / "in"))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "m.onnx").write_bytes(b"before")
+    monkeypatch.setattr(os, function, fail)
+    with pytest.raises(OutputError, match="No space left"):
+        save_model(loaded.model, tmp_path / "out" / "m.onnx", loaded.base_dir)
+    assert list_files(tmp_path / "out") == ["m.onnx"]
+    assert (tmp_path / "out" / "m.onnx").read_bytes() == b"before"
+
+
+def test_too_large_models_keep_our_constants_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_model(parse("g (float[1,3,8,50] x) => (float[1,4,6,11] y) { h = Relu(x) y = Conv(h, W) }"))
+    site = find_sites(loaded)[0]
+    weight = numpy_helper.from_array(site.read_weights().weight.astype(np.float32), "own")
+    foreign = numpy_helper.from_array(np.zeros(2000, np.float32), "foreign")
+    loaded.model.graph.initializer.append(foreign)
+    splice(site, [helper.make_node("Conv", ["h", "own"], ["y"])], [weight])
+    before = loaded.model.SerializeToString()
+    monkeypatch.setattr(onnx_fft.model.io, "MAX_MODEL_BYTES", 9000)
+    (tmp_path / "big.onnx.data").write_bytes(b"of an earlier run")
+    save_model(loaded.model, tmp_path / "big.onnx")
+    assert loaded.model.SerializeToString() == before
+    assert list_files(tmp_path) == ["big.onnx", "big.onnx.data"]
+    stored = {tensor.name: tensor.data_location for tensor in load_model(tmp_path / "big.onnx").model.graph.initializer}
+    assert stored == {"own": TensorProto.EXTERNAL, "foreign": TensorProto.DEFAULT}
+    x = np.ones((1, 3, 8, 50), np.float32)
+    y, y_big = (corpus.run_model(source, {"x": x})[0] for source in (loaded.model, tmp_path / "big.onnx"))
+    np.testing.assert_array_equal(y, y_big)
+    monkeypatch.setattr(onnx_fft.model.io, "MAX_MODEL_BYTES", 5000)
+    with pytest.raises(OutputError, match="5000 bytes"):
+        save_model(loaded.model, tmp_path / "bigger.onnx")
+    assert list_files(tmp_path) == ["big.onnx", "big.onnx.data"]
+    assert loaded.model.SerializeToString() == before
+
+
+# --- shapes -------------------------------------------------------------------------------------------------------
+
+
+def test_inference_needs_no_large_data(tmp_path: Path) -> None:
+    text = """g (float[N,3,8,50] x) => (float[A,B,C,D] y) <int64[4] s = {0, 4, 11, 6}> {
+        c = Conv(x, W)
+        u = plugin.Unknown(c)
+        y = Reshape(c, s)
+    }"""
+    model = parse(text)
+    convert_model_to_external_data(model, location="m.bin", size_threshold=0)
+    onnx.save(model, tmp_path / "m.onnx")
+    loaded = load_model(tmp_path / "m.onnx")
+    (tmp_path / "m.bin").write_bytes(
+        (tmp_path / "m.bin").read_bytes()[: 4096 + 32]
+    )  # shapes are there, weights are not
+    inferred = infer_shapes(loaded.model, tmp_path)
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*inferred.graph.value_info, *inferred.graph.output)
+    }
+    assert shapes["c"] == [0, 4, 6, 11]
+    assert shapes["y"][1:] == [4, 11, 6]
+    assert len(inferred.SerializeToString()) < 3000
+
+
+def test_input_shapes() -> None:
+    model = parse()
+    set_input_shapes(model, {"x": (2, 3, 30, 8)})
+    assert [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] == [2, 3, 30, 8]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "word"),
+    [
+        ("W", (1,), "one of 'x'"),
+        ("x", (1, 3, 8), "N, 3, H, 8"),
+        ("x", (1, 4, 8, 8), "3"),
+        ("x", (0, 3, 8, 8), "positive"),
+    ],
+)
+def test_impossible_input_shapes(name: str, shape: tuple[int, ...], word: str) -> None:
+    model = parse()
+    before = model.SerializeToString()
+    with pytest.raises(UsageError, match=word):
+        set_input_shapes(model, {name: shape})
+    assert model.SerializeToString() == before
+
+
+# --- opset --------------------------------------------------------------------------------------------------------
+
+
+def test_conversion_loses_nothing() -> None:
+    text = """g (float[1,3,8,50] x, bool c) => (float[1,4,6,11] y) <float[1,4,6,11] h> {
+        [conv] h = Conv(x, W)
+        [if] i = If (c) <
+            then_branch = t () => (float[1,4,6,11] a) { [inner] u = Unsqueeze<axes=[0]>(h) a = Squeeze<axes=[0]>(u) },
+            else_branch = e () => (float[1,4,6,11] b) { two = Constant<value_float=2.0>() b = Mul(h, two) }
+        >
+        [softmax] y = Softmax(i)
+    }"""
+    model = parse(text, 12)
+    model.doc_string, model.producer_name, model.domain, model.model_version = "doc", "maker", "dom", 7
+    model.graph.doc_string = "graph"
+    inner = next(a.g for a in model.graph.node[1].attribute if a.name == "then_branch").node[0]
+    for held in (model, model.graph, model.graph.node[0], inner, model.graph.input[0]):
+        held.metadata_props.add(key="names", value="cat,dog")
+    model.graph.node[0].doc_string = "kept"
+    model.graph.quantization_annotation.add(tensor_name="h")
+    converted = convert_opset(model, 17)
+    onnx.checker.check_model(converted, full_check=True)
+    assert model_opset(converted) == 17
+    assert converted.graph.node[0] == model.graph.node[0]
+    inner_after = next(a.g for a in converted.graph.node[1].attribute if a.name == "then_branch")
+    assert next(node for node in inner_after.node if node.name == "inner").metadata_props == inner.metadata_props
+    for before, after in ((model, converted), (model.graph, converted.graph)):
+        for field in ("doc_string", "metadata_props"):
+            assert getattr(before, field) == getattr(after, field)
+    for field in ("input", "output", "initializer", "value_info", "quantization_annotation"):
+        assert list(getattr(model.graph, field)) == list(getattr(converted.graph, field)), field
+    assert (converted.producer_name, converted.domain, converted.model_version) == ("maker", "dom", 7)
+    names = [node.name for node in converted.graph.node if node.name]
+    assert len(names) == len(set(names))
+    for c in (False, True):
+        feeds = {"x": np.ones((1, 3, 8, 50), np.float32), "c": np.array(c)}
+        np.testing.assert_allclose(*(corpus.run_model(m, feeds)[0] for m in (model, converted)), rtol=1e-6)
+
+
+def test_same_opset_is_a_copy() -> None:
+    model = parse()
+    converted = convert_opset(model, 17)
+    assert converted == model and converted is not model
+
+
+FUNCTION = """g (float[1] x) => (float[1] y) { y = local.F(x) }
+<opset_import: ["" : 15], domain: "local"> F (a) => (b) { b = Abs(a) }"""
+
+
+@pytest.mark.parametrize(
+    ("text", "opset", "target", "word"),
+    [
+        (TEXT, 17, 16, "older"),
+        (FUNCTION, 15, 17, "'F'"),
+        ("g (float[1] x) => (float[1] y) { y = Imaginary(x) }", 9, 17, "Imaginary"),
+        (TEXT, 15, 10000, "10000"),
+    ],
+)
+def test_impossible_conversions(text: str, opset: int, target: int, word: str) -> None:
+    with pytest.raises(OpsetError, match=f"{word}.*expected opset {target}"):
+        convert_opset(parse(text, opset), target)
+
+
+@pytest.mark.real_model
+@pytest.mark.parametrize("name", ["ch_PP-OCRv4_det", "rivagan_encoder", "nmp", "silero_vad_16k_op15"])
+def test_real_models_convert(real_model: Callable[[str], Path], name: str) -> None:
+    loaded = load_model(real_model(name))
+    converted = convert_opset(loaded.model, 17)
+    onnx.checker.check_model(converted, full_check=True)
+    corpus.open_session(converted)
+    assert [site.name for site in find_sites(load_model(converted))] == [site.name for site in find_sites(loaded)]
