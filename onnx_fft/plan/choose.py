@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from onnx_fft.errors import Refusal
 from onnx_fft.lowering import LOWERINGS
 from onnx_fft.lowering.base import ConvPlan, Lowering
 from onnx_fft.model.spec import ConvSpec
-from onnx_fft.plan.cost import MACHINES, conv_seconds, growth_bytes, lowering_seconds
+from onnx_fft.plan.cost import MACHINES, border_seconds, conv_seconds, growth_bytes, lowering_seconds
 
 MIN_GAIN = 1.25
 """Predicted speed-up from which on a Conv is replaced.
@@ -67,6 +68,7 @@ class Request:
         return [lowering for lowering in LOWERINGS if self.lowering in ("auto", lowering.name)]
 
 
+@cache
 def choose(spec: ConvSpec, opset: int, request: Request) -> Decision:
     """The decision for one convolution in a model of the given opset."""
     options = tuple(_best_option(lowering, spec, opset, request) for lowering in request.lowerings)
@@ -76,7 +78,10 @@ def choose(spec: ConvSpec, opset: int, request: Request) -> Decision:
         return leave(Refusal("no-lowering", "; ".join(option.reason for option in options)), conv_s, options)
     best = min(possible, key=lambda option: option.seconds or 0.0)
     assert best.plan is not None and best.seconds is not None
-    gain = min(conv_seconds(spec, machine) / lowering_seconds(spec, best.plan, machine) for machine in MACHINES)
+    border = border_seconds(spec)
+    gain = min(
+        conv_seconds(spec, machine) / (lowering_seconds(spec, best.plan, machine) + border) for machine in MACHINES
+    )
     if not request.is_forced and gain < MIN_GAIN:
         sentence = f"{best.lowering} predicted at {gain:.2f}x the speed, {MIN_GAIN}x needed"
         return leave(Refusal("no-gain", sentence), conv_s, options)

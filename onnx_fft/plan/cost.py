@@ -1,109 +1,84 @@
 """What a convolution costs, in seconds, on plain ONNX Runtime: its own Conv, and each lowering under a plan.
 
-Each cost is a count of work (`work.py`) times the constants of one machine. They need not be right to the percent: a
-Conv is replaced only where the prediction leaves a wide margin (`choose.MIN_GAIN`).
+A cost is a count of work (`work.py`) times the seconds each unit takes on one machine. Predictions need not be right to
+the percent: a Conv is replaced only where they leave a margin (`choose.MIN_GAIN`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import astuple, dataclass, replace
 from math import prod
+from pathlib import Path
 
 from onnx_fft.fourier.axis import Axis, AxisPlan
 from onnx_fft.fourier.basis import axis_rank
 from onnx_fft.lowering.base import ConvPlan, spec_axes
 from onnx_fft.model.spec import ConvSpec
-from onnx_fft.plan.work import assume_extent, dft_work, matmul_work
+from onnx_fft.plan.work import Work, assume_extent, conv_work, lowering_work
+
+CALIBRATION = Path(__file__).with_name("calibration.json")
+"""Written by scripts/calibrate.py: the machine, when and how it was measured, and `seconds_per` unit of work."""
+
+BORDER_BYTES_S = 50e9
+"""What leaving ONNX Runtime's blocked layout costs: tensors before and after are reordered, fusions are lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What one machine does in a second, or what one unit of work takes there; float32, 2 threads."""
+    """The seconds one unit of each kind of work takes on one machine; float32, 2 threads."""
 
     name: str
-    gemm_flops_s: float
-    nchwc_flops_s: float
-    """Conv in ONNX Runtime's blocked layout, and in `depthwise_flops_s` its depthwise form."""
-    depthwise_flops_s: float
-    im2col_s: float
-    """One element of the matrix that Conv's im2col path writes and reads."""
-    cached_bytes_s: float = 300e9
-    memory_bytes_s: float = 47e9
-    packed_bytes_s: float = 41e9
-    serial_bytes_s: float = 28e9
-    row_s: float = 7.5e-9
-    product_s: float = 90e-9
-    butterfly_s: float = 8e-9
-    operator_s: float = 3e-6
+    seconds_per: Work
 
 
-# The lowerings' constants were fitted to 520 plans of 260 random convolutions, 2026-11-24, ONNX Runtime 1.32: half of
-# the predictions lie within 0.68 and 1.07 of the measured time, nine in ten within 0.41 and 1.28. The Conv constants
-# are the fastest seen for each kernel, so that Conv is rather taken for too fast.
-EPYC = Machine("AMD EPYC (Zen 4), 2 cores", 180e9, 225e9, 120e9, 0.075e-9)
+def load_calibration(path: Path = CALIBRATION) -> Machine:
+    """The machine that scripts/calibrate.py measured."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    return Machine(data["cpu"], Work(**data["seconds_per"]))
 
-# Matrix products and Convs are twice as fast here and memory is not, so FFTs gain less. From the Conv times of 15
-# layers, ONNX Runtime 1.32; what was not measured is taken from above.
-XEON = Machine("AVX-512 machine of 250 GF/s a core, 2 cores", 430e9, 490e9, 165e9, 0.07e-9)
 
-MACHINES = (EPYC, XEON)
+def scale_compute(machine: Machine, name: str, factors: dict[str, float]) -> Machine:
+    """A machine like another that takes `factors` of its seconds for some kinds of work."""
+    seconds = machine.seconds_per
+    return Machine(name, replace(seconds, **{key: getattr(seconds, key) * factor for key, factor in factors.items()}))
+
+
+CALIBRATED = load_calibration()
+
+# A machine whose matrix products and dense Convs are 2.3 times as fast and whose memory is not, so that FFTs gain less:
+# from the times of 15 Convs on another 2-core AVX-512 machine, ONNX Runtime 1.32.
+FASTER = scale_compute(
+    CALIBRATED,
+    "a machine of 250 GF/s a core",
+    {"gemm_flops": 0.43, "nchwc_flops": 0.46, "depthwise_flops": 0.73, "im2col_flops": 0.43},
+)
+
+MACHINES = (CALIBRATED, FASTER)
 """A Conv is replaced where that pays on all of them."""
-
-NCHWC_BLOCK = 16
-"""Output channels a group from which on Conv runs in the blocked layout."""
-
-BORDER_BYTES_S = 50e9
-"""What leaving the blocked layout costs: tensors before and after are reordered, fusions are lost."""
 
 
 def conv_seconds(spec: ConvSpec, machine: Machine) -> float:
-    """ONNX Runtime's own Conv, all optimizations on; never too high for the kernels it was measured on.
-
-    Three kernels, told apart by what they accept: blocked layout (NCHWc) for rank 2 with at least one block of output
-    channels a group; its depthwise form; and elsewhere im2col, which writes every input of every output once and
-    multiplies, at a cost an element of that matrix of `im2col_s + 2 * out_channels / gemm_flops_s`.
-    """
-    axes = [assume_extent(axis) for axis in spec_axes(spec)]
-    outputs = (spec.batch or 1) * prod(axis.output_extent or 1 for axis in axes)
-    inner, out_per_group = spec.in_channels // spec.group, spec.out_channels // spec.group
-    taps = prod(spec.kernel_shape)
-    flops = 2.0 * outputs * spec.out_channels * inner * taps
-    if spec.rank == 2 and spec.is_depthwise and spec.group > 1 and out_per_group == 1:
-        return flops * _rows_inside(axes[0]) / machine.depthwise_flops_s + machine.operator_s
-    if spec.rank == 2 and out_per_group >= NCHWC_BLOCK:
-        return flops / machine.nchwc_flops_s + machine.operator_s
-    elements = float(outputs) * spec.group * inner * taps
-    return elements * (machine.im2col_s + 2 * out_per_group / machine.gemm_flops_s) + machine.operator_s
-
-
-def _rows_inside(axis: Axis) -> float:
-    """Share of the kernel's rows that fall inside the input, averaged over outputs: the others are skipped."""
-    assert axis.extent is not None and axis.output_extent is not None
-    starts = [output * axis.stride - axis.pad_begin for output in range(axis.output_extent)]
-    inside = sum(
-        len([tap for tap in range(axis.taps) if 0 <= start + tap * axis.dilation < axis.extent]) for start in starts
-    )
-    return inside / (axis.taps * len(starts))
+    """ONNX Runtime's own Conv, all optimizations on."""
+    return _seconds(conv_work(spec), machine)
 
 
 def lowering_seconds(spec: ConvSpec, plan: ConvPlan, machine: Machine) -> float:
-    """The lowering named in `plan`, in its surroundings."""
-    work = matmul_work(spec, plan) if plan.lowering == "matmul" else dft_work(spec, plan)
+    """The lowering named in `plan`, alone."""
+    return _seconds(lowering_work(spec, plan), machine)
+
+
+def border_seconds(spec: ConvSpec) -> float:
+    """What a replacement costs its neighbours in a model, on top of its own time."""
     axes = [assume_extent(axis) for axis in spec_axes(spec)]
     inputs = spec.in_channels * prod(axis.extent or 1 for axis in axes)
     outputs = spec.out_channels * prod(axis.output_extent or 1 for axis in axes)
-    return (
-        work.flops / machine.gemm_flops_s
-        + work.cached_bytes / machine.cached_bytes_s
-        + work.memory_bytes / machine.memory_bytes_s
-        + work.packed_bytes / machine.packed_bytes_s
-        + work.serial_bytes / machine.serial_bytes_s
-        + work.rows * machine.row_s
-        + work.products * machine.product_s
-        + work.operators * machine.operator_s
-        + work.butterflies * machine.butterfly_s
-        + 4 * (spec.batch or 1) * (inputs + outputs) / BORDER_BYTES_S
-    )
+    return 4 * (spec.batch or 1) * (inputs + outputs) / BORDER_BYTES_S
+
+
+def _seconds(work: Work, machine: Machine) -> float:
+    pairs: zip[tuple[float, float]] = zip(astuple(work), astuple(machine.seconds_per), strict=True)
+    return sum(count * seconds for count, seconds in pairs)
 
 
 def growth_bytes(spec: ConvSpec, plan: ConvPlan) -> int:

@@ -1,4 +1,4 @@
-"""The work of each lowering under a plan, in countable units: flops, bytes, rows moved, operators."""
+"""The work of Conv, and of each lowering under a plan, in countable units: flops, bytes, rows moved, operators."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ ASSUMED_EXTENT = 256
 """Stands for a spatial extent that the model leaves open, unless the kernel is longer than a quarter of it."""
 
 
+NCHWC_BLOCK = 16
+"""Output channels a group from which on ONNX Runtime's Conv runs in its blocked layout."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Countable work of a chain of operators."""
+    """Countable work of a chain of operators; also, in a `cost.Machine`, the seconds one unit of each takes."""
 
-    flops: float = 0.0
+    gemm_flops: float = 0.0
     """Multiplications and additions of matrix products."""
     cached_bytes: float = 0.0
     """Bytes that operators running on all threads read and write, where they fit the caches."""
@@ -31,17 +35,57 @@ class Work:
     """Bytes of right operands, which a matrix product copies into its own layout first."""
     serial_bytes: float = 0.0
     """Bytes that operators running on one thread (Pad, Transpose) read and write."""
-    rows: float = 0.0
+    gather_rows: float = 0.0
     """Runs of memory copied by Gather."""
     products: float = 0.0
     """Single products within batched matrix products."""
     butterflies: float = 0.0
     """Radix-2 butterflies of the DFT operator."""
     operators: float = 0.0
+    nchwc_flops: float = 0.0
+    """Conv in the blocked layout (NCHWc), and in `nchwc_bytes` the tensors it reads and writes."""
+    nchwc_bytes: float = 0.0
+    depthwise_flops: float = 0.0
+    """Its depthwise form; rows of the kernel outside the input are not counted, since they are skipped."""
+    depthwise_bytes: float = 0.0
+    im2col_elements: float = 0.0
+    """Conv elsewhere: elements of the matrix of every input of every output, which is written, then multiplied."""
+    im2col_strided_elements: float = 0.0
+    """Those elements where a stride scatters the reads."""
+    im2col_flops: float = 0.0
+    im2col_bytes: float = 0.0
 
     def __add__(self, other: Work) -> Work:
         """The work of both."""
         return Work(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
+
+def conv_work(spec: ConvSpec) -> Work:
+    """The work of ONNX Runtime's own Conv, by the kernel that takes the convolution."""
+    axes = [assume_extent(axis) for axis in spec_axes(spec)]
+    outputs = (spec.batch or 1) * prod(axis.output_extent or 1 for axis in axes)
+    inputs = (spec.batch or 1) * prod(axis.extent or 1 for axis in axes)
+    inner, out_per_group = spec.in_channels // spec.group, spec.out_channels // spec.group
+    elements = float(outputs) * spec.group * inner * prod(spec.kernel_shape)
+    flops = 2.0 * elements * out_per_group
+    traffic = 4.0 * (inputs * spec.in_channels + outputs * spec.out_channels)
+    if spec.rank == 2 and spec.is_depthwise and spec.group > 1 and out_per_group == 1:
+        return Work(depthwise_flops=flops * _rows_inside(axes[0]), depthwise_bytes=traffic, operators=1)
+    if spec.rank == 2 and out_per_group >= NCHWC_BLOCK:
+        return Work(nchwc_flops=flops, nchwc_bytes=traffic, operators=1)
+    strided = elements if max(spec.strides) > 1 else 0.0
+    return Work(
+        im2col_elements=elements,
+        im2col_strided_elements=strided,
+        im2col_flops=flops,
+        im2col_bytes=traffic,
+        operators=1,
+    )
+
+
+def lowering_work(spec: ConvSpec, plan: ConvPlan) -> Work:
+    """The work of the lowering named in `plan`."""
+    return matmul_work(spec, plan) if plan.lowering == "matmul" else dft_work(spec, plan)
 
 
 def matmul_work(spec: ConvSpec, plan: ConvPlan) -> Work:
@@ -84,7 +128,7 @@ def _product(batch: float, rows: float, inner: float, columns: float) -> Work:
     """`batch` matrix products `[rows, inner] x [inner, columns]` in float32."""
     traffic = _traffic(4 * batch * (rows * inner + inner * columns + rows * columns))
     return traffic + Work(
-        flops=2 * batch * rows * inner * max(columns, 16),
+        gemm_flops=2 * batch * rows * inner * max(columns, 16),
         packed_bytes=4 * batch * inner * columns,
         products=batch,
         operators=2,
@@ -127,7 +171,7 @@ def _framing_work(spec: ConvSpec, axes: list[Axis], plan: ConvPlan, rows: float)
     gathered = framed * batch * spec.in_channels
     unframed = outputs / (batch * spec.out_channels)
     work += _traffic(8 * gathered) + _traffic(8 * outputs)
-    return work + Work(serial_bytes=8 * inputs, rows=framed + unframed, operators=6)
+    return work + Work(serial_bytes=8 * inputs, gather_rows=framed + unframed, operators=6)
 
 
 def dft_work(spec: ConvSpec, plan: ConvPlan) -> Work:
@@ -144,3 +188,13 @@ def dft_work(spec: ConvSpec, plan: ConvPlan) -> Work:
         return work + _traffic(6 * 8 * signals * points)
     inner, outputs = spec.in_channels // spec.group, spec.out_channels // spec.group
     return work + _product(points / 2 * spec.group, rows, 2 * inner, 2 * outputs)
+
+
+def _rows_inside(axis: Axis) -> float:
+    """Share of the kernel's rows that fall inside the input, averaged over outputs: the others are skipped."""
+    assert axis.extent is not None and axis.output_extent is not None
+    starts = [output * axis.stride - axis.pad_begin for output in range(axis.output_extent)]
+    inside = sum(
+        len([tap for tap in range(axis.taps) if 0 <= start + tap * axis.dilation < axis.extent]) for start in starts
+    )
+    return inside / (axis.taps * len(starts))
