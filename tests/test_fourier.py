@@ -49,9 +49,9 @@ def cut_tiles(x: Array, axis: Axis, plan: AxisPlan) -> Tiles:
     return tiles_read
 
 
-def join_tiles(tiles: Tiles, axis: Axis, extent: int) -> Array:
+def join_tiles(tiles: Tiles, axis: Axis, plan: AxisPlan, extent: int) -> Array:
     """Outputs of every tile and phase back in their order, cropped."""
-    by_phase = tiles.reshape(-1, axis.phases, tiles.shape[1])
+    by_phase = tiles.reshape(-1, 1 if plan.whole else axis.phases, tiles.shape[1])
     return by_phase.transpose(0, 2, 1).ravel()[: count_outputs(axis, extent)]
 
 
@@ -63,7 +63,7 @@ def correlate_by_matrices(x: Array, weight: Array, axis: Axis, plan: AxisPlan) -
     z = z.reshape(axis_rank(plan), -1) * product_spectrum(weight, [axis], [plan])[:, None]
     for step in basis.inverse:
         z = (step @ z.reshape(step.shape[0], step.shape[2], -1)).reshape(step.shape[0] * step.shape[1], -1)
-    return join_tiles(z.reshape(plan.output_length(axis), -1).T, axis, len(x))
+    return join_tiles(z.reshape(plan.output_length(axis), -1).T, axis, plan, len(x))
 
 
 def correlate_by_fft(x: Array, weight: Array, axis: Axis, plan: AxisPlan) -> Array:
@@ -71,7 +71,7 @@ def correlate_by_fft(x: Array, weight: Array, axis: Axis, plan: AxisPlan) -> Arr
     tiles = cut_tiles(x, axis, plan)
     product = np.fft.rfft(tiles, plan.dft_length) * complex_spectrum(weight, [axis], [plan])
     y = np.fft.ifft(product, plan.dft_length).real
-    return join_tiles(y[:, : plan.output_length(axis) * axis.stride : axis.stride], axis, len(x))
+    return join_tiles(y[:, : plan.output_length(axis) * axis.stride : axis.stride], axis, plan, len(x))
 
 
 def assert_close(y: Array, truth: Array, x: Array, weight: Array) -> None:
@@ -177,6 +177,7 @@ def test_candidates_are_valid_plans(drawn: tuple[Axis, tuple[int, ...]]) -> None
 
 def check_whole(axis: Axis, plan: AxisPlan) -> None:
     assert axis.extent is not None and axis.output_extent is not None
+    assert axis.phases == 1 or axis.output_extent == 1, "phases of a whole axis are not told apart"
     last = (axis.output_extent - 1) * axis.stride
     assert plan.dft_length >= max(axis.extent + axis.pad_begin, last + axis.span - axis.pad_begin, last + 1)
     assert plan.tile_count(axis) == 1
