@@ -142,6 +142,11 @@ def walk_nodes(model: ModelProto) -> Iterator[NodeProto]:
     return (node for body in walk_bodies(model) for node in body.node)
 
 
+def ort_version() -> str:
+    """The version of ONNX Runtime."""
+    return str(_ort().__version__)
+
+
 def _ort() -> Any:
     return importlib.import_module("onnxruntime")
 

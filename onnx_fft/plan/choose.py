@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from onnx_fft.errors import Refusal
@@ -32,6 +32,7 @@ class Option:
     seconds: float | None = None
     growth_bytes: int = 0
     reason: str = ""
+    measured_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,21 @@ class Decision:
     options: tuple[Option, ...] = ()
     reason: str = ""
     """One sentence for the report, whichever way it went."""
+    measured_conv_s: float | None = None
+    measured_s: float | None = None
+    """Measured time of `plan`, or, where the Conv is left, of the fastest plan that was tried."""
+
+    @property
+    def saved_s(self) -> float:
+        """Seconds a run that `plan` saves alone: measured, or as predicted where nothing was measured."""
+        if self.measured_conv_s is not None and self.measured_s is not None:
+            return self.measured_conv_s - self.measured_s
+        return (self.conv_seconds or 0.0) - (self.seconds or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the caller asked for. `lowering` is a lowering's name or "auto"; `select` is "auto" or "all"."""
+    """What the caller asked for: `lowering` is a lowering's name or "auto"; `select` is "auto", "all" or "measure"."""
 
     lowering: str = "auto"
     select: str = "auto"
@@ -60,7 +71,7 @@ class Request:
     @property
     def is_forced(self) -> bool:
         """Whether a Conv is replaced even where that does not pay."""
-        return self.select == "all" or self.lowering != "auto"
+        return self.select == "all" or (self.select == "auto" and self.lowering != "auto")
 
     @property
     def lowerings(self) -> Sequence[Lowering]:
@@ -98,9 +109,7 @@ def limit_growth(decisions: Sequence[Decision], max_growth_bytes: int) -> list[D
     """The decisions within the cap: replacements are kept by the time they save a byte, the rest are taken back."""
 
     def saving_per_byte(position: int) -> float:
-        decision = decisions[position]
-        saved = (decision.conv_seconds or 0.0) - (decision.seconds or 0.0)
-        return saved / max(1, decision.growth_bytes)
+        return decisions[position].saved_s / max(1, decisions[position].growth_bytes)
 
     result = list(decisions)
     room = max_growth_bytes
@@ -114,8 +123,13 @@ def limit_growth(decisions: Sequence[Decision], max_growth_bytes: int) -> list[D
             f"its spectrum adds {decision.growth_bytes / 2**20:.1f} MiB and {room / 2**20:.1f} MiB are left of the "
             f"{max_growth_bytes / 2**20:.0f} MiB the file may grow"
         )
-        result[position] = leave(Refusal("growth", sentence), decision.conv_seconds, decision.options)
+        result[position] = take_back(decision, Refusal("growth", sentence))
     return result
+
+
+def take_back(decision: Decision, refusal: Refusal) -> Decision:
+    """The decision to leave a convolution after all; what was predicted and measured for it stays known."""
+    return replace(decision, plan=None, refusal=refusal, reason=refusal.reason, seconds=None, growth_bytes=0)
 
 
 def _best_option(lowering: Lowering, spec: ConvSpec, opset: int, request: Request) -> Option:
