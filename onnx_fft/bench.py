@@ -1,6 +1,8 @@
 """How fast is the rewritten model? Both models in one process on one thread pool, in turn; medians, spread, ratio.
 
-Only times are looked at: whether the two compute the same is `validate`'s question. A loss is printed as a loss.
+Peak memory is that of one more process for each model (`timing.launch` says why), apart from the times.
+
+Whether the two compute the same is `validate`'s question. A loss is printed as a loss.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from onnx_fft.errors import InvalidModelError, UsageError
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.runtime import EngineError, Source, Value, open_runner, open_source
 from onnx_fft.timing.launch import Machine, ModelTiming, time_models
+from onnx_fft.timing.nodes import NodeChange, compare_nodes
 from onnx_fft.timing.stats import (
     Ratio,
     compare,
@@ -26,17 +29,22 @@ from onnx_fft.timing.stats import (
     describe_seconds,
     format_bytes,
     format_ms,
+    format_peak,
 )
 
 MAX_OP_TYPES = 8
 """Rows of the table by operator type that are printed."""
+MAX_NODES = 10
+"""Rows of the table by node that are printed, replaced Convs first."""
+MAX_NAME = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
     """Two models timed against each other. `ratio` is original over rewritten: above 1 is faster, below is slower.
 
-    `input_shapes` holds what both were fed, `feed` says how to make it again.
+    `input_shapes` holds what both were fed, `feed` says how to make it again. `nodes` is where the time went, replaced
+    Convs first, each against all nodes that took its place.
     """
 
     original: ModelTiming
@@ -46,6 +54,7 @@ class Benchmark:
     input_shapes: dict[str, tuple[int, ...]]
     feed: str
     seed: int
+    nodes: tuple[NodeChange, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -63,6 +72,7 @@ class Benchmark:
             "input_shapes": {name: list(shape) for name, shape in self.input_shapes.items()},
             "feed": self.feed,
             "seed": self.seed,
+            "nodes": [node.to_dict() for node in self.nodes],
         }
 
     def describe(self) -> list[str]:
@@ -72,9 +82,11 @@ class Benchmark:
         for label, timing in (("original", self.original), ("rewritten", self.rewritten)):
             lines.append(
                 f"{label:9}  run {describe_seconds(timing.run_s)}  load {format_ms(timing.load_s)} ms  "
-                f"file {format_bytes(timing.file_bytes)}  {', '.join(timing.providers)}"
+                f"file {format_bytes(timing.file_bytes)}  memory {format_peak(timing.peak_bytes)}  "
+                f"{', '.join(timing.providers)}"
             )
-        return [*lines, *_describe_op_types(self.original, self.rewritten), self.verdict]
+        tables = [*_describe_op_types(self.original, self.rewritten), *_describe_nodes(self.nodes)]
+        return [*lines, *tables, self.verdict]
 
 
 def bench(
@@ -87,6 +99,7 @@ def bench(
     seed: int = 0,
     budget_s: float = 10.0,
     profile: bool = True,
+    memory: bool = True,
     custom_ops: Sequence[str | Path] = (),
     progress: Callable[[str], None] | None = None,
 ) -> Benchmark:
@@ -94,7 +107,7 @@ def bench(
 
     Feeds are given or made as for `validate`; of a model that accepts several shapes, the first that works is taken, so
     pass `input_shapes` for one that matters. `threads` None leaves their number to ONNX Runtime. `profile` adds a few
-    runs for the table of time by operator type.
+    runs for the tables of time by operator type and by node, `memory` a process a model for its peak memory.
 
     Raises UsageError for a bad call and InvalidModelError where ONNX Runtime does not run one of the models.
     """
@@ -107,7 +120,13 @@ def bench(
     progress(f"timing both models on {feed.label}")
     try:
         (before, after), machine = time_models(
-            sources, feed.arrays, threads=threads, budget_s=budget_s, profile=profile, custom_ops=custom_ops
+            sources,
+            feed.arrays,
+            threads=threads,
+            budget_s=budget_s,
+            profile=profile,
+            memory=memory,
+            custom_ops=custom_ops,
         )
     except EngineError as error:
         raise InvalidModelError(
@@ -115,7 +134,9 @@ def bench(
             "same inputs; see what validate says"
         ) from error
     shapes = {name: tuple(np.shape(value)) for name, value in feed.arrays.items()}
-    return Benchmark(before, after, compare(before.samples_s, after.samples_s), machine, shapes, feed.label, seed)
+    ratio = compare(before.samples_s, after.samples_s)
+    nodes = compare_nodes(*sources, before.nodes, after.nodes)
+    return Benchmark(before, after, ratio, machine, shapes, feed.label, seed, nodes)
 
 
 def find_feed(
@@ -157,3 +178,27 @@ def _describe_op_types(original: ModelTiming, rewritten: ModelTiming) -> list[st
         sums = (format_ms(sum(times.get(name, 0) for name in rest)) for times in (before, after))
         lines.append(f"  {f'{len(rest)} more':26}{' '.join(f'{text:>10}' for text in sums)}")
     return lines
+
+
+def _describe_nodes(nodes: Sequence[NodeChange]) -> list[str]:
+    """Milliseconds a run by node, before and after, replaced Convs first; nothing without profiles."""
+    if not nodes:
+        return []
+    lines = [f"{'ms by node (profiled)':70}{'original':>10}{'rewritten':>11}"]
+    lines += [_describe_node(_describe_place(node), node.original_s, node.rewritten_s) for node in nodes[:MAX_NODES]]
+    if rest := nodes[MAX_NODES:]:
+        sums = (sum(node.original_s or 0 for node in rest), sum(node.rewritten_s or 0 for node in rest))
+        lines.append(_describe_node(f"{len(rest)} more", *sums))
+    return lines
+
+
+def _describe_node(text: str, original_s: float | None, rewritten_s: float | None) -> str:
+    cells = ("-" if seconds is None else format_ms(seconds) for seconds in (original_s, rewritten_s))
+    return f"  {text:68}{' '.join(f'{cell:>10}' for cell in cells)}"
+
+
+def _describe_place(node: NodeChange) -> str:
+    """`conv1  Conv -> matmul, 12 nodes`; of a long name the end, which tells nodes apart."""
+    name = node.name if len(node.name) <= MAX_NAME else f"...{node.name[3 - MAX_NAME :]}"
+    what = f"{node.op_type} -> {node.lowering}, {node.nodes} nodes" if node.lowering else node.op_type
+    return f"{name:{MAX_NAME}}  {what}"

@@ -1,7 +1,12 @@
-"""Times models against each other in a process of its own (`worker` says why) and brings back the samples."""
+"""Times models against each other in a process of its own (`worker` says why) and brings back the samples.
+
+Peak memory is taken apart from the times, in one more process for each model, which loads it, runs it, and ends: in a
+shared process the second model would find memory the first one left behind, and a peak cannot be told apart.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -67,13 +72,18 @@ class NodeTime:
 
 @dataclass(frozen=True, slots=True)
 class ModelTiming:
-    """One model: seconds of a run in each round, seconds to load a session, bytes on disk, and its profile."""
+    """One model: seconds of a run in each round, seconds to load a session, bytes on disk, and its profile.
+
+    `peak_bytes` is the most memory a process of its own held while it loaded and ran the model, less what it held
+    before; None where that was not asked for or the system does not tell.
+    """
 
     samples_s: tuple[float, ...]
     load_s: float
     file_bytes: int
     providers: tuple[str, ...] = ()
     nodes: tuple[NodeTime, ...] = ()
+    peak_bytes: int | None = None
 
     @property
     def run_s(self) -> Spread:
@@ -101,9 +111,12 @@ def time_models(
     threads: int | None = None,
     budget_s: float = 10.0,
     profile: bool = False,
+    memory: bool = False,
     custom_ops: Sequence[str | Path] = (),
 ) -> tuple[tuple[ModelTiming, ...], Machine]:
     """Time `sources`, all under the same `feeds`, interleaved for about `budget_s` seconds.
+
+    `profile` adds the time of each node, `memory` the peak memory of each model.
 
     Raises EngineError where ONNX Runtime does not run one of them.
     """
@@ -120,14 +133,18 @@ def time_models(
             "custom_ops": [str(library) for library in custom_ops],
         }
         result = _run_worker(job, folder)
+        peaks = [
+            _run_worker(job | {"memory_of": i}, folder)["peak_bytes"] if memory else None for i in range(len(paths))
+        ]
         sizes = [_count_bytes(source, Path(path)) for source, path in zip(sources, paths, strict=True)]
-    models = tuple(_read_timing(found, size) for found, size in zip(result["models"], sizes, strict=True))
+    models = tuple(itertools.starmap(_read_timing, zip(result["models"], sizes, peaks, strict=True)))
     return models, _describe_machine(result, threads)
 
 
 def _run_worker(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The worker's result; `-P` keeps its folder off the import path."""
     job_path, result_path = folder / "job.json", folder / "result.json"
+    result_path.unlink(missing_ok=True)
     job_path.write_text(json.dumps(job))
     command = [sys.executable, "-P", str(WORKER), str(job_path), str(result_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -167,15 +184,21 @@ def _count_bytes(source: Source, path: Path) -> int:
     return path.stat().st_size + sum(file.stat().st_size for file in external)
 
 
-def _read_timing(found: dict[str, Any], file_bytes: int) -> ModelTiming:
-    nodes = tuple(NodeTime(**node) for node in found["nodes"])
-    return ModelTiming(tuple(found["samples_s"]), found["load_s"], file_bytes, tuple(found["providers"]), nodes)
+def _read_timing(found: dict[str, Any], file_bytes: int, peak_bytes: int | None) -> ModelTiming:
+    return ModelTiming(
+        samples_s=tuple(found["samples_s"]),
+        load_s=found["load_s"],
+        file_bytes=file_bytes,
+        providers=tuple(found["providers"]),
+        nodes=tuple(NodeTime(**node) for node in found["nodes"]),
+        peak_bytes=peak_bytes,
+    )
 
 
 def _describe_machine(result: dict[str, Any], threads: int | None) -> Machine:
     system = f"{platform.system()} {platform.machine()}"
     return Machine(
-        cpu=_cpu_model(),
+        cpu=cpu_model(),
         cores=os.cpu_count() or 1,
         system=system,
         onnxruntime=result["onnxruntime"],
@@ -185,7 +208,7 @@ def _describe_machine(result: dict[str, Any], threads: int | None) -> Machine:
     )
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
     """The processor's name, as well as the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

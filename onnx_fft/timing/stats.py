@@ -87,3 +87,8 @@ def format_ms(seconds: float) -> str:
 def format_bytes(count: int) -> str:
     """`1.2 MiB`."""
     return f"{count / 2**20:.2f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"
+
+
+def format_peak(count: int | None) -> str:
+    """`1.2 MiB`, or `unknown` where the system does not tell."""
+    return "unknown" if count is None else format_bytes(count)

@@ -7,8 +7,8 @@ to 1.02 of alone on one pool (two cores, ONNX Runtime 1.32).
 
 The job, as JSON: `models` (paths), `base_dirs` (where each has its external data, "" for beside it), `feeds` (see
 `launch`), `threads` (0 leaves it to ONNX Runtime), `budget_s`, `profile_runs`, `custom_ops`. The result, as JSON:
-`error`, or `models` (`load_s`, `samples_s`, `providers`, `nodes`), `onnxruntime`
-and `busy_cores`.
+`error`, or `models` (`load_s`, `samples_s`, `providers`, `nodes`), `onnxruntime` and `busy_cores`. A job that holds
+`memory_of` (the number of a model) is another one: that model alone is loaded and run, and the result is `peak_bytes`.
 
 Knows the standard library, NumPy and ONNX Runtime only, so that it starts fast.
 """
@@ -41,6 +41,8 @@ MIN_ROUNDS, MAX_ROUNDS = 7, 100
 RELOAD_BELOW_S = 1.0
 """A session that loads faster is loaded twice, and the second time counts: the first one also starts the runtime."""
 QUIET = 4
+MEMORY_RUNS = 3
+"""The second run on the same shapes is the first that plans its memory ahead."""
 EXTERNAL_DATA_KEY = "session.model_external_initializers_file_folder_path"
 
 
@@ -125,6 +127,37 @@ def _run_job(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {"models": models, "onnxruntime": ort.__version__, "busy_cores": busy_cores}
 
 
+def _measure_memory(job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The most memory this process holds while it loads and runs one model, less what it holds before.
+
+    Python, ONNX Runtime and the feeds are in the memory before, so that what is left is the model's: its file while it
+    is read, weights, what prepacking and constant folding make of them, and the tensors of a run.
+    """
+    ort: Any = importlib.import_module("onnxruntime")
+    ort.set_default_logger_severity(QUIET)
+    ort.set_global_thread_pool_sizes(job["threads"], 1)
+    feeds = _read_feeds(job["feeds"], folder)
+    before, _ = read_memory()
+    session = _open(ort, job, job["memory_of"], _options(ort, job, job["memory_of"]))
+    for _ in range(MEMORY_RUNS):
+        session.run(None, feeds)
+    _, peak = read_memory()
+    return {"peak_bytes": None if before is None or peak is None else max(0, peak - before)}
+
+
+def read_memory(status: Path = Path("/proc/self/status")) -> tuple[int | None, int | None]:
+    """Bytes this process holds now, and the most it ever held; None where the system does not tell (only Linux does).
+
+    Not `resource.getrusage`: on Linux its maximum starts at that of the process that started this one.
+    """
+    try:
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        now, most = (int(lines[key].split()[0]) * 1024 for key in ("VmRSS", "VmHWM"))
+    except (OSError, KeyError, ValueError, IndexError):
+        return None, None
+    return now, most
+
+
 def _all_cpu_s() -> float | None:
     """Seconds all cores together have worked since the machine started, None where the system does not tell."""
     try:
@@ -197,7 +230,8 @@ def _profile(ort: Any, job: dict[str, Any], index: int, feeds: dict[str, Any], f
 def main(job_path: str, result_path: str) -> None:
     """Do the job and write the result; what ONNX Runtime says goes there as well."""
     try:
-        result = _run_job(json.loads(Path(job_path).read_text()), Path(job_path).parent)
+        job, folder = json.loads(Path(job_path).read_text()), Path(job_path).parent
+        result = _measure_memory(job, folder) if "memory_of" in job else _run_job(job, folder)
     except Exception as error:  # ONNX Runtime's exceptions have no common base
         result = {"error": " ".join(str(error).split())[:400] or type(error).__name__}
     Path(result_path).write_text(json.dumps(result))
