@@ -226,10 +226,15 @@ def _is_own(node: NodeProto) -> bool:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file as a whole or not at all; OutputError where that fails."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a file as a whole or not at all; OutputError where that fails."""
     path = Path(path)
     staging = _Staging(path)
     try:
-        staging.create(path).write(text.encode())
+        staging.create(path).write(data)
         staging.commit()
     except OSError as error:
         raise OutputError(
