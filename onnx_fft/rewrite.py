@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from onnx import ModelProto
 from onnx_fft.errors import OpsetError, Refusal, UsageError
 from onnx_fft.lowering import LOWERINGS
 from onnx_fft.lowering.base import ConvPlan, Ports
+from onnx_fft.measure.run import MeasureSettings, measure_model
 from onnx_fft.model.io import LoadedModel, load_model, model_bytes
 from onnx_fft.model.opset import convert_opset, model_opset
 from onnx_fft.model.shapes import set_input_shapes
@@ -25,10 +28,13 @@ from onnx_fft.plan.choose import Decision, Request, choose, leave, limit_growth
 from onnx_fft.plan.cost import MACHINES, conv_seconds, growth_bytes, lowering_seconds
 from onnx_fft.plan.file import plan_to_json, read_plan
 from onnx_fft.report import Report, make_report
+from onnx_fft.runtime import Source, open_source
 
-Source = ModelProto | str | Path
+Given = ModelProto | str | Path
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share of it that is done, 0 to 1."""
+
+SELECTIONS = ("auto", "all", "measure")
 
 LEAST_GROWTH_BYTES = 64 << 20
 """What a file may grow by at least; a larger model may grow by its own size."""
@@ -46,6 +52,7 @@ class Options:
     max_growth_bytes: int | None = None
     plan: str | Path | Mapping[str, Any] | None = None
     opset: int | None = None
+    measuring: MeasureSettings = field(default_factory=MeasureSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,7 @@ class Rewritten:
 
 
 def rewrite(
-    source: Source,
+    source: Given,
     *,
     lowering: str = "auto",
     select: str = "auto",
@@ -69,31 +76,38 @@ def rewrite(
     max_growth_bytes: int | None = None,
     plan: str | Path | Mapping[str, Any] | None = None,
     opset: int | None = None,
+    budget_s: float = 60.0,
+    threads: int | None = None,
+    use_cache: bool = True,
     progress: Progress | None = None,
 ) -> Rewritten:
     """Replace the convolutions of a model (a path or a ModelProto, which is not changed) that gain from it.
 
     `lowering`: "auto", or "matmul" or "dft" to use that one wherever it applies. `select`: "auto" replaces what is
-    predicted to gain, "all" whatever can be. `include`, `exclude`: regular expressions on convolution names.
-    `input_shapes` fixes graph inputs to these shapes, in the model too. `max_growth_bytes`: how much larger the file
-    may become, by default its own size and at least 64 MiB. `plan`: a plan to replay instead of choosing. `opset`:
-    convert the model to this opset first. Raises UsageError, InvalidModelError or OpsetError.
+    predicted to gain, "all" whatever can be, "measure" what is shown to gain in this model on this machine (see below).
+    `include`, `exclude`: regular expressions on convolution names. `input_shapes` fixes graph inputs to these shapes,
+    in the model too. `max_growth_bytes`: how much larger the file may become, by default its own size and at least 64
+    MiB. `plan`: a plan to replay instead of choosing. `opset`: convert the model to this opset first.
+
+    "measure" runs ONNX Runtime for about `budget_s` seconds with `threads` threads (None: its own choice), on inputs of
+    `input_shapes` or of shapes the model accepts. Timings of single convolutions are kept in the user's cache and used
+    again, unless `use_cache` is false. One comparison with the original is made whatever the budget; without a gain
+    there, nothing is replaced.
+
+    Raises UsageError, InvalidModelError or OpsetError.
     """
-    options = Options(lowering, select, include, exclude, input_shapes, max_growth_bytes, plan, opset)
+    measuring = MeasureSettings(budget_s, threads, use_cache, input_shapes=input_shapes or {})
+    options = Options(lowering, select, include, exclude, input_shapes, max_growth_bytes, plan, opset, measuring)
     report_progress = progress or (lambda _what, _share: None)
     loaded, sites, decisions, report = _decide_model(source, options, report_progress)
     specs = {site.name: site.spec for site in sites if site.spec is not None}
     by_name = {site.name: decision for site, decision in zip(sites, decisions, strict=True)}
-    prefix = unused_prefix(loaded.model)
-    replaced = [(site, decision.plan) for site, decision in zip(sites, decisions, strict=True) if decision.plan]
-    for number, (site, conv_plan) in enumerate(replaced):
-        report_progress(f"rewriting {site.name}", number / len(replaced))
-        _replace(site, conv_plan, prefix)
+    _replace_all(loaded, sites, {name: decision.plan for name, decision in by_name.items()}, report_progress)
     return Rewritten(loaded.model, report, plan_to_json(specs, by_name), loaded.base_dir)
 
 
 def inspect(
-    source: Source,
+    source: Given,
     *,
     lowering: str = "auto",
     select: str = "auto",
@@ -103,14 +117,19 @@ def inspect(
     max_growth_bytes: int | None = None,
     plan: str | Path | Mapping[str, Any] | None = None,
     opset: int | None = None,
+    budget_s: float = 60.0,
+    threads: int | None = None,
+    use_cache: bool = True,
+    progress: Progress | None = None,
 ) -> Report:
     """What `rewrite` would do with the same arguments, without doing it."""
-    options = Options(lowering, select, include, exclude, input_shapes, max_growth_bytes, plan, opset)
-    return _decide_model(source, options, lambda _what, _share: None)[-1]
+    measuring = MeasureSettings(budget_s, threads, use_cache, input_shapes=input_shapes or {})
+    options = Options(lowering, select, include, exclude, input_shapes, max_growth_bytes, plan, opset, measuring)
+    return _decide_model(source, options, progress or (lambda _what, _share: None))[-1]
 
 
 def _decide_model(
-    source: Source, options: Options, progress: Progress
+    source: Given, options: Options, progress: Progress
 ) -> tuple[LoadedModel, tuple[ConvSite, ...], list[Decision], Report]:
     _check_options(options)
     progress("reading", 0.0)
@@ -126,16 +145,28 @@ def _decide_model(
         sites = find_sites(loaded)
     progress("choosing", 0.0)
     decisions = _decide(sites, request, options)
+    measurement = None
+    if options.select == "measure" and options.plan is None:
+        build = partial(_build_variant, loaded)
+        original, ready = open_source(source), Source(loaded.model, loaded.base_dir)
+        measuring = options.measuring
+        decisions, measurement = measure_model(original, ready, sites, decisions, build, request, measuring, progress)
     opset = model_opset(loaded.model)
-    return loaded, sites, decisions, make_report(sites, decisions, opset, before if opset != before else None)
+    converted_from = before if opset != before else None
+    return loaded, sites, decisions, make_report(sites, decisions, opset, converted_from, measurement)
 
 
 def _check_options(options: Options) -> None:
     names = ["auto", *(lowering.name for lowering in LOWERINGS)]
     if options.lowering not in names:
         raise UsageError(f"got lowering {options.lowering!r}; expected one of {', '.join(names)}")
-    if options.select not in ("auto", "all"):
-        raise UsageError(f"got select {options.select!r}; expected auto or all")
+    if options.select not in SELECTIONS:
+        raise UsageError(f"got select {options.select!r}; expected one of {', '.join(SELECTIONS)}")
+    measuring = options.measuring
+    if not 0 <= measuring.budget_s < inf:
+        raise UsageError(f"got a budget of {measuring.budget_s} s; expected 0 or more seconds")
+    if measuring.threads is not None and measuring.threads < 1:
+        raise UsageError(f"got {measuring.threads} threads; expected 1 or more; leave it to ONNX Runtime by None")
 
 
 def _make_request(options: Options, loaded: LoadedModel) -> Request:
@@ -219,6 +250,28 @@ def _replay(site: ConvSite, plan: ConvPlan | None) -> Decision:
         growth_bytes(site.spec, plan),
         reason="by the plan",
     )
+
+
+def _build_variant(loaded: LoadedModel, plans: Mapping[str, ConvPlan]) -> ModelProto:
+    """A copy of the model with the convolutions of these names replaced."""
+    copy = LoadedModel(ModelProto(), loaded.base_dir)
+    copy.model.CopyFrom(loaded.model)
+    _replace_all(copy, find_sites(copy), plans)
+    return copy.model
+
+
+def _replace_all(
+    loaded: LoadedModel,
+    sites: Sequence[ConvSite],
+    plans: Mapping[str, ConvPlan | None],
+    progress: Progress = lambda _what, _share: None,
+) -> None:
+    """Replace the `sites` of a model that have a plan, by name, in place."""
+    prefix = unused_prefix(loaded.model)
+    replaced = [(site, plan) for site in sites if (plan := plans.get(site.name)) is not None]
+    for number, (site, plan) in enumerate(replaced):
+        progress(f"rewriting {site.name}", number / len(replaced))
+        _replace(site, plan, prefix)
 
 
 def _replace(site: ConvSite, plan: ConvPlan, prefix: str) -> None:

@@ -2,6 +2,7 @@
 
     {"onnx_fft_plan": 1, "convs": [
       {"name": "block/conv", "geometry": "...", "lowering": "matmul", "reason": "...",
+       "predicted_conv_s": 0.0051, "predicted_s": 0.0031, "measured_conv_s": 0.0049, "measured_s": 0.0028,
        "axes": [{"dft_length": 71, "tile_step": 0, "columns": 1, "whole": true}]},
       {"name": "stem/conv", "geometry": "...", "lowering": null, "reason": "..."}]}
 
@@ -61,9 +62,12 @@ def _entry_to_json(name: str, spec: ConvSpec, decision: Decision) -> dict[str, A
         "lowering": None if plan is None else plan.lowering,
         "reason": decision.reason,
         "predicted_conv_s": decision.conv_seconds,
+        "predicted_s": decision.seconds,
     }
+    if decision.measured_conv_s is not None:
+        entry |= {"measured_conv_s": decision.measured_conv_s, "measured_s": decision.measured_s}
     if plan is not None:
-        entry |= {"predicted_s": decision.seconds, "axes": [asdict(axis) for axis in plan.axes]}
+        entry |= {"axes": [asdict(axis) for axis in plan.axes]}
     return entry
 
 

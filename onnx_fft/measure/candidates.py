@@ -1,0 +1,71 @@
+"""Which plans of a convolution are worth timing, by predicted cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from onnx_fft.fourier.axis import AxisPlan
+from onnx_fft.lowering.base import ConvPlan
+from onnx_fft.measure.choice import Candidate, Contest
+from onnx_fft.model.spec import ConvSpec
+from onnx_fft.plan.choose import NEAR_BEST, Request
+from onnx_fft.plan.cost import MACHINES, conv_seconds, growth_bytes, lowering_seconds
+
+MAX_CANDIDATES = 3
+"""Plans timed for one convolution."""
+
+HOPELESS = 3.0
+"""A plan predicted at more than this many times the Conv, or the best plan, is not timed."""
+
+DISTINCT_LENGTH = 1.25
+"""Plans whose DFT lengths on some axis differ by this factor are worth timing both."""
+
+
+def make_contest(spec: ConvSpec, opset: int, shapes: Sequence[tuple[int, ...]], request: Request) -> Contest:
+    """The contest of a convolution for inputs of `shapes` `[batch, channels, *extents]`; it may have no candidates.
+
+    The planner's own pick comes first, the smallest of those predicted near the fastest; then the next plans that
+    differ from those before. Costs are predicted for `shapes`, for any lowering that `request` and `opset` allow.
+    """
+    specs = [replace(spec, batch=shape[0], extents=shape[2:]) for shape in shapes]
+    conv_s = _mean([conv_seconds(each, MACHINES[0]) for each in specs])
+    options = []
+    for lowering in request.lowerings:
+        plans = lowering.candidates(spec) if opset >= lowering.min_opset(spec) else []
+        for plan in plans:
+            growth = growth_bytes(spec, plan)
+            if growth <= request.max_growth_bytes:
+                seconds = _mean([lowering_seconds(each, plan, MACHINES[0]) for each in specs])
+                options.append(Candidate(plan, seconds, growth))
+    return Contest(spec, opset, tuple(shapes), conv_s, _pick(options, conv_s))
+
+
+def are_distinct(first: ConvPlan, second: ConvPlan) -> bool:
+    """Whether two plans differ by more than a few samples: in lowering, structure, or a DFT length."""
+    return first.lowering != second.lowering or any(map(_differ, first.axes, second.axes))
+
+
+def _pick(options: Sequence[Candidate], conv_s: float) -> tuple[Candidate, ...]:
+    ordered = sorted(options, key=lambda option: option.predicted_s)
+    if not ordered:
+        return ()
+    fastest_s = ordered[0].predicted_s
+    near = [option for option in ordered if option.predicted_s <= NEAR_BEST * fastest_s]
+    ordered.insert(0, min(near, key=lambda option: option.growth_bytes))
+    picked: list[Candidate] = []
+    for option in ordered:
+        is_hopeless = option.predicted_s > HOPELESS * min(conv_s, fastest_s)
+        if not is_hopeless and all(are_distinct(option.plan, other.plan) for other in picked):
+            picked.append(option)
+    return tuple(picked[:MAX_CANDIDATES])
+
+
+def _differ(first: AxisPlan, second: AxisPlan) -> bool:
+    lengths = sorted((first.dft_length, second.dft_length))
+    same_structure = (first.columns, first.whole) == (second.columns, second.whole)
+    return not same_structure or lengths[1] >= DISTINCT_LENGTH * lengths[0]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

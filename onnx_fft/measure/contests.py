@@ -1,0 +1,101 @@
+"""Timing the options of every distinct convolution, the most promising first, within its share of the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from onnx import ModelProto
+
+from onnx_fft.measure.budget import CONV_SHARE, Budget, Progress
+from onnx_fft.measure.cache import Cache
+from onnx_fft.measure.choice import Contest, Timings, align_rounds, is_settled
+from onnx_fft.measure.single import make_feeds, make_models
+from onnx_fft.model.spec import describe_spec
+from onnx_fft.runtime import EngineError, Source
+from onnx_fft.timing.launch import time_models
+
+TimeContest = Callable[[Contest, float], Timings]
+"""Times the options of a contest once, for about so many seconds; may raise EngineError."""
+
+SLICE_S = 1.0
+"""Longest stretch of timing, after which it is asked whether the ranking is settled."""
+MAX_ROUNDS = 100
+FIRST_SLICE_RUNS = 10
+"""Runs of each option that the shortest stretch takes, warm-up included."""
+START_S = 1.0
+"""What starting a stretch takes: a process, its sessions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What is known of one contest: `timings`, or the reason why there are none."""
+
+    timings: Timings | None
+    reason: str = ""
+    failed: bool = False
+    """ONNX Runtime did not run it: no reason to expect that of the model."""
+    cached: bool = False
+
+
+def run_contests(
+    counts: Mapping[Contest, int], time_contest: TimeContest, cache: Cache | None, budget: Budget, progress: Progress
+) -> dict[Contest, Result]:
+    """A result for each contest; `counts` says how many convolutions of the model it stands for.
+
+    The first to run are those predicted to save most. Each gets an equal part of what time is left. One that
+    would take longer than that is not begun. Every result is cached at once, so that an interrupted run is not lost.
+    """
+    results: dict[Contest, Result] = {}
+    order = sorted(counts, key=lambda contest: -counts[contest] * contest.predicted_saving_s)
+    for number, contest in enumerate(order):
+        what = f"timing {describe_spec(contest.spec)} ({number + 1} of {len(order)})"
+        progress(f"{what}, {budget.describe()}", budget.share)
+        share_s = max(0.0, budget.left_s(CONV_SHARE)) / (len(order) - number)
+        results[contest] = _run_contest(contest, time_contest, cache, budget, share_s)
+    return results
+
+
+def time_contest_once(contest: Contest, budget_s: float, threads: int | None) -> Timings:
+    """The options in ONNX Runtime, shape by shape, in turn."""
+    sources = [Source(model) for model in _models(contest)]
+    cases = []
+    for shape in contest.shapes:
+        feeds = make_feeds(contest.spec, shape)
+        models, _ = time_models(sources, feeds, threads=threads, budget_s=budget_s / len(contest.shapes))
+        cases.append([model.samples_s for model in models])
+    return align_rounds(cases)
+
+
+def _run_contest(
+    contest: Contest, time_contest: TimeContest, cache: Cache | None, budget: Budget, share_s: float
+) -> Result:
+    known = None if cache is None else cache.read(contest)
+    if known is not None and (is_settled(known[0]) or known[1] >= share_s / 2):
+        return Result(known[0], cached=True)
+    started_s = budget.spent_s
+    if _predict_slice_s(contest) > budget.left_s(CONV_SHARE):
+        return Result(None, f"the {budget.total_s:g} s to measure in were spent")
+    slice_s = min(SLICE_S, share_s / 2)
+    try:
+        timings = time_contest(contest, slice_s)
+        while not is_settled(timings) and timings.rounds < MAX_ROUNDS and budget.spent_s - started_s < share_s:
+            timings = timings.join(time_contest(contest, slice_s))
+    except EngineError as error:
+        return Result(None, str(error), failed=True)
+    if cache is not None:
+        cache.write(contest, timings, budget.spent_s - started_s)
+    return Result(timings)
+
+
+def _predict_slice_s(contest: Contest) -> float:
+    """Seconds the shortest stretch of timing takes."""
+    run_s = contest.conv_s + sum(candidate.predicted_s for candidate in contest.candidates)
+    return len(contest.shapes) * (START_S + FIRST_SLICE_RUNS * run_s)
+
+
+@lru_cache(maxsize=1)
+def _models(contest: Contest) -> list[ModelProto]:
+    """Of the contest at hand, between its stretches."""
+    return make_models(contest)

@@ -1,0 +1,203 @@
+"""The measured choice for a whole model: feeds, shapes, contests, growth, taking back.
+
+Interrupted, it leaves nothing but the timings in the cache, from which the next run goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+from onnx import ModelProto
+
+from onnx_fft.checks.feeds import Feed
+from onnx_fft.errors import InvalidModelError, Refusal
+from onnx_fft.lowering.base import ConvPlan
+from onnx_fft.measure.budget import Budget, Progress
+from onnx_fft.measure.cache import Cache, Environment
+from onnx_fft.measure.candidates import make_contest
+from onnx_fft.measure.choice import Contest, choose_measured
+from onnx_fft.measure.contests import Result, run_contests, time_contest_once
+from onnx_fft.measure.models import ModelTimer
+from onnx_fft.measure.shapes import find_feeds, find_shapes
+from onnx_fft.measure.takeback import Outcome, Variant, take_back
+from onnx_fft.model.sites import ConvSite
+from onnx_fft.model.spec import ConvSpec
+from onnx_fft.plan.choose import Decision, Request, limit_growth
+from onnx_fft.plan.choose import take_back as leave_after_all
+from onnx_fft.runtime import EngineError, Source, ort_version
+from onnx_fft.timing.launch import Machine, cpu_model
+from onnx_fft.timing.stats import Ratio, describe_ratio
+
+Build = Callable[[Mapping[str, ConvPlan]], ModelProto]
+"""The whole model with the convolutions of these names replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureSettings:
+    """How to measure. `threads` None leaves their number to ONNX Runtime; `seed` is that of the random inputs."""
+
+    budget_s: float = 60.0
+    threads: int | None = None
+    use_cache: bool = True
+    seed: int = 0
+    input_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """How the choice was made and how sure it is.
+
+    `ratio` compares the original model with the one that was chosen, over all `feeds` together; None where no
+    replacement came so far. `accepted` says whether that one is the result; otherwise nothing is replaced.
+    `contests` counts distinct convolutions timed, `cached` those of them whose timings were known, `unmeasured` those
+    that had to be judged by prediction.
+    """
+
+    budget_s: float
+    spent_s: float
+    contests: int = 0
+    cached: int = 0
+    unmeasured: int = 0
+    ratio: Ratio | None = None
+    accepted: bool = False
+    feeds: dict[str, Ratio] = field(default_factory=dict)
+    machine: Machine | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return asdict(self)
+
+    def describe(self) -> str:
+        """One sentence: the whole model's ratio, and what became of it."""
+        if self.ratio is None:
+            return "no replacement came as far as being timed against the original model"
+        verdict = describe_ratio(self.ratio)
+        return f"the whole model {verdict}" if self.accepted else f"the whole model {verdict}; the original is kept"
+
+
+def measure_model(
+    original: Source,
+    loaded: Source,
+    sites: Sequence[ConvSite],
+    predicted: Sequence[Decision],
+    build: Build,
+    request: Request,
+    settings: MeasureSettings,
+    progress: Progress,
+) -> tuple[list[Decision], Measurement]:
+    """Decisions by measurement in place of those `predicted`, one for each of the `sites` of `loaded`.
+
+    Only sites whose decision weighed options take part. `original` is what the result has to beat. Raises UsageError
+    where no input is found, InvalidModelError where ONNX Runtime does not run the original model.
+    """
+    budget = Budget(settings.budget_s)
+    asked = [position for position, decision in enumerate(predicted) if decision.options]
+    if not asked:
+        return list(predicted), Measurement(settings.budget_s, budget.spent_s)
+    progress("looking for inputs", 0.0)
+    feeds = find_feeds(loaded, settings.input_shapes, settings.seed)
+    contests = _find_contests(loaded, [sites[position] for position in asked], feeds, request)
+    cache = Cache(_environment(settings)) if settings.use_cache else None
+    results = run_contests(
+        Counter(contest for contest in contests.values() if contest.candidates),
+        partial(time_contest_once, threads=settings.threads),
+        cache,
+        budget,
+        progress,
+    )
+    decisions = list(predicted)
+    for position in asked:
+        decisions[position] = _decide(predicted[position], contests.get(sites[position].name), results)
+    decisions = limit_growth(decisions, request.max_growth_bytes)
+    groups = _group(sites, decisions)
+
+    def build_variant(variant: Variant) -> ModelProto:
+        pairs = [(sites[position].name, decisions[position].plan) for label in variant for position in groups[label]]
+        return build({name: plan for name, plan in pairs if plan is not None})
+
+    timer = ModelTimer(original, build_variant, feeds, settings.threads, budget, progress)
+    gains = {label: sum(decisions[position].saved_s for position in group) for label, group in groups.items()}
+    outcome = take_back(gains, timer) if gains else Outcome(frozenset())
+    measurement = Measurement(
+        settings.budget_s,
+        budget.spent_s,
+        len(results),
+        sum(result.cached for result in results.values()),
+        sum(result.timings is None for result in results.values()),
+        outcome.ratio,
+        bool(outcome.kept),
+        dict(zip((feed.label for feed in feeds), outcome.cases, strict=False)),
+        timer.machine,
+        (*(cache.notes if cache else ()), *_note_untested(outcome)),
+    )
+    return _take_back(decisions, groups, outcome), measurement
+
+
+def _find_contests(
+    loaded: Source, sites: Sequence[ConvSite], feeds: Sequence[Feed], request: Request
+) -> dict[str, Contest]:
+    """The contest of each site whose input shapes are known, by site name; equal ones are equal."""
+    try:
+        shapes = find_shapes(loaded, sites, feeds)
+    except EngineError as error:
+        raise InvalidModelError(
+            f"got a model whose convolution inputs cannot be recorded ({error}); expected one that ONNX Runtime runs; "
+            "fix its shapes by --input-shape, or use --select auto"
+        ) from error
+    contests: dict[str, Contest] = {}
+    for site in sites:
+        if site.name in shapes:
+            assert site.spec is not None
+            contests[site.name] = make_contest(site.spec, site.opset, shapes[site.name], request)
+    return contests
+
+
+def _decide(predicted: Decision, contest: Contest | None, results: Mapping[Contest, Result]) -> Decision:
+    """By the timings; by the prediction where there are none, except where the convolution could not be run."""
+    result = Result(None, "its input shapes are not known") if contest is None else results.get(contest)
+    if result is None:  # no candidate was worth timing
+        return predicted if predicted.plan is None else leave_after_all(predicted, _nothing_promising(predicted))
+    if result.timings is not None and contest is not None:
+        return choose_measured(contest, result.timings)
+    if result.failed:
+        return leave_after_all(predicted, Refusal("not-measured", f"it could not be timed: {result.reason}"))
+    return replace(predicted, reason=f"{predicted.reason}; not measured: {result.reason}")
+
+
+def _nothing_promising(predicted: Decision) -> Refusal:
+    return Refusal("no-gain", f"{predicted.reason} for unknown shapes, but at no gain for those it really gets")
+
+
+def _group(sites: Sequence[ConvSite], decisions: Sequence[Decision]) -> dict[str, list[int]]:
+    """Positions of the convolutions that stand or fall together, those of one geometry and plan, by a label."""
+    groups: dict[tuple[ConvSpec | None, ConvPlan], list[int]] = {}
+    for position, (site, decision) in enumerate(zip(sites, decisions, strict=True)):
+        if decision.plan is not None:
+            groups.setdefault((site.spec, decision.plan), []).append(position)
+    return {sites[positions[0]].name: positions for positions in groups.values()}
+
+
+def _take_back(decisions: Sequence[Decision], groups: Mapping[str, Sequence[int]], outcome: Outcome) -> list[Decision]:
+    result = list(decisions)
+    for label, reason in outcome.taken_back.items():
+        for position in groups[label]:
+            result[position] = leave_after_all(decisions[position], Refusal("taken-back", reason))
+    return result
+
+
+def _note_untested(outcome: Outcome) -> tuple[str, ...]:
+    if not outcome.untested:
+        return ()
+    names = ", ".join(outcome.untested)
+    return (f"no time was left to ask whether the model is faster without {names}; a larger --budget has it",)
+
+
+def _environment(settings: MeasureSettings) -> Environment:
+    return Environment(settings.threads or 0, ort_version(), cpu_model(), os.cpu_count() or 1, version("onnx-fft"))

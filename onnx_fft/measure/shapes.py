@@ -1,0 +1,61 @@
+"""Which inputs the convolutions of a model really get: recorded where the model leaves lengths open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from onnx_fft.checks.convcheck import CHUNK, record_tensors
+from onnx_fft.checks.feeds import Feed, find_selectors, fix_shapes, read_inputs
+from onnx_fft.checks.search import search
+from onnx_fft.errors import InvalidModelError
+from onnx_fft.model.sites import ConvSite
+from onnx_fft.runtime import EngineError, Source, open_runner
+
+MAX_FEEDS = 3
+"""Feeds a model is timed on; those of a model with open lengths differ in shape."""
+
+Shape = tuple[int, ...]
+
+
+def find_feeds(source: Source, input_shapes: Mapping[str, Sequence[int]], seed: int) -> list[Feed]:
+    """Random inputs the model runs on, one where it fixes all shapes.
+
+    Raises UsageError where none is found and InvalidModelError where nothing runs the model.
+    """
+    try:
+        runner = open_runner(source)
+    except EngineError as error:
+        said = "; ".join(str(error).splitlines())
+        raise InvalidModelError(
+            f"got a model that nothing here runs ({said}); expected one that ONNX Runtime loads; "
+            "check that it runs at all, or use --select auto, which measures nothing"
+        ) from error
+    infos = fix_shapes(read_inputs(source.model), input_shapes)
+    return search(infos, runner.run, seed, find_selectors(source.model, infos))[:MAX_FEEDS]
+
+
+def find_shapes(source: Source, sites: Sequence[ConvSite], feeds: Sequence[Feed]) -> dict[str, tuple[Shape, ...]]:
+    """The distinct shapes `[batch, channels, *extents]` of each site's input, by site name.
+
+    Read from the model where it fixes them, else recorded under `feeds`; a site with open lengths inside a body or a
+    function, where nothing can be recorded, is left out.
+    """
+    shapes: dict[str, tuple[Shape, ...]] = {}
+    recorded = []
+    for site in sites:
+        assert site.spec is not None
+        lengths = [length for length in (site.spec.batch, *site.spec.extents) if length is not None]
+        if len(lengths) == site.spec.rank + 1:
+            shapes[site.name] = ((lengths[0], site.spec.in_channels, *lengths[1:]),)
+        elif not site.scope.path:
+            recorded.append(site)
+    for start in range(0, len(recorded), CHUNK):
+        chunk = recorded[start : start + CHUNK]
+        for feed in feeds:
+            tensors = record_tensors(source, [site.input for site in chunk], feed.arrays)
+            for site in chunk:
+                shape = np.shape(tensors[site.input])
+                shapes[site.name] = tuple(dict.fromkeys((*shapes.get(site.name, ()), shape)))
+    return shapes
