@@ -148,7 +148,7 @@ def _make_row(site: ConvSite, decision: Decision) -> Row:
 
 def _time_headings(is_measured: bool) -> tuple[str, ...]:
     """Predicted milliseconds, beside measured ones where there are any."""
-    return ("Conv ms", "predicted", "FFT ms", "predicted") if is_measured else ("Conv ms", "FFT ms")
+    return ("Conv ms", "pred.", "FFT ms", "pred.") if is_measured else ("Conv ms", "FFT ms")
 
 
 def _time_cells(row: Row, is_measured: bool) -> tuple[str, ...]:

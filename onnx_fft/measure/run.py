@@ -79,7 +79,7 @@ class Measurement:
         if self.ratio is None:
             return "no replacement came as far as being timed against the original model"
         verdict = describe_ratio(self.ratio)
-        return f"the whole model {verdict}" if self.accepted else f"the whole model {verdict}; the original is kept"
+        return f"whole model {verdict}" if self.accepted else f"whole model {verdict}; the original is kept"
 
 
 def measure_model(
