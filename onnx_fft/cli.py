@@ -21,8 +21,10 @@ from onnx_fft import __version__
 from onnx_fft.checks.result import Validation
 from onnx_fft.errors import OnnxFftError, ValidationFailedError
 from onnx_fft.lowering import LOWERINGS
+from onnx_fft.measure.cache import cache_folder, clear_cache, list_entries
 from onnx_fft.model.io import LoadedModel, save_model, write_text
-from onnx_fft.rewrite import inspect, rewrite
+from onnx_fft.report import Report
+from onnx_fft.rewrite import SELECTIONS, inspect, rewrite
 from onnx_fft.validate import validate
 
 EXIT_CODES = """exit codes:
@@ -31,10 +33,11 @@ EXIT_CODES = """exit codes:
   3    the models do not compute the same; rewrite leaves no output behind
   4    the model's opset is too old for what was asked, and could not be converted
   5    the output could not be written; what was there before is untouched
-  130  interrupted; nothing was written
+  130  interrupted; nothing was written but timings to the cache, which the next --select measure goes on from
 """
 
 SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,6 +69,7 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_inspect(verbs)
     _add_validate(verbs)
     _add_bench(verbs)
+    _add_cache(verbs)
     return parser
 
 
@@ -114,6 +118,11 @@ def _add_bench(verbs: Any) -> None:
     verb.add_argument("--json", action="store_true", help="print JSON")
 
 
+def _add_cache(verbs: Any) -> None:
+    verb = _add_verb(verbs, "cache", _run_cache, "show where timings of --select measure are kept, or delete them")
+    verb.add_argument("--clear", action="store_true", help="delete all of them")
+
+
 def _add_verb(verbs: Any, name: str, run: Callable[..., None], description: str) -> argparse.ArgumentParser:
     verb: argparse.ArgumentParser = verbs.add_parser(
         name,
@@ -136,10 +145,21 @@ def _add_choice(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument(
         "--select",
-        choices=["auto", "all"],
+        choices=SELECTIONS,
         default="auto",
-        help="which convolutions: auto, those predicted to gain; all, whatever can be replaced (default auto)",
+        help="which convolutions: auto, those predicted to gain; all, whatever can be replaced; "
+        "measure, those shown to gain in this model on this machine (default auto)",
     )
+    measure = verb.add_argument_group("with --select measure")
+    measure.add_argument(
+        "--budget",
+        type=_parse_seconds,
+        default=60.0,
+        metavar="TIME",
+        help="time to spend, such as 90s or 5m (default 60s); one comparison with the original is always made",
+    )
+    measure.add_argument("--threads", type=int, help="threads to measure with (default: ONNX Runtime's own choice)")
+    measure.add_argument("--no-cache", action="store_true", help="neither read nor write timings in the user's cache")
     verb.add_argument(
         "--include",
         action="append",
@@ -187,6 +207,13 @@ def _parse_size(text: str) -> int:
     return int(float(match[1]) * SIZES[match[2].upper()])
 
 
+def _parse_seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a time such as 90s or 5m")
+    return float(match[1]) * SECONDS[match[2] or "s"]
+
+
 def _choice(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "lowering": options.lowering,
@@ -197,6 +224,9 @@ def _choice(options: argparse.Namespace) -> dict[str, Any]:
         "max_growth_bytes": options.max_growth,
         "plan": options.plan,
         "opset": options.opset,
+        "budget_s": options.budget,
+        "threads": options.threads,
+        "use_cache": not options.no_cache,
     }
 
 
@@ -208,7 +238,7 @@ def _run_rewrite(options: argparse.Namespace, console: Console) -> None:
         if not options.no_validate and rewritten.report.replaced:
             validation = validate(options.input, model, progress=show)
     console.print(rewritten.report.to_table())
-    console.print(rewritten.report.summarize(), highlight=False)
+    _print_summary(rewritten.report, console)
     if validation is not None:
         _print_validation(validation, console, brief=True)
     if options.report:
@@ -226,12 +256,13 @@ def _run_rewrite(options: argparse.Namespace, console: Console) -> None:
 
 
 def _run_inspect(options: argparse.Namespace, console: Console) -> None:
-    report = inspect(options.input, **_choice(options))
+    with _show_progress(console) as show:
+        report = inspect(options.input, **_choice(options), progress=lambda what, _share: show(what))
     if options.json:
         print(json.dumps(report.to_dict(), indent=2))
         return
     Console().print(report.to_table())
-    Console().print(report.summarize(), highlight=False)
+    _print_summary(report, Console())
 
 
 def _run_validate(options: argparse.Namespace, console: Console) -> None:
@@ -273,6 +304,20 @@ def _run_bench(options: argparse.Namespace, console: Console) -> None:
         return
     for line in benchmark.describe():
         print(line)
+
+
+def _print_summary(report: Report, console: Console) -> None:
+    lines = [report.summarize(), *(() if report.measurement is None else report.measurement.notes)]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _run_cache(options: argparse.Namespace, _console: Console) -> None:
+    folder = cache_folder()
+    if options.clear:
+        print(f"{folder}: {clear_cache()} timings deleted")
+    else:
+        print(f"{folder}: {len(list_entries())} timings")
 
 
 def _print_validation(validation: Validation, console: Console, *, brief: bool) -> None:
