@@ -161,6 +161,14 @@ def test_foreign_data_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "m.bin").read_bytes() == b"something else"
 
 
+def test_output_is_not_written_over_its_own_data(tmp_path: Path) -> None:
+    loaded = load_model(write_external(tmp_path))
+    before = (tmp_path / "m.bin").read_bytes()
+    with pytest.raises(OutputError, match="keeps data"):
+        save_model(loaded.model, tmp_path / "m.bin", loaded.base_dir)
+    assert (tmp_path / "m.bin").read_bytes() == before
+
+
 def test_missing_and_outlying_data(tmp_path: Path) -> None:
     path = write_external(tmp_path / "in")
     loaded = load_model(path)
@@ -179,10 +187,17 @@ def test_bad_output_paths(tmp_path: Path) -> None:
             save_model(parse(), path)
 
 
-@pytest.mark.parametrize("function", ["fsync", "replace"])
-def test_failure_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+@pytest.mark.parametrize(("function", "call"), [("fsync", 1), ("fsync", 2), ("replace", 1), ("replace", 2)])
+def test_failure_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, call: int
+) -> None:
+    original, calls = getattr(os, function), []
+
+    def fail(*arguments: object) -> None:
+        calls.append(arguments)
+        if len(calls) == call:
+            raise OSError(28, "No space left on device")
+        original(*arguments)
 
     loaded = load_model(write_external(tmp_path / "in"))
     (tmp_path / "out").mkdir()
@@ -223,18 +238,18 @@ def test_too_large_models_keep_our_constants_outside(tmp_path: Path, monkeypatch
 
 
 def test_inference_needs_no_large_data(tmp_path: Path) -> None:
-    text = """g (float[N,3,8,50] x) => (float[A,B,C,D] y) <int64[4] s = {0, 4, 11, 6}> {
+    text = """g (float[N,3,8,50] x) => (float[A,B,C,D] y) {
         c = Conv(x, W)
         u = plugin.Unknown(c)
         y = Reshape(c, s)
     }"""
     model = parse(text)
+    model.graph.initializer.insert(0, numpy_helper.from_array(np.array([0, 4, 11, 6]), "s"))
     convert_model_to_external_data(model, location="m.bin", size_threshold=0)
     onnx.save(model, tmp_path / "m.onnx")
     loaded = load_model(tmp_path / "m.onnx")
-    (tmp_path / "m.bin").write_bytes(
-        (tmp_path / "m.bin").read_bytes()[: 4096 + 32]
-    )  # shapes are there, weights are not
+    with (tmp_path / "m.bin").open("r+b") as file:
+        file.truncate(32)  # the shape is there, the weight is not
     inferred = infer_shapes(loaded.model, tmp_path)
     shapes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
@@ -304,7 +319,8 @@ def test_conversion_loses_nothing() -> None:
     assert len(names) == len(set(names))
     for c in (False, True):
         feeds = {"x": np.ones((1, 3, 8, 50), np.float32), "c": np.array(c)}
-        np.testing.assert_allclose(*(corpus.run_model(m, feeds)[0] for m in (model, converted)), rtol=1e-6)
+        y, y_converted = (corpus.run_model(held, feeds)[0] for held in (model, converted))
+        np.testing.assert_allclose(y_converted, y, rtol=1e-6)
 
 
 def test_same_opset_is_a_copy() -> None:

@@ -131,6 +131,14 @@ def test_contradictions_are_refused(code: str, arguments: dict[str, Any]) -> Non
     assert caught.value.refusal.code == code
 
 
+def test_attribute_without_a_type_is_refused() -> None:
+    node = helper.make_node("Conv", ["x", "w"], ["y"], group=1)
+    node.attribute[0].ClearField("type")
+    with pytest.raises(Refused) as caught:
+        resolve_spec(node, (4, 3, 3), FLOAT, None, has_bias=False)
+    assert caught.value.refusal.code == "bad-attribute"
+
+
 def test_other_dtypes_are_refused() -> None:
     node = helper.make_node("Conv", ["x", "w"], ["y"])
     for elem_type in (TensorProto.BFLOAT16, TensorProto.INT8, TensorProto.UNDEFINED, 999):
@@ -296,7 +304,8 @@ def test_batch_normalization_folds() -> None:
     x = np.random.default_rng(1).standard_normal((1, 3, 8, 8)).astype(np.float32)
     assert site.spec is not None and weights.bias is not None
     folded = corpus.build_conv_model(site.spec, weights.weight.astype("f4"), weights.bias.astype("f4"))
-    np.testing.assert_allclose(*(corpus.run_model(m, {"x": x})[0] for m in (folded, model)), rtol=1e-5, atol=1e-6)
+    y, y_folded = (corpus.run_model(held, {"x": x})[0] for held in (model, folded))
+    np.testing.assert_allclose(y_folded, y, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import filecmp
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -125,7 +125,7 @@ class _Staging:
 
     def create(self, target: Path) -> BinaryIO:
         """A new file, open for writing and reading, that becomes `target` on commit."""
-        file = self.output.with_name(f".{self.output.name}.{uuid4().hex}.tmp").open("x+b")
+        file = self.output.with_name(f".onnx_fft-{uuid4().hex}.tmp").open("x+b")
         self.files.append((file, target))
         return file
 
@@ -149,7 +149,8 @@ class _Staging:
     def discard(self) -> None:
         """Remove what was not committed."""
         for file, _ in self.files:
-            file.close()
+            with suppress(OSError):  # a full disk fails once more here
+                file.close()
             Path(file.name).unlink(missing_ok=True)
 
 
@@ -159,6 +160,9 @@ def _copy_external_files(model: ModelProto, base_dir: Path | None, staging: _Sta
     locations = sorted({external_location(tensor) for tensor in walk_tensors(model) if uses_external_data(tensor)})
     for location in locations:
         source, target = (base_dir or directory) / location, directory / location
+        if target == staging.output.absolute():
+            message = f"got output path {str(staging.output)!r}, under which the model keeps data"
+            raise OutputError(f"{message}; expected another file name; choose one")
         if not source.is_file():
             message = f"got a model with data in {location!r}, which is not in {str(source.parent)!r}"
             raise InvalidModelError(f"{message}; expected it there; pass the path of the complete model")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
 from onnx.helper import get_attribute_value
 
 from onnx_fft.errors import Refusal
@@ -33,7 +33,7 @@ class Refused(Exception):
         self.refusal = Refusal(code, reason)
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Scope:
     """One body with its place in the model.
 
@@ -127,12 +127,16 @@ def find_bodies(node: NodeProto) -> list[tuple[str, GraphProto]]:
 
 
 def read_attributes(node: NodeProto) -> dict[str, Any]:
-    """Attribute values by name; refuses one that refers to an attribute of the enclosing function."""
+    """Attribute values by name; refuses one of no valid type, or set by the caller of the enclosing function."""
+    values: dict[str, Any] = {}
     for attribute in node.attribute:
         if attribute.ref_attr_name:
             reason = f"attribute {attribute.name} is set by the caller of the function, as {attribute.ref_attr_name!r}"
             raise Refused("referenced-attribute", reason)
-    return {attribute.name: get_attribute_value(attribute) for attribute in node.attribute}
+        if attribute.type == AttributeProto.UNDEFINED:
+            raise Refused("bad-attribute", f"attribute {attribute.name} has no type")
+        values[attribute.name] = get_attribute_value(attribute)
+    return values
 
 
 def label_node(node: NodeProto, position: int) -> str:
