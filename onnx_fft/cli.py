@@ -22,7 +22,7 @@ from onnx_fft.checks.result import Validation
 from onnx_fft.errors import OnnxFftError, ValidationFailedError
 from onnx_fft.lowering import LOWERINGS
 from onnx_fft.measure.cache import cache_folder, clear_cache, list_entries
-from onnx_fft.model.io import LoadedModel, save_model, write_text
+from onnx_fft.model.io import LoadedModel, load_model, model_bytes, save_model, write_text
 from onnx_fft.report import Report
 from onnx_fft.rewrite import SELECTIONS, inspect, rewrite
 from onnx_fft.validate import validate
@@ -83,7 +83,7 @@ def _add_rewrite(verbs: Any) -> None:
     verb.add_argument(
         "--save-plan", type=Path, metavar="JSON", help="write what was decided, to edit and pass to --plan"
     )
-    verb.add_argument("--report", type=Path, metavar="JSON", help="write the report, validation included, as JSON")
+    _add_report(verb, "the report, validation included")
     verb.add_argument(
         "--no-validate", action="store_true", help="do not run both models against each other before writing"
     )
@@ -95,6 +95,7 @@ def _add_inspect(verbs: Any) -> None:
     )
     verb.add_argument("input", type=Path, help="the ONNX model to read")
     _add_choice(verb)
+    _add_report(verb, "the report")
     verb.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -115,6 +116,10 @@ def _add_bench(verbs: Any) -> None:
     _add_feeds(verb)
     verb.add_argument("--threads", type=int, default=2, help="threads of the pool both models share (default 2)")
     verb.add_argument("--budget", type=float, default=20.0, metavar="SECONDS", help="time to spend (default 20)")
+    _add_report(verb, "the result")
+    verb.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw the result as a chart, .png or .svg; needs the extra 'plot'"
+    )
     verb.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -181,6 +186,11 @@ def _add_choice(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--opset", type=int, help="convert the model to this opset first")
 
 
+def _add_report(verb: argparse.ArgumentParser, what: str) -> None:
+    text = f"write {what} to this file: a page for the browser if its name ends in .html, JSON otherwise"
+    verb.add_argument("--report", type=Path, metavar="FILE", help=text)
+
+
 def _add_feeds(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--inputs", type=Path, metavar="NPZ", help="inputs by name; random ones otherwise")
     _add_input_shape(verb, "shape of an input the model leaves open; repeatable")
@@ -243,7 +253,14 @@ def _run_rewrite(options: argparse.Namespace, console: Console) -> None:
         _print_validation(validation, console, brief=True)
     if options.report:
         checked = None if validation is None else validation.to_dict()
-        _write_json(options.report, {**rewritten.report.to_dict(), "validation": checked})
+        _write_report(
+            options.report,
+            {**rewritten.report.to_dict(), "validation": checked},
+            options.input,
+            report=rewritten.report,
+            validation=validation,
+            plan=rewritten.plan,
+        )
     if validation is not None and not validation.ok:
         raise ValidationFailedError(
             f"{validation.verdict}; {options.output} was not written; "
@@ -258,6 +275,8 @@ def _run_rewrite(options: argparse.Namespace, console: Console) -> None:
 def _run_inspect(options: argparse.Namespace, console: Console) -> None:
     with _show_progress(console) as show:
         report = inspect(options.input, **_choice(options), progress=lambda what, _share: show(what))
+    if options.report:
+        _write_report(options.report, report.to_dict(), options.input, report=report)
     if options.json:
         print(json.dumps(report.to_dict(), indent=2))
         return
@@ -287,7 +306,10 @@ def _run_validate(options: argparse.Namespace, console: Console) -> None:
 
 def _run_bench(options: argparse.Namespace, console: Console) -> None:
     from onnx_fft.bench import bench
+    from onnx_fft.plot import check_plot, plot_benchmark
 
+    if options.plot:
+        check_plot(options.plot)
     with _show_progress(console) as show:
         benchmark = bench(
             options.original,
@@ -299,6 +321,10 @@ def _run_bench(options: argparse.Namespace, console: Console) -> None:
             budget_s=options.budget,
             progress=show,
         )
+    if options.report:
+        _write_report(options.report, benchmark.to_dict(), options.original, report=None, benchmark=benchmark)
+    if options.plot:
+        plot_benchmark(benchmark, options.plot, title=options.original.name)
     if options.json:
         print(json.dumps(benchmark.to_dict(), indent=2))
         return
@@ -329,6 +355,17 @@ def _print_validation(validation: Validation, console: Console, *, brief: bool) 
 
 def _write_json(path: Path, data: dict[str, Any]) -> None:
     write_text(path, json.dumps(data, indent=2) + "\n")
+
+
+def _write_report(path: Path, data: dict[str, Any], model: Path, **parts: Any) -> None:
+    """Write `data` as JSON, or `parts`, the arguments of `render_report`, as a page, by the suffix of `path`."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        _write_json(path, data)
+        return
+    from onnx_fft.html.page import render_report
+
+    size = model_bytes(load_model(model))
+    write_text(path, render_report(model_name=model.name, original_bytes=size, **parts))
 
 
 class _show_progress:

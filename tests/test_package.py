@@ -76,6 +76,7 @@ def test_wheel_is_pure_python_and_complete(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if name.startswith("onnx_fft/")}
         entry_points = archive.read(f"onnx_fft-{onnx_fft.__version__}.dist-info/entry_points.txt").decode()
-    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "onnx_fft").rglob("*.py")}
-    assert packed == sources | {"onnx_fft/py.typed"}
+    sources = {path.relative_to(ROOT) for path in (ROOT / "onnx_fft").rglob("*") if path.is_file()}
+    assert packed == {str(path) for path in sources if "__pycache__" not in path.parts}
+    assert packed >= {"onnx_fft/py.typed", "onnx_fft/html/style.css", "onnx_fft/html/copy.js"}
     assert "onnx-fft = onnx_fft.cli:main" in entry_points.replace("=", " = ").replace("  ", " ").replace("  ", " ")
