@@ -89,6 +89,9 @@ def _drop_each(gains: Mapping[str, float], timer: Timer) -> tuple[Variant, dict[
 
 
 def _is_decided(timings: Timings) -> bool:
-    """Whether the interval lies above 1, or below any gain worth a word, or enough rounds were run."""
+    """Whether the interval lies above any gain not worth a word, or below it, or enough rounds were run.
+
+    Clearly above: looking again and again until an interval just leaves 1 would find a gain in noise.
+    """
     ratio = timings.compare(0, 1)
-    return ratio.low > 1 or ratio.high < 1 + SAME_MARGIN or timings.rounds >= MAX_ROUNDS
+    return ratio.low > 1 + SAME_MARGIN or ratio.high < 1 + SAME_MARGIN or timings.rounds >= MAX_ROUNDS
