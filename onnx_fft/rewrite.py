@@ -139,7 +139,8 @@ def _decide_model(
         set_input_shapes(loaded.model, options.input_shapes)
     before = model_opset(loaded.model)
     sites = find_sites(loaded)
-    target = options.opset or _needed_opset(sites, request)
+    unconverted = loaded, sites
+    target = _needed_opset(sites, request, options) if options.opset is None else options.opset
     if target is not None and (options.opset is not None or target > before):
         loaded = LoadedModel(_convert(loaded.model, target, options), loaded.base_dir)
         sites = find_sites(loaded)
@@ -151,6 +152,8 @@ def _decide_model(
         original, ready = open_source(source), Source(loaded.model, loaded.base_dir)
         measuring = options.measuring
         decisions, measurement = measure_model(original, ready, sites, decisions, build, request, measuring, progress)
+    if options.opset is None and not any(decision.plan for decision in decisions):
+        loaded, sites = unconverted
     opset = model_opset(loaded.model)
     converted_from = before if opset != before else None
     return loaded, sites, decisions, make_report(sites, decisions, opset, converted_from, measurement)
@@ -176,11 +179,12 @@ def _make_request(options: Options, loaded: LoadedModel) -> Request:
     return Request(options.lowering, options.select, growth)
 
 
-def _needed_opset(sites: Sequence[ConvSite], request: Request) -> int | None:
-    """The opset that would do for every convolution; None where nothing was asked for that justifies converting."""
+def _needed_opset(sites: Sequence[ConvSite], request: Request, options: Options) -> int | None:
+    """The opset that would do for every selected convolution; None where nothing asked for justifies converting."""
     if not request.is_forced:
         return None
-    specs = [site.spec for site in sites if site.spec is not None]
+    selected = _select_names([site.name for site in sites], options)
+    specs = [site.spec for site in sites if site.spec is not None and site.name in selected]
     return max((min(low.min_opset(spec) for low in request.lowerings) for spec in specs), default=None)
 
 
