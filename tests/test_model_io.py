@@ -91,6 +91,7 @@ def test_what_is_no_model(tmp_path: Path, damage: str) -> None:
         ("g (float[1] x) => (float[1] y) { y = Relu(x) y = Neg(x) }", "twice"),
         ("g (float[1] x) => (float[1] x) { x = Relu(x) }", "twice"),
         ("g (float[1] x) => (float[1] y) { z = Relu(x) }", "no node"),
+        ("g (float[1] x) => (float[1] y) <float[1] q = {1}> { y = Add(x, q) }", "shape"),
         (
             "g (bool x) => (float[1] y) { y = If (x) <then_branch = t () => (float[1] a) { a = Relu(q) },"
             " else_branch = e () => (float[1] b) { b = Neg(W) }> q = Neg(W) }",
@@ -104,8 +105,24 @@ def test_what_is_no_model(tmp_path: Path, damage: str) -> None:
     ],
 )
 def test_names_that_do_not_add_up(text: str, word: str) -> None:
+    model = parse(text)
+    for tensor in model.graph.initializer:
+        if tensor.name == "q":
+            tensor.dims[0] = -1
     with pytest.raises(InvalidModelError, match=word):
-        load_model(parse(text))
+        load_model(model)
+
+
+def test_names_and_texts_of_no_encoding(tmp_path: Path) -> None:
+    model = parse()
+    model.graph.node[0].doc_string = "~~~"
+    model.graph.node[0].name = "+++"
+    data = model.SerializeToString()
+    (tmp_path / "doc.onnx").write_bytes(data.replace(b"~~~", b"\xff\xfe\xfd"))
+    assert len(find_sites(load_model(tmp_path / "doc.onnx"))) == 1
+    (tmp_path / "name.onnx").write_bytes(data.replace(b"+++", b"\xff\xfe\xfd"))
+    with pytest.raises(InvalidModelError, match="UTF-8"):
+        load_model(tmp_path / "name.onnx")
 
 
 def test_every_model_of_the_standard_loads() -> None:

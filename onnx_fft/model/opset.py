@@ -37,6 +37,7 @@ def convert_opset(model: ModelProto, target: int) -> ModelProto:
         for before, after in zip(walk_bodies(model), walk_bodies(converted), strict=True):
             assert is_graph(before) and is_graph(after)  # models with functions do not come here
             _restore_graph(before, after)
+        converted.doc_string = model.doc_string
         converted.ClearField("metadata_props")
         converted.metadata_props.extend(model.metadata_props)
     except Exception as error:  # the C++ converter raises RuntimeError, ValueError and types of its own
@@ -82,6 +83,7 @@ def _restore_graph(before: GraphProto, after: GraphProto) -> None:
         for attribute in node.attribute:
             if attribute.HasField("t") and _is_stripped(attribute.t) and attribute.name in constants:
                 attribute.CopyFrom(constants[attribute.name])
+    after.doc_string = before.doc_string
     names = {name for node in after.node for name in node.output} | tensors.keys()
     kept_values = [value for value in before.value_info if value.name in names]
     for field, values in (

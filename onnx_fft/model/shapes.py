@@ -22,7 +22,7 @@ from onnx import (
 )
 from onnx.external_data_helper import uses_external_data
 
-from onnx_fft.errors import UsageError
+from onnx_fft.errors import InvalidModelError, UsageError
 from onnx_fft.model.external import tensor_array
 from onnx_fft.model.scopes import Body, is_graph, walk_bodies
 
@@ -48,9 +48,16 @@ def infer_shapes(model: ModelProto, base_dir: Path | None = None) -> ModelProto:
 
 
 def strip_data(model: ModelProto, base_dir: Path | None = None) -> ModelProto:
-    """A copy in which tensors of more than `MAX_SHAPE_ELEMENTS` have no data, and smaller ones have theirs inline."""
+    """A copy without doc strings and without the data of large tensors (`MAX_SHAPE_ELEMENTS`); small ones have it inline.
+
+    Raises InvalidModelError for data or text that cannot be read.
+    """
     skeleton = ModelProto()
-    _copy_stripped(model, skeleton, base_dir)
+    try:
+        _copy_stripped(model, skeleton, base_dir)
+    except UnicodeDecodeError as error:
+        message = f"got a model with a text that is no UTF-8 ({error})"
+        raise InvalidModelError(f"{message}; expected UTF-8; export the model again") from error
     return skeleton
 
 
@@ -98,6 +105,8 @@ def _copy_stripped(source: Any, target: Any, base_dir: Path | None) -> None:
         target.CopyFrom(source)
     else:
         for field, value in source.ListFields():
+            if field.name == "doc_string":
+                continue  # any text, in any encoding
             if field.message_type is None:
                 target.MergeFrom(type(source)(**{field.name: value}))
             elif hasattr(value, "add"):

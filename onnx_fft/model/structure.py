@@ -8,7 +8,7 @@ from __future__ import annotations
 from onnx import ModelProto
 
 from onnx_fft.errors import InvalidModelError
-from onnx_fft.model.scopes import Body, find_bodies, is_graph, label_node
+from onnx_fft.model.scopes import Body, find_bodies, is_graph, label_node, walk_tensors
 
 FIRST_IR_WITH_OPSETS = 3
 
@@ -26,6 +26,9 @@ def _find_problem(model: ModelProto) -> str:
         return "there is no graph or no IR version"
     if not model.opset_import and model.ir_version >= FIRST_IR_WITH_OPSETS:
         return "no opset is imported"
+    for tensor in walk_tensors(model):
+        if any(dim < 0 for dim in tensor.dims):  # ONNX's shape inference would abort the process
+            return f"tensor {tensor.name!r} has shape {list(tensor.dims)}"
     problems = (_find_body_problem(body, frozenset()) for body in (model.graph, *model.functions))
     return next(filter(None, problems), "")
 
@@ -34,6 +37,8 @@ def _find_body_problem(body: Body, outer: frozenset[str]) -> str:
     """What is wrong with the names of a body that sees those of `outer`, or ""."""
     known = _given_names(body)
     for position, node in enumerate(body.node):
+        if not all(isinstance(text, str) for text in (node.name, node.op_type, *node.input, *node.output)):
+            return f"a name of node number {position} is no UTF-8"  # protobuf gives bytes then
         label = label_node(node, position)
         for name in node.input:
             if name and name not in known and name not in outer:
