@@ -2,7 +2,11 @@
 
     python scripts/bench_layers.py                                   # every layer, matmul and auto, two threads
     python scripts/bench_layers.py --select 'dw|FIR' --lowering dft  # some layers, dft as well
-    python scripts/bench_layers.py --markdown layers.md --json layers.json
+    python scripts/bench_layers.py --peers                           # PyTorch, OpenVINO and others beside them
+    python scripts/bench_layers.py --markdown layers.md --json layers.json --plot layers.svg
+
+The Conv and our models take turns in one process (`onnx_fft.timing`); each peer has a process of its own, in turn with
+another Conv (`peers` says how, `requirements-peers.txt` what to install).
 
 Errors are relative L2 against a float64 oracle, on a seeded sample of the outputs where the whole would take too long.
 """
@@ -13,19 +17,21 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench_tables import Table, describe_run, format_ratio, make_parser, write_json, write_results
+from bench_plot import draw_layers
+from bench_tables import describe_run, make_parser, write_json, write_results
 from corpus import Array, build_conv_model, draw_input, draw_weights
+from layer_results import Measured, Variant, make_table, summarize_rows
 from layers import FIELD, LAYERS, TRAPS, Layer
 from onnx import ModelProto
+from peers import describe_peers, measure_peers
 
 from onnx_fft.fourier.oracle import ConvGeometry, Sample, conv_direct, conv_direct_at, sample_conv
 from onnx_fft.lowering import LOWERINGS
@@ -33,72 +39,14 @@ from onnx_fft.model.spec import ConvSpec
 from onnx_fft.rewrite import rewrite
 from onnx_fft.runtime import open_runner, open_source
 from onnx_fft.timing.launch import Machine, time_models
-from onnx_fft.timing.stats import Ratio, Spread, compare, format_ms
+from onnx_fft.timing.stats import compare
 
 TITLE = "Layers on plain ONNX Runtime"
 SEED = 0
 OPSET = 17
 ORACLE_BUDGET = 2e8
 """Multiply-adds the oracle may cost a layer: a second or two in NumPy."""
-MIN_AUTO_RATIO = 0.97
-"""`auto` is held to this on every row: it may leave a Conv alone, never make it slower."""
 UNLIMITED_BYTES = 1 << 40
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """One way to compute a layer. `ratio` is None where the model is the original's own: nothing to time."""
-
-    name: str
-    model: ModelProto
-    lowering: str | None
-    reason: str
-    ratio: Ratio | None = None
-    run_s: Spread | None = None
-    growth_bytes: int = 0
-    relative_l2: float = 0.0
-
-    @property
-    def ratio_or_one(self) -> float:
-        """The ratio; 1 for a model that was left alone."""
-        return 1.0 if self.ratio is None else self.ratio.value
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One layer: ONNX Runtime's own Conv, and the variants by name ("auto" among them)."""
-
-    layer: Layer
-    conv_s: Spread
-    conv_relative_l2: float
-    variants: dict[str, Variant]
-
-    @property
-    def promise_kept(self) -> bool | None:
-        """Whether `auto` is as fast as promised; None where nothing is promised."""
-        least = self.layer.at_least
-        return None if least is None else self.variants["auto"].ratio_or_one >= least
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types."""
-        variants = {}
-        for name, v in self.variants.items():
-            variants[name] = {
-                "lowering": v.lowering,
-                "reason": v.reason,
-                "ratio": None if v.ratio is None else v.ratio.to_dict(),
-                "run_s": None if v.run_s is None else v.run_s.to_dict(),
-                "growth_bytes": v.growth_bytes,
-                "relative_l2": v.relative_l2,
-            }
-        return {
-            "layer": self.layer.name,
-            "at_least": self.layer.at_least,
-            "promise_kept": self.promise_kept,
-            "conv_s": self.conv_s.to_dict(),
-            "conv_relative_l2": self.conv_relative_l2,
-            "variants": variants,
-        }
 
 
 def measure_layer(layer: Layer, lowerings: Sequence[str], *, threads: int, budget_s: float) -> tuple[Measured, Machine]:
@@ -167,52 +115,13 @@ def _make_judge(spec: ConvSpec, x: Array, weight: Array, bias: Array | None) -> 
     return judge
 
 
-def make_table(measured: Sequence[Measured], lowerings: Sequence[str]) -> Table:
-    """One row a layer."""
-    columns = ["layer", "Conv ms", "Conv error"]
-    for name in lowerings:
-        columns += [f"{name} ms", f"{name} ratio", f"{name} error", f"{name} MiB"]
-    rows = []
-    for m in measured:
-        row = [m.layer.name, format_ms(m.conv_s.median), f"{m.conv_relative_l2:.0e}"]
-        for name in lowerings:
-            row += _format_variant(m.variants[name])
-        least, kept = m.layer.at_least, m.promise_kept
-        promise = "" if least is None else f"{least:g}x: {'met' if kept else 'MISSED'}"
-        rows.append((*row, _format_auto(m.variants["auto"]), promise))
-    return Table((*columns, "auto", "promised of auto"), tuple(rows))
-
-
-def _format_variant(v: Variant) -> list[str]:
-    if v.ratio is None or v.run_s is None:
-        return ["-", "refused", "-", "-"]
-    growth = f"{v.growth_bytes / 2**20:+.1f}"
-    return [format_ms(v.run_s.median), format_ratio(v.ratio), f"{v.relative_l2:.0e}", growth]
-
-
-def _format_auto(v: Variant) -> str:
-    return "left alone" if v.ratio is None else f"{v.lowering} {format_ratio(v.ratio)}"
-
-
-def summarize_rows(measured: Sequence[Measured]) -> list[str]:
-    """In words: promises kept and missed, rows where auto loses, and gains it left lying."""
-    lines = []
-    promised = [m for m in measured if m.promise_kept is not None]
-    for m in (m for m in promised if not m.promise_kept):
-        lines.append(
-            f"missed: {m.layer.name}, {m.variants['auto'].ratio_or_one:.2f}x of {m.layer.at_least:g}x promised"
-        )
-    lines.append(f"promises met: {sum(m.promise_kept is True for m in promised)} of {len(promised)}")
-    losses = [m for m in measured if m.variants["auto"].ratio_or_one < MIN_AUTO_RATIO]
-    names = ", ".join(f"{m.layer.name} ({m.variants['auto'].ratio_or_one:.2f}x)" for m in losses)
-    lines.append(
-        f"auto slower than {MIN_AUTO_RATIO}x on {len(losses)} of {len(measured)} rows{': ' if names else ''}{names}"
-    )
-    for m in measured:
-        best = max(m.variants.values(), key=lambda v: v.ratio_or_one)
-        if m.variants["auto"].lowering is None and best.ratio_or_one > 1 / MIN_AUTO_RATIO:
-            lines.append(f"left lying by auto: {m.layer.name}, {best.name} is {best.ratio_or_one:.2f}x")
-    return lines
+def add_peers(measured: Measured, *, threads: int, budget_s: float) -> Measured:
+    """The same row with other libraries on the same layer."""
+    spec = measured.layer.spec
+    weight, bias = draw_weights(spec, SEED)
+    model = build_conv_model(spec, weight, bias, opset=OPSET)
+    x = draw_input(spec, SEED + 1)
+    return replace(measured, peers=measure_peers(spec, model, x, weight, bias, threads=threads, budget_s=budget_s))
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -224,6 +133,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--traps", action="store_true", help="also the layers that only look like gains, and field layers"
     )
+    parser.add_argument("--peers", action="store_true", help="also other libraries, see scripts/requirements-peers.txt")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the speed-ups there, .svg or .png")
     return parser.parse_args(arguments)
 
 
@@ -241,13 +152,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for layer in selected:
         print(f"{layer.name} ...", file=sys.stderr)
         row, machine = measure_layer(layer, lowerings, threads=options.threads, budget_s=options.budget)
-        measured.append(row)
+        measured.append(add_peers(row, threads=options.threads, budget_s=options.budget) if options.peers else row)
         machines.append(machine)
-    header = describe_run(machines, SEED)
+    header = [*describe_run(machines, SEED), *(describe_peers() if options.peers else ())]
     write_results(options, TITLE, header, make_table(measured, lowerings), summarize_rows(measured))
     write_json(
         options, {"machines": list(map(asdict, machines)), "header": header, "layers": [m.to_dict() for m in measured]}
     )
+    if options.plot is not None:
+        draw_layers([m.to_dict() for m in measured], header, options.plot)
     return 0
 
 

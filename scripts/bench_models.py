@@ -4,6 +4,7 @@
     python scripts/bench_models.py --select rivagan --markdown models.md --json models.json
     python scripts/bench_models.py --fix-shapes                  # tell the planner the input shapes as well
 
+Peak memory is what a process of its own holds at most while it loads and runs the model, over what it held before.
 The models are those of scripts/fetch_models.py, fetched where they are not in the cache.
 """
 
@@ -19,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from bench_tables import Table, describe_run, format_ratio, make_parser, write_json, write_results
+from bench_tables import Table, describe_run, format_ratio, list_losses, make_parser, write_json, write_results
 from fetch_models import fetch
 
 from onnx_fft.bench import Benchmark, bench, find_feed
@@ -106,7 +107,8 @@ def make_table(measured: Sequence[Measured]) -> Table:
         "rewritten ms",
         "ratio",
         "load ms",
-        "MiB",
+        "file MiB",
+        "peak memory MiB",
         "difference",
     )
     rows = []
@@ -122,6 +124,7 @@ def make_table(measured: Sequence[Measured]) -> Table:
             format_ratio(m.benchmark.ratio) if m.report.replaced else "left alone",
             f"{before.load_s * 1e3:.0f} -> {after.load_s * 1e3:.0f}",
             f"{before.file_bytes / 2**20:.1f} -> {after.file_bytes / 2**20:.1f}",
+            " -> ".join("?" if t.peak_bytes is None else f"{t.peak_bytes / 2**20:.1f}" for t in (before, after)),
             f"{m.relative_l2:.0e}",
         )
         rows.append(row)
@@ -129,14 +132,13 @@ def make_table(measured: Sequence[Measured]) -> Table:
 
 
 def summarize_rows(measured: Sequence[Measured]) -> list[str]:
-    """Each model in a line, the losses counted; a model left alone is its original, and shows the noise of this run."""
+    """Each model in a line, last the losses; a model left alone is its original, and shows the noise of this run."""
     changed = [m for m in measured if m.report.replaced]
     lines = [f"{m.case.name}: {m.benchmark.verdict}" for m in changed]
     same = [f"{m.case.name} {m.benchmark.ratio.value:.2f}x" for m in measured if not m.report.replaced]
     if same:
         lines.append(f"left alone, timed against itself: {', '.join(same)}")
-    losses = sum(m.benchmark.ratio.value < MIN_RATIO for m in changed)
-    return [*lines, f"slower than {MIN_RATIO}x: {losses} of {len(changed)} models changed"]
+    return [*lines, list_losses([(m.case.name, m.benchmark.ratio.value) for m in changed], MIN_RATIO)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

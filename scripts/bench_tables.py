@@ -69,3 +69,10 @@ def write_json(options: argparse.Namespace, content: dict[str, Any]) -> None:
 def format_ratio(ratio: Ratio) -> str:
     """`1.62x (1.60-1.65)`."""
     return f"{ratio.value:.2f}x ({ratio.low:.2f}-{ratio.high:.2f})"
+
+
+def list_losses(ratios: Sequence[tuple[str, float]], limit: float) -> str:
+    """`slower on 1 of 4 (below 0.97x): name (0.71x)`, the worst first."""
+    losses = sorted((ratio, name) for name, ratio in ratios if ratio < limit)
+    names = ", ".join(f"{name} ({ratio:.2f}x)" for ratio, name in losses)
+    return f"slower on {len(losses)} of {len(ratios)} (below {limit:g}x): {names or 'none'}"

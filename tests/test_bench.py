@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,27 +11,38 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from bench_layers import Measured, Variant, make_table, summarize_rows
 from corpus import build_conv_model
-from layers import Layer, make_spec
-from onnx import ModelProto, TensorProto, helper
+from layers import make_spec
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onnx_fft.bench import Benchmark, bench
 from onnx_fft.errors import InvalidModelError, UsageError
 from onnx_fft.model.io import load_model
+from onnx_fft.rewrite import rewrite
 from onnx_fft.runtime import ORT, EngineError, open_runner, open_source
 from onnx_fft.timing.launch import Machine, ModelTiming, NodeTime, _store_feeds, time_models
+from onnx_fft.timing.nodes import NodeChange, compare_nodes
 from onnx_fft.timing.stats import Ratio, Spread, compare, describe_ratio, format_ms, summarize
-from onnx_fft.timing.worker import MAX_ROUNDS, MIN_ROUNDS, MIN_SAMPLE_S, _read_feeds, interleave, read_nodes
+from onnx_fft.timing.worker import (
+    MAX_ROUNDS,
+    MIN_ROUNDS,
+    MIN_SAMPLE_S,
+    _read_feeds,
+    interleave,
+    read_memory,
+    read_nodes,
+)
 
 SPEC = make_spec((3, 4), (3, 3), (12, 12))
 MACHINE = Machine("a CPU", 2, "Linux x86_64", "1.32.0", 2, "2026-01-01")
 
 
 def fake_benchmark(before_s: tuple[float, ...], after_s: tuple[float, ...]) -> Benchmark:
-    before = ModelTiming(before_s, 0.1, 1000, ("CPUExecutionProvider",), (NodeTime("conv", "Conv", 0.2, 1.0),))
+    before = ModelTiming(before_s, 0.1, 1000, ("CPUExecutionProvider",), (NodeTime("conv", "Conv", 0.2, 1.0),), 5 << 20)
     after = ModelTiming(after_s, 0.2, 3 << 20, ("CPUExecutionProvider",), (NodeTime("m", "MatMul", 0.1, 2.0),))
-    return Benchmark(before, after, compare(before_s, after_s), MACHINE, {"x": (1, 3, 12, 12)}, "given inputs", 0)
+    nodes = (NodeChange("conv", "Conv", "matmul", 0.2, 0.1, 7), NodeChange("act", "Relu", "", None, 0.01, 1))
+    ratio = compare(before_s, after_s)
+    return Benchmark(before, after, ratio, MACHINE, {"x": (1, 3, 12, 12)}, "given inputs", 0, nodes)
 
 
 # --- what samples say -----------------------------------------------------------------------------------------------
@@ -97,6 +109,9 @@ def test_description_says_everything_that_decides_a_time() -> None:
         "3.00 MiB",
         "MatMul",
         "CPUEx",
+        "memory 5.00 MiB",
+        "memory unknown",
+        "Conv -> matmul, 7 nodes",
     ):
         assert part in text
     assert "busy" not in text
@@ -174,6 +189,20 @@ def test_profile_leaves_out_the_cold_run() -> None:
     assert read_nodes(events[:4]) == []
 
 
+def test_memory_is_read_from_the_status_of_this_process(tmp_path: Path) -> None:
+    status = tmp_path / "status"
+    status.write_text("Name:\tpython\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n")
+    assert read_memory(status) == (1 << 20, 2 << 20)
+
+
+@pytest.mark.parametrize("text", [None, "", "VmRSS:\t1024 kB\n", "VmRSS:\t\nVmHWM:\tmuch\n"])
+def test_memory_is_unknown_where_the_system_does_not_tell(tmp_path: Path, text: str | None) -> None:
+    status = tmp_path / "status"
+    if text is not None:
+        status.write_text(text)
+    assert read_memory(status) == (None, None)
+
+
 def test_feeds_reach_the_worker_unchanged(tmp_path: Path) -> None:
     feeds = {
         "text": np.array(["a", "bcd"], dtype=object),
@@ -188,6 +217,91 @@ def test_feeds_reach_the_worker_unchanged(tmp_path: Path) -> None:
         assert read[name].dtype == np.asarray(feeds[name]).dtype
         np.testing.assert_array_equal(read[name], feeds[name])
     assert [part.tolist() for part in read["many"]] == [part.tolist() for part in feeds["many"]]
+
+
+# --- where the time went --------------------------------------------------------------------------------------------
+
+
+def make_chain(names: tuple[str, ...] = ("sin", "conv", "relu", "last")) -> ModelProto:
+    """Sin, a Conv with a weight from a Constant node, Relu, Conv."""
+    weight = numpy_helper.from_array(np.ones((2, 2, 3, 3), np.float32))
+    nodes = [
+        helper.make_node("Sin", ["x"], ["s"], names[0]),
+        helper.make_node("Constant", [], ["w"], value=weight),
+        helper.make_node("Conv", ["s", "w"], ["c"], names[1], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"], names[2]),
+        helper.make_node("Conv", ["r", "w"], ["y"], names[3], pads=[1, 1, 1, 1]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2, 8, 8]) for name in "xy")
+    graph = helper.make_graph(nodes, "g", [x], [y])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def ran(*names: str, op_type: str = "Conv") -> list[NodeTime]:
+    """One second for each."""
+    return [NodeTime(name, op_type, 1.0, 1.0) for name in names]
+
+
+def replace_conv(model: ModelProto, name: str) -> tuple[ModelProto, list[str]]:
+    """The model with one Conv replaced, and the names of the nodes in its place."""
+    result = rewrite(model, lowering="matmul", select="all", include=[f"^{name}$"])
+    return result.model, [node.name for node in result.model.graph.node if node.name.startswith("onnx_fft/")]
+
+
+@pytest.mark.parametrize("name", ["conv", "c_nchwc", "r_nchwc"])
+def test_a_conv_is_found_under_every_name_it_runs_by(name: str) -> None:
+    model = make_chain()
+    rewritten, fragment = replace_conv(model, "conv")
+    assert len(fragment) > 2
+    before = ran(name, "y_nchwc", "ReorderInput", "ReorderOutput_token_3", op_type="Conv")
+    after = [*ran(*fragment), *ran("onnx_fft/conv/made_by_a_fusion", "y_nchwc"), *ran("relu", op_type="Relu")]
+    conv, *rest = compare_nodes(open_source(model), open_source(rewritten), before, after)
+    assert conv == NodeChange("conv", "Conv", "matmul", 1.0, len(fragment) + 1.0, len(fragment) + 1)
+    assert {n.name: (n.original_s, n.rewritten_s) for n in rest}["y"] == (1.0, 1.0)
+    assert {n.name: (n.original_s, n.rewritten_s) for n in rest}["relu"] == (None, 1.0)
+
+
+def test_layout_changes_are_one_row_and_containers_none() -> None:
+    source = open_source(make_chain())
+    before = [*ran("ReorderInput", "ReorderInput_token_2", op_type="ReorderInput"), *ran("if", op_type="If")]
+    (row,) = compare_nodes(source, source, before, ran("ReorderOutput", op_type="ReorderOutput"))
+    assert (row.name, row.original_s, row.rewritten_s) == ("layout changes", 2.0, 1.0)
+
+
+def test_nameless_nodes_keep_their_row_though_indices_shift() -> None:
+    model = make_chain(("", "", "", ""))
+    rewritten, fragment = replace_conv(model, "Conv#2")
+    last = [node for node in rewritten.graph.node if node.op_type != "Constant"].index(rewritten.graph.node[-1])
+    assert last > 3
+    rows = compare_nodes(
+        open_source(model), open_source(rewritten), ran("Conv_1", "Conv_3"), ran(*fragment, f"Conv_{last}")
+    )
+    assert [(row.name, row.original_s, row.nodes) for row in rows] == [("Conv#2", 1.0, len(fragment)), ("y", 1.0, 1)]
+
+
+def test_a_conv_nobody_recognizes_has_no_time() -> None:
+    model = make_chain()
+    rewritten, fragment = replace_conv(model, "conv")
+    conv, other = compare_nodes(open_source(model), open_source(rewritten), ran("mystery"), ran(*fragment))
+    assert (conv.original_s, conv.rewritten_s) == (None, float(len(fragment)))
+    assert (other.name, other.original_s, other.rewritten_s) == ("mystery", 1.0, None)
+
+
+def test_no_profile_no_rows() -> None:
+    source = open_source(make_chain())
+    assert compare_nodes(source, source, [], ran("conv")) == ()
+
+
+def test_real_profiles_know_the_fragment() -> None:
+    """The names ONNX Runtime really gives: the Conv, in the blocked layout or not, and its replacement are one row."""
+    model = make_chain()
+    rewritten, fragment = replace_conv(model, "conv")
+    result = bench(model, rewritten, threads=1, budget_s=0.0, memory=False)
+    conv = result.nodes[0]
+    assert (conv.name, conv.lowering) == ("conv", "matmul")
+    assert conv.original_s is not None and conv.rewritten_s is not None
+    assert 1 < conv.nodes <= len(fragment)
+    assert result.original.peak_bytes is None
 
 
 # --- one real run; nothing is said about its times ------------------------------------------------------------------
@@ -205,6 +319,10 @@ def test_bench_end_to_end(tmp_path: Path) -> None:
     assert result.original.providers == ("CPUExecutionProvider",)
     assert result.original.file_bytes == path.stat().st_size
     assert "Conv" in result.original.seconds_by_op_type
+    assert result.nodes
+    if sys.platform == "linux":
+        assert result.original.peak_bytes is not None and result.rewritten.peak_bytes is not None
+        assert result.original.peak_bytes > 0
     assert json.loads(json.dumps(result.to_dict()))["machine"]["threads"] == 1
     assert len(steps) == 2
     assert open_runner(open_source(model)).engine == ORT, "sessions with threads of their own must still open"
@@ -266,43 +384,3 @@ def test_a_worker_that_dies_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_no_threads_is_bad_usage() -> None:
     with pytest.raises(UsageError, match="got 0 threads"):
         bench(build_conv_model(SPEC), build_conv_model(SPEC), threads=0)
-
-
-# --- the layer table ------------------------------------------------------------------------------------------------
-
-
-def fake_row(name: str, at_least: float | None, forced: float, auto: float | None) -> Measured:
-    def variant(label: str, value: float | None) -> Variant:
-        if value is None:
-            return Variant(label, ModelProto(), None, "no gain")
-        ratio, run_s = Ratio(value, value, value, 9), Spread(1 / value, 1 / value, 1 / value, 9)
-        return Variant(label, ModelProto(), "matmul", "gain", ratio, run_s, 1 << 20, 5e-7)
-
-    variants = {"matmul": variant("matmul", forced), "auto": variant("auto", auto)}
-    return Measured(Layer(name, SPEC, None, at_least), Spread(1.0, 1.0, 1.0, 9), 1e-7, variants)
-
-
-def test_table_shows_promises_and_losses() -> None:
-    rows = [
-        fake_row("kept", 2.0, 2.5, 2.5),
-        fake_row("missed", 8.0, 4.6, 4.6),
-        fake_row("lost", None, 0.71, 0.71),
-        fake_row("left", None, 1.4, None),
-    ]
-    lines = make_table(rows, ["matmul"]).to_markdown()
-    assert len(lines) == 2 + len(rows)
-    kept, missed, lost, left = lines[2:]
-    assert "2x: met" in kept and "2.50x" in kept and "+1.0" in kept
-    assert "8x: MISSED" in missed
-    assert "0.71x" in lost
-    assert "left alone" in left
-    assert summarize_rows(rows) == [
-        "missed: missed, 4.60x of 8x promised",
-        "promises met: 1 of 2",
-        "auto slower than 0.97x on 1 of 4 rows: lost (0.71x)",
-        "left lying by auto: left, matmul is 1.40x",
-    ]
-
-
-def test_a_promise_is_not_kept_by_leaving_the_conv_alone() -> None:
-    assert fake_row("left", 2.0, 3.0, None).promise_kept is False

@@ -1,0 +1,133 @@
+"""What the layer bench found, as rows: the table in Markdown, and in words where `auto` gains, loses, or misses one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench_tables import Table, format_ratio, list_losses
+from layers import Layer
+from onnx import ModelProto
+from peers import PEERS, PeerResult
+
+from onnx_fft.timing.stats import Ratio, Spread, format_ms
+
+MIN_AUTO_RATIO = 0.97
+"""`auto` is held to this on every row: it may leave a Conv alone, never make it slower."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to compute a layer. `ratio` is None where the model is the original's own: nothing to time."""
+
+    name: str
+    model: ModelProto
+    lowering: str | None
+    reason: str
+    ratio: Ratio | None = None
+    run_s: Spread | None = None
+    growth_bytes: int = 0
+    relative_l2: float = 0.0
+
+    @property
+    def ratio_or_one(self) -> float:
+        """The ratio; 1 for a model that was left alone."""
+        return 1.0 if self.ratio is None else self.ratio.value
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One layer: ONNX Runtime's own Conv, the variants by name ("auto" among them), and peers by name, if asked for."""
+
+    layer: Layer
+    conv_s: Spread
+    conv_relative_l2: float
+    variants: dict[str, Variant]
+    peers: dict[str, PeerResult] = field(default_factory=dict)
+
+    @property
+    def promise_kept(self) -> bool | None:
+        """Whether `auto` is as fast as promised; None where nothing is promised."""
+        least = self.layer.at_least
+        return None if least is None else self.variants["auto"].ratio_or_one >= least
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        variants = {}
+        for name, v in self.variants.items():
+            variants[name] = {
+                "lowering": v.lowering,
+                "reason": v.reason,
+                "ratio": None if v.ratio is None else v.ratio.to_dict(),
+                "run_s": None if v.run_s is None else v.run_s.to_dict(),
+                "growth_bytes": v.growth_bytes,
+                "relative_l2": v.relative_l2,
+            }
+        return {
+            "layer": self.layer.name,
+            "at_least": self.layer.at_least,
+            "promise_kept": self.promise_kept,
+            "conv_s": self.conv_s.to_dict(),
+            "conv_relative_l2": self.conv_relative_l2,
+            "variants": variants,
+            "peers": {name: result.to_dict() for name, result in self.peers.items()},
+        }
+
+
+def make_table(measured: Sequence[Measured], lowerings: Sequence[str]) -> Table:
+    """One row a layer."""
+    columns = ["layer", "Conv ms", "Conv error"]
+    for name in lowerings:
+        columns += [f"{name} ms", f"{name} ratio", f"{name} error", f"{name} MiB"]
+    peers = list(dict.fromkeys(name for m in measured for name in m.peers))
+    rows = []
+    for m in measured:
+        row = [m.layer.name, format_ms(m.conv_s.median), f"{m.conv_relative_l2:.0e}"]
+        for name in lowerings:
+            row += _format_variant(m.variants[name])
+        least, kept = m.layer.at_least, m.promise_kept
+        promise = "" if least is None else f"{least:g}x: {'met' if kept else 'MISSED'}"
+        cells = (m.peers[name].format() if name in m.peers else "" for name in peers)
+        rows.append((*row, _format_auto(m.variants["auto"]), promise, *cells))
+    return Table((*columns, "auto", "promised of auto", *peers), tuple(rows))
+
+
+def _format_variant(v: Variant) -> list[str]:
+    if v.ratio is None or v.run_s is None:
+        return ["-", "refused", "-", "-"]
+    growth = f"{v.growth_bytes / 2**20:+.1f}"
+    return [format_ms(v.run_s.median), format_ratio(v.ratio), f"{v.relative_l2:.0e}", growth]
+
+
+def _format_auto(v: Variant) -> str:
+    return "left alone" if v.ratio is None else f"{v.lowering} {format_ratio(v.ratio)}"
+
+
+def summarize_rows(measured: Sequence[Measured]) -> list[str]:
+    """In words: promises kept and missed, gains auto left lying, peers ahead of it; last, the rows where auto loses."""
+    lines = []
+    promised = [m for m in measured if m.promise_kept is not None]
+    for m in (m for m in promised if not m.promise_kept):
+        lines.append(
+            f"missed: {m.layer.name}, {m.variants['auto'].ratio_or_one:.2f}x of {m.layer.at_least:g}x promised"
+        )
+    lines.append(f"promises met: {sum(m.promise_kept is True for m in promised)} of {len(promised)}")
+    for m in measured:
+        best = max(m.variants.values(), key=lambda v: v.ratio_or_one)
+        if m.variants["auto"].lowering is None and best.ratio_or_one > 1 / MIN_AUTO_RATIO:
+            lines.append(f"left lying by auto: {m.layer.name}, {best.name} is {best.ratio_or_one:.2f}x")
+    lines += _compare_peers(measured)
+    return [*lines, list_losses([(m.layer.name, m.variants["auto"].ratio_or_one) for m in measured], MIN_AUTO_RATIO)]
+
+
+def _compare_peers(measured: Sequence[Measured]) -> list[str]:
+    """Where a peer is ahead of auto, a line each; both ratios are over ONNX Runtime's Conv."""
+    lines = []
+    for peer in PEERS:
+        ratios = [(m, m.peers[peer.name].ratio) for m in measured if peer.name in m.peers]
+        timed = [(m, ratio.value, m.variants["auto"].ratio_or_one) for m, ratio in ratios if ratio is not None]
+        ahead = [f"{m.layer.name} ({theirs:.2f}x, auto {ours:.2f}x)" for m, theirs, ours in timed if theirs > ours]
+        if timed:
+            lines.append(f"{peer.name} ahead of auto on {len(ahead)} of {len(timed)}: {', '.join(ahead) or 'none'}")
+    return lines

@@ -1,0 +1,206 @@
+"""One side of a comparison with a peer, in a process of its own: `python peer_worker.py SIDE FOLDER THREADS`.
+
+FOLDER holds the layer: `arrays.npz` (x, weight, bias), `model.onnx` and `layer.json` (group, strides, dilations,
+pads_begin, pads_end). The answers are JSON, one a line: the first after a run whose output is in `SIDE.npy`, then one
+for each line read, which says how many seconds to measure. An answer is `{"seconds": ...}` or `{"error": ...}`.
+
+Each side is called as its users call it: weights and input stand ready, the output is new in each run. Where a side has
+no uneven padding the input is padded in the run. `scipy.signal.oaconvolve` knows no channels: depthwise layers are one
+call over all of them, others one call an output channel and a sum over the input channels. `fft-conv-pytorch`
+transforms its weights in each run, that is how it works.
+
+Knows the standard library, NumPy and its own side only.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Run = Callable[[], Any]
+Layer = Mapping[str, Any]
+
+
+def measure_block(run: Run, block_s: float, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Median seconds of the runs within about `block_s`. The first, in caches the other side left, does not count.
+
+    A run that takes longer than the block is measured as it is: its caches hardly matter.
+    """
+    first = _time_run(run, clock)
+    if first >= block_s:
+        return first
+    seconds: list[float] = []
+    while not seconds or sum(seconds) < block_s:
+        seconds.append(_time_run(run, clock))
+    return float(np.median(seconds))
+
+
+def _time_run(run: Run, clock: Callable[[], float]) -> float:
+    started = clock()
+    run()
+    return clock() - started
+
+
+def open_onnxruntime(folder: Path, threads: int) -> Run:
+    """The Conv of `model.onnx`, with all optimizations."""
+    ort: Any = importlib.import_module("onnxruntime")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    session = ort.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    feeds = {session.get_inputs()[0].name: _load_arrays(folder)[0]}
+    return lambda: session.run(None, feeds)[0]
+
+
+def open_openvino(folder: Path, threads: int) -> Run:
+    """The same model, in float32: by itself OpenVINO computes in bfloat16 where the processor has it."""
+    openvino: Any = importlib.import_module("openvino")
+    wishes = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+    core = openvino.Core()
+    request = core.compile_model(core.read_model(folder / "model.onnx"), "CPU", wishes).create_infer_request()
+    request.set_input_tensor(openvino.Tensor(_load_arrays(folder)[0]))
+
+    def run() -> Any:
+        request.infer()
+        return request.get_output_tensor().data
+
+    return run
+
+
+def open_torch(folder: Path, threads: int) -> Run:
+    """`torch.nn.functional.conv1d`, `conv2d` or `conv3d`."""
+    torch: Any = importlib.import_module("torch")
+    torch.set_num_threads(threads)
+    functional: Any = importlib.import_module("torch.nn.functional")
+    layer = _load_layer(folder)
+    x, weight, bias = (None if a is None else torch.from_numpy(a) for a in _load_arrays(folder))
+    convolve = getattr(functional, f"conv{len(layer['strides'])}d")
+    geometry = (layer["strides"], *_make_padding(layer), layer["dilations"], layer["group"])
+    return _run_in_torch(torch, functional, x, layer, lambda padded: convolve(padded, weight, bias, *geometry))
+
+
+def open_fft_conv(folder: Path, threads: int) -> Run:
+    """`fft_conv_pytorch.fft_conv`."""
+    torch: Any = importlib.import_module("torch")
+    torch.set_num_threads(threads)
+    package: Any = importlib.import_module("fft_conv_pytorch")
+    layer = _load_layer(folder)
+    x, weight, bias = (None if a is None else torch.from_numpy(a) for a in _load_arrays(folder))
+    (padding,) = _make_padding(layer)
+    options = {
+        "padding": padding,
+        "stride": layer["strides"],
+        "dilation": layer["dilations"],
+        "groups": layer["group"],
+    }
+    functional: Any = importlib.import_module("torch.nn.functional")
+    return _run_in_torch(
+        torch, functional, x, layer, lambda padded: package.fft_conv(padded, weight, bias=bias, **options)
+    )
+
+
+def _run_in_torch(torch: Any, functional: Any, x: Any, layer: Layer, convolve: Callable[[Any], Any]) -> Run:
+    """Uneven padding, where there is any, and the convolution, without gradients."""
+    pairs = list(zip(layer["pads_begin"], layer["pads_end"], strict=True))
+    uneven = [] if _is_even(layer) else [pad for pair in reversed(pairs) for pad in pair]
+
+    def run() -> Any:
+        with torch.inference_mode():
+            return convolve(functional.pad(x, uneven) if uneven else x)
+
+    return run
+
+
+def _is_even(layer: Layer) -> bool:
+    return bool(layer["pads_begin"] == layer["pads_end"])
+
+
+def _make_padding(layer: Layer) -> tuple[list[int]]:
+    """The padding the convolution itself does."""
+    begin: list[int] = layer["pads_begin"]
+    return (begin if _is_even(layer) else [0] * len(begin),)
+
+
+def open_oaconvolve(folder: Path, threads: int) -> Run:
+    """`scipy.signal.oaconvolve`; stride and dilation are not its own, and the caller leaves such layers out."""
+    signal: Any = importlib.import_module("scipy.signal")
+    fft: Any = importlib.import_module("scipy.fft")
+    layer = _load_layer(folder)
+    x, weight, bias = _load_arrays(folder)
+    if weight is None:
+        raise ValueError(f"got no weight in {folder}")
+    axes = tuple(range(2, x.ndim))
+    pads = [(0, 0), (0, 0), *zip(layer["pads_begin"], layer["pads_end"], strict=True)]
+    flipped = np.flip(weight, axes)
+    out_channels, share = weight.shape[0], weight.shape[0] // layer["group"]
+    depthwise = weight.shape[1] == 1 and share == 1
+
+    def convolve() -> Array:
+        padded = np.pad(x, pads) if any(map(any, pads)) else x
+        if depthwise:
+            return np.asarray(signal.oaconvolve(padded, flipped.swapaxes(0, 1), mode="valid", axes=axes))
+        channels = []
+        for o in range(out_channels):
+            start = o // share * weight.shape[1]
+            part = padded[:, start : start + weight.shape[1]]
+            channels.append(signal.oaconvolve(part, flipped[o : o + 1], mode="valid", axes=axes).sum(1))
+        return np.stack(channels, 1)
+
+    def run() -> Array:
+        with fft.set_workers(threads):
+            y = convolve()
+        return y if bias is None else y + bias.reshape(-1, *(1 for _ in axes))
+
+    return run
+
+
+SIDES: dict[str, Callable[[Path, int], Run]] = {
+    "onnxruntime": open_onnxruntime,
+    "torch": open_torch,
+    "openvino": open_openvino,
+    "fft_conv_pytorch": open_fft_conv,
+    "scipy": open_oaconvolve,
+}
+"""By the name of the module that computes."""
+
+
+def _load_layer(folder: Path) -> dict[str, Any]:
+    layer: dict[str, Any] = json.loads((folder / "layer.json").read_text())
+    return layer
+
+
+def _load_arrays(folder: Path) -> tuple[Any, Array | None, Array | None]:
+    with np.load(folder / "arrays.npz") as stored:
+        return stored["x"], stored["weight"], stored.get("bias")
+
+
+def main(side: str, folder: str, threads: str) -> None:
+    """Answer until the input ends; what libraries print goes to the errors."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(content: dict[str, Any]) -> None:
+        print(json.dumps(content), file=answers, flush=True)
+
+    try:
+        run = SIDES[side](Path(folder), int(threads))
+        np.save(Path(folder) / f"{side}.npy", np.asarray(run()))
+        answer({"seconds": None})
+        for line in sys.stdin:
+            answer({"seconds": measure_block(run, float(line))})
+    except Exception as error:  # whatever the side raises is told where the number would stand
+        answer({"error": " ".join(str(error).split())[:200] or type(error).__name__})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
