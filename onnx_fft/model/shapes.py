@@ -48,7 +48,7 @@ def infer_shapes(model: ModelProto, base_dir: Path | None = None) -> ModelProto:
 
 
 def strip_data(model: ModelProto, base_dir: Path | None = None) -> ModelProto:
-    """A copy without doc strings and without the data of large tensors (`MAX_SHAPE_ELEMENTS`); small ones have it inline.
+    """A copy without doc strings and the data of tensors of more than `MAX_SHAPE_ELEMENTS`; small ones have it inline.
 
     Raises InvalidModelError for data or text that cannot be read.
     """

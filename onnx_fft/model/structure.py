@@ -36,9 +36,11 @@ def _find_problem(model: ModelProto) -> str:
 def _find_body_problem(body: Body, outer: frozenset[str]) -> str:
     """What is wrong with the names of a body that sees those of `outer`, or ""."""
     known = _given_names(body)
+    if not all(isinstance(name, str) for name in known):  # protobuf gives bytes then
+        return "a name of an input or initializer is no UTF-8"
     for position, node in enumerate(body.node):
         if not all(isinstance(text, str) for text in (node.name, node.op_type, *node.input, *node.output)):
-            return f"a name of node number {position} is no UTF-8"  # protobuf gives bytes then
+            return f"a name of node number {position} is no UTF-8"
         label = label_node(node, position)
         for name in node.input:
             if name and name not in known and name not in outer:
