@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
-
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from onnx_fft.measure.run import Measurement
 from onnx_fft.model.sites import ConvSite
 from onnx_fft.model.spec import describe_spec
 from onnx_fft.plan.choose import Decision
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,9 @@ class Report:
 
     def to_table(self) -> Table:
         """One line a convolution."""
+        from rich.table import Table
+        from rich.text import Text
+
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("convolution", overflow="fold")
         table.add_column("geometry", overflow="fold")

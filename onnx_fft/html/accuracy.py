@@ -47,7 +47,7 @@ PROBES = {
 
 def render_accuracy(validation: Validation) -> Markup:
     """The section on the comparison of the two models."""
-    words = validation.verdict if not validation.ok else validation.verdict.removeprefix("same: ")
+    words = validation.verdict.removeprefix("same: ").removeprefix("different: ")
     verdict = element("p", _mark(validation.ok), " ", words, class_="lead")
     parts = [element("h2", "Accuracy", id="accuracy"), verdict]
     if validation.bisection is not None:

@@ -15,6 +15,7 @@ from onnx_fft.html.elements import (
     folded,
     format_growth,
     format_time,
+    is_loss,
     join,
     name_of,
     pair_of_bars,
@@ -43,6 +44,7 @@ def render_convs(report: Report) -> Markup:
         parts += [element("p", text, class_="quiet") for text in _describe_measurement(report.measurement)]
     if longest:
         marks = [("before", "original"), ("after", "replaced")] if report.replaced else []
+        marks += [("lost", "replaced at a loss")] if any(is_loss(*row_times(row)) for row in report.replaced) else []
         parts.append(render_legend(marks + ([("idle", "left alone")] if left else [])))
     if len(report.rows) >= MIN_PORTRAIT and longest:
         parts.append(_render_portrait(report.rows, longest))
@@ -73,7 +75,7 @@ def _describe_measurement(measurement: Measurement) -> list[str]:
     known = f", {measurement.cached} of them known from before" if measurement.cached else ""
     left = f"; {measurement.unmeasured} judged by prediction" if measurement.unmeasured else ""
     spent = f"{measurement.spent_s:.0f} of {measurement.budget_s:.0f} s spent"
-    return [f"{timed}{known}{left}; {spent}. Then {_set_times(measurement.describe())}.", *measurement.notes]
+    return [_set_times(measurement.describe()), f"{timed}{known}{left}; {spent}.", *measurement.notes]
 
 
 def is_measured(row: Row) -> bool:
@@ -93,7 +95,8 @@ def _render_portrait(rows: Sequence[Row], longest: float) -> Markup:
     """One column a convolution in the model's order, its height the time."""
     columns = []
     for position, row in enumerate(rows):
-        times, kinds = _times(row), ("before", "after") if row.lowering else ("idle",)
+        after = "lost" if is_loss(*row_times(row)) else "after"
+        times, kinds = _times(row), ("before", after) if row.lowering else ("idle",)
         width = (COLUMN - 2) / len(kinds)
         bars = [
             _render_column(position * COLUMN + 1 + i * width, width, seconds / longest, kind)
@@ -189,4 +192,4 @@ def _describe_option(option: dict[str, object]) -> str:
 
 def _set_times(reason: str) -> str:
     """A reason with the sign for times in place of the letter x."""
-    return re.sub(r"(?<=\d)x(?= |$)", "×", reason)
+    return re.sub(r"(?<=\d)x(?=[ :;,]|$)", "×", reason)

@@ -74,12 +74,18 @@ def bar(seconds: float, longest: float, kind: str, label: str, text: str = "") -
     return element("div", hidden(f"{label} "), line, element("b", text or format_time(seconds)), class_=f"bar {kind}")
 
 
-def pair_of_bars(before_s: float | None, after_s: float | None, longest: float) -> Markup:
-    """The original's bar above that of what replaces it, which tells a loss by its colour; None draws nothing."""
+def is_loss(before_s: float | None, after_s: float | None) -> bool:
+    """Whether what replaces something is slower than it."""
+    return before_s is not None and after_s is not None and after_s > LOSS * before_s
+
+
+def pair_of_bars(before_s: float | None, after_s: float | None, longest: float, *, judged: bool = True) -> Markup:
+    """The original's bar above the rewritten model's, which if `judged` tells a loss by its colour; None: no bar."""
     bars = [] if before_s is None else [bar(before_s, longest, "before", "original")]
     if after_s is not None:
-        lost = before_s is not None and after_s > LOSS * before_s
-        bars.append(bar(after_s, longest, "after lost" if lost else "after", "rewritten"))
+        lost = judged and is_loss(before_s, after_s)
+        kind, label = ("after lost", "rewritten, slower") if lost else ("after", "rewritten")
+        bars.append(bar(after_s, longest, kind, label))
     return join(bars)
 
 

@@ -90,7 +90,7 @@ def _render_op_types(benchmark: Benchmark) -> Markup:
         sums = [sum(times.get(name, 0.0) for name in rest) for times in (before, after)]
         rows.append((f"{len(rest)} more", sums[0], sums[1]))
     longest = max((max(first, second) for _, first, second in rows), default=0.0)
-    cells = [(name, pair_of_bars(first or None, second or None, longest)) for name, first, second in rows]
+    cells = [(name, pair_of_bars(first or None, second or None, longest, judged=False)) for name, first, second in rows]
     return table("Time by operator, original above rewritten", ("Operator", "Time in a run"), cells, "operators")
 
 
@@ -116,7 +116,7 @@ def _list_nodes(caption: str, nodes: Sequence[NodeChange], longest: float) -> Ma
     rows = [
         (
             join((name_of(node.name), element("span", _describe_change(node), class_="geometry"))),
-            pair_of_bars(node.original_s, node.rewritten_s, longest),
+            pair_of_bars(node.original_s, node.rewritten_s, longest, judged=bool(node.lowering)),
         )
         for node in nodes
     ]
