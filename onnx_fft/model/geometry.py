@@ -6,8 +6,8 @@
 
 where `span = dilation * (kernel - 1) + 1`. Half of them go to each end; SAME_UPPER puts an odd one at the end,
 SAME_LOWER at the beginning. With stride 1 this is `span - 1` whatever the extent; otherwise it varies with the extent.
-Two cases are refused because ONNX Runtime (1.32) and the standard differ: SAME with a dilation, which ONNX Runtime does
-not run, and a formula below -2, where it crops the input and the standard adds nothing.
+Two cases are refused because ONNX Runtime (1.17 to 1.32) and the standard differ: SAME with a dilation, which ONNX
+Runtime does not run, and a formula below -1, where it may crop the input and the standard adds nothing.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _same_padding(extent: int | None, stride: int, span: int) -> int:
         )
     needed = (-(-extent // stride) - 1) * stride + span - extent
     _require(
-        needed >= -2, "cropping-auto-pad", f"auto_pad SAME with stride {stride} on a span of {span} crops the input"
+        needed >= -1, "cropping-auto-pad", f"auto_pad SAME with stride {stride} on a span of {span} crops the input"
     )
     return max(0, needed)
 
