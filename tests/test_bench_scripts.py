@@ -119,7 +119,11 @@ def test_sides_take_turns_in_alternating_order() -> None:
     turns: list[str] = []
 
     def make_side(name: str, value: float) -> peer_worker.Run:
-        return lambda: turns.append(name) or value
+        def measure() -> float:
+            turns.append(name)
+            return value
+
+        return measure
 
     conv_s, peer_s = alternate(make_side("c", 1.0), make_side("p", 2.0), 0.0, clock=lambda: 0.0)
     assert (conv_s, peer_s) == ([1.0] * MIN_BLOCKS, [2.0] * MIN_BLOCKS)
