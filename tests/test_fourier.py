@@ -57,13 +57,14 @@ def join_tiles(tiles: Tiles, axis: Axis, plan: AxisPlan, extent: int) -> Array:
 
 def correlate_by_matrices(x: Array, weight: Array, axis: Axis, plan: AxisPlan) -> Array:
     basis = make_basis(axis, plan)
-    z = cut_tiles(x, axis, plan).T
+    tiles = cut_tiles(x, axis, plan)
+    z = tiles.T
     for step in basis.forward:
         z = (step @ z.reshape(step.shape[0], step.shape[2], -1)).reshape(step.shape[0] * step.shape[1], -1)
     z = z.reshape(axis_rank(plan), -1) * product_spectrum(weight, [axis], [plan])[:, None]
     for step in basis.inverse:
         z = (step @ z.reshape(step.shape[0], step.shape[2], -1)).reshape(step.shape[0] * step.shape[1], -1)
-    return join_tiles(z.reshape(plan.output_length(axis), -1).T, axis, plan, len(x))
+    return join_tiles(z.reshape(plan.output_length(axis), len(tiles)).T, axis, plan, len(x))
 
 
 def correlate_by_fft(x: Array, weight: Array, axis: Axis, plan: AxisPlan) -> Array:
@@ -134,7 +135,8 @@ def test_rank_is_that_of_the_basis(axis: Axis, plan: AxisPlan) -> None:
     last, first = basis.forward[-1], basis.inverse[0]
     assert axis_rank(plan) == last.shape[0] * last.shape[1] == first.shape[0] * first.shape[2]
     assert basis.forward[0].shape[2] * plan.columns == plan.input_length(axis)
-    assert basis.inverse[-1].shape[1] * basis.inverse[0].shape[1] >= plan.output_length(axis)
+    per_row = plan.columns // axis.stride if plan.columns > 1 else 1
+    assert basis.inverse[-1].shape[1] * per_row == plan.output_length(axis)
     assert product_spectrum(np.ones(axis.taps), [axis], [plan]).shape == (axis_rank(plan),)
 
 
