@@ -14,7 +14,8 @@ CACHE_BYTES = 16 << 20
 """Traffic of one operator from which on it counts as memory's."""
 
 ASSUMED_EXTENT = 256
-"""Stands for a spatial extent that the model leaves open, unless the kernel is longer than a quarter of it."""
+"""Stands for a spatial extent that the model leaves open, unless the kernel is longer than a quarter of it; an axis the
+kernel does not reach along is taken for one added to make 2-D work 3-D, of length 1."""
 
 
 NCHWC_BLOCK = 16
@@ -109,7 +110,7 @@ def assume_extent(axis: Axis) -> Axis:
     """The axis with an extent, assumed where the model leaves it open."""
     if axis.extent is not None:
         return axis
-    extent = max(ASSUMED_EXTENT, 4 * axis.taps * axis.dilation)
+    extent = 1 if axis.is_pointwise else max(ASSUMED_EXTENT, 4 * axis.taps * axis.dilation)
     return Axis(axis.taps, axis.stride, axis.dilation, axis.pad_begin, axis.pad_end, extent)
 
 
