@@ -269,7 +269,7 @@ def _run_rewrite(options: argparse.Namespace, console: Console) -> None:
     if options.save_plan:
         _write_json(options.save_plan, rewritten.plan)
     save_model(rewritten.model, options.output, rewritten.base_dir)
-    console.print(f"wrote {options.output}", highlight=False)
+    console.print(f"wrote {options.output}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _run_inspect(options: argparse.Namespace, console: Console) -> None:
@@ -372,7 +372,7 @@ class _show_progress:
     """A spinner with the current step on a terminal; nothing elsewhere."""
 
     def __init__(self, console: Console) -> None:
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
     def __enter__(self) -> Callable[[str], None]:
