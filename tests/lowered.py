@@ -22,7 +22,7 @@ TOLERANCES = {"float16": (5e-6, 2.0**-11), "float32": (5e-6, 0.0), "float64": (2
 """By dtype: error allowed as a multiple of the output's scale, and of the output itself for its last rounding.
 
 float16 is computed in float32. The scale of an output is not its own size, which may be anything where the sum cancels,
-but the size of its terms, see `output_scale`. Largest error in 3000 random examples (ONNX Runtime 1.32, AVX-512):
+but the size of its terms, see `output_scale`. Largest error in 2600 random examples (ONNX Runtime 1.32, AVX-512):
 1.4e-6 of the scale in float32, 4e-15 in float64.
 """
 
