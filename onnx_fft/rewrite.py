@@ -89,10 +89,10 @@ def rewrite(
     in the model too. `max_growth_bytes`: how much larger the file may become, by default its own size and at least 64
     MiB. `plan`: a plan to replay instead of choosing. `opset`: convert the model to this opset first.
 
-    "measure" runs ONNX Runtime for about `budget_s` seconds with `threads` threads (None: its own choice), on inputs of
-    `input_shapes` or of shapes the model accepts. Timings of single convolutions are kept in the user's cache and used
-    again, unless `use_cache` is false. One comparison with the original is made whatever the budget; without a gain
-    there, nothing is replaced.
+    "measure" times for about `budget_s` seconds, once inputs are found, with `threads` threads (None: as ONNX Runtime
+    chooses), on random inputs of `input_shapes` or of shapes the model accepts. Timings of single convolutions are kept
+    in the user's cache and used again, unless `use_cache` is false. One comparison with the original is made whatever
+    the budget; without a gain there, nothing is replaced.
 
     Raises UsageError, InvalidModelError or OpsetError.
     """

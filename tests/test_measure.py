@@ -127,7 +127,7 @@ def test_candidates_are_few_distinct_and_promising(layer: Any) -> None:
     request = Request(select="measure", max_growth_bytes=1 << 40)
     spec = layer.spec
     shape = (spec.batch or 1, spec.in_channels, *(extent or 256 for extent in spec.extents))
-    contest = make_contest(spec, 17, [shape], request)
+    contest = make_contest(spec, 17, (shape,), request)
     candidates = contest.candidates
     assert len(candidates) <= MAX_CANDIDATES
     assert all(candidate.predicted_s <= HOPELESS * contest.conv_s for candidate in candidates)
@@ -139,7 +139,7 @@ def test_candidates_are_few_distinct_and_promising(layer: Any) -> None:
 
 
 def test_opset_growth_and_lowering_limit_the_candidates() -> None:
-    shapes = [(1, 8, 40, 40)]
+    shapes = ((1, 8, 40, 40),)
     assert not make_contest(SPEC, 17, shapes, Request(select="measure", max_growth_bytes=1)).candidates
     assert not make_contest(SPEC, 16, shapes, Request("dft", "measure")).candidates
     assert make_contest(SPEC, 7, shapes, Request("matmul", "measure")).candidates
@@ -157,7 +157,7 @@ def test_opset_growth_and_lowering_limit_the_candidates() -> None:
 )
 def test_the_options_of_a_contest_compute_the_same(spec: ConvSpec) -> None:
     shape = (2 if spec.batch is None else 1, 8, 40, 40)
-    contest = make_contest(spec, 17, [shape], Request(select="measure", max_growth_bytes=1 << 30))
+    contest = make_contest(spec, 17, (shape,), Request(select="measure", max_growth_bytes=1 << 30))
     if not contest.candidates:
         contest = replace(contest, candidates=(Candidate(LOWERINGS[0].candidates(spec)[0], 1.0, 0),))
     feeds = make_feeds(spec, shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 from onnx_fft.fourier.axis import AxisPlan
 from onnx_fft.lowering.base import ConvPlan
@@ -22,7 +23,8 @@ DISTINCT_LENGTH = 1.25
 """Plans whose DFT lengths on some axis differ by this factor are worth timing both."""
 
 
-def make_contest(spec: ConvSpec, opset: int, shapes: Sequence[tuple[int, ...]], request: Request) -> Contest:
+@cache
+def make_contest(spec: ConvSpec, opset: int, shapes: tuple[tuple[int, ...], ...], request: Request) -> Contest:
     """The contest of a convolution for inputs of `shapes` `[batch, channels, *extents]`; it may have no candidates.
 
     The planner's own pick comes first, the smallest of those predicted near the fastest; then the next plans that
@@ -38,7 +40,7 @@ def make_contest(spec: ConvSpec, opset: int, shapes: Sequence[tuple[int, ...]], 
             if growth <= request.max_growth_bytes:
                 seconds = _mean([lowering_seconds(each, plan, MACHINES[0]) for each in specs])
                 options.append(Candidate(plan, seconds, growth))
-    return Contest(spec, opset, tuple(shapes), conv_s, _pick(options, conv_s))
+    return Contest(spec, opset, shapes, conv_s, _pick(options, conv_s))
 
 
 def are_distinct(first: ConvPlan, second: ConvPlan) -> bool:

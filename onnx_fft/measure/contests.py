@@ -26,6 +26,8 @@ FIRST_SLICE_RUNS = 10
 """Runs of each option that the shortest stretch takes, warm-up included."""
 START_S = 1.0
 """What starting a stretch takes: a process, its sessions."""
+BUILD_S_BYTE = 0.1e-6
+"""What computing a byte of a candidate's spectrum takes, before its first stretch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,10 @@ def _run_contest(
 
 
 def _predict_slice_s(contest: Contest) -> float:
-    """Seconds the shortest stretch of timing takes."""
+    """Seconds the shortest stretch of timing takes, roughly."""
     run_s = contest.conv_s + sum(candidate.predicted_s for candidate in contest.candidates)
-    return len(contest.shapes) * (START_S + FIRST_SLICE_RUNS * run_s)
+    build_s = BUILD_S_BYTE * sum(max(0, candidate.growth_bytes) for candidate in contest.candidates)
+    return build_s + len(contest.shapes) * (START_S + FIRST_SLICE_RUNS * run_s)
 
 
 @lru_cache(maxsize=1)

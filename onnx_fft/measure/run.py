@@ -97,13 +97,13 @@ def measure_model(
     Only sites whose decision weighed options take part. `original` is what the result has to beat. Raises UsageError
     where no input is found, InvalidModelError where ONNX Runtime does not run the original model.
     """
-    budget = Budget(settings.budget_s)
     asked = [position for position, decision in enumerate(predicted) if decision.options]
     if not asked:
-        return list(predicted), Measurement(settings.budget_s, budget.spent_s)
+        return list(predicted), Measurement(settings.budget_s, 0.0)
     progress("looking for inputs", 0.0)
     feeds = find_feeds(loaded, settings.input_shapes, settings.seed)
     contests = _find_contests(loaded, [sites[position] for position in asked], feeds, request)
+    budget = Budget(settings.budget_s)
     cache = Cache(_environment(settings)) if settings.use_cache else None
     results = run_contests(
         Counter(contest for contest in contests.values() if contest.candidates),
@@ -116,15 +116,8 @@ def measure_model(
     for position in asked:
         decisions[position] = _decide(predicted[position], contests.get(sites[position].name), results)
     decisions = limit_growth(decisions, request.max_growth_bytes)
-    groups = _group(sites, decisions)
-
-    def build_variant(variant: Variant) -> ModelProto:
-        pairs = [(sites[position].name, decisions[position].plan) for label in variant for position in groups[label]]
-        return build({name: plan for name, plan in pairs if plan is not None})
-
-    timer = ModelTimer(original, build_variant, feeds, settings.threads, budget, progress)
-    gains = {label: sum(decisions[position].saved_s for position in group) for label, group in groups.items()}
-    outcome = take_back(gains, timer) if gains else Outcome(frozenset())
+    make_timer = partial(ModelTimer, original, feeds=feeds, threads=settings.threads, budget=budget, progress=progress)
+    decisions, outcome, machine = _judge_whole(sites, decisions, build, make_timer)
     measurement = Measurement(
         settings.budget_s,
         budget.spent_s,
@@ -134,10 +127,10 @@ def measure_model(
         outcome.ratio,
         bool(outcome.kept),
         dict(zip((feed.label for feed in feeds), outcome.cases, strict=False)),
-        timer.machine,
+        machine,
         (*(cache.notes if cache else ()), *_note_untested(outcome)),
     )
-    return _take_back(decisions, groups, outcome), measurement
+    return decisions, measurement
 
 
 def _find_contests(
@@ -175,21 +168,35 @@ def _nothing_promising(predicted: Decision) -> Refusal:
     return Refusal("no-gain", f"{predicted.reason} for unknown shapes, but at no gain for those it really gets")
 
 
+def _judge_whole(
+    sites: Sequence[ConvSite], decisions: Sequence[Decision], build: Build, make_timer: Callable[..., ModelTimer]
+) -> tuple[list[Decision], Outcome, Machine | None]:
+    """The decisions that pay in the model; convolutions of one geometry and plan stand or fall together."""
+    groups = _group(sites, decisions)
+    if not groups:
+        return list(decisions), Outcome(frozenset()), None
+
+    def build_variant(variant: Variant) -> ModelProto:
+        pairs = [(sites[position].name, decisions[position].plan) for label in variant for position in groups[label]]
+        return build({name: plan for name, plan in pairs if plan is not None})
+
+    timer = make_timer(build=build_variant)
+    gains = {label: sum(decisions[position].saved_s for position in group) for label, group in groups.items()}
+    outcome = take_back(gains, timer)
+    result = list(decisions)
+    for label, reason in outcome.taken_back.items():
+        for position in groups[label]:
+            result[position] = leave_after_all(decisions[position], Refusal("taken-back", reason))
+    return result, outcome, timer.machine
+
+
 def _group(sites: Sequence[ConvSite], decisions: Sequence[Decision]) -> dict[str, list[int]]:
-    """Positions of the convolutions that stand or fall together, those of one geometry and plan, by a label."""
+    """Positions of the convolutions of one geometry and plan, by the name of the first."""
     groups: dict[tuple[ConvSpec | None, ConvPlan], list[int]] = {}
     for position, (site, decision) in enumerate(zip(sites, decisions, strict=True)):
         if decision.plan is not None:
             groups.setdefault((site.spec, decision.plan), []).append(position)
     return {sites[positions[0]].name: positions for positions in groups.values()}
-
-
-def _take_back(decisions: Sequence[Decision], groups: Mapping[str, Sequence[int]], outcome: Outcome) -> list[Decision]:
-    result = list(decisions)
-    for label, reason in outcome.taken_back.items():
-        for position in groups[label]:
-            result[position] = leave_after_all(decisions[position], Refusal("taken-back", reason))
-    return result
 
 
 def _note_untested(outcome: Outcome) -> tuple[str, ...]:
