@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -38,7 +39,7 @@ WORKER = Path(__file__).with_name("peer_worker.py")
 CONV = "onnxruntime"
 BLOCK_S = 0.2
 MIN_BLOCKS, MAX_BLOCKS = 3, 40
-ANSWER_S = 60.0
+ANSWER_S = 30.0
 """A side that takes longer for one block, or for its first run, is given up."""
 MAX_RELATIVE_L2 = 1e-3
 """Against ONNX Runtime's Conv; a peer beyond it computes something else, and its time is worth nothing."""
@@ -94,7 +95,8 @@ class PeerResult:
         """A cell: `0.94x, 8.9 ms`, or the note."""
         if self.ratio is None or self.run_s is None:
             return self.note
-        return f"{self.ratio.value:.2f}x, {format_ms(self.run_s.median)} ms"
+        digits = ".2f" if self.ratio.value >= 0.1 else ".1g"
+        return f"{self.ratio.value:{digits}}x, {format_ms(self.run_s.median)} ms"
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -144,10 +146,10 @@ class Side:
         return float(self._read_answer()["seconds"])
 
     def _read_answer(self) -> dict[str, Any]:
-        ready, _, _ = select.select([self._process.stdout], [], [], ANSWER_S)
-        if not ready or self._process.stdout is None:
+        answers = self._process.stdout
+        if answers is None or not select.select([answers], [], [], ANSWER_S)[0]:
             raise SideError(f"over {ANSWER_S:.0f} s")
-        line = self._process.stdout.readline()
+        line = answers.readline()
         if not line:
             raise SideError(f"ended with code {self._process.wait()}")
         answer: dict[str, Any] = json.loads(line)
@@ -219,8 +221,8 @@ def measure_error(output: Array, truth: Array) -> float:
     if output.shape != truth.shape or output.size == 0:
         return float("inf")
     expected = truth.astype(np.float64)
-    difference = np.linalg.norm(output - expected) / max(np.linalg.norm(expected), 1e-300)
-    return float(difference) if np.isfinite(difference) else float("inf")
+    difference = float(np.linalg.norm(output - expected)) / max(float(np.linalg.norm(expected)), 1e-300)
+    return difference if isfinite(difference) else float("inf")
 
 
 def describe_peers() -> list[str]:
