@@ -230,6 +230,18 @@ def test_rewriting_is_reproducible() -> None:
     assert dump(rewrite(two_convs(), select="all").model) == dump(rewrite(two_convs(), select="all").model)
 
 
+def test_stale_shapes_are_not_believed() -> None:
+    """`value_info` says 13x11 all along, also behind the model's own function; the input says otherwise."""
+    model = decorated_model()
+    for value in (model.graph.input[0], model.graph.output[0]):
+        value.type.tensor_type.shape.dim[3].dim_value = 50
+    for lowering in BOTH:
+        result = rewrite(model, lowering=lowering)
+        assert all("on 2x13x50" in row.geometry for row in result.report.rows)
+        feeds = {"x": np.random.default_rng(9).standard_normal((2, 3, 13, 50), np.float32)}
+        assert_same(model, result.model, feeds)
+
+
 # --- selection ----------------------------------------------------------------------------------------------------
 
 

@@ -26,6 +26,9 @@ Dims = Sequence[int | None]
 ACTIVATIONS = {"Relu": 0, "Tanh": 0, "Sigmoid": 0, "LeakyRelu": 1, "Clip": 2, "HardSigmoid": 2}
 """What ONNX Runtime's FusedConv knows, with the number of `activation_params` each takes."""
 
+MAX_LENGTH = 1 << 26
+"""Samples of one axis, padding included, up to which index tables of that length are thought of."""
+
 _DTYPES: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
 
 
@@ -55,6 +58,8 @@ def resolve_spec(
     spans = [d * (k - 1) + 1 for d, k in zip(dilations, kernel_shape, strict=True)]
     begin, end = _resolve_pads(attributes, extents, strides, dilations, spans)
     for extent, before, after, span in zip(extents, begin, end, spans, strict=True):
+        length = max((extent or 0) + before + after, span)
+        _require(length <= MAX_LENGTH, "too-long", f"an axis has {length} samples, {MAX_LENGTH} are the most")
         fits = extent is None or extent + before + after >= span
         _require(
             fits, "kernel-too-large", f"kernel spans {span} samples, the padded input has {extent} + {before} + {after}"

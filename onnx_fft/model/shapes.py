@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from math import prod
 from pathlib import Path
@@ -40,8 +40,9 @@ def infer_shapes(model: ModelProto, base_dir: Path | None = None) -> ModelProto:
     know. Where inference fails altogether, the copy has the shapes that are left. Never raises for an unknown operator.
     """
     skeleton = strip_data(model, base_dir)
+    local = {(function.domain, function.name) for function in skeleton.functions}
     for body in walk_bodies(skeleton):
-        _prepare_body(body)
+        _prepare_body(body, local)
     with suppress(Exception):  # inference raises several types; whatever went wrong, the shapes are unknown
         return onnx.shape_inference.infer_shapes(skeleton, data_prop=True)
     return skeleton
@@ -116,8 +117,11 @@ def _copy_stripped(source: Any, target: Any, base_dir: Path | None) -> None:
                 _copy_stripped(value, getattr(target, field.name), base_dir)
 
 
-def _prepare_body(body: Body) -> None:
-    """Make a body of the skeleton fit for inference: no stale claims, no dimension of -1, FusedConv as plain Conv."""
+def _prepare_body(body: Body, local: Container[tuple[str, str]]) -> None:
+    """Make a body of the skeleton fit for inference: no stale claims, no dimension of -1, FusedConv as plain Conv.
+
+    Inference goes through the model's own functions, which `local` names.
+    """
     unknown: set[str] = set()
     for node in body.node:
         if (node.domain, node.op_type) == ("com.microsoft", "FusedConv"):
@@ -126,7 +130,7 @@ def _prepare_body(body: Body) -> None:
             kept = [attribute for attribute in node.attribute if not attribute.name.startswith("activation")]
             del node.attribute[:]
             node.attribute.extend(kept)
-        elif not onnx.defs.has(node.op_type, node.domain):
+        elif (node.domain, node.op_type) not in local and not onnx.defs.has(node.op_type, node.domain):
             unknown.update(node.output)
     believed = [value for value in body.value_info if value.name in unknown]
     del body.value_info[:]
