@@ -15,7 +15,20 @@ from layer_results import Measured, Variant, make_table, summarize_rows
 from layers import Layer, make_spec
 from onnx import ModelProto
 from peer_worker import measure_block
-from peers import MIN_BLOCKS, PEERS, PeerResult, alternate, measure_error, refuse_steps, store_layer
+from peers import (
+    MIN_BLOCKS,
+    PEERS,
+    Peer,
+    PeerResult,
+    Side,
+    SideError,
+    alternate,
+    describe_peers,
+    measure_error,
+    measure_peers,
+    refuse_steps,
+    store_layer,
+)
 from test_bench import SPEC, FakeClock
 
 from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
@@ -157,6 +170,25 @@ def test_installed_sides_compute_the_layer(side: str, spec: ConvSpec, tmp_path: 
     geometry = ConvGeometry(spec.group, spec.strides, spec.dilations, spec.pads_begin, spec.pads_end)
     output = np.asarray(peer_worker.SIDES[side](tmp_path, 1)())
     assert measure_error(output, conv_direct(x, weight, bias, geometry)) < 1e-5
+
+
+def test_peers_end_to_end_with_one_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    again = Peer("again", "onnxruntime", "onnxruntime")
+    monkeypatch.setattr("peers.PEERS", (again, Peer("missing", "no_such_module", "no-such-package")))
+    weight, bias = draw_weights(SPEC)
+    model = build_conv_model(SPEC, weight, bias)
+    found = measure_peers(SPEC, model, draw_input(SPEC), weight, bias, threads=1, budget_s=0.0)
+    assert found["missing"] == PeerResult("not installed")
+    assert found["again"].relative_l2 == 0.0
+    assert found["again"].ratio is not None and found["again"].ratio.rounds == MIN_BLOCKS
+    versions, missing = describe_peers()
+    assert f"onnxruntime {again.version}" in versions
+    assert "no-such-package" in missing and "requirements-peers.txt" in missing
+
+
+def test_a_side_that_fails_says_so(tmp_path: Path) -> None:
+    with Side("onnxruntime", tmp_path, 1) as side, pytest.raises(SideError, match=r"failed: .*model\.onnx"):
+        side.wait_ready()
 
 
 # --- the chart ------------------------------------------------------------------------------------------------------
