@@ -43,7 +43,7 @@ class Axis:
     @property
     def phases(self) -> int:
         """Interleaved sub-axes the dilation splits this axis into."""
-        return self.dilation if self.stride == 1 else 1
+        return self.dilation if self.stride == 1 and self.taps > 1 else 1
 
     @property
     def span(self) -> int:

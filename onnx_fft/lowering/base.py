@@ -16,7 +16,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from onnx_fft.fourier.axis import Axis, AxisPlan
+from onnx_fft.fourier.axis import Axis, AxisPlan, ceil_divide
 from onnx_fft.model.spec import Activation, ConvSpec
 from onnx_fft.model.weights import ConvWeights
 
@@ -25,6 +25,9 @@ Dim: TypeAlias = "int | gs.Variable"
 
 Length: TypeAlias = "int | gs.Variable | gs.Constant"
 """A `Dim`, or an int64 vector, constant or computed at run time."""
+
+MAX_COMBINATIONS = 2000
+"""Plans of one convolution that are looked at; only beyond two axes there can be more."""
 
 _ACTIVATION_PARAMS = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "Clip": ("min", "max")}
 
@@ -80,8 +83,11 @@ def spec_axes(spec: ConvSpec) -> tuple[Axis, ...]:
 
 
 def combine_plans(lowering: str, spec: ConvSpec, axis_plans: Callable[[Axis], list[AxisPlan]]) -> list[ConvPlan]:
-    """Every combination of the plans of the single axes."""
-    return [ConvPlan(lowering, axes) for axes in product(*map(axis_plans, spec_axes(spec)))]
+    """The combinations of the plans of the single axes; of very many, a thinned-out selection of all lengths."""
+    choices = [sorted(axis_plans(axis), key=lambda plan: plan.dft_length) for axis in spec_axes(spec)]
+    most = int(MAX_COMBINATIONS ** (1 / spec.rank))
+    thinned = [plans[:: ceil_divide(len(plans), most)] for plans in choices]
+    return [ConvPlan(lowering, axes) for axes in product(*thinned)]
 
 
 class FragmentBuilder:
