@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 
 import onnx_fft.model.io
 from onnx_fft import inspect, rewrite
-from onnx_fft.errors import InvalidModelError, OpsetError, UsageError
+from onnx_fft.errors import InvalidModelError, OnnxFftError, OpsetError, UsageError
 from onnx_fft.model.io import REPLACES_KEY, save_model
 
 RNG = np.random.default_rng(17)
@@ -721,3 +721,42 @@ def test_inspect_says_what_rewrite_does_and_does_nothing() -> None:
     for options in ({}, {"lowering": "dft"}, {"select": "all"}, {"lowering": "matmul", "exclude": ["first"]}):
         assert inspect(model, **options) == rewrite(model, **options).report
     assert dump(model) == before
+
+
+# --- broken files -------------------------------------------------------------------------------------------------
+
+
+def mutate(data: bytes, rng: np.random.Generator) -> bytes:
+    """A few bytes changed, cut out or put in, or the end cut off."""
+    changed = bytearray(data)
+    for _ in range(rng.integers(1, 4)):
+        place, kind = int(rng.integers(len(changed))), rng.integers(10)
+        if kind < 7:
+            changed[place] = rng.choice([0, 1, 2, 3, 8, 127, 128, 255])
+        elif kind == 7:
+            del changed[place : place + int(rng.integers(1, 5))]
+        elif kind == 8:
+            changed[place:place] = rng.bytes(2)
+        else:
+            del changed[place:]
+    return bytes(changed)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # mutated weights overflow
+@pytest.mark.parametrize("make", [two_convs, decorated_model, if_model, function_model])
+def test_a_broken_file_is_an_error_of_ours_or_left_alone(
+    make: Callable[[], ModelProto], tmp_path: Path, rng: np.random.Generator
+) -> None:
+    data = make().SerializeToString()
+    path = tmp_path / "broken.onnx"
+    refused = 0
+    for number in range(40):
+        broken = mutate(data, rng)
+        path.write_bytes(broken)
+        try:
+            rewrite(path, lowering=BOTH[number % 2], max_growth_bytes=1 << 22)
+        except OnnxFftError:
+            refused += 1
+        except Exception as error:
+            raise AssertionError(f"mutation {number}: {error!r}; the file is {broken.hex()}") from error
+    assert 5 <= refused <= 38
