@@ -561,6 +561,17 @@ def test_without_a_budget_the_prediction_is_judged_in_the_model(monkeypatch: pyt
     assert row.reason.endswith("; not measured: the 0 s to measure in were spent")
 
 
+def test_lengths_that_were_made_up_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_time_models(monkeypatch, GAINS)
+    model = build_conv_model(make_spec((32, 32), (11, 11), (112, 112)), dynamic=(0,))
+    made_up = rewrite(model, select="measure").report.measurement
+    assert made_up is not None and len(made_up.feeds) == 2
+    assert "x 1x32x112x112" in made_up.notes[0] and "x 2x32x112x112" in made_up.notes[0]
+    given = rewrite(model, select="measure", input_shapes={"x": (3, 32, 112, 112)}).report.measurement
+    assert given is not None and given.notes == ()
+    assert [*given.feeds] == ["random feed 0 of seed 0 (x 3x32x112x112)"]
+
+
 def test_a_model_without_convolutions_to_weigh_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = fake_time_models(monkeypatch, GAINS)
     rewritten = rewrite(make_model(), select="measure", exclude=[".*"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
@@ -128,7 +128,7 @@ def measure_model(
         bool(outcome.kept),
         dict(zip((feed.label for feed in feeds), outcome.cases, strict=False)),
         machine,
-        (*(cache.notes if cache else ()), *_note_untested(outcome)),
+        _make_notes(cache, outcome, contests.values(), feeds),
     )
     return decisions, measurement
 
@@ -199,11 +199,18 @@ def _group(sites: Sequence[ConvSite], decisions: Sequence[Decision]) -> dict[str
     return {sites[positions[0]].name: positions for positions in groups.values()}
 
 
-def _note_untested(outcome: Outcome) -> tuple[str, ...]:
-    if not outcome.untested:
-        return ()
-    names = ", ".join(outcome.untested)
-    return (f"no time was left to ask whether the model is faster without {names}; a larger --budget has it",)
+def _make_notes(
+    cache: Cache | None, outcome: Outcome, contests: Iterable[Contest], feeds: Sequence[Feed]
+) -> tuple[str, ...]:
+    """What a reader has to know beside the numbers."""
+    notes = [] if cache is None else list(cache.notes)
+    if any(None in (contest.spec.batch, *contest.spec.extents) for contest in contests):
+        tried = "; ".join(feed.label for feed in feeds)
+        notes.append(f"lengths the model leaves open were made up ({tried}); pass --input-shape for those that matter")
+    if outcome.untested:
+        count = len(outcome.untested)
+        notes.append(f"no time was left to ask for {count} of the replacements whether the model is faster without it")
+    return tuple(notes)
 
 
 def _environment(settings: MeasureSettings) -> Environment:
