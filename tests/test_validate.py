@@ -16,6 +16,7 @@ from corpus import Array
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 import onnx_fft.checks.convcheck
+from onnx_fft.checks.probes import Probe
 from onnx_fft.errors import InvalidModelError, UsageError
 from onnx_fft.validate import Validation, validate
 
@@ -345,6 +346,9 @@ def test_probes_measure_what_spreads() -> None:
     assert by_kind["nan"].after == 1.0
     assert "100.0%" in by_kind["nan"].sentence
     assert by_kind["non-negative"].after >= 0
+    assert by_kind["nan"].is_warning and not by_kind["non-negative"].is_warning
+    assert [line for line in result.describe() if line.startswith("warning (nan)")]
+    assert [line for line in result.describe() if line.startswith("probe (non-negative)")]
     shift = [
         helper.make_node("MatMul", ["x", "w"], ["m"]),
         helper.make_node("Sub", ["m", "tiny"], ["y"]),
@@ -356,7 +360,13 @@ def test_probes_measure_what_spreads() -> None:
     assert shifted.ok, text(shifted)
     falls = next(probe for probe in shifted.probes if probe.kind == "non-negative")
     assert falls.after == pytest.approx(-1e-6)
+    assert falls.is_warning
     assert "falls to" in falls.sentence
+
+
+@pytest.mark.parametrize(("error", "is_warning"), [(0.0, False), (9e-4, False), (2e-3, True)])
+def test_an_outlier_is_a_warning_from_a_thousandth_of_the_rms_on(error: float, is_warning: bool) -> None:
+    assert Probe("outlier", "y", "", before=1.0, after=error).is_warning == is_warning
 
 
 def test_external_data_is_found_and_nothing_is_written_beside_it(tmp_path: Path) -> None:
