@@ -12,10 +12,10 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from onnx_fft import __version__
 from onnx_fft.checks.result import Validation
@@ -38,6 +38,7 @@ EXIT_CODES = """exit codes:
 
 SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 SECONDS = {"s": 1, "m": 60, "h": 3600}
+BAR_COLUMNS = 16
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -242,7 +243,7 @@ def _choice(options: argparse.Namespace) -> dict[str, Any]:
 
 def _run_rewrite(options: argparse.Namespace, console: Console) -> None:
     with _show_progress(console) as show:
-        rewritten = rewrite(options.input, **_choice(options), progress=lambda what, _share: show(what))
+        rewritten = rewrite(options.input, **_choice(options), progress=show)
         model = LoadedModel(rewritten.model, rewritten.base_dir)
         validation = None
         if not options.no_validate and rewritten.report.replaced:
@@ -274,7 +275,7 @@ def _run_rewrite(options: argparse.Namespace, console: Console) -> None:
 
 def _run_inspect(options: argparse.Namespace, console: Console) -> None:
     with _show_progress(console) as show:
-        report = inspect(options.input, **_choice(options), progress=lambda what, _share: show(what))
+        report = inspect(options.input, **_choice(options), progress=show)
     if options.report:
         _write_report(options.report, report.to_dict(), options.input, report=report)
     if options.json:
@@ -368,17 +369,27 @@ def _write_report(path: Path, data: dict[str, Any], model: Path, **parts: Any) -
     write_text(path, render_report(model_name=model.name, original_bytes=size, **parts))
 
 
+class _Show(Protocol):
+    def __call__(self, what: str, share: float | None = None) -> None:
+        """Show the current step and, where it is known, the share that is done, 0 to 1."""
+
+
 class _show_progress:
-    """A spinner with the current step on a terminal; nothing elsewhere."""
+    """A spinner, the current step and a bar on a terminal; nothing elsewhere."""
 
     def __init__(self, console: Console) -> None:
-        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+        text = TextColumn("{task.description}", markup=False)
+        columns = (SpinnerColumn(), text, BarColumn(BAR_COLUMNS), TimeElapsedColumn())
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
-    def __enter__(self) -> Callable[[str], None]:
+    def __enter__(self) -> _Show:
         self._progress.start()
         task = self._progress.add_task("", total=None)
-        return lambda what: self._progress.update(task, description=what)
+
+        def show(what: str, share: float | None = None) -> None:
+            self._progress.update(task, description=what, total=1.0 if share else None, completed=share or 0.0)
+
+        return show
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()

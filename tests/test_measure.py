@@ -351,8 +351,8 @@ def test_progress_says_what_is_timed_and_the_time_left() -> None:
     said: list[str] = []
     timer = FakeContests(clock, SETTLED, 5.0)
     run_contests(make_contests(2), timer, None, Budget(60.0, clock), lambda what, _share: said.append(what))
-    assert said[0] == "timing 11x11 8->8 on 1x40x40 pads 5x5 (1 of 2), at most 60 s left"
-    assert said[1].endswith("(2 of 2), at most 55 s left")
+    assert said[0] == "at most 60 s left: timing 11x11 8->8 on 1x40x40 pads 5x5 (1 of 2)"
+    assert said[1].startswith("at most 55 s left") and said[1].endswith("(2 of 2)")
 
 
 # --- the cache ------------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def run_contests(
     order = sorted(counts, key=lambda contest: -counts[contest] * contest.predicted_saving_s)
     for number, contest in enumerate(order):
         what = f"timing {describe_spec(contest.spec)} ({number + 1} of {len(order)})"
-        progress(f"{what}, {budget.describe()}", budget.share)
+        progress(f"{budget.describe()}: {what}", budget.share)
         share_s = max(0.0, budget.left_s(CONV_SHARE)) / (len(order) - number)
         results[contest] = _run_contest(contest, time_contest, cache, budget, share_s)
     return results

@@ -46,7 +46,7 @@ class ModelTimer:
 
     def time(self, variants: Sequence[Variant]) -> Timings:
         """Seconds of each variant on each feed in each round; InvalidModelError where one does not run."""
-        self._progress(f"timing the whole model, {self._budget.describe()}", self._budget.share)
+        self._progress(f"{self._budget.describe()}: timing the whole model", self._budget.share)
         started_s = self._budget.spent_s
         self._models = {variant: self._open(variant) for variant in variants}  # and the ones before are let go
         slice_s = max(0.0, min(SLICE_S, self._budget.left_s() / 4)) / len(self._feeds)
