@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -143,12 +143,12 @@ def _decide_model(
     target = _needed_opset(sites, request, options) if options.opset is None else options.opset
     if target is not None and (options.opset is not None or target > before):
         loaded = LoadedModel(_convert(loaded.model, target, options), loaded.base_dir)
-        sites = find_sites(loaded)
+        sites = _keep_names(find_sites(loaded), sites)
     progress("choosing", 0.0)
     decisions = _decide(sites, request, options)
     measurement = None
     if options.select == "measure" and options.plan is None:
-        build = partial(_build_variant, loaded)
+        build = partial(_build_variant, loaded, sites)
         original, ready = open_source(source), Source(loaded.model, loaded.base_dir)
         measuring = options.measuring
         decisions, measurement = measure_model(original, ready, sites, decisions, build, request, measuring, progress)
@@ -157,6 +157,11 @@ def _decide_model(
     opset = model_opset(loaded.model)
     converted_from = before if opset != before else None
     return loaded, sites, decisions, make_report(sites, decisions, opset, converted_from, measurement)
+
+
+def _keep_names(sites: Sequence[ConvSite], before: Sequence[ConvSite]) -> tuple[ConvSite, ...]:
+    """The sites of a converted model under the names they had: nodes put in move the position of nameless ones."""
+    return tuple(replace(site, name=old.name) for site, old in zip(sites, before, strict=True))
 
 
 def _check_options(options: Options) -> None:
@@ -256,11 +261,11 @@ def _replay(site: ConvSite, plan: ConvPlan | None) -> Decision:
     )
 
 
-def _build_variant(loaded: LoadedModel, plans: Mapping[str, ConvPlan]) -> ModelProto:
+def _build_variant(loaded: LoadedModel, sites: Sequence[ConvSite], plans: Mapping[str, ConvPlan]) -> ModelProto:
     """A copy of the model with the convolutions of these names replaced."""
     copy = LoadedModel(ModelProto(), loaded.base_dir)
     copy.model.CopyFrom(loaded.model)
-    _replace_all(copy, find_sites(copy), plans)
+    _replace_all(copy, _keep_names(find_sites(copy), sites), plans)
     return copy.model
 
 

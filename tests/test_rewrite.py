@@ -16,7 +16,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 import onnx_fft.model.io
-from onnx_fft import inspect, rewrite
+from onnx_fft import inspect, rewrite, validate
 from onnx_fft.errors import InvalidModelError, OnnxFftError, OpsetError, UsageError
 from onnx_fft.model.io import REPLACES_KEY, save_model
 
@@ -395,6 +395,26 @@ def test_dft_converts_the_model_and_says_so() -> None:
     assert {entry.domain: entry.version for entry in result.model.opset_import}[""] == 17
     assert executed_op_types(result.model, {"x": X})["DFT"] > 0
     assert_same(model, result.model)
+
+
+def test_nameless_convs_keep_their_names_when_the_conversion_moves_them() -> None:
+    nodes = [
+        helper.make_node("Unsqueeze", ["x"], ["u"], axes=[0]),  # from opset 13 on, axes are a node of their own
+        helper.make_node("Squeeze", ["u"], ["s"], axes=[0]),
+        conv("s", "a"),
+        conv("s", "b", "w1", "b1"),
+        helper.make_node("Sum", ["a", "b"], ["y"]),
+    ]
+    model = make_model(nodes, opset=11)
+    assert [row.name for row in inspect(model).rows] == ["Conv#2", "Conv#3"]
+    result = rewrite(model, lowering="dft", include=["Conv#3"])
+    assert [(row.name, row.lowering) for row in result.report.rows] == [("Conv#2", None), ("Conv#3", "dft")]
+    (left,) = [node for node in result.model.graph.node if node.op_type == "Conv"]
+    assert left.output == ["a"]
+    assert {entry.value for node in own_nodes(result.model) for entry in node.metadata_props} >= {"Conv#3"}
+    assert_same(model, result.model)
+    checked = validate(model, result.model)
+    assert [(check.name, check.ok) for check in checked.convs] == [("Conv#3", True)]
 
 
 def test_opset_is_converted_on_request_only() -> None:
