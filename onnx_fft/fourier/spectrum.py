@@ -26,7 +26,11 @@ def product_spectrum(weight: Array, axes: Sequence[Axis], plans: Sequence[AxisPl
     for number, (axis, plan) in enumerate(zip(axes, plans, strict=True)):
         position = spectrum.ndim - len(axes) + number
         kernel = np.moveaxis(spectrum, position, -1)
-        spectrum = np.moveaxis(_axis_factors(kernel, axis, plan), -1, position)
+        if kernel.size > axis.taps**2:  # more kernels than taps: cheaper to transform each tap once and add up
+            factors = kernel @ _axis_factors(np.eye(axis.taps), axis, plan)
+        else:
+            factors = _axis_factors(kernel, axis, plan)
+        spectrum = np.moveaxis(factors, -1, position)
     return spectrum
 
 
