@@ -18,7 +18,8 @@ from onnx.reference import ReferenceEvaluator
 from rich.console import Console
 
 import onnx_fft.lowering.matmul
-from onnx_fft.cli import EXIT_CODES, main
+from onnx_fft.arguments import EXIT_CODES
+from onnx_fft.cli import main
 from onnx_fft.model.io import save_model
 
 VERBS = ("rewrite", "inspect", "validate", "bench", "cache")

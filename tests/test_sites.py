@@ -263,6 +263,23 @@ def test_stale_claims_and_minus_one() -> None:
     assert second.spec is not None and second.spec.extents == (9, 9)  # nobody else knows what plugin.Resample gives
 
 
+def test_lengths_that_a_loop_body_or_an_output_claims_are_not_believed() -> None:
+    text = """g (int64 n, bool c, float[1,3,H,8] x) => (float[1,3,5,8] h, float[1,3,6,6] z, float[1,4,3,6] y) {
+        z = Loop(n, c, x) <body = b (int64 i, bool k, float[1,3,5,5] s) => (bool k, float[1,3,5,5] t) {
+            u = Conv(s, V)
+            t = Pad(u, P)
+        }>
+        h = Relu(x)
+        y = Conv(h, W)
+    }"""
+    model = parse(text)
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((3, 3, 3, 3), np.float32), "V"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0, 0, 1, 1, 0, 0, 1, 1]), "P"))
+    plain, looped = find_sites(load_model(model))
+    assert looped.spec is not None and looped.spec.extents == (None, None)
+    assert plain.spec is not None and plain.spec.extents == (None, 8)
+
+
 def test_failed_inference_means_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("inference gave up")

@@ -136,6 +136,8 @@ class AxisPlan:
 def check_plan(axis: Axis, plan: AxisPlan) -> None:
     """Raise ValueError where `plan` would not compute `axis` exactly, saying which value is wrong."""
     length, step, columns = plan.dft_length, plan.tile_step, plan.columns
+    if not isinstance(plan.whole, bool):
+        raise ValueError(f"whole must be true or false, got {plan.whole!r}")
     if not all(isinstance(value, int) and value >= 0 for value in (length, step, columns)) or length < 1 or columns < 1:
         raise ValueError(f"lengths must be positive integers, got {length}, {step} and {columns}")
     if length % columns or (columns > 1 and columns % axis.stride):

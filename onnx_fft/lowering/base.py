@@ -103,10 +103,11 @@ class FragmentBuilder:
         self.dtype = np.dtype("float32" if spec.dtype == "float16" else spec.dtype)
         self._graph = gs.Graph(opset=ports.opset)
         self._count = 0
+        self._host_tensors: dict[str, gs.Variable] = {}
 
     def input(self) -> gs.Variable:
         """The convolution's input, in the dtype the fragment computes in."""
-        return self._to_compute_dtype(gs.Variable(self.ports.input))
+        return self._host_tensor(self.ports.input)
 
     def finish(self, y: gs.Variable, weights: ConvWeights) -> Fragment:
         """Add bias, sum and activation to `y` `[batch, out_channels, *output_extents]` and close the fragment."""
@@ -114,10 +115,9 @@ class FragmentBuilder:
         if weights.bias is not None:
             y = self.op("Add", y, self.real(weights.bias.reshape(channel_shape)))
         elif weights.bias_input:
-            bias = self._to_compute_dtype(gs.Variable(weights.bias_input))
-            y = self.op("Add", y, self.reshape(bias, *channel_shape))
+            y = self.op("Add", y, self.reshape(self._host_tensor(weights.bias_input), *channel_shape))
         if self.ports.sum_input:
-            y = self.op("Add", y, self._to_compute_dtype(gs.Variable(self.ports.sum_input)))
+            y = self.op("Add", y, self._host_tensor(self.ports.sum_input))
         if self.spec.activation is not None:
             y = self._activate(y, self.spec.activation)
         if self.dtype != self.spec.dtype:
@@ -213,8 +213,12 @@ class FragmentBuilder:
         names = _ACTIVATION_PARAMS.get(activation.op_type, ())
         return self.op(activation.op_type, x, **dict(zip(names, activation.params, strict=True)))
 
-    def _to_compute_dtype(self, x: gs.Variable) -> gs.Variable:
-        return x if self.dtype == self.spec.dtype else self.cast(x, self.dtype.name)
+    def _host_tensor(self, name: str) -> gs.Variable:
+        """A tensor of the host graph, one object for each name, in the dtype the fragment computes in."""
+        if name not in self._host_tensors:
+            x = gs.Variable(name)
+            self._host_tensors[name] = x if self.dtype == self.spec.dtype else self.cast(x, self.dtype.name)
+        return self._host_tensors[name]
 
     def _integer_op(self, op_type: str, a: Length, b: Length) -> Length:
         if isinstance(a, gs.Variable) or isinstance(b, gs.Variable):

@@ -99,12 +99,13 @@ def unframe_output(b: FragmentBuilder, y: gs.Tensor, frame: Frame, x: gs.Variabl
         y = b.op("Gather", b.reshape(y, rows, -1), _unframe_index(b, x, frame, tiles), axis=0)
         leading = (0,) * rank
     channels = frame.spec.out_channels // frame.group
+    batch = frame.spec.batch or -1  # 0 would mean to Reshape "as it was"
     if frame.has_group:
-        y = b.reshape(y, *leading, frame.group, -1, channels)
+        y = b.reshape(y, *leading, frame.group, batch, channels)
         y = b.transpose(y, *range(rank), rank + 1, rank, rank + 2)
         y = b.reshape(y, *[0] * (rank + 1), frame.spec.out_channels)
     else:
-        y = b.reshape(y, *leading, -1, channels)
+        y = b.reshape(y, *leading, batch, channels)
     return b.transpose(y, rank, rank + 1, *range(rank))
 
 

@@ -36,13 +36,14 @@ _CARRIERS = (ModelProto, GraphProto, FunctionProto, NodeProto, AttributeProto, S
 def infer_shapes(model: ModelProto, base_dir: Path | None = None) -> ModelProto:
     """A copy without the data of large tensors, with inferred shapes in the `value_info` of each body.
 
-    Shapes the file states in `value_info` may be stale; they are believed only behind operators that ONNX does not
-    know. Where inference fails altogether, the copy has the shapes that are left. Never raises for an unknown operator.
+    Lengths the file states may be stale, and ONNX Runtime holds a model to those of its graph inputs only. Others are
+    believed only behind operators that ONNX does not know. Where inference fails altogether, the copy has the shapes
+    that are left. Never raises for an unknown operator.
     """
     skeleton = strip_data(model, base_dir)
     local = {(function.domain, function.name) for function in skeleton.functions}
-    for body in walk_bodies(skeleton):
-        _prepare_body(body, local)
+    for number, body in enumerate(walk_bodies(skeleton)):
+        _prepare_body(body, local, is_main=number == 0)
     with suppress(Exception):  # inference raises several types; whatever went wrong, the shapes are unknown
         return onnx.shape_inference.infer_shapes(skeleton, data_prop=True)
     return skeleton
@@ -117,10 +118,11 @@ def _copy_stripped(source: Any, target: Any, base_dir: Path | None) -> None:
                 _copy_stripped(value, getattr(target, field.name), base_dir)
 
 
-def _prepare_body(body: Body, local: Container[tuple[str, str]]) -> None:
+def _prepare_body(body: Body, local: Container[tuple[str, str]], *, is_main: bool) -> None:
     """Make a body of the skeleton fit for inference: no stale claims, no dimension of -1, FusedConv as plain Conv.
 
-    Inference goes through the model's own functions, which `local` names.
+    Inference goes through the model's own functions, which `local` names. What a Loop or Scan body says of the lengths
+    of its inputs binds nobody, nor does what a graph says of its outputs.
     """
     unknown: set[str] = set()
     for node in body.node:
@@ -135,7 +137,10 @@ def _prepare_body(body: Body, local: Container[tuple[str, str]]) -> None:
     believed = [value for value in body.value_info if value.name in unknown]
     del body.value_info[:]
     body.value_info.extend(believed)
-    for value in (*body.value_info, *((*body.input, *body.output) if is_graph(body) else ())):
+    inputs, outputs = (list(body.input), list(body.output)) if is_graph(body) else ([], [])
+    claims = [value for value in outputs if value.name not in unknown] + ([] if is_main else inputs)
+    for value in (*body.value_info, *inputs, *outputs):
+        is_claim = any(value is claim for claim in claims)
         for dim in value.type.tensor_type.shape.dim if value.type.tensor_type.HasField("shape") else ():
-            if dim.dim_value < 0:
+            if is_claim or dim.dim_value < 0:
                 dim.Clear()

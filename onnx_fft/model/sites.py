@@ -200,7 +200,7 @@ def _has_bias(node: NodeProto) -> bool:
 def _known_shapes(body: Body) -> dict[str, Dims]:
     """Shapes stated or inferred in a body; None for a dimension that is symbolic or absent."""
     shapes: dict[str, Dims] = {}
-    for value in (*body.value_info, *(body.input if is_graph(body) else ())):
+    for value in (*body.value_info, *((*body.input, *body.output) if is_graph(body) else ())):
         if value.type.tensor_type.HasField("shape"):
             dims = value.type.tensor_type.shape.dim
             shapes[value.name] = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]

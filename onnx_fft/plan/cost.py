@@ -86,13 +86,15 @@ def growth_bytes(spec: ConvSpec, plan: ConvPlan) -> int:
     itemsize = 8 if spec.dtype == "float64" else 4
     pairs = spec.out_channels * spec.in_channels // spec.group
     raw = pairs * prod(spec.kernel_shape) * (2 if spec.dtype == "float16" else itemsize)
+    axes = list(zip(spec_axes(spec), plan.axes, strict=True))
+    indices = 8 * sum(p.input_length(axis) + (axis.output_extent or 0) for axis, p in axes if not p.whole)
     if plan.lowering == "dft":
-        bins = prod(axis_plan.dft_length for axis_plan in plan.axes) // 2
-        return pairs * bins * itemsize * (2 if spec.is_depthwise else 4) - raw
-    axes = spec_axes(spec)
+        *full, half = (axis_plan.dft_length for axis_plan in plan.axes)
+        bins = prod(full) * (half // 2 + 1)
+        return pairs * bins * itemsize * (2 if spec.is_depthwise else 4) + indices - raw
     spectrum = pairs * prod(axis_rank(axis_plan) for axis_plan in plan.axes)
-    matrices = sum(_matrix_elements(axis, axis_plan) for axis, axis_plan in zip(axes, plan.axes, strict=True))
-    return (spectrum + matrices) * itemsize - raw
+    matrices = sum(_matrix_elements(axis, axis_plan) for axis, axis_plan in axes)
+    return (spectrum + matrices) * itemsize + indices - raw
 
 
 def _matrix_elements(axis: Axis, plan: AxisPlan) -> int:

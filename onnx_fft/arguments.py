@@ -1,0 +1,188 @@
+"""The command line's verbs and flags, and how their values are written."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from onnx_fft import __version__
+from onnx_fft.lowering import LOWERINGS
+from onnx_fft.rewrite import SELECTIONS
+
+EXIT_CODES = """exit codes:
+  0    done
+  2    bad usage, or a file that is no valid model
+  3    the models do not compute the same; rewrite leaves no output behind
+  4    the model's opset is too old for what was asked, and could not be converted
+  5    the output could not be written; what was there before is untouched
+  130  interrupted; nothing was written but timings to the cache, which the next --select measure goes on from
+"""
+
+SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of `onnx-fft`; the verb is `command` in what it returns."""
+    parser = argparse.ArgumentParser(
+        prog="onnx-fft",
+        description="Rewrite the convolutions of an ONNX model that gain from it into the frequency domain.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"onnx-fft {__version__}")
+    verbs = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
+    _add_rewrite(verbs)
+    _add_inspect(verbs)
+    _add_validate(verbs)
+    _add_bench(verbs)
+    _add_cache(verbs)
+    return parser
+
+
+def _add_rewrite(verbs: Any) -> None:
+    verb = _add_verb(verbs, "rewrite", "write a model that computes the same, faster where its Convs gain")
+    verb.add_argument("input", type=Path, help="the ONNX model to read")
+    verb.add_argument("output", type=Path, help="the file to write; replaced only when everything went well")
+    _add_choice(verb)
+    verb.add_argument(
+        "--save-plan", type=Path, metavar="JSON", help="write what was decided, to edit and pass to --plan"
+    )
+    _add_report(verb, "the report, validation included")
+    verb.add_argument(
+        "--no-validate", action="store_true", help="do not run both models against each other before writing"
+    )
+
+
+def _add_inspect(verbs: Any) -> None:
+    verb = _add_verb(verbs, "inspect", "show every convolution and what rewrite would do with it, and why")
+    verb.add_argument("input", type=Path, help="the ONNX model to read")
+    _add_choice(verb)
+    _add_report(verb, "the report")
+    verb.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_validate(verbs: Any) -> None:
+    verb = _add_verb(verbs, "validate", "run two models on the same inputs and compare their outputs")
+    verb.add_argument("original", type=Path)
+    verb.add_argument("rewritten", type=Path)
+    _add_feeds(verb)
+    verb.add_argument("--rtol", type=float, help="relative limit in place of the tolerance table")
+    verb.add_argument("--atol", type=float, default=0.0, help="absolute error allowed on top, per element (default 0)")
+    verb.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_bench(verbs: Any) -> None:
+    verb = _add_verb(verbs, "bench", "time two models against each other, interleaved in one process")
+    verb.add_argument("original", type=Path)
+    verb.add_argument("rewritten", type=Path)
+    _add_feeds(verb)
+    verb.add_argument("--threads", type=int, default=2, help="threads of the pool both models share (default 2)")
+    verb.add_argument("--budget", type=float, default=20.0, metavar="SECONDS", help="time to spend (default 20)")
+    _add_report(verb, "the result")
+    verb.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw the result as a chart, .png or .svg; needs the extra 'plot'"
+    )
+    verb.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_cache(verbs: Any) -> None:
+    verb = _add_verb(verbs, "cache", "show where timings of --select measure are kept, or delete them")
+    verb.add_argument("--clear", action="store_true", help="delete all of them")
+
+
+def _add_verb(verbs: Any, name: str, description: str) -> argparse.ArgumentParser:
+    verb: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=description,
+        description=description[0].upper() + description[1:] + ".",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return verb
+
+
+def _add_choice(verb: argparse.ArgumentParser) -> None:
+    names = ["auto", *(lowering.name for lowering in LOWERINGS)]
+    verb.add_argument(
+        "--lowering",
+        choices=names,
+        default="auto",
+        help="how to compute a convolution: auto, the fastest; or one, wherever it applies (default auto)",
+    )
+    verb.add_argument(
+        "--select",
+        choices=SELECTIONS,
+        default="auto",
+        help="which convolutions: auto, those predicted to gain; all, whatever can be replaced; "
+        "measure, those shown to gain in this model on this machine (default auto)",
+    )
+    measure = verb.add_argument_group("with --select measure")
+    measure.add_argument(
+        "--budget",
+        type=_parse_seconds,
+        default=60.0,
+        metavar="TIME",
+        help="time to spend, such as 90s or 5m (default 60s); one comparison with the original is always made",
+    )
+    measure.add_argument("--threads", type=int, help="threads to measure with (default: ONNX Runtime's own choice)")
+    measure.add_argument("--no-cache", action="store_true", help="neither read nor write timings in the user's cache")
+    verb.add_argument(
+        "--include",
+        action="append",
+        default=[],
+        metavar="REGEX",
+        help="only convolutions whose name matches; repeatable",
+    )
+    verb.add_argument(
+        "--exclude", action="append", default=[], metavar="REGEX", help="no convolution whose name matches; repeatable"
+    )
+    _add_input_shape(verb, "fix an input to this shape, in the model too; repeatable")
+    verb.add_argument(
+        "--max-growth",
+        type=_parse_size,
+        metavar="SIZE",
+        help="how much larger the file may become, such as 64M or 1G (default: its own size, and at least 64M)",
+    )
+    verb.add_argument("--plan", type=Path, metavar="JSON", help="replay a plan written by --save-plan")
+    verb.add_argument("--opset", type=int, help="convert the model to this opset first")
+
+
+def _add_report(verb: argparse.ArgumentParser, what: str) -> None:
+    text = f"write {what} to this file: a page for the browser if its name ends in .html, JSON otherwise"
+    verb.add_argument("--report", type=Path, metavar="FILE", help=text)
+
+
+def _add_feeds(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--inputs", type=Path, metavar="NPZ", help="inputs by name; random ones otherwise")
+    _add_input_shape(verb, "shape of an input the model leaves open; repeatable")
+    verb.add_argument("--seed", type=int, default=0, help="seed of random inputs (default 0)")
+
+
+def _add_input_shape(verb: argparse.ArgumentParser, text: str) -> None:
+    verb.add_argument(
+        "--input-shape", action="append", default=[], type=_parse_shape, metavar="NAME:1x3x224x224", help=text
+    )
+
+
+def _parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, colon, dims = text.rpartition(":")
+    if not colon or not re.fullmatch(r"\d+(x\d+)*", dims):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected NAME:1x3x224x224")
+    return name, tuple(map(int, dims.split("x")))
+
+
+def _parse_size(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?", text, re.IGNORECASE)
+    if not match:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a size such as 500K, 64M or 1G")
+    return int(float(match[1]) * SIZES[match[2].upper()])
+
+
+def _parse_seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a time such as 90s or 5m")
+    return float(match[1]) * SECONDS[match[2] or "s"]
