@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from corpus import build_conv_model, draw_weights
 from layers import FIELD, LAYERS, TRAPS, Layer, make_spec
 
 from onnx_fft.errors import Refusal
 from onnx_fft.fourier.axis import Axis, AxisPlan, check_plan
 from onnx_fft.lowering import LOWERINGS
 from onnx_fft.lowering.base import ConvPlan, spec_axes
-from onnx_fft.model.spec import ConvSpec
+from onnx_fft.model.spec import ConvSpec, describe_spec
 from onnx_fft.plan.choose import MIN_GAIN, NEAR_BEST, Decision, Request, choose, leave, limit_growth
 from onnx_fft.plan.cost import MACHINES, growth_bytes, lowering_seconds
+from onnx_fft.rewrite import rewrite
 
 MIB = 1 << 20
 NAMES = [lowering.name for lowering in LOWERINGS]
@@ -131,6 +133,24 @@ def test_any_geometry_is_decided(spec: ConvSpec) -> None:
         assert choose(spec, 17, Request(lowering=name, max_growth_bytes=1 << 40)).plan is not None
 
 
+GROWING = [
+    make_spec((16, 16), (5, 5), (40, 40)),
+    make_spec((16, 16), (9, 9), (20, 24), group=16),
+    make_spec((8, 4), (200,), (3000,), strides=(2,)),
+    make_spec((1, 1), (3000,), (40000,)),
+]
+
+
+@pytest.mark.parametrize("spec", GROWING, ids=describe_spec)
+@pytest.mark.parametrize("lowering", NAMES)
+def test_growth_is_predicted_as_it_comes(spec: ConvSpec, lowering: str) -> None:
+    original = build_conv_model(spec, *draw_weights(spec))
+    rewritten = rewrite(original, lowering=lowering, max_growth_bytes=1 << 40)
+    grown = rewritten.model.ByteSize() - original.ByteSize()
+    names = 30_000  # of nodes and constants, which are not counted
+    assert 0 <= grown - rewritten.report.growth_bytes <= names
+
+
 # --- the cap on growth --------------------------------------------------------------------------------------------
 
 
@@ -210,6 +230,7 @@ def test_exact_plans_pass(axis: Axis, plan: AxisPlan) -> None:
         (DILATED, AxisPlan(64, 0, whole=True), "cannot be transformed whole"),
         (OPEN, AxisPlan(64, 0, whole=True), "extent is open"),
         (AXIS, AxisPlan(16.0, 12), "integers"),  # type: ignore[arg-type]
+        (AXIS, AxisPlan(16, 12, whole="false"), "true or false"),  # type: ignore[arg-type]
     ],
 )
 def test_wrong_plans_are_refused(axis: Axis, plan: AxisPlan, message: str) -> None:

@@ -501,6 +501,17 @@ def test_fused_conv(activation: str, params: tuple[float, ...], has_sum: bool, l
     assert_same(model, result.model, feeds)
 
 
+@pytest.mark.parametrize("lowering", BOTH)
+def test_a_convolution_that_is_added_to_its_own_input(lowering: str, capsys: pytest.CaptureFixture[str]) -> None:
+    square = np.random.default_rng(4).standard_normal((3, 3, 5, 5)).astype(np.float32)
+    node = helper.make_node("FusedConv", ["x", "w1", "", "x"], ["y"], domain="com.microsoft", pads=[2] * 4)
+    model = make_model([node], {"w1": square}, y=X.shape)
+    result = rewrite(model, lowering=lowering)
+    assert "FusedConv" not in list_op_types(result.model)
+    assert_same(model, result.model)
+    assert capsys.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("bias", [(), ("b1",)], ids=["", "bias"])
 def test_batch_normalization_is_folded(bias: tuple[str, ...]) -> None:
     rng = np.random.default_rng(8)
