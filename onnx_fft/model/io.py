@@ -40,6 +40,9 @@ DATA_ALIGNMENT_BYTES = 4096
 REPLACES_KEY = "onnx_fft.replaces"
 """Marks nodes of ours in their `metadata_props`; the value is the name of the convolution they stand for."""
 
+LOWERING_KEY = "onnx_fft.lowering"
+"""Says beside it which lowering wrote them."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:

@@ -20,13 +20,12 @@ from typing import Any
 
 from onnx import ModelProto, NodeProto
 
-from onnx_fft.model.io import REPLACES_KEY, LoadedModel
+from onnx_fft.model.io import LOWERING_KEY, REPLACES_KEY, LoadedModel
 from onnx_fft.model.scopes import walk_bodies
 from onnx_fft.model.sites import ConvSite, find_sites
 from onnx_fft.runtime import Source
 from onnx_fft.timing.launch import CONTAINERS, NodeTime
 
-LOWERING_KEY = "onnx_fft.lowering"
 LAYOUT_OPS = ("ReorderInput", "ReorderOutput")
 BLOCKED = "_nchwc"
 MAX_FUSED = 4
