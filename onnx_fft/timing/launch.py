@@ -62,12 +62,11 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class NodeTime:
-    """One node of a profiled run: seconds and calls a run. Only the shares mean something: profiling costs time."""
+    """One node of a profiled run: seconds a run. Only the shares mean something: profiling costs time."""
 
     name: str
     op_type: str
     seconds: float
-    calls: float
 
 
 @dataclass(frozen=True, slots=True)

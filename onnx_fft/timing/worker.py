@@ -84,7 +84,7 @@ def _time_run(run: Run, repeats: int, clock: Clock) -> float:
 
 
 def read_nodes(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Per node of an ONNX Runtime profile: seconds and calls a run, the first (cold) run left out."""
+    """Per node of an ONNX Runtime profile: seconds a run, the first (cold) run left out."""
     runs = sorted((event["ts"], event["dur"]) for event in events if event.get("name") == "model_run")
     if len(runs) < 2:
         return []
@@ -93,19 +93,9 @@ def read_nodes(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for event in events:
         name = event.get("name", "")
         if name.endswith("_kernel_time") and event["ts"] >= start:
-            fresh = {
-                "name": name.removesuffix("_kernel_time"),
-                "op_type": event["args"]["op_name"],
-                "us": 0,
-                "calls": 0,
-            }
-            node = nodes.setdefault(name, fresh)
-            node["us"] += event["dur"]
-            node["calls"] += 1
-    return [
-        {"name": n["name"], "op_type": n["op_type"], "seconds": n["us"] / count / 1e6, "calls": n["calls"] / count}
-        for n in nodes.values()
-    ]
+            fresh = {"name": name.removesuffix("_kernel_time"), "op_type": event["args"]["op_name"], "us": 0}
+            nodes.setdefault(name, fresh)["us"] += event["dur"]
+    return [{"name": n["name"], "op_type": n["op_type"], "seconds": n["us"] / count / 1e6} for n in nodes.values()]
 
 
 def _run_job(job: dict[str, Any], folder: Path) -> dict[str, Any]:
