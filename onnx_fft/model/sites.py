@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
-from onnx.helper import tensor_dtype_to_np_dtype
 
 from onnx_fft.errors import InvalidModelError, Refusal
 from onnx_fft.model.batchnorm import fold_batch_norm, is_foldable
@@ -64,7 +62,6 @@ class ConvSite:
     absorbed: tuple[NodeProto, ...] = ()
     constants: tuple[str, ...] = ()
     bias_input: str = ""
-    weight_bytes: int = 0
 
     @property
     def input(self) -> str:
@@ -150,7 +147,6 @@ def _resolve_site(
         absorbed = (follower,)
         operands += follower.input[1:]
         spec = replace(spec, has_bias=True)
-    itemsize = tensor_dtype_to_np_dtype(weight.elem_type).itemsize
     return ConvSite(
         name=name,
         op_type=node.op_type,
@@ -160,7 +156,6 @@ def _resolve_site(
         absorbed=absorbed,
         constants=tuple(operands),
         bias_input=bias_input,
-        weight_bytes=prod(weight.shape) * itemsize,
     )
 
 
