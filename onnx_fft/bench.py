@@ -38,6 +38,9 @@ MAX_NODES = 10
 """Rows of the table by node that are printed, replaced Convs first."""
 MAX_NAME = 40
 
+OpTime = tuple[str, float | None, float | None]
+"""An operator type and its seconds in a run of the original and of the rewritten model; None: it did not run there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
@@ -60,6 +63,16 @@ class Benchmark:
     def verdict(self) -> str:
         """One sentence: the ratio, and in words whether it is a gain, a loss or not to tell."""
         return describe_ratio(self.ratio)
+
+    def rank_op_types(self, count: int) -> list[OpTime]:
+        """The `count` operator types that took longest, profiled, and in one more row the rest; [] without profiles."""
+        before, after = self.original.seconds_by_op_type, self.rewritten.seconds_by_op_type
+        names = sorted(before.keys() | after.keys(), key=lambda name: -max(before.get(name, 0), after.get(name, 0)))
+        rows: list[OpTime] = [(name, before.get(name), after.get(name)) for name in names[:count]]
+        if rest := names[count:]:
+            first, second = (sum(times.get(name, 0.0) for name in rest) for times in (before, after))
+            rows.append((f"{len(rest)} more", first, second))
+        return rows
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types, every sample included."""
@@ -85,7 +98,7 @@ class Benchmark:
                 f"file {format_bytes(timing.file_bytes)}  memory {format_peak(timing.peak_bytes)}  "
                 f"{', '.join(timing.providers)}"
             )
-        tables = [*_describe_op_types(self.original, self.rewritten), *_describe_nodes(self.nodes)]
+        tables = [*_describe_op_types(self.rank_op_types(MAX_OP_TYPES)), *_describe_nodes(self.nodes)]
         return [*lines, *tables, self.verdict]
 
 
@@ -164,37 +177,29 @@ def find_feed(
     return search(infos, runner.run, seed, find_selectors(original.model, infos), vary=False)[0]
 
 
-def _describe_op_types(original: ModelTiming, rewritten: ModelTiming) -> list[str]:
-    """Milliseconds a run by operator type, before and after, the largest first; nothing without profiles."""
-    before, after = original.seconds_by_op_type, rewritten.seconds_by_op_type
-    names = sorted(before.keys() | after.keys(), key=lambda name: -max(before.get(name, 0), after.get(name, 0)))
-    if not names:
+def _describe_op_types(rows: Sequence[OpTime]) -> list[str]:
+    """Milliseconds a run by operator type, before and after; nothing without profiles."""
+    if not rows:
         return []
-    lines = [f"{'ms by operator (profiled)':28}{'original':>10}{'rewritten':>11}"]
-    for name in names[:MAX_OP_TYPES]:
-        cells = (f"{format_ms(times[name]) if name in times else '-':>10}" for times in (before, after))
-        lines.append(f"  {name:26}{' '.join(cells)}")
-    if rest := names[MAX_OP_TYPES:]:
-        sums = (format_ms(sum(times.get(name, 0) for name in rest)) for times in (before, after))
-        lines.append(f"  {f'{len(rest)} more':26}{' '.join(f'{text:>10}' for text in sums)}")
-    return lines
+    head = f"{'ms by operator (profiled)':28}{'original':>10}{'rewritten':>11}"
+    return [head, *(f"  {name:26}{_describe_pair(first, second)}" for name, first, second in rows)]
 
 
 def _describe_nodes(nodes: Sequence[NodeChange]) -> list[str]:
     """Milliseconds a run by node, before and after, replaced Convs first; nothing without profiles."""
     if not nodes:
         return []
-    lines = [f"{'ms by node (profiled)':70}{'original':>10}{'rewritten':>11}"]
-    lines += [_describe_node(_describe_place(node), node.original_s, node.rewritten_s) for node in nodes[:MAX_NODES]]
+    head = f"{'ms by node (profiled)':70}{'original':>10}{'rewritten':>11}"
+    rows = [(_describe_place(node), node.original_s, node.rewritten_s) for node in nodes[:MAX_NODES]]
     if rest := nodes[MAX_NODES:]:
         sums = (sum(node.original_s or 0 for node in rest), sum(node.rewritten_s or 0 for node in rest))
-        lines.append(_describe_node(f"{len(rest)} more", *sums))
-    return lines
+        rows.append((f"{len(rest)} more", *sums))
+    return [head, *(f"  {text:68}{_describe_pair(first, second)}" for text, first, second in rows)]
 
 
-def _describe_node(text: str, original_s: float | None, rewritten_s: float | None) -> str:
+def _describe_pair(original_s: float | None, rewritten_s: float | None) -> str:
     cells = ("-" if seconds is None else format_ms(seconds) for seconds in (original_s, rewritten_s))
-    return f"  {text:68}{' '.join(f'{cell:>10}' for cell in cells)}"
+    return " ".join(f"{cell:>10}" for cell in cells)
 
 
 def _describe_place(node: NodeChange) -> str:

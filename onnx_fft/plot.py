@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import importlib.util
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnx_fft.bench import Benchmark
+from onnx_fft.bench import Benchmark, OpTime
 from onnx_fft.checks.compare import shorten
 from onnx_fft.errors import UsageError
 from onnx_fft.model.io import write_bytes
@@ -60,7 +61,7 @@ def plot_benchmark(benchmark: Benchmark, path: str | Path, *, title: str = "") -
 def _draw(benchmark: Benchmark, title: str) -> Figure:
     from matplotlib.figure import Figure
 
-    rows = _rank_op_types(benchmark)
+    rows = benchmark.rank_op_types(MAX_OP_TYPES)
     heights = [2.2, 0.6 + 0.75 * len(rows)] if rows else [2.2]
     figure = Figure(figsize=(8, 1.3 + 0.55 * sum(heights)), layout="constrained")
     axes = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
@@ -85,14 +86,14 @@ def _draw_runs(axes: Axes, benchmark: Benchmark) -> None:
     _finish(axes, ["original", "rewritten"], "ms a run: median, whiskers at the quartiles")
 
 
-def _draw_op_types(axes: Axes, rows: list[tuple[str, float, float]]) -> None:
+def _draw_op_types(axes: Axes, rows: Sequence[OpTime]) -> None:
     for place, (_, before_s, after_s) in enumerate(rows):
         for offset, seconds, color in ((-0.19, before_s, BEFORE), (0.19, after_s, AFTER)):
             if seconds:
                 axes.barh(place + offset, seconds * 1e3, 0.36, color=color)
                 at = (seconds * 1e3, place + offset)
                 axes.annotate(format_ms(seconds), at, (4, 0), textcoords="offset points", va="center", fontsize=8)
-    _finish(axes, [name for name, _, _ in rows], "ms by operator, profiled: original above rewritten")
+    _finish(axes, [shorten(name, 40) for name, _, _ in rows], "ms by operator, profiled: original above rewritten")
 
 
 def _finish(axes: Axes, labels: list[str], caption: str) -> None:
@@ -103,14 +104,3 @@ def _finish(axes: Axes, labels: list[str], caption: str) -> None:
     axes.set_xlabel(caption, loc="left", fontsize=8)
     axes.tick_params(length=0)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
-
-
-def _rank_op_types(benchmark: Benchmark) -> list[tuple[str, float, float]]:
-    """Operator, seconds before and after, the largest first; the rest summed up in a last row."""
-    before, after = benchmark.original.seconds_by_op_type, benchmark.rewritten.seconds_by_op_type
-    names = sorted(before.keys() | after.keys(), key=lambda name: -max(before.get(name, 0), after.get(name, 0)))
-    rows = [(shorten(name, 40), before.get(name, 0.0), after.get(name, 0.0)) for name in names[:MAX_OP_TYPES]]
-    if rest := names[MAX_OP_TYPES:]:
-        first, second = (sum(times.get(name, 0.0) for name in rest) for times in (before, after))
-        rows.append((f"{len(rest)} more", first, second))
-    return rows

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
+from test_bench import fake_benchmark
 
 from onnx_fft.bench import bench
 from onnx_fft.rewrite import rewrite
 from onnx_fft.runtime import open_source
-from onnx_fft.timing.launch import NodeTime
+from onnx_fft.timing.launch import ModelTiming, NodeTime
 from onnx_fft.timing.nodes import NodeChange, compare_nodes
 
 
@@ -31,6 +34,10 @@ def make_chain(names: tuple[str, ...] = ("sin", "conv", "relu", "last")) -> Mode
 def ran(*names: str, op_type: str = "Conv") -> list[NodeTime]:
     """One second for each."""
     return [NodeTime(name, op_type, 1.0) for name in names]
+
+
+def timing(nodes: tuple[NodeTime, ...]) -> ModelTiming:
+    return ModelTiming((1.0,), 0.0, 0, (), nodes)
 
 
 def replace_conv(model: ModelProto, name: str) -> tuple[ModelProto, list[str]]:
@@ -76,6 +83,14 @@ def test_a_conv_nobody_recognizes_has_no_time() -> None:
     conv, other = compare_nodes(open_source(model), open_source(rewritten), ran("mystery"), ran(*fragment))
     assert (conv.original_s, conv.rewritten_s) == (None, float(len(fragment)))
     assert (other.name, other.original_s, other.rewritten_s) == ("mystery", 1.0, None)
+
+
+def test_operators_are_ranked_by_the_larger_time_and_the_rest_is_summed_up() -> None:
+    before = (NodeTime("a", "Conv", 3.0), NodeTime("b", "Relu", 1.0), NodeTime("c", "Add", 0.5))
+    after = (NodeTime("d", "MatMul", 4.0), NodeTime("b", "Relu", 1.5), NodeTime("e", "Conv", 0.25))
+    result = replace(fake_benchmark((1.0,), (1.0,)), original=timing(before), rewritten=timing(after))
+    assert result.rank_op_types(2) == [("MatMul", None, 4.0), ("Conv", 3.0, 0.25), ("2 more", 1.5, 1.5)]
+    assert result.rank_op_types(9)[2:] == [("Relu", 1.0, 1.5), ("Add", 0.5, None)]
 
 
 def test_no_profile_no_rows() -> None:

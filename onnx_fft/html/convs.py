@@ -15,7 +15,7 @@ from onnx_fft.html.elements import (
     folded,
     format_growth,
     format_time,
-    is_loss,
+    is_slower,
     join,
     name_of,
     pair_of_bars,
@@ -44,7 +44,7 @@ def render_convs(report: Report) -> Markup:
         parts += [element("p", text, class_="quiet") for text in _describe_measurement(report.measurement)]
     if longest:
         marks = [("before", "original"), ("after", "replaced")] if report.replaced else []
-        marks += [("lost", "replaced at a loss")] if any(is_loss(*row_times(row)) for row in report.replaced) else []
+        marks += [("lost", "replaced at a loss")] if any(is_slower(*row_times(row)) for row in report.replaced) else []
         parts.append(render_legend(marks + ([("idle", "left alone")] if left else [])))
     if len(report.rows) >= MIN_PORTRAIT and longest:
         parts.append(_render_portrait(report.rows, longest))
@@ -95,7 +95,7 @@ def _render_portrait(rows: Sequence[Row], longest: float) -> Markup:
     """One column a convolution in the model's order, its height the time."""
     columns = []
     for position, row in enumerate(rows):
-        after = "lost" if is_loss(*row_times(row)) else "after"
+        after = "lost" if is_slower(*row_times(row)) else "after"
         times, kinds = _times(row), ("before", after) if row.lowering else ("idle",)
         width = (COLUMN - 2) / len(kinds)
         bars = [

@@ -7,13 +7,11 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from onnx_fft.timing.stats import format_ms
+from onnx_fft.timing.stats import SAME_MARGIN, format_ms
 
 VOID = frozenset({"meta", "link", "br"})
 LONG_NAME = 120
 """Characters from which on a name is folded; one press opens it."""
-LOSS = 1.01
-"""How many times the original's time is drawn as a loss; as much as the benchmark calls a difference."""
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -74,16 +72,16 @@ def bar(seconds: float, longest: float, kind: str, label: str, text: str = "") -
     return element("div", hidden(f"{label} "), line, element("b", text or format_time(seconds)), class_=f"bar {kind}")
 
 
-def is_loss(before_s: float | None, after_s: float | None) -> bool:
-    """Whether what replaces something is slower than it."""
-    return before_s is not None and after_s is not None and after_s > LOSS * before_s
+def is_slower(before_s: float | None, after_s: float | None) -> bool:
+    """Whether what replaces something takes longer, by as much as is worth a word; of single times, not a verdict."""
+    return before_s is not None and after_s is not None and after_s > (1 + SAME_MARGIN) * before_s
 
 
 def pair_of_bars(before_s: float | None, after_s: float | None, longest: float, *, judged: bool = True) -> Markup:
     """The original's bar above the rewritten model's, which if `judged` tells a loss by its colour; None: no bar."""
     bars = [] if before_s is None else [bar(before_s, longest, "before", "original")]
     if after_s is not None:
-        lost = judged and is_loss(before_s, after_s)
+        lost = judged and is_slower(before_s, after_s)
         kind, label = ("after lost", "rewritten, slower") if lost else ("after", "rewritten")
         bars.append(bar(after_s, longest, kind, label))
     return join(bars)

@@ -29,7 +29,7 @@ from onnx_fft.html.elements import (
 from onnx_fft.html.timing import render_timing
 from onnx_fft.report import Report
 from onnx_fft.timing.launch import cpu_model
-from onnx_fft.timing.stats import Ratio, describe_ratio, format_bytes
+from onnx_fft.timing.stats import Ratio, describe_verdict, format_bytes
 
 PACKAGES = ("onnx-fft", "onnx", "onnxruntime", "numpy")
 
@@ -130,9 +130,8 @@ def _show_speed(report: Report | None, benchmark: Benchmark | None) -> Markup:
 
 
 def _show_ratio(ratio: Ratio) -> Markup:
-    words = describe_ratio(ratio).partition(": ")[2]
-    kind = "good" if words.startswith("faster") else "bad" if words.startswith("slower") else ""
-    return _figure("Measured speed", f"{ratio.value:.2f}×", words, kind)
+    kind = "good" if ratio.is_gain else "bad" if ratio.is_loss else ""
+    return _figure("Measured speed", f"{ratio.value:.2f}×", describe_verdict(ratio), kind)
 
 
 def _show_error(report: Report, validation: Validation | None) -> Markup:

@@ -19,7 +19,7 @@ from onnx_fft.html.elements import (
 )
 from onnx_fft.timing.launch import ModelTiming
 from onnx_fft.timing.nodes import NodeChange
-from onnx_fft.timing.stats import format_bytes, format_peak
+from onnx_fft.timing.stats import describe_verdict, format_bytes, format_peak
 
 MAX_OP_TYPES = 7
 MAX_NODES = 25
@@ -29,12 +29,14 @@ def render_timing(benchmark: Benchmark) -> Markup:
     """The section on measured times."""
     pair = (("original", "before", benchmark.original), ("rewritten", "after", benchmark.rewritten))
     longest = max(timing.run_s.high for _, _, timing in pair)
-    lost = ": slower" in benchmark.verdict
+    ratio = benchmark.ratio
     parts = [
         element("h2", "Measured time", id="timing"),
-        element("p", benchmark.verdict.replace("x:", "×:", 1), class_="lead"),
+        element("p", f"{ratio.value:.2f}×: {describe_verdict(ratio)}", class_="lead"),
         element(
-            "div", *(_render_run(*model, longest, lost=model[1] == "after" and lost) for model in pair), class_="runs"
+            "div",
+            *(_render_run(*model, longest, lost=model[1] == "after" and ratio.is_loss) for model in pair),
+            class_="runs",
         ),
         element(
             "p",
@@ -82,14 +84,8 @@ def _render_facts(before: ModelTiming, after: ModelTiming) -> Markup:
 
 
 def _render_op_types(benchmark: Benchmark) -> Markup:
-    before, after = benchmark.original.seconds_by_op_type, benchmark.rewritten.seconds_by_op_type
-    names = sorted(before.keys() | after.keys(), key=lambda name: -max(before.get(name, 0), after.get(name, 0)))
-    listed = names[:MAX_OP_TYPES]
-    rows = [(name, before.get(name, 0.0), after.get(name, 0.0)) for name in listed]
-    if rest := names[MAX_OP_TYPES:]:
-        sums = [sum(times.get(name, 0.0) for name in rest) for times in (before, after)]
-        rows.append((f"{len(rest)} more", sums[0], sums[1]))
-    longest = max((max(first, second) for _, first, second in rows), default=0.0)
+    rows = benchmark.rank_op_types(MAX_OP_TYPES)
+    longest = max((max(first or 0.0, second or 0.0) for _, first, second in rows), default=0.0)
     cells = [(name, pair_of_bars(first or None, second or None, longest, judged=False)) for name, first, second in rows]
     return table("Time by operator, original above rewritten", ("Operator", "Time in a run"), cells, "operators")
 

@@ -11,7 +11,7 @@ from onnx_fft.errors import Refusal
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.model.spec import ConvSpec
 from onnx_fft.plan.choose import Decision, Option
-from onnx_fft.timing.stats import SAME_MARGIN, Ratio, compare
+from onnx_fft.timing.stats import Ratio, compare
 
 SAME_SPEED = 1.05
 """Options within this factor are as good as each other: the smaller file decides, and no more time is spent on them."""
@@ -94,16 +94,6 @@ def align_rounds(seconds: Sequence[Sequence[Sequence[float]]]) -> Timings:
     return Timings(tuple(tuple(tuple(samples[:rounds]) for samples in cases) for cases in options))
 
 
-def is_gain(ratio: Ratio) -> bool:
-    """Whether a gain is shown: worth a word, and its interval lies above 1."""
-    return ratio.value >= 1 + SAME_MARGIN and ratio.low > 1
-
-
-def is_loss(ratio: Ratio) -> bool:
-    """Whether a loss is shown."""
-    return ratio.value <= 1 - SAME_MARGIN and ratio.high < 1
-
-
 def is_settled(timings: Timings) -> bool:
     """Whether more rounds would change nothing that matters.
 
@@ -124,7 +114,7 @@ def choose_measured(contest: Contest, timings: Timings) -> Decision:
     numbers = range(1, len(contest.candidates) + 1)
     ratios = {number: timings.compare(0, number) for number in numbers}
     fastest = max(numbers, key=lambda number: ratios[number].value)
-    paying = [n for n in numbers if is_gain(ratios[n]) and not any(map(is_loss, timings.compare_cases(0, n)))]
+    paying = [n for n in numbers if ratios[n].is_gain and not any(r.is_loss for r in timings.compare_cases(0, n))]
     if not paying:
         return _leave(contest, timings, fastest)
     best = max(ratios[number].value for number in paying)
@@ -159,7 +149,7 @@ def _leave(contest: Contest, timings: Timings, fastest: int) -> Decision:
     ratio = timings.compare(0, fastest)
     sentence = f"{contest.candidates[fastest - 1].plan.lowering} measured at {describe_speed(ratio)}"
     losses = zip(contest.shapes, timings.compare_cases(0, fastest), strict=True)
-    slower = [f"{describe_speed(ratio)} on {print_shape(shape)}" for shape, ratio in losses if is_loss(ratio)]
+    slower = [f"{describe_speed(ratio)} on {print_shape(shape)}" for shape, ratio in losses if ratio.is_loss]
     sentence += f", and {slower[0]}" if slower and ratio.value > 1 else _name_shapes(contest)
     refusal = Refusal("no-gain", sentence)
     options, seconds = _options(contest, timings), (timings.mean_s(0), timings.mean_s(fastest))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from onnx_fft.measure.choice import Timings, describe_speed, is_gain, is_loss
+from onnx_fft.measure.choice import Timings, describe_speed
 from onnx_fft.timing.stats import SAME_MARGIN, Ratio
 
 Variant = frozenset[str]
@@ -60,10 +60,10 @@ def take_back(gains: Mapping[str, float], timer: Timer) -> Outcome:
     while not _is_decided(timings) and timer.has_time(1):
         timings = timings.join(timer.time([ORIGINAL, kept]))
     ratio, cases = timings.compare(0, 1), tuple(timings.compare_cases(0, 1))
-    if is_gain(ratio) and not any(map(is_loss, cases)):
+    if ratio.is_gain and not any(case.is_loss for case in cases):
         return Outcome(kept, taken_back, ratio, cases, untested)
-    worst = min(cases, key=lambda case: case.value) if is_gain(ratio) else ratio
-    where = "on one of the inputs " if is_gain(ratio) else ""
+    worst = min(cases, key=lambda case: case.value) if ratio.is_gain else ratio
+    where = "on one of the inputs " if ratio.is_gain else ""
     sentence = f"with it the whole model runs {where}at {describe_speed(worst)}: no gain shown"
     return Outcome(ORIGINAL, taken_back | dict.fromkeys(sorted(kept), sentence), ratio, cases)
 
