@@ -152,6 +152,14 @@ def test_bias_sum_and_activation_are_those_of_fused_conv(
     np.testing.assert_allclose(run_model(lowered.model, feeds)[0], expected, atol=1e-5)
 
 
+def test_the_bounds_of_clip_are_scalars() -> None:
+    spec = make_spec([Axis(3, extent=8)], (1, 1, 1), activation=Activation("Clip", (-0.5, 0.5)))
+    model = lower(LOWERINGS[0], spec, LOWERINGS[0].candidates(spec)[0], 17).model
+    (clip,) = (node for node in model.graph.node if node.op_type == "Clip")
+    bounds = [tensor for tensor in model.graph.initializer if tensor.name in clip.input[1:]]
+    assert [list(tensor.dims) for tensor in bounds] == [[], []]
+
+
 def fused_conv_model(lowered: Lowered) -> onnx.ModelProto:
     """ONNX Runtime's own FusedConv of the same weights."""
     spec = lowered.spec

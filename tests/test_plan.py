@@ -13,8 +13,9 @@ from onnx_fft.fourier.axis import Axis, AxisPlan, check_plan
 from onnx_fft.lowering import LOWERINGS
 from onnx_fft.lowering.base import ConvPlan, spec_axes
 from onnx_fft.model.spec import ConvSpec, describe_spec
-from onnx_fft.plan.choose import MIN_GAIN, NEAR_BEST, Decision, Request, choose, leave, limit_growth
+from onnx_fft.plan.choose import MIN_GAIN, NEAR_BEST, Decision, Request, choose, leave, limit_growth, predict_gain
 from onnx_fft.plan.cost import MACHINES, growth_bytes, lowering_seconds
+from onnx_fft.plan.work import ASSUMED_EXTENTS
 from onnx_fft.rewrite import rewrite
 
 MIB = 1 << 20
@@ -131,6 +132,26 @@ def test_any_geometry_is_decided(spec: ConvSpec) -> None:
     assert choose(spec, 17, Request()).reason
     for name in NAMES:
         assert choose(spec, 17, Request(lowering=name, max_growth_bytes=1 << 40)).plan is not None
+
+
+@pytest.mark.parametrize("length", ASSUMED_EXTENTS)
+def test_open_lengths_are_taken_only_where_all_assumed_ones_gain(length: int) -> None:
+    replaced = make_spec((32, 32), (1, 11, 11), (None, None, None))
+    decision = choose(replaced, 17, Request())
+    assert decision.plan is not None
+    known = make_spec((32, 32), (1, 11, 11), (1, length, length))
+    assert predict_gain(known, decision.plan) >= MIN_GAIN
+    assert f"1x{length}x{length}" in decision.reason
+
+
+def test_a_gain_on_large_images_alone_is_none_on_open_ones() -> None:
+    large, small, open_ = (make_spec((96, 96), (51, 51), (n, n), group=96) for n in (256, 102, None))
+    plan = choose(large, 17, Request()).plan
+    assert plan is not None
+    assert choose(small, 17, Request(select="all")).seconds is not None
+    assert predict_gain(open_, plan) <= min(predict_gain(large, plan), predict_gain(small, plan))
+    decision = choose(open_, 17, Request())
+    assert decision.plan is None or predict_gain(small, decision.plan) >= MIN_GAIN
 
 
 GROWING = [

@@ -280,6 +280,29 @@ def test_lengths_that_a_loop_body_or_an_output_claims_are_not_believed() -> None
     assert plain.spec is not None and plain.spec.extents == (None, 8)
 
 
+def test_a_body_does_not_inherit_the_shape_of_a_value_it_shadows() -> None:
+    text = """g (int64 n, bool c, float[1,3,8,8] h, float[1,3,H,V] x) => (float[1,3,6,6] z) {
+        z = Loop(n, c, x) <body = b (int64 i, bool k, float[1,3,A,B] h) => (bool k, float[1,3,C,D] t) {
+            t = Conv(h, V)
+        }>
+    }"""
+    model = parse(text)
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((3, 3, 3, 3), np.float32), "V"))
+    body = model.graph.node[0].attribute[0].g
+    body.input[2].type.tensor_type.ClearField("shape")
+    assert spec_of(model).extents == (None, None)
+
+
+def test_the_default_domain_under_its_other_name() -> None:
+    text = (
+        "g (float[1,3,H,8] x) => (float[1,4,6,6] y) <float[1,3,40,40] h> { h = ai.onnx.Relu(x) y = ai.onnx.Conv(h, W) }"
+    )
+    model = parse(text.replace("ai.onnx.", ""))
+    for node in model.graph.node:
+        node.domain = "ai.onnx"
+    assert spec_of(model).extents == (None, 8)
+
+
 def test_failed_inference_means_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("inference gave up")

@@ -135,7 +135,7 @@ class FragmentBuilder:
 
     def real(self, values: NDArray[np.float64]) -> gs.Constant:
         """A constant in the dtype the fragment computes in."""
-        return gs.Constant(self._fresh("const"), np.ascontiguousarray(values.astype(self.dtype)))
+        return gs.Constant(self._fresh("const"), np.asarray(values, self.dtype, order="C"))
 
     def integers(self, values: object) -> gs.Constant:
         """An int64 constant of the shape of `values`, a scalar for an int."""

@@ -107,7 +107,9 @@ def find_sites(loaded: LoadedModel) -> tuple[ConvSite, ...]:
     shapes: dict[Scope | None, dict[str, Dims]] = {None: {}}
     sites: dict[str, ConvSite] = {}
     for scope, body in zip(scopes, walk_bodies(inferred), strict=True):
-        shapes[scope] = shapes[scope.parent] | _known_shapes(body)
+        own = scope.inputs | scope.tensors.keys() | scope.producers.keys()
+        seen = {name: dims for name, dims in shapes[scope.parent].items() if name not in own}
+        shapes[scope] = seen | _known_shapes(body)
         readers = {name: node for node in scope.body.node for name in node.input}
         for position, node in enumerate(scope.body.node):
             if not is_convolution(node):

@@ -78,21 +78,21 @@ def describe_spec(spec: ConvSpec) -> str:
     parts = [
         "x".join(map(str, spec.kernel_shape)),
         f"{spec.in_channels}->{spec.out_channels}",
-        f"on {_print_lengths((spec.batch, *spec.extents))}",
+        f"on {describe_lengths((spec.batch, *spec.extents))}",
     ]
     if spec.group > 1:
         parts.insert(2, f"group {spec.group}")
     for name, values, default in (("stride", spec.strides, 1), ("dilation", spec.dilations, 1)):
         if any(value != default for value in values):
-            parts.append(f"{name} {_print_lengths(values)}")
+            parts.append(f"{name} {describe_lengths(values)}")
     if any(spec.pads_begin + spec.pads_end):
-        begin, end = _print_lengths(spec.pads_begin), _print_lengths(spec.pads_end)
+        begin, end = describe_lengths(spec.pads_begin), describe_lengths(spec.pads_end)
         parts.append(f"pads {begin}" if begin == end else f"pads {begin}:{end}")
     if spec.dtype != "float32":
         parts.append(spec.dtype)
     return " ".join(parts)
 
 
-def _print_lengths(lengths: tuple[int | None, ...]) -> str:
-    """Lengths joined by `x`."""
+def describe_lengths(lengths: tuple[int | None, ...]) -> str:
+    """Lengths joined by `x`, `?` for an open one."""
     return "x".join("?" if length is None else str(length) for length in lengths)
