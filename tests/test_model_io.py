@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from onnx.external_data_helper import convert_model_to_external_data
 
 import onnx_fft.model.io
 from onnx_fft.errors import InvalidModelError, OpsetError, OutputError, UsageError
-from onnx_fft.model.io import load_model, save_model
+from onnx_fft.model.io import load_model, save_model, staged_model
 from onnx_fft.model.opset import convert_opset, model_opset
 from onnx_fft.model.shapes import infer_shapes, set_input_shapes
 from onnx_fft.model.sites import find_sites
@@ -186,6 +187,27 @@ def test_output_is_not_written_over_its_own_data(tmp_path: Path) -> None:
     assert (tmp_path / "m.bin").read_bytes() == before
 
 
+def test_output_is_not_written_over_data_in_a_folder_below(tmp_path: Path) -> None:
+    loaded = load_model(write_external(tmp_path, "data/w.bin"))
+    before = (tmp_path / "data" / "w.bin").read_bytes()
+    with pytest.raises(OutputError, match="keeps data"):
+        save_model(loaded.model, tmp_path / "data" / "w.bin", loaded.base_dir)
+    assert list_files(tmp_path) == ["data/w.bin", "m.onnx"]
+    assert (tmp_path / "data" / "w.bin").read_bytes() == before
+
+
+def test_a_staged_model_is_complete_and_gone_unless_committed(tmp_path: Path) -> None:
+    loaded = load_model(write_external(tmp_path / "in", "data/m.bin"))
+    (tmp_path / "out").mkdir()
+    for folder in ("in", "out"):
+        before = list_files(tmp_path / folder)
+        with staged_model(loaded.model, tmp_path / folder / "n.onnx", loaded.base_dir) as staged:
+            np.testing.assert_array_equal(read_weight(staged.path), read_weight(parse()))
+            corpus.open_session(staged.path)
+            assert not (tmp_path / folder / "n.onnx").exists()
+        assert list_files(tmp_path / folder) == before
+
+
 def test_missing_and_outlying_data(tmp_path: Path) -> None:
     path = write_external(tmp_path / "in")
     loaded = load_model(path)
@@ -236,9 +258,13 @@ def test_too_large_models_keep_our_constants_outside(tmp_path: Path, monkeypatch
     before = loaded.model.SerializeToString()
     monkeypatch.setattr(onnx_fft.model.io, "MAX_MODEL_BYTES", 9000)
     (tmp_path / "big.onnx.data").write_bytes(b"of an earlier run")
-    save_model(loaded.model, tmp_path / "big.onnx")
-    assert loaded.model.SerializeToString() == before
-    assert list_files(tmp_path) == ["big.onnx", "big.onnx.data"]
+    for _ in range(2):  # the second time its data is there already
+        save_model(loaded.model, tmp_path / "big.onnx")
+        assert loaded.model.SerializeToString() == before
+        model_file, data_file, other = list_files(tmp_path)
+        assert (model_file, other) == ("big.onnx", "big.onnx.data")
+        assert re.fullmatch(r"big\.onnx\.[0-9a-f]{16}\.data", data_file)
+    assert (tmp_path / "big.onnx.data").read_bytes() == b"of an earlier run"
     stored = {tensor.name: tensor.data_location for tensor in load_model(tmp_path / "big.onnx").model.graph.initializer}
     assert stored == {"own": TensorProto.EXTERNAL, "foreign": TensorProto.DEFAULT}
     x = np.ones((1, 3, 8, 50), np.float32)
@@ -247,7 +273,12 @@ def test_too_large_models_keep_our_constants_outside(tmp_path: Path, monkeypatch
     monkeypatch.setattr(onnx_fft.model.io, "MAX_MODEL_BYTES", 5000)
     with pytest.raises(OutputError, match="5000 bytes"):
         save_model(loaded.model, tmp_path / "bigger.onnx")
-    assert list_files(tmp_path) == ["big.onnx", "big.onnx.data"]
+    assert list_files(tmp_path) == ["big.onnx", data_file, "big.onnx.data"]
+    monkeypatch.setattr(onnx_fft.model.io, "MAX_MODEL_BYTES", 9000)
+    (tmp_path / data_file).write_bytes(b"of someone else")
+    with pytest.raises(OutputError, match=data_file):
+        save_model(loaded.model, tmp_path / "big.onnx")
+    assert (tmp_path / data_file).read_bytes() == b"of someone else"
     assert loaded.model.SerializeToString() == before
 
 

@@ -6,16 +6,13 @@ when a model moves to another directory.
 
 from __future__ import annotations
 
-import filecmp
-import os
-import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
 from math import prod
 from pathlib import Path
 from typing import BinaryIO
-from uuid import uuid4
 
 from onnx import ModelProto, NodeProto, TensorProto
 from onnx.external_data_helper import uses_external_data
@@ -24,9 +21,19 @@ from onnx.helper import tensor_dtype_to_np_dtype
 from onnx_fft.errors import InvalidModelError, OutputError, UsageError
 from onnx_fft.model.external import external_location, tensor_array
 from onnx_fft.model.scopes import is_graph, walk_bodies, walk_tensors
+from onnx_fft.model.staging import Staging, reporting, staging, write_bytes, write_text
 from onnx_fft.model.structure import check_structure
 
-__all__ = ["LoadedModel", "load_model", "model_bytes", "save_model", "tensor_array"]
+__all__ = [
+    "LoadedModel",
+    "load_model",
+    "model_bytes",
+    "save_model",
+    "staged_model",
+    "tensor_array",
+    "write_bytes",
+    "write_text",
+]
 
 MAX_MODEL_BYTES = 2**31 - 1
 """Protobuf's limit for one message."""
@@ -36,6 +43,9 @@ MIN_EXTERNAL_ELEMENTS = 1024
 
 DATA_ALIGNMENT_BYTES = 4096
 """External tensors start on a page, so that a runtime can map them."""
+
+DIGEST_DIGITS = 16
+"""Hexadecimal digits of the content's digest in the name of a data file of ours."""
 
 REPLACES_KEY = "onnx_fft.replaces"
 """Marks nodes of ours in their `metadata_props`; the value is the name of the convolution they stand for."""
@@ -83,98 +93,54 @@ def model_bytes(loaded: LoadedModel) -> int:
 
 
 def save_model(model: ModelProto, path: str | Path, base_dir: Path | None = None) -> None:
-    """Write `model` to `path` and its external data beside it; all of it, or nothing.
+    """Write `model` to `path` and its external data beside it; all of it, or nothing. See `staged_model`."""
+    with staged_model(model, path, base_dir) as staged:
+        staged.commit()
+
+
+@contextmanager
+def staged_model(model: ModelProto, path: str | Path, base_dir: Path | None = None) -> Iterator[Staging]:
+    """The complete model under a name beside `path`, `.path`, to run and check it there; `.commit()` puts it in place.
 
     External data stays where it is if `path` lies in `base_dir`, and is copied to the same relative places otherwise. A
-    model too large for one protobuf message gets the large constants of ours moved to `<path>.data`; `model` itself is
-    the same afterwards. Raises OutputError where something cannot be written, InvalidModelError where data is missing.
+    model too large for one protobuf message gets the large constants of ours moved to `<path>.<digest>.data`, a name
+    that stands for this content only; `model` itself is the same afterwards. What is not committed is gone after the
+    block. Raises OutputError where something cannot be written, InvalidModelError where data is missing.
     """
-    path = Path(path)
-    if path.exists() and not path.is_file():
-        raise OutputError(
-            f"got output path {str(path)!r}, which is no regular file; expected a file name; choose another"
-        )
-    if not path.parent.is_dir():
-        raise OutputError(f"got output path {str(path)!r} in no existing directory; expected one; create it first")
-    staging = _Staging(path)
-    try:
-        _copy_external_files(model, base_dir, staging)
-        with ExitStack() as stack:
+    with staging(path) as staged:
+        with reporting(staged.output):
+            _add_external_files(model, base_dir, staged)
+            _write_model(model, staged)
+        yield staged
+
+
+def _write_model(model: ModelProto, staged: Staging) -> None:
+    with ExitStack() as stack:
+        data = _serialize(model)
+        if data is None:
+            stack.enter_context(_constants_outside(model, staged))
             data = _serialize(model)
-            if data is None:
-                stack.enter_context(_constants_outside(model, staging))
-                data = _serialize(model)
-            if data is None:
-                raise OutputError(
-                    f"got a model of more than {MAX_MODEL_BYTES} bytes; expected less beside its external data; "
-                    "rewrite fewer convolutions, or save the original with external data"
-                )
-            staging.create(path).write(data)
-        staging.commit()
-    except OSError as error:
-        raise OutputError(
-            f"got {error} while writing {str(path)!r}; expected space and permission; nothing changed"
-        ) from error
-    finally:
-        staging.discard()
+        if data is None:
+            raise OutputError(
+                f"got a model of more than {MAX_MODEL_BYTES} bytes; expected less beside its external data; "
+                "rewrite fewer convolutions, or save the original with external data"
+            )
+        staged.write(data)
 
 
-@dataclass(slots=True)
-class _Staging:
-    """Files under temporary names beside the output, renamed together once all are complete."""
-
-    output: Path
-    files: list[tuple[BinaryIO, Path]] = field(default_factory=list)
-
-    def create(self, target: Path) -> BinaryIO:
-        """A new file, open for writing and reading, that becomes `target` on commit."""
-        file = self.output.with_name(f".onnx_fft-{uuid4().hex}.tmp").open("x+b")
-        self.files.append((file, target))
-        return file
-
-    def commit(self) -> None:
-        """Flush every file to disk, then rename them in the order of their creation: the model is the last."""
-        for file, _ in self.files:
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-        done: list[Path] = []
-        try:
-            for file, target in self.files:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(file.name, target)
-                done.append(target)
-        except OSError:
-            for target in done:
-                target.unlink(missing_ok=True)
-            raise
-
-    def discard(self) -> None:
-        """Remove what was not committed."""
-        for file, _ in self.files:
-            with suppress(OSError):  # a full disk fails once more here
-                file.close()
-            Path(file.name).unlink(missing_ok=True)
-
-
-def _copy_external_files(model: ModelProto, base_dir: Path | None, staging: _Staging) -> None:
-    """Stage a copy of every external file that the output's directory lacks."""
-    directory = staging.output.absolute().parent
+def _add_external_files(model: ModelProto, base_dir: Path | None, staged: Staging) -> None:
+    """Have every external file of the model beside the output, without ever writing over one of them."""
+    output, directory = staged.output, staged.output.parent
     locations = sorted({external_location(tensor) for tensor in walk_tensors(model) if uses_external_data(tensor)})
     for location in locations:
-        source, target = (base_dir or directory) / location, directory / location
-        if target == staging.output.absolute():
-            message = f"got output path {str(staging.output)!r}, under which the model keeps data"
-            raise OutputError(f"{message}; expected another file name; choose one")
+        source = (base_dir or directory) / location
         if not source.is_file():
             message = f"got a model with data in {location!r}, which is not in {str(source.parent)!r}"
             raise InvalidModelError(f"{message}; expected it there; pass the path of the complete model")
-        if not target.exists():
-            with source.open("rb") as file:
-                shutil.copyfileobj(file, staging.create(target), 1 << 20)
-        elif not source.samefile(target) and not filecmp.cmp(source, target, shallow=False):
-            message = f"got the existing file {str(target)!r}, which differs from the model's {str(source)!r}"
-            raise OutputError(f"{message}; expected no such file; choose another output directory")
+        if directory / location == output or (output.exists() and source.samefile(output)):
+            message = f"got output path {str(output)!r}, under which the model keeps data"
+            raise OutputError(f"{message}; expected another file name; choose one")
+        staged.add(source, location)
 
 
 def _serialize(model: ModelProto) -> bytes | None:
@@ -187,30 +153,38 @@ def _serialize(model: ModelProto) -> bytes | None:
 
 
 @contextmanager
-def _constants_outside(model: ModelProto, staging: _Staging) -> Iterator[None]:
-    """Hold the large constants of our own nodes in a staged data file, for as long as the block lasts."""
-    taken = {external_location(tensor) for tensor in walk_tensors(model) if uses_external_data(tensor)}
-    names = (f"{staging.output.name}{number or ''}.data" for number in range(len(taken) + 1))
-    location = next(name for name in names if name not in taken)
-    file = staging.create(staging.output.with_name(location))
+def _constants_outside(model: ModelProto, staged: Staging) -> Iterator[None]:
+    """Hold the large constants of our own nodes in a data file, for as long as the block lasts."""
     moved: list[tuple[TensorProto, int, int]] = []
-    try:
-        for tensor in _find_own_constants(model):
-            offset = -(-file.tell() // DATA_ALIGNMENT_BYTES) * DATA_ALIGNMENT_BYTES
-            file.seek(offset)
-            length = file.write(tensor.raw_data)
-            moved.append((tensor, offset, length))
-            tensor.ClearField("raw_data")
-            tensor.data_location = TensorProto.EXTERNAL
-            for key, value in (("location", location), ("offset", str(offset)), ("length", str(length))):
-                tensor.external_data.add(key=key, value=value)
-        yield
-    finally:
-        for tensor, offset, length in moved:
-            file.seek(offset)
-            tensor.raw_data = file.read(length)
-            tensor.ClearField("external_data")
-            tensor.ClearField("data_location")
+    with staged.open_file() as file:
+        try:
+            location = f"{staged.output.name}.{_move_constants(model, file, moved)[:DIGEST_DIGITS]}.data"
+            staged.place(file, location)
+            for tensor, offset, length in moved:
+                tensor.data_location = TensorProto.EXTERNAL
+                for key, value in (("location", location), ("offset", str(offset)), ("length", str(length))):
+                    tensor.external_data.add(key=key, value=value)
+            yield
+        finally:
+            for tensor, offset, length in moved:
+                file.seek(offset)
+                tensor.raw_data = file.read(length)
+                tensor.ClearField("external_data")
+                tensor.ClearField("data_location")
+
+
+def _move_constants(model: ModelProto, file: BinaryIO, moved: list[tuple[TensorProto, int, int]]) -> str:
+    """Write constants to `file`, note tensor, offset and length of each in `moved`; returns a digest of the content."""
+    digest = sha256()
+    for tensor in _find_own_constants(model):
+        offset = -(-file.tell() // DATA_ALIGNMENT_BYTES) * DATA_ALIGNMENT_BYTES
+        file.seek(offset)
+        length = file.write(tensor.raw_data)
+        digest.update(b"%d %d " % (offset, length))
+        digest.update(tensor.raw_data)
+        moved.append((tensor, offset, length))
+        tensor.ClearField("raw_data")
+    return digest.hexdigest()
 
 
 def _find_own_constants(model: ModelProto) -> list[TensorProto]:
@@ -229,23 +203,3 @@ def _find_own_constants(model: ModelProto) -> list[TensorProto]:
 
 def _is_own(node: NodeProto) -> bool:
     return any(entry.key == REPLACES_KEY for entry in node.metadata_props)
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file as a whole or not at all; OutputError where that fails."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write a file as a whole or not at all; OutputError where that fails."""
-    path = Path(path)
-    staging = _Staging(path)
-    try:
-        staging.create(path).write(data)
-        staging.commit()
-    except OSError as error:
-        raise OutputError(
-            f"got {error} while writing {str(path)!r}; expected space and permission; nothing changed"
-        ) from error
-    finally:
-        staging.discard()
