@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,15 @@ from onnx_fft.checks.feeds import Feed
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.report import Report
 from onnx_fft.rewrite import rewrite
-from onnx_fft.runtime import open_runner, open_source
+from onnx_fft.runtime import EngineError, open_runner, open_source
 from onnx_fft.timing.stats import format_ms
 
 TITLE = "Real models on plain ONNX Runtime"
 SEED = 0
 MIN_RATIO = 0.97
 """A model slower than that counts as a loss, not as noise."""
+REFUSED = "does not load with its shapes fixed"
+"""ONNX Runtime infers shapes in branches that never run as well, and refuses a model where one cannot take them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class Measured:
 
 
 def measure_model(case: Case, *, threads: int, budget_s: float, fix_shapes: bool) -> Measured:
-    """Rewrite one model with the defaults, compare its outputs, time it."""
+    """Rewrite one model with the defaults, compare its outputs, time it; EngineError where it does not load then."""
     path = fetch(case.name)
     result = rewrite(path, input_shapes=case.input_shapes if fix_shapes else None)
     rewritten = LoadedModel(result.model, result.base_dir)
@@ -92,13 +94,16 @@ def measure_model(case: Case, *, threads: int, budget_s: float, fix_shapes: bool
 
 def _compare(rewritten: LoadedModel, feed: Feed) -> float:
     """The worst relative L2 difference from the original's outputs."""
-    outputs = open_runner(open_source(rewritten)).run(feed.arrays)
+    runner = open_runner(open_source(rewritten))
+    if runner.note:  # ONNX Runtime refused it
+        raise EngineError(runner.note)
+    outputs = runner.run(feed.arrays)
     found = [c for name, value in feed.outputs.items() for c in compare_outputs(name, value, outputs[name])]
     return float(np.max([comparison.relative_l2 for comparison in found]))
 
 
-def make_table(measured: Sequence[Measured]) -> Table:
-    """One row a model."""
+def make_table(measured: Sequence[Measured], refused: Sequence[Case] = ()) -> Table:
+    """One row a model, last those that do not load."""
     columns = (
         "model",
         "input",
@@ -111,13 +116,12 @@ def make_table(measured: Sequence[Measured]) -> Table:
         "peak memory MiB",
         "difference",
     )
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for m in measured:
         before, after = m.benchmark.original, m.benchmark.rewritten
-        shapes = ", ".join("x".join(map(str, shape)) for shape in m.benchmark.input_shapes.values() if len(shape) > 1)
         row = (
             m.case.name,
-            shapes,
+            _print_shapes(m.benchmark.input_shapes),
             f"{len(m.report.replaced)} of {len(m.report.rows)}",
             format_ms(before.run_s.median),
             format_ms(after.run_s.median),
@@ -128,7 +132,14 @@ def make_table(measured: Sequence[Measured]) -> Table:
             f"{m.relative_l2:.0e}",
         )
         rows.append(row)
+    blank = ("",) * (len(columns) - 3)
+    rows += [(case.name, _print_shapes(case.input_shapes), REFUSED, *blank) for case in refused]
     return Table(columns, tuple(rows))
+
+
+def _print_shapes(shapes: Mapping[str, Sequence[int]]) -> str:
+    """`1x3x256x256, 1x32`, scalars and vectors left out."""
+    return ", ".join("x".join(map(str, shape)) for shape in shapes.values() if len(shape) > 1)
 
 
 def summarize_rows(measured: Sequence[Measured]) -> list[str]:
@@ -149,14 +160,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not cases:
         print(f"error: {options.select!r} matches none of: {', '.join(c.name for c in CASES)}", file=sys.stderr)
         return 2
-    measured = []
+    measured, refused = [], []
+    settings = {"threads": options.threads, "budget_s": options.budget, "fix_shapes": options.fix_shapes}
     for case in cases:
         print(f"{case.name} ...", file=sys.stderr)
-        found = measure_model(case, threads=options.threads, budget_s=options.budget, fix_shapes=options.fix_shapes)
-        measured.append(found)
+        try:
+            measured.append(measure_model(case, **settings))
+        except EngineError as error:
+            if not options.fix_shapes:
+                raise
+            print(f"{case.name} {REFUSED}: {error}", file=sys.stderr)
+            refused.append(case)
     header = describe_run([m.benchmark.machine for m in measured], SEED)
-    write_results(options, TITLE, header, make_table(measured), summarize_rows(measured))
-    write_json(options, {"header": header, "models": [m.to_dict() for m in measured]})
+    write_results(options, TITLE, header, make_table(measured, refused), summarize_rows(measured))
+    names = [case.name for case in refused]
+    write_json(options, {"header": header, "models": [m.to_dict() for m in measured], "refused": names})
     return 0
 
 

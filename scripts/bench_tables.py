@@ -45,9 +45,9 @@ def make_parser(description: str, *, budget_s: float) -> argparse.ArgumentParser
 
 def describe_run(machines: Sequence[Machine], seed: int) -> list[str]:
     """The header: machine (of `machines`, one a row, the busiest), versions, threads, date, seed, and the method."""
-    machine = max(machines, key=lambda machine: machine.busy_cores or 0.0)
+    busiest = sorted(machines, key=lambda machine: -(machine.busy_cores or 0.0))[:1]
     versions = ", ".join(f"{package} {version(package)}" for package in ("onnx-fft", "onnx", "numpy"))
-    return [machine.describe(), f"{versions}; seed {seed}", METHOD]
+    return [*(machine.describe() for machine in busiest), f"{versions}; seed {seed}", METHOD]
 
 
 def write_results(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import bench_models
 import numpy as np
 import peer_worker
 import pytest
@@ -33,6 +34,7 @@ from test_bench import SPEC, FakeClock
 
 from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
 from onnx_fft.model.spec import ConvSpec
+from onnx_fft.runtime import EngineError
 from onnx_fft.timing.stats import Ratio, Spread
 
 
@@ -89,6 +91,25 @@ def test_losses_come_worst_first_and_none_is_said() -> None:
         "slower on 2 of 4 (below 0.97x): b (0.50x), a (0.90x)"
     )
     assert list_losses([("a", 1.0)], 0.97) == "slower on 0 of 1 (below 0.97x): none"
+
+
+# --- the table of models --------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_does_not_load_with_its_shapes_fixed_is_a_row_and_the_rest_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(case: bench_models.Case, **_: object) -> None:
+        asked.append(case.name)
+        raise EngineError("rank 3")
+
+    asked: list[str] = []
+    monkeypatch.setattr(bench_models, "measure_model", refuse)
+    assert bench_models.main(["--fix-shapes", "--select", "crepe|silero"]) == 0
+    assert "| silero_vad | 1x576, 2x1x128 | does not load with its shapes fixed | " in capsys.readouterr().out
+    assert asked == ["crepe_tiny", "silero_vad"]
+    with pytest.raises(EngineError):
+        bench_models.main(["--select", "silero"])
 
 
 # --- peers ----------------------------------------------------------------------------------------------------------
