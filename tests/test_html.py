@@ -154,6 +154,16 @@ def test_headline_is_measured_where_it_can_be() -> None:
     assert "the two models were not run" in text
 
 
+def test_a_measured_choice_is_told_with_its_notes() -> None:
+    ratio = Ratio(0.9, 0.85, 0.95, 9)
+    measured = Measurement(60.0, 31.0, 4, cached=1, unmeasured=2, ratio=ratio, notes=("lengths were made up",))
+    text = Outline(render_report(replace(make_report(), measurement=measured))).text
+    assert "Measured speed0.90×slower" in text
+    assert "whole model 0.90×: slower (95% interval 0.85 to 0.95, 9 rounds); the original is kept" in text
+    assert "4 distinct convolutions timed, 1 of them known from before; 2 judged by prediction; 31 of 60 s" in text
+    assert "lengths were made up" in text
+
+
 def test_losses_are_shown_as_losses() -> None:
     page = render_report(make_report(6), benchmark=make_benchmark(1.0, 2.0))
     assert "Measured speed0.50×slower" in Outline(page).text
