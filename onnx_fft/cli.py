@@ -14,11 +14,12 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from onnx_fft.arguments import make_parser
 from onnx_fft.checks.result import Validation
-from onnx_fft.errors import OnnxFftError, ValidationFailedError
+from onnx_fft.errors import OnnxFftError, UsageError, ValidationFailedError
 from onnx_fft.measure.cache import cache_folder, clear_cache, list_entries
-from onnx_fft.model.io import LoadedModel, load_model, model_bytes, save_model, write_text
+from onnx_fft.model.io import find_data_files, load_model, model_bytes, staged_model
+from onnx_fft.model.staging import check_output, write_text
 from onnx_fft.report import Report
-from onnx_fft.rewrite import inspect, rewrite
+from onnx_fft.rewrite import Rewritten, dry_run, rewrite
 from onnx_fft.validate import validate
 
 BAR_COLUMNS = 16
@@ -56,42 +57,45 @@ def _choice(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run_rewrite(options: argparse.Namespace, console: Console) -> None:
-    with _show_progress(console) as show:
+    _check_files(options, reads=("input", "plan"), writes=("output", "report", "save_plan"))
+    with _ShowProgress(console) as show:
         rewritten = rewrite(options.input, **_choice(options), progress=show)
-        model = LoadedModel(rewritten.model, rewritten.base_dir)
+    with staged_model(rewritten.model, options.output, rewritten.base_dir) as staged:
         validation = None
         if not options.no_validate and rewritten.report.replaced:
-            validation = validate(options.input, model, progress=show)
-    console.print(rewritten.report.to_table())
-    _print_summary(rewritten.report, console)
-    if validation is not None:
-        _print_validation(validation, console, brief=True)
-    if options.report:
-        checked = None if validation is None else validation.to_dict()
-        _write_report(
-            options.report,
-            {**rewritten.report.to_dict(), "validation": checked},
-            options.input,
-            report=rewritten.report,
-            validation=validation,
-            plan=rewritten.plan,
-        )
-    if validation is not None and not validation.ok:
-        raise ValidationFailedError(
-            f"{validation.verdict}; {options.output} was not written; "
-            "look at --report, or leave the convolution out by --exclude"
-        )
-    if options.save_plan:
-        _write_json(options.save_plan, rewritten.plan)
-    save_model(rewritten.model, options.output, rewritten.base_dir)
+            with _ShowProgress(console) as show:
+                validation = validate(options.input, staged.path, progress=show)
+        console.print(rewritten.report.to_table())
+        _print_summary(rewritten.report, console)
+        if validation is not None:
+            _print_validation(validation, console, brief=True)
+        report = _render_rewritten(options, rewritten, validation)
+        if validation is not None and not validation.ok:
+            _write_text(options.report, report)
+            raise ValidationFailedError(
+                f"{validation.verdict}; {options.output} was not written; "
+                "look at --report, or leave the convolution out by --exclude"
+            )
+        staged.commit()
+    _write_text(options.save_plan, json.dumps(rewritten.plan, indent=2))
+    _write_text(options.report, report)
     console.print(f"wrote {options.output}", markup=False, highlight=False, soft_wrap=True)
 
 
+def _render_rewritten(options: argparse.Namespace, rewritten: Rewritten, validation: Validation | None) -> str:
+    checked = None if validation is None else validation.to_dict()
+    data = {**rewritten.report.to_dict(), "validation": checked}
+    parts = {"report": rewritten.report, "validation": validation, "plan": rewritten.plan}
+    return _render_report(options.report, data, options.input, **parts)
+
+
 def _run_inspect(options: argparse.Namespace, console: Console) -> None:
-    with _show_progress(console) as show:
-        report = inspect(options.input, **_choice(options), progress=show)
-    if options.report:
-        _write_report(options.report, report.to_dict(), options.input, report=report)
+    _check_files(options, reads=("input", "plan"), writes=("report",))
+    with _ShowProgress(console) as show:
+        report, plan = dry_run(options.input, **_choice(options), progress=show)
+    _write_text(
+        options.report, _render_report(options.report, report.to_dict(), options.input, report=report, plan=plan)
+    )
     if options.json:
         print(json.dumps(report.to_dict(), indent=2))
         return
@@ -100,7 +104,7 @@ def _run_inspect(options: argparse.Namespace, console: Console) -> None:
 
 
 def _run_validate(options: argparse.Namespace, console: Console) -> None:
-    with _show_progress(console) as show:
+    with _ShowProgress(console) as show:
         validation = validate(
             options.original,
             options.rewritten,
@@ -123,9 +127,10 @@ def _run_bench(options: argparse.Namespace, console: Console) -> None:
     from onnx_fft.bench import bench
     from onnx_fft.plot import check_plot, plot_benchmark
 
+    _check_files(options, reads=("original", "rewritten", "inputs"), writes=("report", "plot"))
     if options.plot:
         check_plot(options.plot)
-    with _show_progress(console) as show:
+    with _ShowProgress(console) as show:
         benchmark = bench(
             options.original,
             options.rewritten,
@@ -136,8 +141,8 @@ def _run_bench(options: argparse.Namespace, console: Console) -> None:
             budget_s=options.budget,
             progress=show,
         )
-    if options.report:
-        _write_report(options.report, benchmark.to_dict(), options.original, report=None, benchmark=benchmark)
+    parts = {"report": None, "benchmark": benchmark}
+    _write_text(options.report, _render_report(options.report, benchmark.to_dict(), options.original, **parts))
     if options.plot:
         plot_benchmark(benchmark, options.plot, title=options.original.name)
     if options.json:
@@ -168,19 +173,52 @@ def _print_validation(validation: Validation, console: Console, *, brief: bool) 
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _write_json(path: Path, data: dict[str, Any]) -> None:
-    write_text(path, json.dumps(data, indent=2) + "\n")
+def _check_files(options: argparse.Namespace, *, reads: Sequence[str], writes: Sequence[str]) -> None:
+    """Before any work: can the files be written, and is none of them another one that the command has to do with?"""
+    given = {name: path for name in (*reads, *writes) if (path := getattr(options, name)) is not None}
+    others = {name: given[name] for name in reads if name in given}
+    for name in (name for name in writes if name in given):
+        check_output(given[name])
+        for other, path in others.items():
+            if _is_same_file(given[name], path) and (name, other) != ("output", "input"):
+                raise UsageError(
+                    f"got {str(given[name])!r} as {_print_flag(name)} and as {_print_flag(other)}; "
+                    "expected different files; choose another name"
+                )
+        if given[name].exists():
+            models = [given[other] for other in reads if other in ("input", "original", "rewritten")]
+            _check_no_data(given[name], models)
+        others[name] = given[name]
 
 
-def _write_report(path: Path, data: dict[str, Any], model: Path, **parts: Any) -> None:
-    """Write `data` as JSON, or `parts`, the arguments of `render_report`, as a page, by the suffix of `path`."""
-    if path.suffix.lower() not in (".html", ".htm"):
-        _write_json(path, data)
-        return
+def _check_no_data(path: Path, models: Sequence[Path]) -> None:
+    for model in models:
+        if any(_is_same_file(path, file) for file in find_data_files(load_model(model))):
+            raise UsageError(
+                f"got {str(path)!r}, which holds data of {str(model)!r}; expected another file; choose another name"
+            )
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    return one.samefile(other) if one.exists() and other.exists() else one.resolve() == other.resolve()
+
+
+def _print_flag(name: str) -> str:
+    return name if name in ("input", "output", "original", "rewritten") else "--" + name.replace("_", "-")
+
+
+def _write_text(path: Path | None, text: str) -> None:
+    if path is not None:
+        write_text(path, text + "\n")
+
+
+def _render_report(path: Path | None, data: dict[str, Any], model: Path, **parts: Any) -> str:
+    """`data` as JSON, or `parts`, the arguments of `render_report`, as a page, by the suffix of `path`."""
+    if path is None or path.suffix.lower() not in (".html", ".htm"):
+        return json.dumps(data, indent=2)
     from onnx_fft.html.page import render_report
 
-    size = model_bytes(load_model(model))
-    write_text(path, render_report(model_name=model.name, original_bytes=size, **parts))
+    return render_report(model_name=model.name, original_bytes=model_bytes(load_model(model)), **parts)
 
 
 VERBS = {
@@ -197,7 +235,7 @@ class _Show(Protocol):
         """Show the current step and, where it is known, the share that is done, 0 to 1."""
 
 
-class _show_progress:
+class _ShowProgress:
     """A spinner, the current step and a bar on a terminal; nothing elsewhere."""
 
     def __init__(self, console: Console) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -52,7 +52,9 @@ class Options:
     max_growth_bytes: int | None = None
     plan: str | Path | Mapping[str, Any] | None = None
     opset: int | None = None
-    measuring: MeasureSettings = field(default_factory=MeasureSettings)
+    budget_s: float = 60.0
+    threads: int | None = None
+    use_cache: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,36 +98,30 @@ def rewrite(
 
     Raises UsageError, InvalidModelError or OpsetError.
     """
-    measuring = MeasureSettings(budget_s, threads, use_cache, input_shapes=input_shapes or {})
-    options = Options(lowering, select, include, exclude, input_shapes, max_growth_bytes, plan, opset, measuring)
+    options = Options(
+        lowering, select, include, exclude, input_shapes, max_growth_bytes, plan, opset, budget_s, threads, use_cache
+    )
     report_progress = progress or (lambda _what, _share: None)
     loaded, sites, decisions, report = _decide_model(source, options, report_progress)
-    specs = {site.name: site.spec for site in sites if site.spec is not None}
-    by_name = {site.name: decision for site, decision in zip(sites, decisions, strict=True)}
-    _replace_all(loaded, sites, {name: decision.plan for name, decision in by_name.items()}, report_progress)
-    return Rewritten(loaded.model, report, plan_to_json(specs, by_name), loaded.base_dir)
+    plans = {site.name: decision.plan for site, decision in zip(sites, decisions, strict=True)}
+    _replace_all(loaded, sites, plans, report_progress)
+    return Rewritten(loaded.model, report, _make_plan(sites, decisions), loaded.base_dir)
 
 
-def inspect(
-    source: Given,
-    *,
-    lowering: str = "auto",
-    select: str = "auto",
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
-    max_growth_bytes: int | None = None,
-    plan: str | Path | Mapping[str, Any] | None = None,
-    opset: int | None = None,
-    budget_s: float = 60.0,
-    threads: int | None = None,
-    use_cache: bool = True,
-    progress: Progress | None = None,
-) -> Report:
+def inspect(source: Given, *, progress: Progress | None = None, **choice: Any) -> Report:
     """What `rewrite` would do with the same arguments, without doing it."""
-    measuring = MeasureSettings(budget_s, threads, use_cache, input_shapes=input_shapes or {})
-    options = Options(lowering, select, include, exclude, input_shapes, max_growth_bytes, plan, opset, measuring)
-    return _decide_model(source, options, progress or (lambda _what, _share: None))[-1]
+    return dry_run(source, progress=progress, **choice)[0]
+
+
+def dry_run(source: Given, *, progress: Progress | None = None, **choice: Any) -> tuple[Report, dict[str, Any]]:
+    """The report and the plan of `rewrite` with the same arguments."""
+    _, sites, decisions, report = _decide_model(source, Options(**choice), progress or (lambda _what, _share: None))
+    return report, _make_plan(sites, decisions)
+
+
+def _make_plan(sites: Sequence[ConvSite], decisions: Sequence[Decision]) -> dict[str, Any]:
+    specs = {site.name: site.spec for site in sites if site.spec is not None}
+    return plan_to_json(specs, {site.name: decision for site, decision in zip(sites, decisions, strict=True)})
 
 
 def _decide_model(
@@ -150,8 +146,10 @@ def _decide_model(
     if options.select == "measure" and options.plan is None:
         build = partial(_build_variant, loaded, sites)
         original, ready = open_source(source), Source(loaded.model, loaded.base_dir)
-        measuring = options.measuring
-        decisions, measurement = measure_model(original, ready, sites, decisions, build, request, measuring, progress)
+        settings = MeasureSettings(
+            options.budget_s, options.threads, options.use_cache, input_shapes=options.input_shapes or {}
+        )
+        decisions, measurement = measure_model(original, ready, sites, decisions, build, request, settings, progress)
     if options.opset is None and not any(decision.plan for decision in decisions):
         loaded, sites = unconverted
     opset = model_opset(loaded.model)
@@ -170,11 +168,10 @@ def _check_options(options: Options) -> None:
         raise UsageError(f"got lowering {options.lowering!r}; expected one of {', '.join(names)}")
     if options.select not in SELECTIONS:
         raise UsageError(f"got select {options.select!r}; expected one of {', '.join(SELECTIONS)}")
-    measuring = options.measuring
-    if not 0 <= measuring.budget_s < inf:
-        raise UsageError(f"got a budget of {measuring.budget_s} s; expected 0 or more seconds")
-    if measuring.threads is not None and measuring.threads < 1:
-        raise UsageError(f"got {measuring.threads} threads; expected 1 or more; leave it to ONNX Runtime by None")
+    if not 0 <= options.budget_s < inf:
+        raise UsageError(f"got a budget of {options.budget_s} s; expected 0 or more seconds")
+    if options.threads is not None and options.threads < 1:
+        raise UsageError(f"got {options.threads} threads; expected 1 or more; leave it to ONNX Runtime by None")
 
 
 def _make_request(options: Options, loaded: LoadedModel) -> Request:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import onnx_fft.lowering.matmul
 from onnx_fft.arguments import EXIT_CODES
 from onnx_fft.cli import main
 from onnx_fft.model.io import save_model
+from onnx_fft.validate import validate
 
 VERBS = ("rewrite", "inspect", "validate", "bench", "cache")
 SPEC = make_spec((6, 6), (11, 11), (30, 30), has_bias=True)
@@ -145,6 +147,13 @@ def test_report_and_plan_files(model_path: Path) -> None:
     plan.write_text(json.dumps(edited))
     assert run("rewrite", model_path, again, "--plan", plan) == 0
     assert list_op_types(onnx.load(again))["Conv"] == 1
+
+
+def test_the_page_of_inspect_has_the_plan(model_path: Path) -> None:
+    page = model_path.with_name("page.html")
+    assert run("inspect", model_path, "--select", "all", "--report", page) == 0
+    assert "Copy the plan" in page.read_text()
+    assert "dft_length" in page.read_text()
 
 
 def test_validate_on_given_inputs(model_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -478,6 +487,99 @@ def test_an_output_that_cannot_be_written(model_path: Path, capsys: pytest.Captu
         assert run("rewrite", model_path, folder / "out.onnx", flag, folder / "missing" / "file.json") == 5
     assert list_files(folder) == {"in.onnx", "folder.onnx"}
     assert list_files(existing) == set()
+
+
+def test_no_file_of_the_command_is_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, output, plan = tmp_path / "in.onnx", tmp_path / "out.onnx", tmp_path / "plan.json"
+    onnx.save(build_conv_model(SPEC), path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    assert run("rewrite", path, output, "--select", "all", "--no-validate", "--save-plan", plan) == 0
+    linked = tmp_path / "linked.json"
+    linked.symlink_to("in.onnx")
+    before = {name: (tmp_path / name).read_bytes() for name in list_files(tmp_path)}
+    for flags in (
+        ["--report", path],
+        ["--save-plan", linked],
+        ["--report", output],
+        ["--save-plan", tmp_path / "w.bin"],
+        ["--report", plan, "--save-plan", plan],
+        ["--report", tmp_path / "new.json", "--save-plan", tmp_path / "." / "new.json"],
+        ["--plan", plan, "--report", plan],
+    ):
+        capsys.readouterr()
+        assert run("rewrite", path, output, *flags) == 2, flags
+        assert "got " in capsys.readouterr().err
+    for arguments in (
+        ["inspect", path, "--report", path],
+        ["rewrite", path, plan, "--plan", plan],
+        ["rewrite", path, tmp_path / "w.bin", "--select", "all"],  # though the output would not need it
+        ["bench", path, output, "--report", output],
+        ["bench", path, output, "--plot", tmp_path / "c.svg", "--report", tmp_path / "c.svg"],
+    ):
+        assert run(*arguments) == 2, arguments
+    assert {name: (tmp_path / name).read_bytes() for name in list_files(tmp_path)} == before
+
+
+def test_paths_are_checked_before_the_work(
+    model_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(*_args: object, **_kwargs: object) -> None:
+        raise AssertionError("began to work")
+
+    for name in ("rewrite", "dry_run"):
+        monkeypatch.setattr(f"onnx_fft.cli.{name}", work)
+    monkeypatch.setattr(sys.modules["onnx_fft.bench"], "bench", work)
+    missing, output = model_path.parent / "missing", model_path.with_name("out.onnx")
+    for arguments in (
+        ["rewrite", model_path, missing / "out.onnx"],
+        ["rewrite", model_path, output, "--report", missing / "r.json"],
+        ["rewrite", model_path, output, "--save-plan", model_path.parent],
+        ["inspect", model_path, "--report", missing / "r.html"],
+        ["bench", model_path, model_path, "--report", missing / "r.html"],
+    ):
+        assert run(*arguments) == 5
+        assert "got output path" in capsys.readouterr().err
+
+
+def test_the_model_is_written_before_plan_and_report(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = model_path.parent
+
+    def fail(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", fail)
+    files = ("--save-plan", folder / "plan.json", "--report", folder / "report.html")
+    assert run("rewrite", model_path, folder / "out.onnx", "--select", "all", "--no-validate", *files) == 5
+    assert list_files(folder) == {"in.onnx"}
+
+
+def test_a_model_of_more_than_one_message_is_validated(
+    model_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a file, with its constants beside it, for as one message it cannot be handed over."""
+    monkeypatch.setattr("onnx_fft.model.io.MAX_MODEL_BYTES", 40_000)
+    seen: list[object] = []
+
+    def watch(original: object, rewritten: object, **options: Any) -> Any:
+        seen.append(rewritten)
+        return validate(original, rewritten, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("onnx_fft.cli.validate", watch)
+    assert run("rewrite", model_path, model_path.with_name("out.onnx"), "--select", "all") == 0
+    assert "same: " in capsys.readouterr().err
+    assert isinstance(seen[0], Path) and seen[0].parent == model_path.parent
+    names = sorted(list_files(model_path.parent))
+    assert [names[0], names[1]] == ["in.onnx", "out.onnx"]
+    assert re.fullmatch(r"out\.onnx\.[0-9a-f]{16}\.data", names[2])
+
+
+def test_a_wrong_model_leaves_no_data_behind(tmp_path: Path, break_matmul: Callable[[float], None]) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    model = build_conv_model(SPEC)
+    onnx.save(model, tmp_path / "in" / "m.onnx", save_as_external_data=True, location="m.bin", size_threshold=0)
+    break_matmul(1.5)
+    assert run("rewrite", tmp_path / "in" / "m.onnx", tmp_path / "out" / "m.onnx", "--lowering", "matmul") == 3
+    assert list_files(tmp_path / "out") == set()
 
 
 def test_a_full_disk_leaves_what_was_there(

@@ -19,13 +19,14 @@ from onnx.external_data_helper import uses_external_data
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from onnx_fft.errors import InvalidModelError, OutputError, UsageError
-from onnx_fft.model.external import external_location, tensor_array
+from onnx_fft.model.external import external_location, external_path, tensor_array
 from onnx_fft.model.scopes import is_graph, walk_bodies, walk_tensors
 from onnx_fft.model.staging import Staging, reporting, staging, write_bytes, write_text
 from onnx_fft.model.structure import check_structure
 
 __all__ = [
     "LoadedModel",
+    "find_data_files",
     "load_model",
     "model_bytes",
     "save_model",
@@ -90,6 +91,12 @@ def model_bytes(loaded: LoadedModel) -> int:
     external = [tensor for tensor in walk_tensors(loaded.model) if uses_external_data(tensor)]
     sizes = [prod(tensor.dims) * tensor_dtype_to_np_dtype(tensor.data_type).itemsize for tensor in external]
     return int(loaded.model.ByteSize() + sum(sizes))
+
+
+def find_data_files(loaded: LoadedModel) -> list[Path]:
+    """The files that hold the model's external data, each once."""
+    tensors = [tensor for tensor in walk_tensors(loaded.model) if uses_external_data(tensor)]
+    return sorted({external_path(tensor, loaded.base_dir) for tensor in tensors})
 
 
 def save_model(model: ModelProto, path: str | Path, base_dir: Path | None = None) -> None:
