@@ -3,16 +3,13 @@
 Importing the package imports neither ONNX Runtime nor anything that would start it.
 """
 
-from importlib.metadata import version
-
+from onnx_fft._version import __version__
 from onnx_fft.bench import Benchmark, bench
 from onnx_fft.checks.result import Validation
 from onnx_fft.errors import OnnxFftError
 from onnx_fft.report import Report
 from onnx_fft.rewrite import Rewritten, inspect, rewrite
 from onnx_fft.validate import validate
-
-__version__ = version("onnx-fft")
 
 __all__ = [
     "Benchmark",

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from importlib.metadata import version
 from typing import Any
 
 from onnx import ModelProto, NodeProto, TensorProto
 from onnx.helper import make_node, make_tensor_value_info
 
+from onnx_fft._version import __version__
 from onnx_fft.model.io import LOWERING_KEY, REPLACES_KEY
 from onnx_fft.model.scopes import IR_WITH_CONSTANT_INITIALIZERS, Scope, is_graph, walk_bodies
 from onnx_fft.model.sites import ConvSite
@@ -28,7 +28,7 @@ def splice(site: ConvSite, nodes: Sequence[NodeProto], initializers: Sequence[Te
     and by which `lowering`. The other sites of the model remain valid.
     """
     scope = site.scope
-    marks = {REPLACES_KEY: site.name, LOWERING_KEY: lowering, "onnx_fft.version": version("onnx-fft")}
+    marks = {REPLACES_KEY: site.name, LOWERING_KEY: lowering, "onnx_fft.version": __version__}
     stored = {tensor.name: _store_constant(scope, tensor, marks) for tensor in initializers}
     place = _find_place(scope.body.node, site.node)
     for offset, node in enumerate(nodes):
