@@ -22,6 +22,7 @@ from onnx import ModelProto, NodeProto
 from onnx.external_data_helper import load_external_data_for_model
 from onnx.reference import ReferenceEvaluator
 
+from onnx_fft.errors import InvalidModelError
 from onnx_fft.model.io import LoadedModel, load_model
 from onnx_fft.model.scopes import walk_bodies
 
@@ -117,10 +118,20 @@ def open_runner(source: Source, *, expose: Sequence[str] = (), custom_ops: Seque
         return _open_reference(source, said, names)
 
 
-def open_reference(source: Source, *, said: str, expose: Sequence[str] = ()) -> Runner:
-    """Load `source` in the reference evaluator because ONNX Runtime could not run it and `said` why."""
-    with exposing(source.model, expose) as model:
-        return _open_reference(source, said, [value.name for value in model.graph.output])
+def open_original(
+    source: Source, *, expose: Sequence[str] = (), custom_ops: Sequence[str | Path] = (), next_step: str = ""
+) -> Runner:
+    """As `open_runner`, for a model that has to run: raises InvalidModelError, `next_step` says what else to do than pass a library."""
+    try:
+        return open_runner(source, expose=expose, custom_ops=custom_ops)
+    except EngineError as error:
+        said = "; ".join(str(error).splitlines())
+        unknown, step = ", ".join(find_unknown_operators(source.model)), "check that it runs at all"
+        if unknown:
+            said, step = f"unknown operators: {unknown}; {said}", "pass the library that has them as custom_ops"
+        raise InvalidModelError(
+            f"got a model that nothing here runs ({said}); expected one that ONNX Runtime loads; {next_step or step}"
+        ) from error
 
 
 def find_unknown_operators(model: ModelProto) -> list[str]:

@@ -8,22 +8,12 @@ from onnx_fft.checks.fragments import find_producers
 
 SATURATING = ("Sigmoid", "Softmax", "HardSigmoid", "Tanh")
 RESHAPING = ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Flatten")
+# fmt: off
 FLOAT_DECISIONS = (
-    *(
-        "ArgMax",
-        "ArgMin",
-        "TopK",
-        "Greater",
-        "Less",
-        "GreaterOrEqual",
-        "LessOrEqual",
-        "Equal",
-        "Round",
-        "Floor",
-        "Ceil",
-    ),
-    *("Cast", "NonMaxSuppression", "QuantizeLinear", "DynamicQuantizeLinear", "NonZero", "Unique"),
+    "ArgMax", "ArgMin", "TopK", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Equal", "Round", "Floor", "Ceil",
+    "Cast", "NonMaxSuppression", "QuantizeLinear", "DynamicQuantizeLinear", "NonZero", "Unique",
 )
+# fmt: on
 
 
 def find_before_saturation(original: ModelProto, rewritten: ModelProto) -> dict[str, str]:

@@ -9,9 +9,8 @@ import numpy as np
 from onnx_fft.checks.convcheck import CHUNK, record_tensors
 from onnx_fft.checks.feeds import Feed, find_selectors, fix_shapes, read_inputs
 from onnx_fft.checks.search import search
-from onnx_fft.errors import InvalidModelError
 from onnx_fft.model.sites import ConvSite
-from onnx_fft.runtime import EngineError, Source, open_runner
+from onnx_fft.runtime import Source, open_original
 
 MAX_FEEDS = 3
 """Feeds a model is timed on; those of a model with open lengths differ in shape."""
@@ -24,14 +23,8 @@ def find_feeds(source: Source, input_shapes: Mapping[str, Sequence[int]], seed: 
 
     Raises UsageError where none is found and InvalidModelError where nothing runs the model.
     """
-    try:
-        runner = open_runner(source)
-    except EngineError as error:
-        said = "; ".join(str(error).splitlines())
-        raise InvalidModelError(
-            f"got a model that nothing here runs ({said}); expected one that ONNX Runtime loads; "
-            "check that it runs at all, or use --select auto, which measures nothing"
-        ) from error
+    step = "check that it runs at all, or use --select auto, which measures nothing"
+    runner = open_original(source, next_step=step)
     infos = fix_shapes(read_inputs(source.model), input_shapes)
     return search(infos, runner.run, seed, find_selectors(source.model, infos))[:MAX_FEEDS]
 
