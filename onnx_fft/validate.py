@@ -15,9 +15,9 @@ from onnx import ModelProto
 
 from onnx_fft.checks.bisection import Bisection, bisect
 from onnx_fft.checks.compare import Comparison, compare_outputs
-from onnx_fft.checks.convcheck import ConvCheck, check_convs
+from onnx_fft.checks.convs import check_convs
 from onnx_fft.checks.feeds import Feed, find_selectors, fix_shapes, load_feed, read_inputs
-from onnx_fft.checks.fragments import find_replaced, find_unreachable
+from onnx_fft.checks.interface import compare_interfaces
 from onnx_fft.checks.lookback import find_before_saturation, is_float_decision
 from onnx_fft.checks.noise import excuse, is_numeric_failure, measure_noise
 from onnx_fft.checks.probes import Probe, judge_probe, make_probe_feeds
@@ -25,7 +25,7 @@ from onnx_fft.checks.result import FeedResult, Validation, give_verdict
 from onnx_fft.checks.search import search
 from onnx_fft.errors import InvalidModelError
 from onnx_fft.model.io import LoadedModel
-from onnx_fft.runtime import ORT, EngineError, Runner, Source, Value, find_unknown_operators, open_runner, open_source
+from onnx_fft.runtime import ORT, EngineError, Runner, Source, Value, open_original, open_runner, open_source
 
 Progress = Callable[[str], None]
 Inputs = str | Path | Mapping[str, Value] | None
@@ -76,7 +76,7 @@ class _Validator:
         self.extra = find_before_saturation(original.model, rewritten.model)
 
     def validate(self, inputs: Inputs, shapes: Mapping[str, Sequence[int]]) -> Validation:
-        if wrong := self._compare_interfaces():
+        if wrong := compare_interfaces(self.original.model, self.rewritten.model):
             return Validation(False, f"different: {wrong}", self.seed, "nobody, it was not needed")
         feeds, probe_feeds, probe_before = self._run_original(inputs, shapes)
         try:
@@ -89,21 +89,15 @@ class _Validator:
         results = [self._compare_feed(runner, feed) for feed in feeds]
         probes = self._judge_probes(runner, feeds[0], probe_feeds, probe_before)
         del runner  # one session at a time: the checks below open their own
-        convs = self._check_convs(max(feeds, key=lambda feed: feed.size))
-        if self.rtol is None and all(conv.ok is not False for conv in convs):
+        models, ops = (self.original, self.rewritten), self.custom_ops
+        convs = check_convs(*models, feeds, seed=self.seed, custom_ops=ops, progress=self.progress)
+        if self.rtol is None and all(conv.ok for conv in convs):  # one that nobody checked may be what is wrong
             results = [self._excuse_noise(result, feed) for result, feed in zip(results, feeds, strict=True)]
         bisection = self._bisect(results, feeds)
         ok, verdict = give_verdict(results, convs)
         return Validation(
             ok, verdict, self.seed, self.engine, tuple(results), convs, probes, bisection, tuple(self.notes)
         )
-
-    def _compare_interfaces(self) -> str:
-        before, after = self.original.output_names, self.rewritten.output_names
-        if before != after:
-            return f"the outputs are {after} instead of {before}"
-        ins = [[(info.name, str(info.dtype)) for info in read_inputs(s.model)] for s in (self.original, self.rewritten)]
-        return "" if ins[0] == ins[1] else f"the inputs are {ins[1]} instead of {ins[0]}"
 
     def _run_original(
         self, inputs: Inputs, shapes: Mapping[str, Sequence[int]]
@@ -134,21 +128,7 @@ class _Validator:
         return feeds, probe_feeds, before
 
     def _open_original(self) -> Runner:
-        try:
-            runner = open_runner(self.original, expose=list(self.extra), custom_ops=self.custom_ops)
-        except EngineError as error:
-            said = "; ".join(str(error).splitlines())
-            unknown = ", ".join(find_unknown_operators(self.original.model))
-            if unknown:
-                got, step = (
-                    f"with operators that nothing here knows, {unknown}",
-                    "pass the library that has them as custom_ops",
-                )
-            else:
-                got, step = "that nothing here runs", "check that it runs at all"
-            raise InvalidModelError(
-                f"got a model {got} ({said}); expected one that ONNX Runtime loads; {step}"
-            ) from error
+        runner = open_original(self.original, expose=list(self.extra), custom_ops=self.custom_ops)
         self.engine = runner.engine
         if runner.note:
             self.notes.append(f"the original was run by {runner.engine}, because {runner.note}")
@@ -193,20 +173,6 @@ class _Validator:
                 continue
             probes += judge_probe(kind, {name: reference[name] for name in names}, after, feed.outputs)
         return tuple(probes)
-
-    def _check_convs(self, feed: Feed) -> tuple[ConvCheck, ...]:
-        replaced = find_replaced(self.original.model, self.rewritten.model)
-        checks = check_convs(
-            self.original,
-            self.rewritten,
-            replaced,
-            feed.arrays,
-            seed=self.seed,
-            custom_ops=self.custom_ops,
-            progress=self.progress,
-        )
-        unreachable = find_unreachable(self.original.model, self.rewritten.model)
-        return (*checks, *(ConvCheck(name, None, reason, seed=self.seed) for name, reason in unreachable))
 
     def _excuse_noise(self, result: FeedResult, feed: Feed) -> FeedResult:
         """Pass an output whose difference is no more than rounding makes of the original itself, and say so."""

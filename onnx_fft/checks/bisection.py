@@ -15,6 +15,7 @@ from onnx import NodeProto
 
 from onnx_fft.checks.compare import compare_outputs
 from onnx_fft.checks.fragments import find_producers, read_site, region_between
+from onnx_fft.model.scopes import find_scopes
 from onnx_fft.runtime import EngineError, Source, Value, open_runner
 
 CHUNK = 24
@@ -69,7 +70,8 @@ def bisect(
 
 
 def _blame(rewritten: Source, name: str, node: NodeProto, shared: set[str], why: str, done: int) -> Bisection:
-    region, _ = region_between(rewritten.model.graph, name, shared - {name})
+    scope = find_scopes(rewritten.model, rewritten.base_dir)[0]
+    region = region_between(scope, name, shared - {name}).nodes
     sites = tuple(dict.fromkeys(site for site in map(read_site, region) if site))
     label = node.name or f"the nameless {node.op_type} node that makes {name!r}"
     where = f"rewritten site {', '.join(sites)}" if sites else f"{len(region)} node(s) that are no rewritten site"

@@ -1,88 +1,38 @@
-"""Which Convs a rewritten model replaced, and how to cut one of them, or what took its place, out of its model.
+"""How to cut a part of a model out of it: the nodes that make one tensor out of others, as a model of its own.
 
-A replaced Conv is found by names alone, whatever rewrote the model: its output (or that of a BatchNormalization folded
-into it) still exists in the rewritten main graph, but no Conv makes it. Both cuts read the same tensors, so the same
-recorded input can be given to the original Conv, to its replacement, and to the oracle.
+The part may lie in any scope. What it reads from the scopes around it comes along where it is constant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, helper
+from onnx import FunctionProto, GraphProto, NodeProto, OperatorSetIdProto, SparseTensorProto, TensorProto, helper
 
-from onnx_fft.model.scopes import find_bodies, label_node
-from onnx_fft.runtime import Source, Value
-
-REPLACES = "onnx_fft.replaces"
-"""Key of the node metadata that names the site a node was written for."""
-CONV_TYPES = ("Conv", "FusedConv")
-
-
-@dataclass(frozen=True)
-class ReplacedConv:
-    """A Conv of the original's main graph that something else computes now. `batch_norm` is the one folded into it."""
-
-    name: str
-    node: NodeProto
-    output: str
-    batch_norm: NodeProto | None = None
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Every tensor the original Conv (and its BatchNormalization) reads: `X, W, B, Z, scale, ...`."""
-        norm = () if self.batch_norm is None else tuple(self.batch_norm.input[1:])
-        return tuple(name for name in (*self.node.input, *norm) if name)
+from onnx_fft.model.io import REPLACES_KEY
+from onnx_fft.model.scopes import Scope, find_bodies
+from onnx_fft.runtime import Source, Value, walk_nodes
 
 
 class CutError(Exception):
-    """The fragment reads more than the original Conv does; the message names it."""
+    """The part cannot stand alone, say because it reads more than it is given; the message says what is in the way."""
 
 
-def find_replaced(original: ModelProto, rewritten: ModelProto) -> tuple[ReplacedConv, ...]:
-    """The replaced Convs of the main graph, in its order."""
-    makers = find_producers(rewritten.graph)
-    readers: dict[str, list[NodeProto]] = {}
-    for node in original.graph.node:
-        for name in free_inputs(node):
-            readers.setdefault(name, []).append(node)
-    found = []
-    for position, node in enumerate(original.graph.node):
-        if node.op_type not in CONV_TYPES or _is_conv(makers.get(node.output[0])):
-            continue
-        name = label_node(node, position)
-        users = readers.get(node.output[0], [])
-        if node.output[0] in makers:
-            found.append(ReplacedConv(name, node, node.output[0]))
-        elif len(users) == 1 and users[0].op_type == "BatchNormalization" and users[0].output[0] in makers:
-            found.append(ReplacedConv(name, node, users[0].output[0], users[0]))
-    return tuple(found)
+@dataclass(slots=True)
+class Region:
+    """Nodes in an order they can run in, the stored constants they read, and whatever else they read from outside."""
+
+    nodes: list[NodeProto] = field(default_factory=list)
+    constants: dict[str, TensorProto | SparseTensorProto] = field(default_factory=dict)
+    outside: set[str] = field(default_factory=set)
 
 
-def find_unreachable(original: ModelProto, rewritten: ModelProto) -> tuple[tuple[str, str], ...]:
-    """Replaced Convs that cannot be cut out, as name and reason: in bodies and functions, or with their output gone."""
-    after = {key for key, node in _walk_bodies(rewritten) if node.op_type in CONV_TYPES}
-    missing = [(key, node) for key, node in _walk_bodies(original) if node.op_type in CONV_TYPES and key not in after]
-    found = [
-        (f"{scope}/{node.name or output}", "inside a body or function, not reachable alone; covered by the outputs")
-        for (scope, output), node in missing
-    ]
-    checked = {id(conv.node) for conv in find_replaced(original, rewritten)}
-    makers = find_producers(rewritten.graph)
-    for position, node in enumerate(original.graph.node):
-        if node.op_type in CONV_TYPES and id(node) not in checked and node.output[0] not in makers:
-            reason = f"its output {node.output[0]!r} is no longer there; covered by the outputs"
-            found.append((label_node(node, position), reason))
-    return tuple(found)
-
-
-def is_constant(graph: GraphProto, name: str) -> bool:
-    """Whether a tensor of the main graph depends on no graph input."""
-    _, outside = region_between(graph, name, ())
-    return outside <= {tensor.name for tensor in graph.initializer}
+def is_constant(scope: Scope, name: str) -> bool:
+    """Whether a tensor that `scope` sees depends on no input of its graph or function."""
+    return not region_between(scope, name, ()).outside
 
 
 def find_producers(graph: GraphProto) -> dict[str, NodeProto]:
@@ -95,6 +45,7 @@ def free_inputs(node: NodeProto) -> set[str]:
     names = {name for name in node.input if name}
     for _, body in find_bodies(node):
         own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
+        own |= {tensor.values.name for tensor in body.sparse_initializer}
         inner: set[str] = set()
         for inner_node in body.node:
             inner |= free_inputs(inner_node)
@@ -105,70 +56,66 @@ def free_inputs(node: NodeProto) -> set[str]:
 
 def read_site(node: NodeProto) -> str:
     """The site the rewrite says this node was written for, "" where it says nothing."""
-    return next((entry.value for entry in node.metadata_props if entry.key == REPLACES), "")
+    return next((entry.value for entry in node.metadata_props if entry.key == REPLACES_KEY), "")
 
 
-def region_between(graph: GraphProto, output: str, stop: Collection[str]) -> tuple[list[NodeProto], set[str]]:
-    """The nodes that make `output` out of `stop`, in graph order, and every other tensor they read from outside."""
-    makers = find_producers(graph)
-    wanted, seen = [output], {output}
-    picked: set[int] = set()
-    outside: set[str] = set()
+def region_between(scope: Scope, output: str, stop: Collection[str]) -> Region:
+    """What makes `output`, as `scope` sees it, out of `stop`: nodes of this scope and of those around it."""
+    region = Region()
+    wanted, picked = [(scope, output)], dict[int, NodeProto]()
     while wanted:
-        name = wanted.pop()
-        node = makers.get(name)
-        if node is None:
-            outside.add(name)
-            continue
-        if id(node) in picked:
-            continue
-        picked.add(id(node))
-        for read in free_inputs(node) - seen:
-            seen.add(read)
-            if read not in stop:
-                wanted.append(read)
-    return [node for node in graph.node if id(node) in picked], outside
+        inner, name = wanted.pop()
+        owner = inner.find_owner(name)
+        if owner is None or (name in owner.inputs and name not in owner.tensors):
+            region.outside.add(name)
+        elif name in owner.tensors:
+            region.constants[name] = owner.tensors[name]
+        elif id(owner.producers[name]) not in picked:
+            node = owner.producers[name]
+            picked[id(node)] = node
+            wanted += [(owner, read) for read in free_inputs(node) if read not in stop]
+    for around in _scopes_around(scope):
+        region.nodes += [node for node in around.body.node if id(node) in picked]
+    return region
 
 
-def cut_fragment(source: Source, output: str, given: Mapping[str, Value]) -> Source:
-    """The part of the main graph that makes `output` out of the tensors `given`, as a model of its own.
+def cut_fragment(source: Source, scope: Scope, output: str, given: Mapping[str, Value]) -> Source:
+    """The part of `scope` that makes `output` out of the tensors `given`, as a model of its own.
 
-    Raises CutError where it reads anything else that is not a constant.
+    Raises CutError where it reads anything else that is not a constant, or what only a caller can tell.
     """
-    graph = source.model.graph
-    nodes, outside = region_between(graph, output, given.keys())
-    constants = [tensor for tensor in graph.initializer if tensor.name in outside]
-    if strange := sorted(outside - {tensor.name for tensor in constants}):
-        raise CutError(f"its replacement also reads {', '.join(map(repr, strange[:3]))}")
-    read = set().union(*(free_inputs(node) for node in nodes))
+    region = region_between(scope, output, given.keys())
+    if region.outside:
+        raise CutError(f"it also reads {', '.join(map(repr, sorted(region.outside)[:3]))}")
+    read = set().union(*(free_inputs(node) for node in region.nodes))
     inputs = [_describe(name, value) for name, value in given.items() if name in read]
-    cut = helper.make_graph(nodes, "fragment", inputs, [onnx.ValueInfoProto(name=output)], constants)
-    model = helper.make_model(cut, functions=list(source.model.functions), opset_imports=source.model.opset_import)
+    dense = [tensor for tensor in region.constants.values() if isinstance(tensor, TensorProto)]
+    sparse = [tensor for tensor in region.constants.values() if isinstance(tensor, SparseTensorProto)]
+    outputs = [onnx.ValueInfoProto(name=output)]
+    cut = helper.make_graph(region.nodes, "fragment", inputs, outputs, dense, sparse_initializer=sparse)
+    imports = _read_imports(source, scope)
+    model = helper.make_model(cut, opset_imports=imports)
+    if any(attribute.ref_attr_name for node in walk_nodes(model) for attribute in node.attribute):
+        raise CutError("an attribute is set by the caller of the function")
+    domains = {entry.domain for entry in imports}
+    model.functions.extend(function for function in source.model.functions if function.domain in domains)
     model.ir_version = source.model.ir_version
     return Source(model, source.base_dir)
+
+
+def _scopes_around(scope: Scope) -> list[Scope]:
+    """From the graph or function inwards, `scope` last."""
+    chain = [scope]
+    while chain[0].parent is not None:
+        chain.insert(0, chain[0].parent)
+    return chain
+
+
+def _read_imports(source: Source, scope: Scope) -> list[OperatorSetIdProto]:
+    body = _scopes_around(scope)[0].body
+    return list(body.opset_import if isinstance(body, FunctionProto) else source.model.opset_import)
 
 
 def _describe(name: str, value: Value) -> onnx.ValueInfoProto:
     array = np.asarray(value)
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-
-
-def _is_conv(node: NodeProto | None) -> bool:
-    return node is not None and node.op_type in CONV_TYPES
-
-
-def _walk_bodies(model: ModelProto) -> Iterator[tuple[tuple[str, str], NodeProto]]:
-    """Nodes below the main graph, each with its scope and first output; a scope is named by what is never rewritten."""
-    yield from _walk_nested("", model.graph.node)
-    for function in model.functions:
-        scope = f"{function.domain}:{function.name}"
-        yield from (((scope, node.output[0] if node.output else ""), node) for node in function.node)
-        yield from _walk_nested(f"{scope}/", function.node)
-
-
-def _walk_nested(prefix: str, nodes: Iterable[NodeProto]) -> Iterator[tuple[tuple[str, str], NodeProto]]:
-    for node in nodes:
-        for attribute, body in find_bodies(node):
-            scope = f"{prefix}{node.name or node.output[0]}.{attribute}"
-            yield from (((scope, inner.output[0] if inner.output else ""), inner) for inner in body.node)
-            yield from _walk_nested(f"{scope}/", body.node)

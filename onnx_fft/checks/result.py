@@ -90,6 +90,8 @@ def give_verdict(results: Sequence[FeedResult], convs: Sequence[ConvCheck]) -> t
                 )
     if wrong := next((conv for conv in convs if conv.ok is False), None):
         return False, f"different: Conv {shorten(wrong.name)}: {wrong.sentence}"
+    if unseen := next((conv for conv in convs if conv.ok is None and not conv.covered), None):
+        return False, f"not shown: Conv {shorten(unseen.name)}: {unseen.sentence}; give real inputs that reach it"
     comparisons = [comparison for result in results for comparison in result.comparisons]
     proven = [c for c in comparisons if c.compared and not c.rounding_noise_only]
     checked = sum(conv.ok is True for conv in convs)

@@ -1,0 +1,131 @@
+"""A replaced Conv on random input, alone: for one that no feed needs to reach, in a body or a function.
+
+The constants are the original model's own. The shape is what the rewritten model says of the input, and where it says
+nothing, two that the kernel fits into: one of even lengths, and one of odd lengths with another batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from onnx import GraphProto, TensorProto
+
+from onnx_fft.checks.compare import Array
+from onnx_fft.checks.convcheck import ConvCheck, check_conv, resolve_geometry, run_fragment
+from onnx_fft.checks.fragments import CutError, is_constant
+from onnx_fft.checks.replaced import ReplacedConv
+from onnx_fft.errors import Refusal
+from onnx_fft.model.external import tensor_array
+from onnx_fft.model.scopes import Body, Scope, walk_bodies
+from onnx_fft.model.shapes import infer_shapes
+from onnx_fft.model.weights import resolve_constant
+from onnx_fft.runtime import EngineError, Source
+
+Dims = tuple[int | None, ...]
+
+
+class Hints:
+    """What is known of the shapes in a model; inferred when first asked."""
+
+    def __init__(self, source: Source) -> None:
+        """See `Source`."""
+        self._source = source
+
+    def find_dims(self, scope: Scope, name: str) -> Dims:
+        """Dimensions of a tensor that `scope` sees, None for open ones; empty where nothing is known."""
+        owner = scope.find_owner(name)
+        for body, inferred in self._bodies:
+            if owner is not None and body is owner.body:
+                graph_values = (*inferred.input, *inferred.output) if isinstance(inferred, GraphProto) else ()
+                for value in (*inferred.value_info, *graph_values):
+                    if value.name == name and value.type.tensor_type.HasField("shape"):
+                        return tuple(dim.dim_value or None for dim in value.type.tensor_type.shape.dim)
+        return ()
+
+    @cached_property
+    def _bodies(self) -> list[tuple[Body, Body]]:
+        inferred = infer_shapes(self._source.model, self._source.base_dir)
+        return list(zip(walk_bodies(self._source.model), walk_bodies(inferred), strict=True))
+
+
+def check_alone(
+    original: Source,
+    rewritten: Source,
+    conv: ReplacedConv,
+    hints: Hints,
+    seed: int,
+    custom_ops: Sequence[str | Path] = (),
+) -> ConvCheck:
+    """The worst check of those on random inputs; `ok` is None where none could be made. `hints` are of `rewritten`."""
+    assert conv.counterpart is not None  # or there is nothing to cut out
+    try:
+        constants = _read_constants(original, conv, custom_ops)
+        weight = constants[conv.node.input[1]]
+        shapes = make_shapes(conv, weight.shape, hints.find_dims(conv.counterpart, conv.node.input[0]))
+        checks = []
+        for number, shape in enumerate(shapes):
+            tensors = _draw_tensors(conv, constants, shape, np.random.default_rng([seed, number]))
+            check = check_conv(original, rewritten, conv, tensors, seed, custom_ops)
+            text = f"{check.sentence}; on random input, alone ({'x'.join(map(str, shape))})"
+            checks.append(replace(check, sentence=text))
+    except (CutError, EngineError, ValueError) as error:  # ValueError: an attribute that the function's caller sets
+        return ConvCheck(conv.name, None, f"not checked alone ({error})", seed=seed)
+    made = [check for check in checks if check.ok is not None] or checks
+    return max(made, key=lambda check: (check.ok is False, np.nan_to_num(check.relative_l2_rewritten)))
+
+
+def make_shapes(conv: ReplacedConv, weight_shape: Sequence[int], known: Dims) -> list[tuple[int, ...]]:
+    """Shapes `[batch, channels, *extents]` to try: those `known`, with open lengths a little over the kernel's span."""
+    rank = len(weight_shape) - 2
+    geometry = resolve_geometry(conv.node, (1, 1, *[1] * rank), weight_shape)
+    shapes = []
+    for number in (0, 1):
+        shape = [number + 1, weight_shape[1] * geometry.group]
+        for axis in range(rank):
+            span = geometry.dilations[axis] * (weight_shape[2 + axis] - 1) + 1
+            cropped = max(0, -geometry.pads_begin[axis]) + max(0, -geometry.pads_end[axis])
+            length = cropped + (number + 1) * (span + 2 * geometry.strides[axis]) + 4 + 2 * axis
+            shape.append(length + (length + number) % 2)
+        if len(known) == len(shape):
+            fixed = (known[0], None, *known[2:])
+            shape = [length or made for length, made in zip(fixed, shape, strict=True)]
+        shapes.append(tuple(shape))
+    return list(dict.fromkeys(shapes))
+
+
+def _read_constants(original: Source, conv: ReplacedConv, custom_ops: Sequence[str | Path]) -> dict[str, Array]:
+    """The constants the Conv reads, in their own dtypes; CutError where the weight is none."""
+    values = {}
+    for name in conv.reads:
+        if name == conv.node.input[0] or not is_constant(conv.scope, name):
+            continue
+        owner = conv.scope.find_owner(name)
+        stored = None if owner is None else owner.tensors.get(name)
+        if isinstance(stored, TensorProto):
+            values[name] = tensor_array(stored, original.base_dir)
+        elif stored is None:
+            values[name] = run_fragment(original, conv.scope, name, {}, custom_ops)
+        elif not isinstance(sparse := resolve_constant(name, conv.scope), Refusal):
+            values[name] = sparse
+    norm = [] if conv.batch_norm is None else conv.batch_norm.input[1:]
+    if missing := [name for name in (conv.node.input[1], *norm) if name not in values]:
+        raise CutError(f"{missing[0]!r} is computed at run time")
+    return values
+
+
+def _draw_tensors(
+    conv: ReplacedConv, constants: dict[str, Array], shape: tuple[int, ...], rng: np.random.Generator
+) -> dict[str, Array]:
+    """Everything the Conv reads: constants as they are, input, run-time bias and addend at random."""
+    weight = constants[conv.node.input[1]]
+    outputs = resolve_geometry(conv.node, shape, weight.shape).output_extents(shape[2:], weight.shape[2:])
+    shapes = [shape, weight.shape, weight.shape[:1], (shape[0], weight.shape[0], *outputs)]
+    tensors = dict(constants)
+    for name, wanted in zip(conv.node.input, shapes, strict=False):
+        if name and name not in tensors:
+            tensors[name] = np.asarray(rng.standard_normal(wanted)).astype(weight.dtype)
+    return tensors

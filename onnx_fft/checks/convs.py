@@ -1,0 +1,101 @@
+"""Every replaced Conv against float64: on the input it really gets, else on random input, else seen by the outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from onnx import helper
+
+from onnx_fft.checks.alone import Hints, check_alone
+from onnx_fft.checks.compare import compare_outputs
+from onnx_fft.checks.convcheck import CHUNK, ConvCheck, check_conv, record_tensors
+from onnx_fft.checks.feeds import Feed
+from onnx_fft.checks.replaced import ReplacedConv, find_replaced
+from onnx_fft.runtime import EngineError, Source, Value, open_runner
+
+
+def check_convs(
+    original: Source,
+    rewritten: Source,
+    feeds: Sequence[Feed],
+    *,
+    seed: int,
+    custom_ops: Sequence[str | Path] = (),
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[ConvCheck, ...]:
+    """Check each replaced Conv; `feeds` hold what the original returned, the largest also feeds the Convs."""
+    checks: list[ConvCheck] = []
+    hints = Hints(rewritten)
+    for conv, tensors in _record(original, rewritten, feeds, custom_ops):
+        progress(f"oracle of {conv.name}")
+        if conv.counterpart is None:
+            check = ConvCheck(conv.name, None, conv.obstacle, seed=seed)
+        elif tensors is not None and _is_usable(tensors.get(conv.node.input[0])):
+            check = check_conv(original, rewritten, conv, tensors, seed, custom_ops)
+        else:
+            check = check_alone(original, rewritten, conv, hints, seed, custom_ops)
+        if check.ok is None:
+            progress(f"whether an output shows {conv.name}")
+            covered = is_covered(original, conv, feeds, custom_ops)
+            what = "covered by the outputs" if covered else "no output shows what it computes"
+            check = replace(check, covered=covered, sentence=f"{check.sentence}; {what}")
+        checks.append(check)
+    return tuple(checks)
+
+
+def is_covered(
+    original: Source, conv: ReplacedConv, feeds: Sequence[Feed], custom_ops: Sequence[str | Path] = ()
+) -> bool:
+    """Whether the original's outputs change beyond tolerance, under any of `feeds`, where the Conv's is negated."""
+    try:
+        with _negated(conv):
+            names = [name for name in feeds[0].outputs if name not in original.output_names]
+            runner = open_runner(replace(original, path=None), expose=names, custom_ops=custom_ops)
+        for feed in feeds:
+            outputs = runner.run(feed.arrays)
+            for name, reference in feed.outputs.items():
+                if not all(found.ok for found in compare_outputs(name, reference, outputs[name])):
+                    return True
+    except EngineError:  # nothing was seen
+        return False
+    return False
+
+
+def _record(
+    original: Source, rewritten: Source, feeds: Sequence[Feed], custom_ops: Sequence[str | Path]
+) -> Iterator[tuple[ReplacedConv, Mapping[str, Value] | None]]:
+    """Each replaced Conv with what it reads under the largest feed; None in a body, and where that did not work."""
+    convs = find_replaced(original, rewritten)
+    arrays = max(feeds, key=lambda feed: feed.size).arrays
+    for start in range(0, len(convs), CHUNK):
+        chunk = convs[start : start + CHUNK]
+        names = [name for conv in chunk if conv.scope.body is original.model.graph for name in conv.reads]
+        try:
+            tensors = record_tensors(original, names, arrays, custom_ops)
+        except EngineError:
+            tensors = {}
+        for conv in chunk:
+            yield conv, tensors if all(name in tensors for name in conv.reads) else None
+
+
+def _is_usable(x: Value) -> bool:
+    return x is not None and np.size(x) > 0 and bool(np.isfinite(x).all())
+
+
+@contextmanager
+def _negated(conv: ReplacedConv) -> Iterator[None]:
+    """The Conv's output negated in its model, for as long as the block lasts."""
+    nodes, output = conv.scope.body.node, conv.node.output[0]
+    place = next(place for place, node in enumerate(nodes) if node is conv.node)
+    inner = f"{output}/negated"
+    nodes[place].output[0] = inner
+    nodes.insert(place + 1, helper.make_node("Neg", [inner], [output]))
+    try:
+        yield
+    finally:
+        del nodes[place + 1]
+        nodes[place].output[0] = output

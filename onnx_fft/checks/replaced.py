@@ -1,0 +1,92 @@
+"""Which Convs a rewritten model replaced, in the main graph, in bodies and in functions.
+
+Found by names alone, whatever rewrote the model: the Conv's output (or that of a BatchNormalization folded into it)
+still exists in the same body of the rewritten model, but no Conv makes it. Both sides read the same tensors, so the
+same input can be given to the original Conv, to its replacement, and to the oracle. A body is known by what the node
+that holds it makes, because a rewrite changes no such name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from onnx import ModelProto, NodeProto
+
+from onnx_fft.checks.fragments import free_inputs
+from onnx_fft.model.scopes import Body, Scope, find_bodies, find_scopes, label_node
+from onnx_fft.model.sites import is_convolution
+from onnx_fft.runtime import Source
+
+CONV_TYPES = ("Conv", "FusedConv")
+
+
+@dataclass(frozen=True)
+class ReplacedConv:
+    """A Conv of the original that something else computes now, with its scope there and the scope of what replaced it.
+
+    `batch_norm` is the one folded into it. `counterpart` is None where the replacement cannot be told from the rest;
+    `obstacle` says why.
+    """
+
+    name: str
+    node: NodeProto
+    output: str
+    scope: Scope
+    counterpart: Scope | None
+    batch_norm: NodeProto | None = None
+    obstacle: str = ""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Every tensor the original Conv (and its BatchNormalization) reads: `X, W, B, Z, scale, ...`."""
+        norm = () if self.batch_norm is None else tuple(self.batch_norm.input[1:])
+        return tuple(name for name in (*self.node.input, *norm) if name)
+
+
+def find_replaced(original: Source, rewritten: Source) -> tuple[ReplacedConv, ...]:
+    """The replaced Convs, named like the sites of the original, in their order."""
+    after = dict(zip(_walk_keys(rewritten.model), find_scopes(rewritten.model, rewritten.base_dir), strict=True))
+    before = zip(_walk_keys(original.model), find_scopes(original.model, original.base_dir), strict=True)
+    names: set[str] = set()
+    found: list[ReplacedConv] = []
+    for key, scope in before:
+        for position, node in enumerate(scope.body.node):
+            if not is_convolution(node):
+                continue
+            name = scope.path + label_node(node, position)
+            while name in names:
+                name += f"#{position}"
+            names.add(name)
+            conv = _find_replacement(name, node, scope, after.get(key)) if node.op_type in CONV_TYPES else None
+            found += [] if conv is None else [conv]
+    return tuple(found)
+
+
+def _find_replacement(name: str, node: NodeProto, scope: Scope, after: Scope | None) -> ReplacedConv | None:
+    """The Conv with what took its place in `after`, None where it is still a Conv."""
+    output = node.output[0]
+    if after is None:
+        return ReplacedConv(name, node, output, scope, None, obstacle="the body that held it is no longer there")
+    maker = after.producers.get(output)
+    if maker is not None:
+        return None if maker.op_type in CONV_TYPES else ReplacedConv(name, node, output, scope, after)
+    users = [user for user in scope.body.node if output in free_inputs(user)]
+    if len(users) == 1 and users[0].op_type == "BatchNormalization" and users[0].output[0] in after.producers:
+        return ReplacedConv(name, node, users[0].output[0], scope, after, users[0])
+    return ReplacedConv(name, node, output, scope, None, obstacle=f"its output {output!r} is no longer there")
+
+
+def _walk_keys(model: ModelProto) -> Iterator[tuple[str, ...]]:
+    """What each scope is known by, in the order of `find_scopes`."""
+    yield from _walk_keys_within((), model.graph)
+    for function in model.functions:
+        yield from _walk_keys_within((function.domain, function.name, function.overload), function)
+
+
+def _walk_keys_within(key: tuple[str, ...], body: Body) -> Iterator[tuple[str, ...]]:
+    yield key
+    for node in body.node:
+        for number, (attribute, graph) in enumerate(find_bodies(node)):
+            made = next(filter(None, node.output), node.name)
+            yield from _walk_keys_within((*key, made, attribute, str(number)), graph)
