@@ -121,7 +121,10 @@ def open_runner(source: Source, *, expose: Sequence[str] = (), custom_ops: Seque
 def open_original(
     source: Source, *, expose: Sequence[str] = (), custom_ops: Sequence[str | Path] = (), next_step: str = ""
 ) -> Runner:
-    """As `open_runner`, for a model that has to run: raises InvalidModelError, `next_step` says what else to do than pass a library."""
+    """As `open_runner`, for a model that has to run: raises InvalidModelError.
+
+    `next_step` tells what to do then; by default to pass the library of unknown operators.
+    """
     try:
         return open_runner(source, expose=expose, custom_ops=custom_ops)
     except EngineError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,6 +130,21 @@ def test_tripled_constants_of_a_real_rewrite_are_found_in_an_idle_branch() -> No
     result = validate(original, rewritten)
     assert not result.ok
     assert "deep" in result.verdict
+
+
+@pytest.mark.parametrize("lowering", ["matmul", "dft"])
+@pytest.mark.parametrize("shapes", [{}, {"x": (1, 4, 30, 21)}])
+def test_a_chain_of_rewritten_convs_in_an_idle_branch(lowering: Any, shapes: dict[str, tuple[int, ...]]) -> None:
+    original = in_branch(conv("x", "w", "c0", name="first", pads=1), W2)
+    body = get_branch(original)
+    body.node.insert(1, conv("c0", "w", "c", name="second", pads=1))
+    dims = original.graph.input[0].type.tensor_type.shape.dim
+    for axis in (0, 2, 3):
+        dims[axis].Clear()
+    rewritten = rewrite(original, select="all", lowering=lowering, input_shapes=shapes).model
+    result = validate(original, rewritten)
+    assert [check.ok for check in result.convs] == [True, True], text(result)
+    assert all(("(1x4x30x21)" in check.sentence) is bool(shapes) for check in result.convs), text(result)
 
 
 def fold_into_relu(model: ModelProto) -> ModelProto:

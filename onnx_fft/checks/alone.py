@@ -1,7 +1,7 @@
 """A replaced Conv on random input, alone: for one that no feed needs to reach, in a body or a function.
 
-The constants are the original model's own. The shape is what the rewritten model says of the input, and where it says
-nothing, two that the kernel fits into: one of even lengths, and one of odd lengths with another batch.
+The constants are the original model's own. The shape is what follows from the graph inputs, as the rewritten model
+fixes them, and where nothing follows, two that the kernel fits into: one of even lengths, one of odd ones.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from onnx_fft.checks.replaced import ReplacedConv
 from onnx_fft.errors import Refusal
 from onnx_fft.model.external import tensor_array
 from onnx_fft.model.scopes import Body, Scope, walk_bodies
-from onnx_fft.model.shapes import infer_shapes
+from onnx_fft.model.shapes import infer_shapes, strip_data
 from onnx_fft.model.weights import resolve_constant
 from onnx_fft.runtime import EngineError, Source
 
@@ -29,11 +29,11 @@ Dims = tuple[int | None, ...]
 
 
 class Hints:
-    """What is known of the shapes in a model; inferred when first asked."""
+    """What is known of the shapes in the original, its inputs as the rewritten model has them; inferred when asked."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, original: Source, rewritten: Source) -> None:
         """See `Source`."""
-        self._source = source
+        self._original, self._rewritten = original, rewritten
 
     def find_dims(self, scope: Scope, name: str) -> Dims:
         """Dimensions of a tensor that `scope` sees, None for open ones; empty where nothing is known."""
@@ -48,8 +48,11 @@ class Hints:
 
     @cached_property
     def _bodies(self) -> list[tuple[Body, Body]]:
-        inferred = infer_shapes(self._source.model, self._source.base_dir)
-        return list(zip(walk_bodies(self._source.model), walk_bodies(inferred), strict=True))
+        skeleton = strip_data(self._original.model, self._original.base_dir)
+        fixed = {value.name: value for value in self._rewritten.model.graph.input}
+        for value in skeleton.graph.input:
+            value.CopyFrom(fixed.get(value.name, value))
+        return list(zip(walk_bodies(self._original.model), walk_bodies(infer_shapes(skeleton)), strict=True))
 
 
 def check_alone(
@@ -60,12 +63,11 @@ def check_alone(
     seed: int,
     custom_ops: Sequence[str | Path] = (),
 ) -> ConvCheck:
-    """The worst check of those on random inputs; `ok` is None where none could be made. `hints` are of `rewritten`."""
-    assert conv.counterpart is not None  # or there is nothing to cut out
+    """The worst check of those on random inputs; `ok` is None where none could be made."""
     try:
         constants = _read_constants(original, conv, custom_ops)
         weight = constants[conv.node.input[1]]
-        shapes = make_shapes(conv, weight.shape, hints.find_dims(conv.counterpart, conv.node.input[0]))
+        shapes = make_shapes(conv, weight.shape, hints.find_dims(conv.scope, conv.node.input[0]))
         checks = []
         for number, shape in enumerate(shapes):
             tensors = _draw_tensors(conv, constants, shape, np.random.default_rng([seed, number]))

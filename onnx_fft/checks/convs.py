@@ -29,7 +29,7 @@ def check_convs(
 ) -> tuple[ConvCheck, ...]:
     """Check each replaced Conv; `feeds` hold what the original returned, the largest also feeds the Convs."""
     checks: list[ConvCheck] = []
-    hints = Hints(rewritten)
+    hints = Hints(original, rewritten)
     for conv, tensors in _record(original, rewritten, feeds, custom_ops):
         progress(f"oracle of {conv.name}")
         if conv.counterpart is None:
