@@ -9,7 +9,7 @@ from typing import Any
 
 from onnx_fft import __version__
 from onnx_fft.lowering import LOWERINGS
-from onnx_fft.rewrite import SELECTIONS
+from onnx_fft.options import SELECTIONS
 
 EXIT_CODES = """exit codes:
   0    done

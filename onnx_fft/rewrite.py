@@ -1,22 +1,20 @@
-"""The pass: find every convolution, decide, lower, splice, check.
+"""The pass: find every convolution, decide, lower, splice.
 
 Data flows one way; nothing but the replaced nodes changes. With nothing replaced, the model is what it was.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import inf
 from pathlib import Path
 from typing import Any
 
 from onnx import ModelProto
 
-from onnx_fft.errors import OpsetError, Refusal, UsageError
-from onnx_fft.lowering import LOWERINGS
+from onnx_fft.errors import OpsetError, Refusal
+from onnx_fft.lowering import find_lowering
 from onnx_fft.lowering.base import ConvPlan, Ports
 from onnx_fft.measure.run import MeasureSettings, measure_model
 from onnx_fft.model.io import LoadedModel, load_model, model_bytes
@@ -24,6 +22,7 @@ from onnx_fft.model.opset import convert_opset, model_opset
 from onnx_fft.model.shapes import set_input_shapes
 from onnx_fft.model.sites import ConvSite, find_sites
 from onnx_fft.model.splice import splice, unused_prefix
+from onnx_fft.options import Options, check_options, select_names
 from onnx_fft.plan.choose import Decision, Request, choose, leave, limit_growth
 from onnx_fft.plan.cost import MACHINES, conv_seconds, growth_bytes, lowering_seconds
 from onnx_fft.plan.file import plan_to_json, read_plan
@@ -34,27 +33,11 @@ Given = ModelProto | str | Path
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share of it that is done, 0 to 1."""
 
-SELECTIONS = ("auto", "all", "measure")
+Planned = Mapping[str, ConvPlan | None] | None
+"""The plan of each convolution by name; None without a plan to replay."""
 
 LEAST_GROWTH_BYTES = 64 << 20
 """What a file may grow by at least; a larger model may grow by its own size."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How to rewrite; see `rewrite` for what each means."""
-
-    lowering: str = "auto"
-    select: str = "auto"
-    include: Sequence[str] = ()
-    exclude: Sequence[str] = ()
-    input_shapes: Mapping[str, Sequence[int]] | None = None
-    max_growth_bytes: int | None = None
-    plan: str | Path | Mapping[str, Any] | None = None
-    opset: int | None = None
-    budget_s: float = 60.0
-    threads: int | None = None
-    use_cache: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +72,8 @@ def rewrite(
     predicted to gain, "all" whatever can be, "measure" what is shown to gain in this model on this machine (see below).
     `include`, `exclude`: regular expressions on convolution names. `input_shapes` fixes graph inputs to these shapes,
     in the model too. `max_growth_bytes`: how much larger the file may become, by default its own size and at least 64
-    MiB. `plan`: a plan to replay instead of choosing. `opset`: convert the model to this opset first.
+    MiB. `plan`: a plan to replay instead of choosing, at the opset it needs. `opset`: convert the model to this opset
+    first.
 
     "measure" times for about `budget_s` seconds, once inputs are found, with `threads` threads (None: as ONNX Runtime
     chooses), on random inputs of `input_shapes` or of shapes the model accepts. Timings of single convolutions are kept
@@ -127,7 +111,7 @@ def _make_plan(sites: Sequence[ConvSite], decisions: Sequence[Decision]) -> dict
 def _decide_model(
     source: Given, options: Options, progress: Progress
 ) -> tuple[LoadedModel, tuple[ConvSite, ...], list[Decision], Report]:
-    _check_options(options)
+    check_options(options)
     progress("reading", 0.0)
     loaded = load_model(source)
     request = _make_request(options, loaded)
@@ -136,12 +120,13 @@ def _decide_model(
     before = model_opset(loaded.model)
     sites = find_sites(loaded)
     unconverted = loaded, sites
-    target = _needed_opset(sites, request, options) if options.opset is None else options.opset
-    if target is not None and (options.opset is not None or target > before):
+    planned = _read_plan(sites, options)
+    target = _needed_opset(sites, planned, request, options) if options.opset is None else options.opset
+    if target is not None:
         loaded = LoadedModel(_convert(loaded.model, target, options), loaded.base_dir)
         sites = _keep_names(find_sites(loaded), sites)
     progress("choosing", 0.0)
-    decisions = _decide(sites, request, options)
+    decisions = _decide(sites, planned, request, options)
     measurement = None
     if options.select == "measure" and options.plan is None:
         build = partial(_build_variant, loaded, sites)
@@ -162,18 +147,6 @@ def _keep_names(sites: Sequence[ConvSite], before: Sequence[ConvSite]) -> tuple[
     return tuple(replace(site, name=old.name) for site, old in zip(sites, before, strict=True))
 
 
-def _check_options(options: Options) -> None:
-    names = ["auto", *(lowering.name for lowering in LOWERINGS)]
-    if options.lowering not in names:
-        raise UsageError(f"got lowering {options.lowering!r}; expected one of {', '.join(names)}")
-    if options.select not in SELECTIONS:
-        raise UsageError(f"got select {options.select!r}; expected one of {', '.join(SELECTIONS)}")
-    if not 0 <= options.budget_s < inf:
-        raise UsageError(f"got a budget of {options.budget_s} s; expected 0 or more seconds")
-    if options.threads is not None and options.threads < 1:
-        raise UsageError(f"got {options.threads} threads; expected 1 or more; leave it to ONNX Runtime by None")
-
-
 def _make_request(options: Options, loaded: LoadedModel) -> Request:
     growth = options.max_growth_bytes
     if growth is None:
@@ -181,31 +154,48 @@ def _make_request(options: Options, loaded: LoadedModel) -> Request:
     return Request(options.lowering, options.select, growth)
 
 
-def _needed_opset(sites: Sequence[ConvSite], request: Request, options: Options) -> int | None:
-    """The opset that would do for every selected convolution; None where nothing asked for justifies converting."""
-    if not request.is_forced:
+def _read_plan(sites: Sequence[ConvSite], options: Options) -> Planned:
+    if options.plan is None:
         return None
-    selected = _select_names([site.name for site in sites], options)
-    specs = [site.spec for site in sites if site.spec is not None and site.name in selected]
-    return max((min(low.min_opset(spec) for low in request.lowerings) for spec in specs), default=None)
+    return read_plan(options.plan, {site.name: site.spec for site in sites if site.spec is not None})
+
+
+def _needed_opset(sites: Sequence[ConvSite], planned: Planned, request: Request, options: Options) -> int | None:
+    """The opset that all of what the plan or the caller insists on needs; None where the model's does."""
+    selected = select_names([site.name for site in sites], options)
+    needed = []
+    for site in sites:
+        if site.spec is None or site.name not in selected:
+            continue
+        plan = None if planned is None else planned[site.name]
+        lowerings = request.lowerings if request.is_forced else []
+        if planned is not None:
+            lowerings = [] if plan is None else [find_lowering(plan.lowering)]
+        lowest = min((lowering.min_opset(site.spec) for lowering in lowerings), default=0)
+        needed += [lowest] if lowest > site.opset else []
+    return max(needed, default=None)
 
 
 def _convert(model: ModelProto, target: int, options: Options) -> ModelProto:
     """The model at opset `target`, or, where only some convolutions need that, as it is if it cannot be converted."""
+    opset = model_opset(model)
+    if target < opset:
+        raise OpsetError(
+            f"got opset {target} for a model of opset {opset}; expected {opset} or newer, "
+            "since models are not converted to older ones; leave it out"
+        )
     try:
         return convert_opset(model, target)
     except OpsetError as error:
         if options.lowering == "dft":
             raise OpsetError(f"{error}; or use --lowering matmul, which takes any opset") from error
-        if options.opset is not None:
+        if options.opset is not None or options.plan is not None:
             raise
         return model
 
 
-def _decide(sites: Sequence[ConvSite], request: Request, options: Options) -> list[Decision]:
-    selected = _select_names([site.name for site in sites], options)
-    specs = {site.name: site.spec for site in sites if site.spec is not None}
-    planned = None if options.plan is None else read_plan(options.plan, specs)
+def _decide(sites: Sequence[ConvSite], planned: Planned, request: Request, options: Options) -> list[Decision]:
+    selected = select_names([site.name for site in sites], options)
     decisions = []
     for site in sites:
         if site.spec is None:
@@ -220,29 +210,11 @@ def _decide(sites: Sequence[ConvSite], request: Request, options: Options) -> li
     return decisions if planned is not None else limit_growth(decisions, request.max_growth_bytes)
 
 
-def _select_names(names: Sequence[str], options: Options) -> set[str]:
-    """The names that match some of `include` (all, without any) and none of `exclude`."""
-    selected = set(names) if not options.include else set()
-    for patterns, change in ((options.include, selected.update), (options.exclude, selected.difference_update)):
-        for pattern in patterns:
-            try:
-                matching = {name for name in names if re.search(pattern, name)}
-            except re.error as error:
-                raise UsageError(f"got pattern {pattern!r}, which is no regular expression: {error}") from error
-            if not matching:
-                some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-                raise UsageError(
-                    f"got pattern {pattern!r}, which matches no convolution; the model has {some or 'none'}"
-                )
-            change(matching)
-    return selected
-
-
 def _replay(site: ConvSite, plan: ConvPlan | None) -> Decision:
     assert site.spec is not None
     if plan is None:
         return leave(Refusal("planned", "left alone by the plan"), conv_seconds(site.spec, MACHINES[0]))
-    needed = next(lowering.min_opset(site.spec) for lowering in LOWERINGS if lowering.name == plan.lowering)
+    needed = find_lowering(plan.lowering).min_opset(site.spec)
     if site.opset < needed:
         raise OpsetError(
             f"got a plan with {plan.lowering} for {site.name!r}, which needs opset {needed}; "
@@ -282,7 +254,6 @@ def _replace_all(
 
 def _replace(site: ConvSite, plan: ConvPlan, prefix: str) -> None:
     assert site.spec is not None
-    lowering = next(lowering for lowering in LOWERINGS if lowering.name == plan.lowering)
     ports = Ports(site.input, site.output, f"{prefix}{site.name}/", site.opset, site.sum_input)
-    fragment = lowering.build(site.spec, plan, site.read_weights(), ports)
+    fragment = find_lowering(plan.lowering).build(site.spec, plan, site.read_weights(), ports)
     splice(site, fragment.nodes, fragment.initializers, plan.lowering)

@@ -42,7 +42,8 @@ def test_a_plan_is_replayed_and_edited(tmp_path: Path) -> None:
 def test_a_plan_may_go_beyond_the_growth_cap_and_include_still_holds() -> None:
     model = two_convs()
     plan = rewrite(model, lowering="matmul").plan
-    assert len(rewrite(model, plan=plan, max_growth_bytes=0).report.replaced) == 2
+    assert rewrite(model, lowering="matmul", max_growth_bytes=0).report.replaced == ()
+    assert len(rewrite(model, plan=plan).report.replaced) == 2
     assert [row.name for row in rewrite(model, plan=plan, exclude=["first"]).report.replaced] == ["second"]
 
 
@@ -69,6 +70,8 @@ def test_wrong_plans_are_refused(tmp_path: Path) -> None:
         (change(plan, axes=[axes[0] | {"dft_length": "9"}, axes[1]]), "plan"),
         (change(plan, axes=[axes[0] | {"length": 9}, axes[1]]), "cannot be read"),
         (change(plan, lowering="dft", axes=[axes[0] | {"dft_length": 33}, axes[1]]), "powers of two"),
+        ({**plan, "convs": [*plan["convs"], plan["convs"][1]]}, "more than one entry for 'second'"),
+        (change(plan, axes=[axes[0] | {"dft_length": 1 << 45}, axes[1]]), "GiB to the file"),
         ({**plan, "convs": [{"name": "first"}]}, "cannot be read"),
         ({**plan, "convs": ["first"]}, "cannot be read"),
     ]
@@ -85,13 +88,26 @@ def test_wrong_plans_are_refused(tmp_path: Path) -> None:
             rewrite(model, plan=path)
 
 
-def test_a_plan_with_dft_on_an_old_model_names_the_opset() -> None:
-    model = make_model([conv("x", "y")], opset=13)
+def test_a_plan_decides_alone() -> None:
+    model = two_convs()
+    plan = rewrite(model, lowering="matmul").plan
+    wrong: list[dict[str, Any]] = [{"lowering": "dft"}, {"select": "all"}, {"max_growth_bytes": 0}]
+    for options in wrong:
+        with pytest.raises(UsageError, match="got a plan and"):
+            rewrite(model, plan=plan, **options)
+
+
+@pytest.mark.parametrize("opset", [11, 13])
+def test_a_plan_with_dft_takes_an_old_model_to_the_opset_it_needs(opset: int) -> None:
+    model = make_model([conv("x", "y")], opset=opset)
     converted = rewrite(model, lowering="dft")
-    with pytest.raises(OpsetError, match="--opset 17"):
-        rewrite(model, plan=converted.plan)
-    for options in ({"opset": 17}, {"lowering": "dft"}):
+    for options in ({}, {"opset": 17}):
         assert dump(rewrite(model, plan=converted.plan, **options).model) == dump(converted.model)
+    with pytest.raises(OpsetError, match="--opset 17"):
+        rewrite(model, plan=converted.plan, opset=14)
+    left = json.loads(json.dumps(converted.plan))
+    left["convs"][0]["lowering"] = None
+    assert rewrite(model, plan=left).report.converted_from is None
 
 
 # --- opsets and dtypes --------------------------------------------------------------------------------------------
@@ -130,7 +146,7 @@ def test_opset_is_converted_on_request_only() -> None:
     model = make_model([conv("x", "y")], opset=13)
     assert rewrite(model, lowering="matmul").report.converted_from is None
     assert rewrite(model, opset=18, select="all").report.opset == 18
-    with pytest.raises(OpsetError, match="older"):
+    with pytest.raises(OpsetError, match="got opset 11 for a model of opset 13; expected 13 or newer"):
         rewrite(model, opset=11)
     for opset in (0, 999):
         with pytest.raises(OpsetError, match=str(opset)):

@@ -6,3 +6,8 @@ from onnx_fft.lowering.matmul import MatMulLowering
 
 LOWERINGS: tuple[Lowering, ...] = (MatMulLowering(), DftLowering())
 """Every lowering, in the order of preference at equal cost."""
+
+
+def find_lowering(name: str) -> Lowering:
+    """The lowering of that name; KeyError where there is none."""
+    return {lowering.name: lowering for lowering in LOWERINGS}[name]

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -23,8 +24,12 @@ from onnx_fft.lowering import LOWERINGS
 from onnx_fft.lowering.base import ConvPlan, spec_axes
 from onnx_fft.model.spec import ConvSpec, describe_spec
 from onnx_fft.plan.choose import Decision
+from onnx_fft.plan.cost import growth_bytes
 
 VERSION = 1
+
+MAX_GROWTH_BYTES = 1 << 33
+"""What one entry may add to the file: more is a slip of the hand, which would take all memory there is."""
 
 
 def plan_to_json(specs: Mapping[str, ConvSpec], decisions: Mapping[str, Decision]) -> dict[str, Any]:
@@ -46,6 +51,12 @@ def read_plan(source: str | Path | Mapping[str, Any], specs: Mapping[str, ConvSp
         )
     try:
         entries = {str(entry["name"]): entry for entry in data["convs"]}
+        if len(entries) < len(data["convs"]):
+            names = Counter(str(entry["name"]) for entry in data["convs"])
+            raise UsageError(
+                f"got {where} with more than one entry for {max(names, key=lambda name: names[name])!r}; "
+                "expected one a convolution; take the others out"
+            )
         _check_model(where, {name: entry["geometry"] for name, entry in entries.items()}, specs)
         return {name: _entry_from_json(where, name, entry, specs[name]) for name, entry in entries.items()}
     except (KeyError, TypeError, ValueError) as error:
@@ -86,6 +97,8 @@ def _entry_from_json(where: str, name: str, entry: Mapping[str, Any], spec: Conv
             check_plan(axis, plan)
         if lowering == "dft" and any(plan.columns != 1 or plan.dft_length & (plan.dft_length - 1) for plan in plans):
             raise ValueError("dft takes one column and powers of two")
+        if (growth := growth_bytes(spec, ConvPlan(lowering, plans))) > MAX_GROWTH_BYTES:
+            raise ValueError(f"it adds {growth / 2**30:.0f} GiB to the file, more than {MAX_GROWTH_BYTES >> 30} GiB")
     except ValueError as error:
         raise UsageError(
             f"got an impossible plan for {name!r} in {where}: {error}; change it or take it out"
