@@ -16,7 +16,7 @@ from onnx_fft.arguments import make_parser
 from onnx_fft.checks.result import Validation
 from onnx_fft.errors import OnnxFftError, UsageError, ValidationFailedError
 from onnx_fft.measure.cache import cache_folder, clear_cache, list_entries
-from onnx_fft.model.io import find_data_files, load_model, model_bytes, staged_model
+from onnx_fft.model.io import find_data_files, find_problem, load_model, model_bytes, staged_model
 from onnx_fft.model.staging import check_output, write_text
 from onnx_fft.report import Report
 from onnx_fft.rewrite import Rewritten, dry_run, rewrite
@@ -64,6 +64,7 @@ def _run_rewrite(options: argparse.Namespace, console: Console) -> None:
         validation = None
         if not options.no_validate and rewritten.report.replaced:
             with _ShowProgress(console) as show:
+                _check_standard(options.input, staged.path)
                 validation = validate(options.input, staged.path, progress=show)
         console.print(rewritten.report.to_table())
         _print_summary(rewritten.report, console)
@@ -80,6 +81,14 @@ def _run_rewrite(options: argparse.Namespace, console: Console) -> None:
     _write_text(options.save_plan, json.dumps(rewritten.plan, indent=2))
     _write_text(options.report, report)
     console.print(f"wrote {options.output}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _check_standard(original: Path, rewritten: Path) -> None:
+    if (problem := find_problem(rewritten)) and not find_problem(original):
+        raise ValidationFailedError(
+            f"got a rewritten model that onnx's checker refuses, unlike the original ({problem}); "
+            "expected a valid one; nothing was written; please report this, and use --no-validate if you need the model"
+        )
 
 
 def _render_rewritten(options: argparse.Namespace, rewritten: Rewritten, validation: Validation | None) -> str:

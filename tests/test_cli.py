@@ -300,6 +300,15 @@ def make_escaping_data() -> bytes:
     return model.SerializeToString()
 
 
+def make_unknown_dtype() -> bytes:
+    model = build_conv_model(SPEC)
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_type, tensor.data_location = 99, onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="in.onnx")
+    return model.SerializeToString()
+
+
 HOSTILE: dict[str, Callable[[], bytes]] = {
     "empty": lambda: b"",
     "text": lambda: b"this is no model\n" * 20,
@@ -314,6 +323,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "twice defined": make_twice_defined,
     "short weight": make_short_weight,
     "data elsewhere": make_escaping_data,
+    "unknown dtype": make_unknown_dtype,
 }
 
 
@@ -444,6 +454,34 @@ def test_a_wrong_lowering_is_caught_and_nothing_is_written(
     assert run("rewrite", model_path, model_path, "--lowering", "matmul") == 3
     assert model_path.read_bytes() == before
     assert run("rewrite", model_path, output, "--lowering", "dft") == 0
+
+
+@pytest.mark.parametrize("original_passes", [True, False])
+def test_what_the_checker_newly_refuses_is_not_written(
+    original_passes: bool, model_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ONNX Runtime runs it all the same."""
+    model = onnx.load(model_path)
+    if not original_passes:
+        model.graph.doc_string = "refused"
+        onnx.save(model, model_path)
+    module = sys.modules["onnx_fft.rewrite"]  # the package has the function under that name
+    splice = module.splice
+
+    def splice_wrong(site: Any, nodes: Any, initializers: Any, lowering: str) -> None:
+        splice(site, nodes, initializers, lowering)
+        site.scope.body.doc_string = "refused"
+
+    def refuse(path: Path, **_options: object) -> None:
+        if onnx.load(path).graph.doc_string:
+            raise onnx.checker.ValidationError("not like this")
+
+    monkeypatch.setattr("onnx_fft.model.io.check_model", refuse)
+    monkeypatch.setattr(module, "splice", splice_wrong)
+    code = run("rewrite", model_path, model_path.with_name("out.onnx"), "--select", "all")
+    assert code == (3 if original_passes else 0)
+    assert ("not like this" in capsys.readouterr().err) == original_passes
+    assert ("out.onnx" in list_files(model_path.parent)) != original_passes
 
 
 def test_validate_fails_on_another_model(

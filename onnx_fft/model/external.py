@@ -25,7 +25,7 @@ def tensor_array(tensor: TensorProto, base_dir: Path | None) -> Array:
             file.seek(info.offset or 0)
             data = file.read(info.length if info.length is not None else -1)
         return numpy_helper.to_array(TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=data))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:  # KeyError: a data type nobody knows
         message = f"got tensor {tensor.name!r} of shape {list(tensor.dims)} whose data cannot be read ({error})"
         raise InvalidModelError(
             f"{message}; expected as many bytes as the shape asks for; export the model again"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from onnx import ModelProto, NodeProto, TensorProto
+from onnx.checker import check_model
 from onnx.external_data_helper import uses_external_data
 from onnx.helper import tensor_dtype_to_np_dtype
 
@@ -27,6 +28,7 @@ from onnx_fft.model.structure import check_structure
 __all__ = [
     "LoadedModel",
     "find_data_files",
+    "find_problem",
     "load_model",
     "model_bytes",
     "save_model",
@@ -89,8 +91,24 @@ def load_model(source: ModelProto | str | Path) -> LoadedModel:
 def model_bytes(loaded: LoadedModel) -> int:
     """Size of the model on disk, its external data included."""
     external = [tensor for tensor in walk_tensors(loaded.model) if uses_external_data(tensor)]
-    sizes = [prod(tensor.dims) * tensor_dtype_to_np_dtype(tensor.data_type).itemsize for tensor in external]
-    return int(loaded.model.ByteSize() + sum(sizes))
+    return int(loaded.model.ByteSize() + sum(map(_data_bytes, external)))
+
+
+def _data_bytes(tensor: TensorProto) -> int:
+    try:
+        return int(prod(tensor.dims) * tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    except KeyError as error:
+        message = f"got tensor {tensor.name!r} of data type {tensor.data_type}, which is none of ONNX's"
+        raise InvalidModelError(f"{message}; expected one that is; export the model again") from error
+
+
+def find_problem(path: Path) -> str:
+    """What onnx's checker, shape inference included, says against a model file; "" for nothing."""
+    try:
+        check_model(path, full_check=True)
+    except Exception as error:  # ValidationError, InferenceError, and types of the C++ library
+        return " ".join(str(error).split())[:300] or type(error).__name__
+    return ""
 
 
 def find_data_files(loaded: LoadedModel) -> list[Path]:
