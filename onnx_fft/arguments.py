@@ -13,9 +13,10 @@ from onnx_fft.options import SELECTIONS
 
 EXIT_CODES = """exit codes:
   0    done
+  1    an error that nobody foresaw: a bug, please report it
   2    bad usage, or a file that is no valid model
   3    the models do not compute the same; rewrite leaves no output behind
-  4    the model's opset is too old for what was asked, and could not be converted
+  4    the model could not be brought to the opset that was asked for, or that is needed
   5    the output could not be written; what was there before is untouched
   130  interrupted; nothing was written but timings to the cache, which the next --select measure goes on from
 """
@@ -79,8 +80,10 @@ def _add_bench(verbs: Any) -> None:
     verb.add_argument("original", type=Path)
     verb.add_argument("rewritten", type=Path)
     _add_feeds(verb)
-    verb.add_argument("--threads", type=int, default=2, help="threads of the pool both models share (default 2)")
-    verb.add_argument("--budget", type=float, default=20.0, metavar="SECONDS", help="time to spend (default 20)")
+    verb.add_argument("--threads", type=int, help="threads both models share (default: ONNX Runtime's own choice)")
+    verb.add_argument(
+        "--budget", type=_parse_seconds, default=10.0, metavar="TIME", help="time to spend, as 90s or 5m (default 10s)"
+    )
     _add_report(verb, "the result")
     verb.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw the result as a chart, .png or .svg; needs the extra 'plot'"
@@ -119,16 +122,6 @@ def _add_choice(verb: argparse.ArgumentParser) -> None:
         help="which convolutions: auto, those predicted to gain; all, whatever can be replaced; "
         "measure, those shown to gain in this model on this machine (default auto)",
     )
-    measure = verb.add_argument_group("with --select measure")
-    measure.add_argument(
-        "--budget",
-        type=_parse_seconds,
-        default=60.0,
-        metavar="TIME",
-        help="time to spend, such as 90s or 5m (default 60s); one comparison with the original is always made",
-    )
-    measure.add_argument("--threads", type=int, help="threads to measure with (default: ONNX Runtime's own choice)")
-    measure.add_argument("--no-cache", action="store_true", help="neither read nor write timings in the user's cache")
     verb.add_argument(
         "--include",
         action="append",
@@ -146,8 +139,24 @@ def _add_choice(verb: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="how much larger the file may become, such as 64M or 1G (default: its own size, and at least 64M)",
     )
-    verb.add_argument("--plan", type=Path, metavar="JSON", help="replay a plan written by --save-plan")
-    verb.add_argument("--opset", type=int, help="convert the model to this opset first")
+    verb.add_argument(
+        "--plan", type=Path, metavar="JSON", help="replay a plan written by --save-plan instead of choosing"
+    )
+    verb.add_argument("--opset", type=int, help="convert the model to this opset, newer than its own, first")
+    _add_measuring(verb)
+
+
+def _add_measuring(verb: argparse.ArgumentParser) -> None:
+    measure = verb.add_argument_group("with --select measure")
+    measure.add_argument(
+        "--budget",
+        type=_parse_seconds,
+        default=60.0,
+        metavar="TIME",
+        help="time to spend, such as 90s or 5m (default 60s); one comparison with the original is always made",
+    )
+    measure.add_argument("--threads", type=int, help="threads to measure with (default: ONNX Runtime's own choice)")
+    measure.add_argument("--no-cache", action="store_true", help="neither read nor write timings in the user's cache")
 
 
 def _add_report(verb: argparse.ArgumentParser, what: str) -> None:

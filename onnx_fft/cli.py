@@ -7,10 +7,10 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from onnx_fft.arguments import make_parser
 from onnx_fft.checks.result import Validation
@@ -18,6 +18,7 @@ from onnx_fft.errors import OnnxFftError, UsageError, ValidationFailedError
 from onnx_fft.measure.cache import cache_folder, clear_cache, list_entries
 from onnx_fft.model.io import find_data_files, find_problem, load_model, model_bytes, staged_model
 from onnx_fft.model.staging import check_output, write_text
+from onnx_fft.progress import Progress
 from onnx_fft.report import Report
 from onnx_fft.rewrite import Rewritten, dry_run, rewrite
 from onnx_fft.validate import validate
@@ -239,20 +240,15 @@ VERBS = {
 }
 
 
-class _Show(Protocol):
-    def __call__(self, what: str, share: float | None = None) -> None:
-        """Show the current step and, where it is known, the share that is done, 0 to 1."""
-
-
 class _ShowProgress:
     """A spinner, the current step and a bar on a terminal; nothing elsewhere."""
 
     def __init__(self, console: Console) -> None:
-        text = TextColumn("{task.description}", markup=False)
-        columns = (SpinnerColumn(), text, BarColumn(BAR_COLUMNS), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        text = bars.TextColumn("{task.description}", markup=False)
+        columns = (bars.SpinnerColumn(), text, bars.BarColumn(BAR_COLUMNS), bars.TimeElapsedColumn())
+        self._progress = bars.Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
-    def __enter__(self) -> _Show:
+    def __enter__(self) -> Progress:
         self._progress.start()
         task = self._progress.add_task("", total=None)
 

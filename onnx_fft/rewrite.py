@@ -5,7 +5,7 @@ Data flows one way; nothing but the replaced nodes changes. With nothing replace
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,12 +26,11 @@ from onnx_fft.options import Options, check_options, select_names
 from onnx_fft.plan.choose import Decision, Request, choose, leave, limit_growth
 from onnx_fft.plan.cost import MACHINES, conv_seconds, growth_bytes, lowering_seconds
 from onnx_fft.plan.file import plan_to_json, read_plan
+from onnx_fft.progress import Progress, no_progress
 from onnx_fft.report import Report, make_report
 from onnx_fft.runtime import Source, open_source
 
 Given = ModelProto | str | Path
-Progress = Callable[[str, float], None]
-"""Called with what is being done and the share of it that is done, 0 to 1."""
 
 Planned = Mapping[str, ConvPlan | None] | None
 """The plan of each convolution by name; None without a plan to replay."""
@@ -80,12 +79,13 @@ def rewrite(
     in the user's cache and used again, unless `use_cache` is false. One comparison with the original is made whatever
     the budget; without a gain there, nothing is replaced.
 
-    Raises UsageError, InvalidModelError or OpsetError.
+    `progress` is called with what is being done and, where it is known, the share that is done. Raises UsageError,
+    InvalidModelError or OpsetError.
     """
     options = Options(
         lowering, select, include, exclude, input_shapes, max_growth_bytes, plan, opset, budget_s, threads, use_cache
     )
-    report_progress = progress or (lambda _what, _share: None)
+    report_progress = progress or no_progress
     loaded, sites, decisions, report = _decide_model(source, options, report_progress)
     plans = {site.name: decision.plan for site, decision in zip(sites, decisions, strict=True)}
     _replace_all(loaded, sites, plans, report_progress)
@@ -99,7 +99,7 @@ def inspect(source: Given, *, progress: Progress | None = None, **choice: Any) -
 
 def dry_run(source: Given, *, progress: Progress | None = None, **choice: Any) -> tuple[Report, dict[str, Any]]:
     """The report and the plan of `rewrite` with the same arguments."""
-    _, sites, decisions, report = _decide_model(source, Options(**choice), progress or (lambda _what, _share: None))
+    _, sites, decisions, report = _decide_model(source, Options(**choice), progress or no_progress)
     return report, _make_plan(sites, decisions)
 
 
@@ -112,7 +112,7 @@ def _decide_model(
     source: Given, options: Options, progress: Progress
 ) -> tuple[LoadedModel, tuple[ConvSite, ...], list[Decision], Report]:
     check_options(options)
-    progress("reading", 0.0)
+    progress("reading")
     loaded = load_model(source)
     request = _make_request(options, loaded)
     if options.input_shapes:
@@ -125,7 +125,7 @@ def _decide_model(
     if target is not None:
         loaded = LoadedModel(_convert(loaded.model, target, options), loaded.base_dir)
         sites = _keep_names(find_sites(loaded), sites)
-    progress("choosing", 0.0)
+    progress("choosing")
     decisions = _decide(sites, planned, request, options)
     measurement = None
     if options.select == "measure" and options.plan is None:
@@ -242,7 +242,7 @@ def _replace_all(
     loaded: LoadedModel,
     sites: Sequence[ConvSite],
     plans: Mapping[str, ConvPlan | None],
-    progress: Progress = lambda _what, _share: None,
+    progress: Progress = no_progress,
 ) -> None:
     """Replace the `sites` of a model that have a plan, by name, in place."""
     prefix = unused_prefix(loaded.model)

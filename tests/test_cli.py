@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import sys
@@ -18,8 +19,9 @@ from onnx import ModelProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from rich.console import Console
 
+import onnx_fft
 import onnx_fft.lowering.matmul
-from onnx_fft.arguments import EXIT_CODES
+from onnx_fft.arguments import EXIT_CODES, make_parser
 from onnx_fft.cli import main
 from onnx_fft.model.io import save_model
 from onnx_fft.validate import validate
@@ -648,8 +650,30 @@ def test_an_interrupt_writes_nothing(
     assert list_files(model_path.parent) == {"in.onnx"}
 
 
+def test_commands_and_functions_have_the_same_defaults() -> None:
+    parser = make_parser()
+    bench_defaults = parser.parse_args(["bench", "a", "b"])
+    rewrite_defaults = parser.parse_args(["rewrite", "a", "b"])
+    for function, options, names in (
+        (onnx_fft.bench, bench_defaults, {"threads": "threads", "budget_s": "budget", "seed": "seed"}),
+        (
+            onnx_fft.rewrite,
+            rewrite_defaults,
+            {name: name for name in ("lowering", "select", "plan", "opset", "threads")},
+        ),
+        (onnx_fft.rewrite, rewrite_defaults, {"budget_s": "budget", "max_growth_bytes": "max_growth"}),
+        (
+            onnx_fft.validate,
+            parser.parse_args(["validate", "a", "b"]),
+            {name: name for name in ("seed", "rtol", "atol")},
+        ),
+    ):
+        parameters = inspect.signature(function).parameters
+        assert {n: parameters[n].default for n in names} == {n: getattr(options, o) for n, o in names.items()}
+
+
 def test_every_documented_code_is_one_that_is_tested() -> None:
-    assert re.findall(r"^  (\d+) ", EXIT_CODES, re.MULTILINE) == ["0", "2", "3", "4", "5", "130"]
+    assert re.findall(r"^  (\d+) ", EXIT_CODES, re.MULTILINE) == ["0", "1", "2", "3", "4", "5", "130"]
 
 
 def test_external_data_goes_along(tmp_path: Path) -> None:
