@@ -7,7 +7,7 @@ Whether the two compute the same is `validate`'s question. A loss is printed as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from onnx_fft.checks.feeds import Feed, find_selectors, fix_shapes, load_feed, r
 from onnx_fft.checks.search import search
 from onnx_fft.errors import InvalidModelError, UsageError
 from onnx_fft.model.io import LoadedModel
+from onnx_fft.progress import Progress, no_progress
 from onnx_fft.runtime import EngineError, Source, Value, open_original, open_source
 from onnx_fft.timing.launch import Machine, ModelTiming, time_models
 from onnx_fft.timing.nodes import NodeChange, compare_nodes
@@ -114,7 +115,7 @@ def bench(
     profile: bool = True,
     memory: bool = True,
     custom_ops: Sequence[str | Path] = (),
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Benchmark:
     """Time `original` against `rewritten` in ONNX Runtime for about `budget_s` seconds of measured runs.
 
@@ -124,7 +125,7 @@ def bench(
 
     Raises UsageError for a bad call and InvalidModelError where ONNX Runtime does not run one of the models.
     """
-    progress = progress or (lambda _: None)
+    progress = progress or no_progress
     if threads is not None and threads < 1:
         raise UsageError(f"got {threads} threads; expected 1 or more; leave it out to let ONNX Runtime choose")
     sources = (open_source(original), open_source(rewritten))

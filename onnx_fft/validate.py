@@ -7,7 +7,7 @@ for calls that cannot be answered (a missing file, inputs that do not fit, a mod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +25,9 @@ from onnx_fft.checks.result import FeedResult, Validation, give_verdict
 from onnx_fft.checks.search import search
 from onnx_fft.errors import InvalidModelError
 from onnx_fft.model.io import LoadedModel
+from onnx_fft.progress import Progress, no_progress
 from onnx_fft.runtime import ORT, EngineError, Runner, Source, Value, open_original, open_runner, open_source
 
-Progress = Callable[[str], None]
 Inputs = str | Path | Mapping[str, Value] | None
 
 
@@ -52,7 +52,7 @@ def validate(
     Raises UsageError or InvalidModelError where the question cannot be answered.
     """
     return _Validator(
-        open_source(original), open_source(rewritten), seed, rtol, atol, tuple(custom_ops), progress or (lambda _: None)
+        open_source(original), open_source(rewritten), seed, rtol, atol, tuple(custom_ops), progress or no_progress
     ).validate(inputs, input_shapes or {})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from onnx_fft.checks.compare import compare_outputs
 from onnx_fft.checks.convcheck import CHUNK, ConvCheck, check_conv, record_tensors
 from onnx_fft.checks.feeds import Feed
 from onnx_fft.checks.replaced import ReplacedConv, find_replaced
+from onnx_fft.progress import Progress, no_progress
 from onnx_fft.runtime import EngineError, Source, Value, open_runner
 
 
@@ -25,7 +26,7 @@ def check_convs(
     *,
     seed: int,
     custom_ops: Sequence[str | Path] = (),
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress = no_progress,
 ) -> tuple[ConvCheck, ...]:
     """Check each replaced Conv; `feeds` hold what the original returned, the largest also feeds the Convs."""
     checks: list[ConvCheck] = []

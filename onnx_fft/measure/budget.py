@@ -6,9 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-Progress = Callable[[str, float], None]
-"""Called with what is being done and the share of the budget that is spent, 0 to 1."""
-
 CONV_SHARE = 0.6
 """Part of the budget that single convolutions may use up; the rest is for whole models."""
 

@@ -8,11 +8,12 @@ from functools import lru_cache
 
 from onnx import ModelProto
 
-from onnx_fft.measure.budget import CONV_SHARE, Budget, Progress
+from onnx_fft.measure.budget import CONV_SHARE, Budget
 from onnx_fft.measure.cache import Cache
 from onnx_fft.measure.choice import Contest, Timings, align_rounds, is_settled
 from onnx_fft.measure.single import make_feeds, make_models
 from onnx_fft.model.spec import describe_spec
+from onnx_fft.progress import Progress
 from onnx_fft.runtime import EngineError, Source
 from onnx_fft.timing.launch import time_models
 

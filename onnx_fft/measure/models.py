@@ -8,9 +8,10 @@ from onnx import ModelProto
 
 from onnx_fft.checks.feeds import Feed
 from onnx_fft.errors import InvalidModelError
-from onnx_fft.measure.budget import Budget, Progress
+from onnx_fft.measure.budget import Budget
 from onnx_fft.measure.choice import Timings, align_rounds
 from onnx_fft.measure.takeback import Variant
+from onnx_fft.progress import Progress
 from onnx_fft.runtime import EngineError, Source
 from onnx_fft.timing.launch import Machine, time_models
 

@@ -10,15 +10,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 from onnx import ModelProto
 
+from onnx_fft._version import __version__
 from onnx_fft.checks.feeds import Feed
 from onnx_fft.errors import InvalidModelError, Refusal
 from onnx_fft.lowering.base import ConvPlan
-from onnx_fft.measure.budget import Budget, Progress
+from onnx_fft.measure.budget import Budget
 from onnx_fft.measure.cache import Cache, Environment
 from onnx_fft.measure.candidates import make_contest
 from onnx_fft.measure.choice import Contest, choose_measured
@@ -30,6 +30,7 @@ from onnx_fft.model.sites import ConvSite
 from onnx_fft.model.spec import ConvSpec
 from onnx_fft.plan.choose import Decision, Request, limit_growth
 from onnx_fft.plan.choose import take_back as leave_after_all
+from onnx_fft.progress import Progress
 from onnx_fft.runtime import EngineError, Source, ort_version
 from onnx_fft.timing.launch import Machine, cpu_model
 from onnx_fft.timing.stats import Ratio, describe_ratio
@@ -100,7 +101,7 @@ def measure_model(
     asked = [position for position, decision in enumerate(predicted) if decision.options]
     if not asked:
         return list(predicted), Measurement(settings.budget_s, 0.0)
-    progress("looking for inputs", 0.0)
+    progress("looking for inputs")
     feeds = find_feeds(loaded, settings.input_shapes, settings.seed)
     contests = _find_contests(loaded, [sites[position] for position in asked], feeds, request)
     budget = Budget(settings.budget_s)
@@ -214,4 +215,4 @@ def _make_notes(
 
 
 def _environment(settings: MeasureSettings) -> Environment:
-    return Environment(settings.threads or 0, ort_version(), cpu_model(), os.cpu_count() or 1, version("onnx-fft"))
+    return Environment(settings.threads or 0, ort_version(), cpu_model(), os.cpu_count() or 1, __version__)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnx_fft.lowering import LOWERINGS
+from onnx_fft.lowering import find_lowering
 from onnx_fft.lowering.base import ConvPlan, Ports
 from onnx_fft.measure.choice import Contest
 from onnx_fft.model.spec import ConvSpec
@@ -72,9 +72,8 @@ def _make_conv(contest: Contest, weight: NDArray[Any], bias: NDArray[Any] | None
 
 
 def _lower(contest: Contest, plan: ConvPlan, weights: ConvWeights) -> ModelProto:
-    lowering = next(lowering for lowering in LOWERINGS if lowering.name == plan.lowering)
     ports = Ports("x", "y", "fft/", contest.opset, "z" if contest.spec.has_sum else "")
-    fragment = lowering.build(contest.spec, plan, weights, ports)
+    fragment = find_lowering(plan.lowering).build(contest.spec, plan, weights, ports)
     return _make_model(contest, fragment.nodes, fragment.initializers)
 
 
