@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from commands import SPEC
+from corpus import build_conv_model
 from fetch_models import fetch
 from hypothesis import HealthCheck, settings
+
+import onnx_fft.lowering.matmul
+from onnx_fft.fourier.spectrum import product_spectrum
 
 SEED = int(os.environ.get("ONNX_FFT_SEED", "20260101"))
 
@@ -41,3 +47,24 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
 def real_model() -> Callable[[str], Path]:
     """`real_model(name)`: the path of a model of scripts/fetch_models.py. No network and no cache: the test fails."""
     return fetch
+
+
+@pytest.fixture
+def model_path(tmp_path: Path) -> Path:
+    """A model of one Conv, `in.onnx` in a folder of its own."""
+    path = tmp_path / "in.onnx"
+    onnx.save(build_conv_model(SPEC), path)
+    return path
+
+
+@pytest.fixture
+def break_matmul(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Makes the `matmul` lowering wrong by a factor."""
+
+    def scale(factor: float) -> None:
+        def wrong(*args: Any, **kwargs: Any) -> Any:
+            return product_spectrum(*args, **kwargs) * factor
+
+        monkeypatch.setattr(onnx_fft.lowering.matmul, "product_spectrum", wrong)
+
+    return scale

@@ -1,0 +1,24 @@
+"""Running the command line in-process, and what its tests have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from layers import make_spec
+
+from onnx_fft.cli import main
+
+SPEC = make_spec((6, 6), (11, 11), (30, 30), has_bias=True)
+
+
+def run(*arguments: object) -> int:
+    """The exit code of one command; argparse's own errors leave by SystemExit."""
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as exit_:
+        assert isinstance(exit_.code, int)
+        return exit_.code
+
+
+def list_files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
