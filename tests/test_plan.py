@@ -95,7 +95,8 @@ def test_forced_replaces_without_a_gain() -> None:
 def test_an_opset_too_old_is_a_reason(name: str) -> None:
     needed = next(lowering.min_opset(LARGE) for lowering in LOWERINGS if lowering.name == name)
     decision = choose(LARGE, needed - 1, Request(lowering=name))
-    assert decision.refusal == Refusal("no-lowering", f"{name} needs opset {needed}, the model has {needed - 1}")
+    reason = f"{name} needs opset {needed}, the model has {needed - 1}: pass --opset {needed}"
+    assert decision.refusal == Refusal("no-lowering", reason)
     assert choose(LARGE, needed, Request(lowering=name)).plan is not None
 
 

@@ -36,8 +36,6 @@ SHAPES = {
 }
 """Shapes of open inputs that keep the validation short; other models are tried on shapes the validator finds."""
 
-UNCHECKED_ALONE = ("silero_vad", "silero_vad_op18_ifless")
-"""Models whose Convs lie in bodies, where the validator compares whole outputs only."""
 
 LIGHT_GROWTH = 128 << 20
 """Enough for every ImageNet graph but VGG-19, which would more than double to 229 MiB."""
@@ -145,7 +143,7 @@ def test_outputs_are_the_same(name: str, select: str) -> None:
     assert result.engine == "onnxruntime"
     assert any(comparison.compared for feed in result.feeds for comparison in feed.comparisons)
     checked = [check.ok for check in result.convs]
-    assert checked == [None if name in UNCHECKED_ALONE else True] * len(rewritten.report.replaced)
+    assert checked == [True] * len(rewritten.report.replaced)
 
 
 @pytest.mark.real_model

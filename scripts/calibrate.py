@@ -1,0 +1,265 @@
+"""Measures random convolutions on this machine and fits the cost model's constants to them.
+
+    python scripts/calibrate.py measure   # about 20 minutes; writes scripts/results/calibration.jsonl
+    python scripts/calibrate.py fit       # writes onnx_fft/plan/calibration.json, prints the accuracy
+    python scripts/calibrate.py again     # measures anew what something else disturbed; then fit again
+
+`measure` draws convolutions from a grid of real-world sizes (seeded) and times, interleaved on one thread pool, ONNX
+Runtime's Conv, the two `matmul` plans the present constants like best, and the best `dft` plan where that is not
+hopeless. `fit` keeps a fifth of them apart, fits the seconds a unit of each kind of work takes (non-negative least
+squares on relative errors, outliers weighted down), and says of the kept ones how often the model's favourite is the
+fastest of all options measured, or within 10% of it, and whether anything that `auto` would replace loses. `again` is
+for convolutions of which every option, Conv included, was much slower than predicted: then it was not the option. Of
+the two measurements the one with the faster Conv is kept. Needs SciPy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, astuple
+from math import prod
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto
+from scipy.optimize import nnls
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from corpus import build_conv_model, draw_input, draw_weights
+from layers import make_spec
+
+from onnx_fft.fourier.axis import AxisPlan
+from onnx_fft.lowering import LOWERINGS
+from onnx_fft.lowering.base import ConvPlan
+from onnx_fft.model.spec import ConvSpec, describe_spec
+from onnx_fft.plan.choose import MIN_GAIN, predict_gain
+from onnx_fft.plan.cost import (
+    CALIBRATED,
+    CALIBRATION,
+    Machine,
+    conv_seconds,
+    growth_bytes,
+    lowering_seconds,
+    make_faster,
+)
+from onnx_fft.plan.file import VERSION
+from onnx_fft.plan.work import Work, conv_work, lowering_work
+from onnx_fft.rewrite import inspect, rewrite
+from onnx_fft.runtime import open_source
+from onnx_fft.timing.launch import time_models
+
+RESULTS = Path(__file__).with_name("results") / "calibration.jsonl"
+COUNT = 330
+SEED = 1
+FLOPS = (1e6, 3e10)
+"""Direct sums of fewer flops are noise, of more flops take too long."""
+MAX_GROWTH_BYTES = 120 << 20
+HELD_OUT = 5
+"""Every so many-th convolution is kept apart."""
+
+DISTURBED = 1.3
+"""Every option this many times slower than predicted: something else was running."""
+
+Case = tuple[ConvSpec, float, list[tuple[ConvPlan, float]]]
+"""A convolution, the seconds of Conv, and of each plan."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=["measure", "fit", "again"])
+    parser.add_argument("--count", type=int, default=COUNT)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    if options.verb == "measure":
+        measure(options.count, options.threads)
+    elif options.verb == "again":
+        measure_again(options.threads)
+    else:
+        fit()
+
+
+def measure(count: int, threads: int) -> None:
+    """Append one line a convolution; the first line says on what machine. An interrupted run goes on where it was."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    done = len(RESULTS.read_text().splitlines()) - 1 if RESULTS.exists() else -1
+    with RESULTS.open("a") as file:
+        for number, spec in zip(range(count), draw_specs(SEED), strict=False):
+            if number < done:
+                continue
+            entry, machine = measure_spec(spec, threads)
+            if done < 0:
+                file.write(json.dumps({"machine": asdict(machine), "seed": SEED}) + "\n")
+                done = 0
+            file.write(json.dumps(entry) + "\n")
+            file.flush()
+            print(f"{number + 1}/{count}", flush=True)
+
+
+def measure_again(threads: int) -> None:
+    """Measure disturbed convolutions once more, keep the quieter measurement, write the file as a whole."""
+    header, *entries = RESULTS.read_text().splitlines()
+    for number, line in enumerate(entries):
+        spec, conv_s, plans = _read_entry(json.loads(line))
+        slow = [conv_s / conv_seconds(spec, CALIBRATED)]
+        slow += [s / lowering_seconds(spec, plan, CALIBRATED) for plan, s in plans]
+        if min(slow) > DISTURBED:
+            entry, _ = measure_spec(spec, threads)
+            print(f"{describe_spec(spec)}: Conv {conv_s:.2e} s, now {entry['conv_seconds']:.2e} s", flush=True)
+            if entry["conv_seconds"] < conv_s:
+                entries[number] = json.dumps(entry)
+    RESULTS.write_text("\n".join([header, *entries]) + "\n")
+
+
+def measure_spec(spec: ConvSpec, threads: int) -> tuple[dict[str, Any], Any]:
+    """Seconds of Conv and of each plan, medians of interleaved rounds."""
+    plans = pick_plans(spec)
+    conv = build_conv_model(spec, *draw_weights(spec, SEED))
+    sources = [open_source(model) for model in (conv, *(replay(conv, spec, plan) for plan in plans))]
+    timings, machine = time_models(sources, {"x": draw_input(spec, SEED)}, threads=threads, budget_s=1.5)
+    seconds = [median(timing.samples_s) for timing in timings]
+    options = [{**asdict(plan), "seconds": s} for plan, s in zip(plans, seconds[1:], strict=True)]
+    return {"spec": asdict(spec), "conv_seconds": seconds[0], "plans": options}, machine
+
+
+def replay(conv: ModelProto, spec: ConvSpec, plan: ConvPlan) -> ModelProto:
+    """The model of one Conv, rewritten by this very plan."""
+    (row,) = inspect(conv).rows
+    entry = {"name": row.name, "geometry": describe_spec(spec), **asdict(plan)}
+    return rewrite(conv, plan={"onnx_fft_plan": VERSION, "convs": [entry]}).model
+
+
+def pick_plans(spec: ConvSpec) -> list[ConvPlan]:
+    """The plans of `matmul` that look best and second best, and the best of `dft` unless it is hopeless."""
+    chosen: list[ConvPlan] = []
+    for lowering, count in ((LOWERINGS[0], 2), (LOWERINGS[1], 1)):
+        plans = [plan for plan in lowering.candidates(spec) if growth_bytes(spec, plan) <= MAX_GROWTH_BYTES]
+        plans.sort(key=lambda plan: lowering_seconds(spec, plan, CALIBRATED))
+        chosen += plans[:count]
+    slow = 4 * min([conv_seconds(spec, CALIBRATED), *(lowering_seconds(spec, plan, CALIBRATED) for plan in chosen)])
+    return [plan for plan in chosen if plan.lowering != "dft" or lowering_seconds(spec, plan, CALIBRATED) < slow]
+
+
+def draw_specs(seed: int) -> Iterator[ConvSpec]:
+    """Random convolutions of sizes that models have, without end."""
+    rng = np.random.default_rng(seed)
+    while True:
+        spec = _draw_spec(rng)
+        taps = prod(spec.kernel_shape) * spec.in_channels // spec.group
+        extents = [extent or 0 for extent in spec.output_extents]
+        flops = 2 * (spec.batch or 1) * prod(extents) * spec.out_channels * taps
+        if min(extents) > 0 and FLOPS[0] < flops < FLOPS[1] and pick_plans(spec):
+            yield spec
+
+
+def _draw_spec(rng: np.random.Generator) -> ConvSpec:
+    def pick(*values: Any) -> Any:
+        return values[rng.integers(len(values))]
+
+    def channels() -> int:
+        return int(pick(1, 3, 8, 16, 32, 64, 64, 128, 256))
+
+    kind = pick("dense 2-D", "dense 2-D", "grouped 2-D", "3-D form", "depthwise 2-D", "depthwise 2-D", "dense 1-D",
+                "dense 1-D", "depthwise 1-D", "depthwise 1-D", "3-D")  # fmt: skip
+    if kind == "depthwise 2-D":
+        width = int(pick(16, 32, 64, 96, 128, 256, 512))
+        kernel, side = int(pick(3, 5, 7, 9, 11, 13, 17, 21, 27, 31, 41, 51)), int(pick(14, 20, 28, 56, 80, 112, 160))
+        strides = (int(pick(1, 1, 1, 2)),) * 2
+        return make_spec((width, width), (kernel, kernel), (side, side), group=width, strides=strides)
+    if kind == "dense 1-D":
+        kernel, length = (
+            int(pick(15, 31, 64, 127, 255, 512, 1024, 2048)),
+            int(pick(500, 1000, 4000, 8000, 16000, 48000)),
+        )
+        pads, stride, batch = pick("same", "causal"), int(pick(1, 1, 1, 2, 4, 16)), int(pick(1, 1, 4))
+        return make_spec((channels(), channels()), (kernel,), (length,), strides=(stride,), pads=pads, batch=batch)
+    if kind == "depthwise 1-D":
+        width, kernel = (
+            int(pick(1, 1, 2, 8, 64, 256, 512)),
+            int(pick(15, 31, 64, 127, 255, 512, 1024, 2048, 4096, 16384)),
+        )
+        length = int(pick(500, 1000, 4000, 8000, 16000, 48000, 160000))
+        return make_spec((width, width), (kernel,), (length,), group=width, pads=pick("same", "causal"))
+    if kind == "3-D":
+        kernel, side = int(pick(3, 5, 7, 9)), int(pick(8, 16, 32))
+        return make_spec((int(pick(1, 4, 8, 16)), int(pick(1, 4, 8, 16))), (kernel,) * 3, (side,) * 3)
+    kernel, side = int(pick(3, 5, 7, 9, 11, 13, 15, 21, 31)), int(pick(14, 28, 56, 80, 112, 160, 224, 256))
+    shape = pick((kernel, kernel), (kernel, kernel), (kernel, kernel), (1, kernel), (kernel, 1), (3, kernel))
+    group = int(pick(2, 4)) if kind == "grouped 2-D" else 1
+    pair = (group * channels(), group * channels())
+    if kind == "3-D form":
+        return make_spec(pair, (1, *shape), (1, side, side))
+    stride = int(pick(1, 1, 1, 1, 2, 4))
+    return make_spec(pair, shape, (side, side), group=group, strides=(stride, stride), pads=pick("same", "valid"))
+
+
+def fit() -> None:
+    """Fit on four fifths, judge on the rest, write the constants."""
+    header, *entries = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    cases = [_read_entry(entry) for entry in entries]
+    held_out = cases[::HELD_OUT]
+    training = [case for number, case in enumerate(cases) if number % HELD_OUT]
+    samples = [(lowering_work(spec, plan), s) for spec, _, plans in training for plan, s in plans]
+    samples += [(conv_work(spec), s) for spec, s, _ in training]
+    seconds_per = solve(samples)
+    machine = Machine(header["machine"]["cpu"], seconds_per)
+    accuracy = {"held_out": judge(held_out, machine), "training": judge(training, machine)}
+    constants = {key: float(f"{value:.4g}") for key, value in asdict(seconds_per).items()}
+    data = {**header["machine"], "convolutions": len(cases), "accuracy": accuracy, "seconds_per": constants}
+    CALIBRATION.write_text(json.dumps(data, indent=2) + "\n")
+    print(json.dumps(data, indent=2))
+
+
+def solve(samples: list[tuple[Work, float]]) -> Work:
+    """Seconds per unit that explain the samples; relative errors beyond `exp(0.3)` weigh less and less."""
+    counts = np.array([astuple(work) for work, _ in samples])
+    seconds = np.array([s for _, s in samples])
+    weights = 1 / seconds
+    solution: NDArray[np.float64] = np.zeros(counts.shape[1])
+    for _ in range(40):
+        solution, _ = nnls(counts * weights[:, None], seconds * weights)
+        error = np.abs(np.log(np.maximum(counts @ solution / seconds, 1e-3)))
+        weights = 1 / seconds / np.maximum(1, error / 0.3)
+    return Work(*map(float, solution))
+
+
+def judge(cases: list[Case], machine: Machine) -> dict[str, Any]:
+    """How good the favourite is among everything that was measured of a convolution, and what `auto` would do."""
+    ratios, speedups = [], []
+    for spec, conv_s, plans in cases:
+        predicted = [conv_seconds(spec, machine), *(lowering_seconds(spec, plan, machine) for plan, _ in plans)]
+        measured = [conv_s, *(s for _, s in plans)]
+        ratios.append(measured[predicted.index(min(predicted))] / min(measured))
+        best, best_s = min(plans, key=lambda pair: lowering_seconds(spec, pair[0], machine))
+        if predict_gain(spec, best, (machine, make_faster(machine))) >= MIN_GAIN:
+            speedups.append(conv_s / best_s)
+    good = sum(ratio <= 1.1 for ratio in ratios)
+    return {
+        "convolutions": len(cases),
+        "fastest_or_within_10_percent": round(good / len(cases), 4),
+        "worst": round(max(ratios), 2),
+        "auto_replaces": len(speedups),
+        "auto_slower_than_0.97": sum(speedup < 0.97 for speedup in speedups),
+        "auto_median_speed": round(median(speedups), 2),
+    }
+
+
+def _read_entry(entry: dict[str, Any]) -> Case:
+    fields: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in entry["spec"].items()
+    }
+    plans = [
+        (ConvPlan(plan["lowering"], tuple(AxisPlan(**axis) for axis in plan["axes"])), plan["seconds"])
+        for plan in entry["plans"]
+    ]
+    return ConvSpec(**fields), entry["conv_seconds"], plans
+
+
+if __name__ == "__main__":
+    main()
