@@ -13,10 +13,10 @@ from onnx_fft.model.spec import ConvSpec, describe_lengths
 from onnx_fft.plan.cost import MACHINES, Machine, border_seconds, conv_seconds, growth_bytes, lowering_seconds
 from onnx_fft.plan.work import ASSUMED_EXTENTS, assume_extents
 
-MIN_GAIN = 1.25
+MIN_GAIN = 1.4
 """Predicted speed-up from which on a Conv is replaced.
 
-Of the measured convolutions in calibration.json, those predicted to gain that much do: see `auto` there."""
+`calibration.json` says how many of the convolutions measured are predicted to gain that much, and how many lost."""
 
 NEAR_BEST = 1.15
 """Of the plans within this factor of the fastest, which is less than the cost model can tell apart, the smallest is

@@ -39,7 +39,9 @@ class Work:
     gather_rows: float = 0.0
     """Runs of memory copied by Gather."""
     products: float = 0.0
-    """Single products within batched matrix products."""
+    """Products of the spectra of single bins, each a small matrix product within a batch."""
+    mul_runs: float = 0.0
+    """Short runs of a Mul that broadcasts along its last dimension."""
     butterflies: float = 0.0
     """Radix-2 butterflies of the DFT operator."""
     operators: float = 0.0
@@ -143,9 +145,13 @@ def _product(batch: float, rows: float, inner: float, columns: float) -> Work:
     return traffic + Work(
         gemm_flops=2 * batch * rows * inner * max(columns, 16),
         packed_bytes=4 * batch * inner * columns,
-        products=batch,
         operators=2,
     )
+
+
+def _bin_products(bins: float, rows: float, inner: float, columns: float) -> Work:
+    """A batch of `bins` small products, `[rows, inner] x [inner, columns]` each."""
+    return _product(bins, rows, inner, columns) + Work(products=bins)
 
 
 def _axis_work(axis: Axis, plan: AxisPlan, outer: float, rest: float) -> Work:
@@ -164,11 +170,11 @@ def _product_work(spec: ConvSpec, rank: float, rows: float) -> Work:
     """The product of spectra, as a MatMul or a Mul."""
     inner, outputs = spec.in_channels // spec.group, spec.out_channels // spec.group
     if inner > 1:
-        return _product(rank * spec.group, rows, inner, outputs)
+        return _bin_products(rank * spec.group, rows, inner, outputs)
     elements = rank * (rows * (spec.in_channels + spec.out_channels) + spec.out_channels)
     # with several outputs a channel, Mul broadcasts in short runs, each as slow as a small product
     runs = rank * rows * spec.group if outputs > 1 else 0
-    return _traffic(4 * elements) + Work(products=runs, operators=2)
+    return _traffic(4 * elements) + Work(mul_runs=runs, operators=2)
 
 
 def _framing_work(spec: ConvSpec, axes: list[Axis], plan: ConvPlan, rows: float) -> Work:
@@ -200,7 +206,7 @@ def dft_work(spec: ConvSpec, plan: ConvPlan) -> Work:
     if spec.is_depthwise:
         return work + _traffic(6 * 8 * signals * points)
     inner, outputs = spec.in_channels // spec.group, spec.out_channels // spec.group
-    return work + _product(points / 2 * spec.group, rows, 2 * inner, 2 * outputs)
+    return work + _bin_products(points / 2 * spec.group, rows, 2 * inner, 2 * outputs)
 
 
 def _rows_inside(axis: Axis) -> float:
