@@ -159,7 +159,8 @@ def _best_option(lowering: Lowering, spec: ConvSpec, opset: int, request: Reques
         for plan in small
     }
     fastest = min(shares.values())
-    best = min((plan for plan in small if shares[plan] <= NEAR_BEST * fastest), key=lambda plan: sizes[plan])
+    near = [plan for plan in small if shares[plan] <= NEAR_BEST * fastest]
+    best = min(near, key=lambda plan: (sizes[plan], shares[plan]))
     seconds = lowering_seconds(spec, best, MACHINES[0])
     return Option(lowering.name, best, seconds, sizes[best], gain=predict_gain(spec, best))
 
