@@ -70,7 +70,7 @@ def _run_rewrite(options: argparse.Namespace, console: Console) -> None:
         console.print(rewritten.report.to_table())
         _print_summary(rewritten.report, console)
         if validation is not None:
-            _print_validation(validation, console, brief=True)
+            _print_lines(validation.summarize(), console)
         report = _render_rewritten(options, rewritten, validation)
         if validation is not None and not validation.ok:
             _write_text(options.report, report)
@@ -128,7 +128,7 @@ def _run_validate(options: argparse.Namespace, console: Console) -> None:
     if options.json:
         print(json.dumps(validation.to_dict(), indent=2))
     else:
-        _print_validation(validation, Console(), brief=False)
+        _print_lines(validation.describe(), Console())
     if not validation.ok:
         raise ValidationFailedError(validation.verdict)
 
@@ -163,9 +163,7 @@ def _run_bench(options: argparse.Namespace, console: Console) -> None:
 
 
 def _print_summary(report: Report, console: Console) -> None:
-    lines = [report.summarize(), *(() if report.measurement is None else report.measurement.notes)]
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    _print_lines([report.summarize(), *(() if report.measurement is None else report.measurement.notes)], console)
 
 
 def _run_cache(options: argparse.Namespace, _console: Console) -> None:
@@ -176,10 +174,8 @@ def _run_cache(options: argparse.Namespace, _console: Console) -> None:
         print(f"{folder}: {len(list_entries())} timings")
 
 
-def _print_validation(validation: Validation, console: Console, *, brief: bool) -> None:
-    lines = validation.describe()
-    shown = lines if not brief else [line for line in lines if line.startswith("warning")] + lines[-1:]
-    for line in shown:
+def _print_lines(lines: Sequence[str], console: Console) -> None:
+    for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

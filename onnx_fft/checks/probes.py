@@ -39,6 +39,10 @@ class Probe:
             return self.after > NOTABLE_OUTLIER * self.before
         return self.after > self.before if self.kind == "nan" else self.after < 0 <= self.before
 
+    def describe(self) -> str:
+        """One line."""
+        return f"{'warning' if self.is_warning else 'probe'} ({self.kind}): {self.sentence}"
+
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
         return asdict(self)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from onnx import ModelProto, NodeProto
 
 from onnx_fft.checks.fragments import free_inputs
-from onnx_fft.model.scopes import Body, Scope, find_bodies, find_scopes, label_node
-from onnx_fft.model.sites import is_convolution
+from onnx_fft.model.scopes import Body, Scope, find_bodies, find_scopes
+from onnx_fft.model.sites import name_convolutions
 from onnx_fft.runtime import Source
 
 CONV_TYPES = ("Conv", "FusedConv")
@@ -47,20 +47,14 @@ class ReplacedConv:
 def find_replaced(original: Source, rewritten: Source) -> tuple[ReplacedConv, ...]:
     """The replaced Convs, named like the sites of the original, in their order."""
     after = dict(zip(_walk_keys(rewritten.model), find_scopes(rewritten.model, rewritten.base_dir), strict=True))
-    before = zip(_walk_keys(original.model), find_scopes(original.model, original.base_dir), strict=True)
-    names: set[str] = set()
-    found: list[ReplacedConv] = []
-    for key, scope in before:
-        for position, node in enumerate(scope.body.node):
-            if not is_convolution(node):
-                continue
-            name = scope.path + label_node(node, position)
-            while name in names:
-                name += f"#{position}"
-            names.add(name)
-            conv = _find_replacement(name, node, scope, after.get(key)) if node.op_type in CONV_TYPES else None
-            found += [] if conv is None else [conv]
-    return tuple(found)
+    scopes = find_scopes(original.model, original.base_dir)
+    keys = dict(zip(scopes, _walk_keys(original.model), strict=True))
+    found = [
+        _find_replacement(name, node, scope, after.get(keys[scope]))
+        for name, scope, node in name_convolutions(scopes)
+        if node.op_type in CONV_TYPES
+    ]
+    return tuple(conv for conv in found if conv is not None)
 
 
 def _find_replacement(name: str, node: NodeProto, scope: Scope, after: Scope | None) -> ReplacedConv | None:

@@ -63,6 +63,10 @@ class Validation:
         assert isinstance(plain, dict)
         return plain
 
+    def summarize(self) -> list[str]:
+        """The probes that are warnings, and the verdict."""
+        return [*(probe.describe() for probe in self.probes if probe.is_warning), self.verdict]
+
     def describe(self) -> list[str]:
         """The whole result as lines of text, verdict last."""
         lines = [f"seed {self.seed}; original run by {self.engine}"]
@@ -70,7 +74,7 @@ class Validation:
             lines.append(f"{_mark(feed.ok)} {feed.label}{': ' + feed.error if feed.error else ''}")
             lines += [f"    {_mark(c.ok)} {shorten(c.output)}: {c.sentence}" for c in feed.comparisons]
         lines += [f"{_mark(conv.ok)} Conv {shorten(conv.name)}: {conv.sentence}" for conv in self.convs]
-        lines += [f"{'warning' if p.is_warning else 'probe'} ({p.kind}): {p.sentence}" for p in self.probes]
+        lines += [probe.describe() for probe in self.probes]
         lines += [f"note: {note}" for note in self.notes]
         if self.bisection is not None:
             lines.append(f"bisect: {self.bisection.sentence}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -105,23 +106,33 @@ def find_sites(loaded: LoadedModel) -> tuple[ConvSite, ...]:
     inferred = infer_shapes(loaded.model, loaded.base_dir)
     scopes = find_scopes(loaded.model, loaded.base_dir)
     shapes: dict[Scope | None, dict[str, Dims]] = {None: {}}
-    sites: dict[str, ConvSite] = {}
+    readers: dict[Scope, dict[str, NodeProto]] = {}
     for scope, body in zip(scopes, walk_bodies(inferred), strict=True):
         own = scope.inputs | scope.tensors.keys() | scope.producers.keys()
         seen = {name: dims for name, dims in shapes[scope.parent].items() if name not in own}
         shapes[scope] = seen | _known_shapes(body)
-        readers = {name: node for node in scope.body.node for name in node.input}
+        readers[scope] = {name: node for node in scope.body.node for name in node.input}
+    sites: list[ConvSite] = []
+    for name, scope, node in name_convolutions(scopes):
+        try:
+            sites.append(_resolve_site(name, scope, node, shapes[scope], readers[scope]))
+        except Refused as refused:
+            sites.append(ConvSite(name, node.op_type, scope, node, refusal=refused.refusal))
+    return tuple(sites)
+
+
+def name_convolutions(scopes: Iterable[Scope]) -> Iterator[tuple[str, Scope, NodeProto]]:
+    """Every convolution of `scopes`, the scopes of one model in order, with the unique name it goes by everywhere."""
+    names: set[str] = set()
+    for scope in scopes:
         for position, node in enumerate(scope.body.node):
             if not is_convolution(node):
                 continue
             name = scope.path + label_node(node, position)
-            while name in sites:
+            while name in names:
                 name += f"#{position}"
-            try:
-                sites[name] = _resolve_site(name, scope, node, shapes[scope], readers)
-            except Refused as refused:
-                sites[name] = ConvSite(name, node.op_type, scope, node, refusal=refused.refusal)
-    return tuple(sites.values())
+            names.add(name)
+            yield name, scope, node
 
 
 def is_convolution(node: NodeProto) -> bool:

@@ -172,7 +172,7 @@ def _product_work(spec: ConvSpec, rank: float, rows: float) -> Work:
     if inner > 1:
         return _bin_products(rank * spec.group, rows, inner, outputs)
     elements = rank * (rows * (spec.in_channels + spec.out_channels) + spec.out_channels)
-    # with several outputs a channel, Mul broadcasts in short runs, each as slow as a small product
+    # with several outputs a channel, Mul broadcasts in short runs
     runs = rank * rows * spec.group if outputs > 1 else 0
     return _traffic(4 * elements) + Work(mul_runs=runs, operators=2)
 
