@@ -1,0 +1,108 @@
+// DFTs along one line of any length that plan.cpp factors, complex and real.
+#pragma once
+
+#include "dft.h"
+#include "plan.h"
+
+namespace onnx_fft {
+namespace ONNX_FFT_ISA {
+
+// Every so many-th complex vector of an array.
+template <typename Real>
+struct Strided {
+  Parts<Real> parts;
+  ptrdiff_t stride;
+
+  ONNX_FFT_INLINE Complex<Real> get(ptrdiff_t index) const { return parts.get(index * stride); }
+  ONNX_FFT_INLINE void put(ptrdiff_t index, Complex<Real> value) const { parts.put(index * stride, value); }
+};
+
+// One step of the Stockham DFT: with n = R m, for p < m and q < s,
+//     out[q + s (R p + k)] = w_n^(p k) sum_i w_R^(i k) in[q + s (p + m i)]
+template <typename Real, int R>
+void run_butterflies(const LinePlan::Step& step, const Real* roots, Strided<Real> in, Strided<Real> out) {
+  const ptrdiff_t m = step.count, s = step.stride;
+  for (ptrdiff_t p = 0; p < m; ++p, roots += 2 * (R - 1)) {
+    for (ptrdiff_t q = 0; q < s; ++q) {
+      Complex<Real> x[R];
+      ONNX_FFT_UNROLL
+      for (int i = 0; i < R; ++i) x[i] = in.get(q + s * (p + m * i));
+      Dft<Real, R>::run(x);
+      if (p > 0) {
+        ONNX_FFT_UNROLL
+        for (int k = 1; k < R; ++k) x[k] = rotate(x[k], roots[2 * k - 2], roots[2 * k - 1]);
+      }
+      ONNX_FFT_UNROLL
+      for (int k = 0; k < R; ++k) out.put(q + s * (R * p + k), x[k]);
+    }
+  }
+}
+
+template <typename Real>
+void run_step(const LinePlan::Step& step, const Real* roots, Strided<Real> in, Strided<Real> out) {
+  roots += step.twiddle;
+  switch (step.radix) {
+    case 2: return run_butterflies<Real, 2>(step, roots, in, out);
+    case 3: return run_butterflies<Real, 3>(step, roots, in, out);
+    case 4: return run_butterflies<Real, 4>(step, roots, in, out);
+    case 5: return run_butterflies<Real, 5>(step, roots, in, out);
+    case 6: return run_butterflies<Real, 6>(step, roots, in, out);
+    case 7: return run_butterflies<Real, 7>(step, roots, in, out);
+    case 8: return run_butterflies<Real, 8>(step, roots, in, out);
+    case 9: return run_butterflies<Real, 9>(step, roots, in, out);
+    case 10: return run_butterflies<Real, 10>(step, roots, in, out);
+    case 12: return run_butterflies<Real, 12>(step, roots, in, out);
+    default: return run_butterflies<Real, 1>(step, roots, in, out);
+  }
+}
+
+// The DFT of a line. `work` holds two lines and is neither `in` nor `out`, which may be the same.
+template <typename Real>
+void transform_line(const LinePlan& plan, const Real* roots, Strided<Real> in, Strided<Real> out, Strided<Real> work) {
+  const int last = static_cast<int>(plan.steps.size()) - 1;
+  for (int number = 0; number <= last; ++number) {
+    const ptrdiff_t half = number % 2 ? plan.length : 0;
+    const ptrdiff_t offset = half * 2 * kLanes<Real>;
+    const Strided<Real> buffer = {{work.parts.re + offset, work.parts.im + offset}, 1};
+    const Strided<Real> target = number == last ? out : buffer;
+    run_step(plan.steps.data()[number], roots, in, target);
+    in = target;
+  }
+}
+
+// From Z, the DFT of z[m] = x[2m] + i x[2m+1] (h points), to twice the half-spectrum X[0 .. h] of x: with
+// E = Z[k] + conj Z[h-k] and O = -i (Z[k] - conj Z[h-k]), 2 X[k] = E + w^k O and 2 X[h-k] = conj(E - w^k O).
+template <typename Real>
+void separate(int h, const Real* roots, Strided<Real> z, Strided<Real> x) {
+  const Complex<Real> first = z.get(0);
+  const Vec<Real> zero = {};
+  for (int k = 1; 2 * k <= h; ++k) {
+    const Complex<Real> a = z.get(k), b = z.get(h - k);
+    const Complex<Real> even = {a.re + b.re, a.im - b.im};
+    const Complex<Real> odd = rotate(turn_back(Complex<Real>{a.re - b.re, a.im + b.im}), roots[2 * k], roots[2 * k + 1]);
+    const Complex<Real> difference = even - odd;
+    x.put(k, even + odd);
+    x.put(h - k, {difference.re, -difference.im});
+  }
+  x.put(0, {Real(2) * (first.re + first.im), zero});
+  x.put(h, {Real(2) * (first.re - first.im), zero});
+}
+
+// The way back: twice Z of a half-spectrum Y, Z[k] = (Y[k] + conj Y[h-k]) + i w^-k (Y[k] - conj Y[h-k]). With
+// D = -i w^-k (Y[k] - conj Y[h-k]), that of h-k is conj(Y[k] + conj Y[h-k] + D).
+template <typename Real>
+void join(int h, const Real* roots, Strided<Real> y, Strided<Real> z) {
+  const Vec<Real> low = y.get(0).re, high = y.get(h).re;
+  for (int k = 1; 2 * k <= h; ++k) {
+    const Complex<Real> a = y.get(k), b = y.get(h - k);
+    const Complex<Real> even = {a.re + b.re, a.im - b.im};
+    const Complex<Real> odd = turn_back(rotate(Complex<Real>{a.re - b.re, a.im + b.im}, roots[2 * k], -roots[2 * k + 1]));
+    const Complex<Real> sum = even + odd;
+    z.put(k, even - odd);
+    z.put(h - k, {sum.re, -sum.im});
+  }
+  z.put(0, {low + high, low - high});
+}
+
+}  // namespace ONNX_FFT_ISA
+}  // namespace onnx_fft

@@ -1,0 +1,80 @@
+// What kernels.cpp offers in each of its compilations, and what convolution.cpp calls.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "plan.h"
+
+namespace onnx_fft {
+
+constexpr int kMaxLanes = 16;
+
+// The planes a tile's lanes are read from or written to. Sample j of an axis lies at `origin + j * step`; outside
+// [0, extent) inputs read zero and outputs are not written. Lanes from `count` on are read as zero and not written.
+template <typename Pointer>
+struct Planes {
+  struct Lane {
+    Pointer data;
+    int64_t origin[kMaxRank];
+  };
+  Lane lanes[kMaxLanes];
+  int count = 0;
+  int64_t extent[kMaxRank], step[kMaxRank], stride[kMaxRank];  // stride in elements
+};
+
+using Source = Planes<const void*>;
+
+struct Sink : Planes<void*> {
+  int64_t outputs[kMaxRank];  // of the tile, along each axis
+  double bias[kMaxLanes] = {};
+  Activation activation;
+};
+
+// The spectrum a tile is multiplied by: complex vectors `bins`, each lane its own, or for lane >= 0 that one for all.
+template <typename Real>
+struct Factor {
+  const Real* bins;
+  int lane;
+};
+
+// For each bin, a complex matrix product C [rows, columns] = A [rows, inner] B [inner, columns], columns in blocks of one
+// vector. A is planar in blocks as well: element k of a row is number (k / lanes, k mod lanes), from `a_first` on.
+template <typename Real>
+struct Product {
+  const Real* a;
+  const Real* b;
+  Real* c;
+  int64_t rows, inner, blocks;
+  int64_t a_first, a_row, b_block, c_row, c_block;  // in reals
+};
+
+// One element type's kernels; `Real` is what is computed in. A `tile` is scratch of `scratch_size` reals, aligned to a
+// vector. Spectra lie as [re, im] vectors `bin_stride` reals apart.
+template <typename Real>
+struct Kernels {
+  void (*forward)(const TilePlan&, const Source&, Real* tile, Real* spectrum, int64_t bin_stride);
+  void (*inverse)(const TilePlan&, const Real* spectrum, int64_t bin_stride, Real* tile, const Sink&);
+  void (*convolve)(const TilePlan&, const Source&, Factor<Real>, Real* tile, const Sink&);
+};
+
+template <typename Real>
+struct SpectrumKernels {
+  // conj(spectrum) * scale of a tile whose samples are in place already
+  void (*transform_weights)(const TilePlan&, Real scale, Real* tile, Real* spectrum, int64_t bin_stride);
+  void (*multiply)(const Product<Real>&);
+};
+
+struct KernelTable {
+  const char* name;
+  int vector_bytes;
+  Kernels<float> half, single;
+  Kernels<double> twofold;
+  SpectrumKernels<float> single_spectra;
+  SpectrumKernels<double> twofold_spectra;
+};
+
+// The table for this CPU; see isa_name().
+const KernelTable& kernels();
+
+}  // namespace onnx_fft

@@ -1,0 +1,339 @@
+// A planned convolution, run: spectra of weights, and the three stages (DFTs, products, inverse DFTs) as tasks. Where a
+// channel has one input and one output, all three are one task.
+//
+// Spectra, in [re, im] vectors of L lanes, with K = in_channels * phases of a group and blocks of L rounded up:
+//
+//                 inputs                   weights                            outputs
+//   kChannels     [bin, row, block of k]   [bin, group, block of o, k]        [bin, row, group, block of o]
+//   kTiles        [bin, block of rows, k]  [bin, group, o, block of k]        [bin, block of rows, group, o]
+//   elementwise   -                        [block of groups, bin]             -
+#pragma once
+
+#include <algorithm>
+
+#include "kernels.h"
+#include "scratch.h"
+
+namespace onnx_fft {
+
+inline int64_t blocks_of(int64_t count, int64_t lanes) { return (count + lanes - 1) / lanes; }
+
+inline bool is_elementwise(const ConvPlan& plan) {
+  return plan.in_channels == 1 && plan.out_channels == 1 && plan.phases == 1;
+}
+
+// Bytes both stages' spectra may take at once; more rows than fit are done in turns.
+constexpr int64_t kStageBytes = 48 << 20;
+
+template <typename Real>
+class Runner {
+ public:
+  Runner(const ConvPlan& plan, const Kernels<Real>& kernels, const SpectrumKernels<Real>& spectra, int vector_bytes,
+         ScratchPool& pool)
+      : plan_(plan), tile_(*plan.tile), kernels_(kernels), spectra_(spectra), pool_(pool),
+        L_(vector_bytes / static_cast<int>(sizeof(Real))), number_(2 * L_), K_(plan.in_channels * plan.phases) {}
+
+  size_t weights_bytes() const {
+    const int64_t numbers = is_elementwise(plan_) ? blocks_of(plan_.group, L_) : weights_stride() / number_;
+    return tile_.bins * static_cast<size_t>(numbers * number_) * sizeof(Real);
+  }
+
+  // weights [group * out_channels, in_channels, *kernel] -> spectra, conjugated and scaled.
+  void transform_weights(const Real* weights, Real* spectra, const Executor& executor) const {
+    const int64_t bins = static_cast<int64_t>(tile_.bins), outputs = plan_.group * plan_.out_channels;
+    if (is_elementwise(plan_)) {
+      return each(executor, blocks_of(plan_.group, L_), [&](int64_t block) {
+        weights_tile(weights, spectra + block * bins * number_, number_,
+                     [&](int lane) { return Tap{block * L_ + lane, 0}; });
+      });
+    }
+    if (plan_.lanes == Lanes::kTiles) {
+      const int64_t blocks = blocks_of(K_, L_);
+      return each(executor, outputs * blocks, [&](int64_t task) {
+        weights_tile(weights, spectra + task * number_, weights_stride(),
+                     [&](int lane) { return Tap{task / blocks, task % blocks * L_ + lane}; });
+      });
+    }
+    each(executor, plan_.group * out_blocks() * K_, [&](int64_t task) {
+      const int64_t group = task / K_ / out_blocks(), block = task / K_ % out_blocks();
+      weights_tile(weights, spectra + task * number_, weights_stride(), [&](int lane) {
+        const int64_t o = block * L_ + lane;
+        return Tap{o < plan_.out_channels ? group * plan_.out_channels + o : outputs, task % K_};
+      });
+    });
+  }
+
+  void run(const void* x, const Real* spectra, const Real* bias, void* y, size_t itemsize,
+           const Activation& activation, const Executor& executor) const {
+    const Call call{x, y, bias, static_cast<int64_t>(itemsize), activation, executor};
+    if (is_elementwise(plan_)) return run_elementwise(call, spectra);
+    const int64_t rows = plan_.batch * plan_.tiles;
+    const bool channels = plan_.lanes == Lanes::kChannels;
+    const int64_t row_bytes = (plan_.group * (K_ + plan_.out_channels)) * 2 * static_cast<int64_t>(tile_.bins * sizeof(Real));
+    const int64_t unit = channels ? 1 : L_;
+    const int64_t most = std::max<int64_t>(unit, kStageBytes / row_bytes / unit * unit);
+    for (int64_t first = 0; first < rows; first += most) {
+      const int64_t count = std::min(most, rows - first);
+      channels ? run_channels(call, spectra, first, count) : run_tiles(call, spectra, first, count);
+    }
+  }
+
+ private:
+  struct Call {
+    const void* x;
+    void* y;
+    const Real* bias;
+    int64_t itemsize;
+    const Activation& activation;
+    const Executor& executor;
+  };
+
+  // One kernel: output channel, and k = in_channel * phases + phase.
+  struct Tap {
+    int64_t output, k;
+  };
+
+  int64_t out_blocks() const { return blocks_of(plan_.out_channels, L_); }
+
+  int64_t weights_stride() const {
+    return number_ * plan_.group *
+           (plan_.lanes == Lanes::kChannels ? out_blocks() * K_ : plan_.out_channels * blocks_of(K_, L_));
+  }
+
+  // Strides of whole pages would put every bin into the same few sets of the cache.
+  int64_t padded(int64_t stride) const {
+    return stride * static_cast<int64_t>(sizeof(Real)) % 4096 == 0 ? stride + number_ : stride;
+  }
+
+  size_t scratch_bytes() const { return (tile_.bins + tile_.work) * static_cast<size_t>(number_) * sizeof(Real); }
+
+  template <typename Body>
+  static void each(const Executor& executor, int64_t count, const Body& body) {
+    executor.parallel_for(
+        executor.state, [](void* data, size_t index) { (*static_cast<const Body*>(data))(static_cast<int64_t>(index)); },
+        static_cast<size_t>(count), const_cast<Body*>(&body));
+  }
+
+  template <typename TapOf>
+  void weights_tile(const Real* weights, Real* spectra, int64_t stride, const TapOf& tap_of) const {
+    const ScratchPool::Lease lease(pool_, scratch_bytes());
+    Real* tile = lease.template as<Real>();
+    std::fill_n(tile, tile_.bins * static_cast<size_t>(number_), Real(0));
+    for (int lane = 0; lane < L_; ++lane) {
+      const Tap tap = tap_of(lane);
+      if (tap.output < plan_.group * plan_.out_channels && tap.k < K_) place_kernel(weights, tap, tile + lane);
+    }
+    double points = 4;  // forward DFTs give twice the spectrum, of inputs and of weights
+    for (const int64_t length : tile_.length) points *= static_cast<double>(length);
+    spectra_.transform_weights(tile_, static_cast<Real>(1 / points), tile, spectra, stride);
+  }
+
+  // Sample of axis `axis` that kernel element k falls on, -1 if it belongs to another phase. A kernel longer than the
+  // tile wraps around, as the circular sum it takes part in does.
+  int64_t sample_of(int axis, int64_t k, int64_t phase) const {
+    const AxisPlan& a = plan_.axes[axis];
+    if (a.split_dilation) return k % a.length;
+    const int64_t offset = k * a.dilation - phase * a.phase_step;
+    return offset < 0 || offset % a.stride != 0 ? -1 : offset / a.stride % a.length;
+  }
+
+  void place_kernel(const Real* weights, const Tap& tap, Real* lane) const {
+    const AxisPlan* a = plan_.axes;
+    const int64_t phase = tap.k % plan_.phases;
+    const int64_t p2 = phase % a[2].phases, p1 = phase / a[2].phases % a[1].phases, p0 = phase / a[2].phases / a[1].phases;
+    const Real* w = weights + (tap.output * plan_.in_channels + tap.k / plan_.phases) * a[0].kernel * a[1].kernel * a[2].kernel;
+    for (int64_t k0 = 0; k0 < a[0].kernel; ++k0) {
+      for (int64_t k1 = 0; k1 < a[1].kernel; ++k1) {
+        for (int64_t k2 = 0; k2 < a[2].kernel; ++k2, ++w) {
+          const int64_t s0 = sample_of(0, k0, p0), s1 = sample_of(1, k1, p1), s2 = sample_of(2, k2, p2);
+          if (s0 < 0 || s1 < 0 || s2 < 0) continue;
+          lane[int64_t{tile_.position[0][s0] + tile_.position[1][s1] + tile_.position[2][s2]} * L_] += *w;
+        }
+      }
+    }
+  }
+
+  // Where the tile of a row (n * tiles + tile) begins along each axis, counted in steps, and its residue.
+  struct Place {
+    int64_t image, tile[kMaxRank], residue[kMaxRank];
+  };
+
+  Place place_of(int64_t row) const {
+    Place place;
+    place.image = row / plan_.tiles;
+    int64_t rest = row % plan_.tiles;
+    for (int axis = kMaxRank - 1; axis >= 0; --axis) {
+      const AxisPlan& a = plan_.axes[axis];
+      place.tile[axis] = rest % a.tiles;
+      place.residue[axis] = rest / a.tiles % a.residues;
+      rest /= a.tiles * a.residues;
+    }
+    return place;
+  }
+
+  Source make_source() const {
+    Source source;
+    int64_t stride = 1;
+    for (int axis = kMaxRank - 1; axis >= 0; --axis) {
+      const AxisPlan& a = plan_.axes[axis];
+      source.extent[axis] = a.extent;
+      source.step[axis] = a.input_step();
+      source.stride[axis] = stride;
+      stride *= a.extent;
+    }
+    return source;
+  }
+
+  void add_source_lane(const Call& call, Source& source, int64_t row, int64_t channel) const {
+    const Place place = place_of(row);
+    const AxisPlan* a = plan_.axes;
+    Source::Lane& lane = source.lanes[source.count++];
+    const int64_t image = a[0].extent * a[1].extent * a[2].extent;
+    const int64_t plane = place.image * plan_.group * plan_.in_channels + channel / plan_.phases;
+    lane.data = static_cast<const char*>(call.x) + plane * image * call.itemsize;
+    int64_t phase = channel % plan_.phases;
+    for (int axis = kMaxRank - 1; axis >= 0; --axis) {
+      const int64_t offset = a[axis].stride > 1 ? phase % a[axis].phases * a[axis].phase_step : place.residue[axis];
+      lane.origin[axis] = place.tile[axis] * a[axis].step * a[axis].input_step() + offset - a[axis].pad;
+      phase /= a[axis].phases;
+    }
+  }
+
+  Sink make_sink(const Call& call) const {
+    Sink sink;
+    sink.activation = call.activation;
+    int64_t stride = 1;
+    for (int axis = kMaxRank - 1; axis >= 0; --axis) {
+      const AxisPlan& a = plan_.axes[axis];
+      sink.extent[axis] = a.outputs;
+      sink.step[axis] = a.residues;
+      sink.stride[axis] = stride;
+      sink.outputs[axis] = a.step;
+      stride *= a.outputs;
+    }
+    return sink;
+  }
+
+  void add_sink_lane(const Call& call, Sink& sink, int64_t row, int64_t output) const {
+    const Place place = place_of(row);
+    const AxisPlan* a = plan_.axes;
+    sink.bias[sink.count] = call.bias == nullptr ? 0 : static_cast<double>(call.bias[output]);
+    Sink::Lane& lane = sink.lanes[sink.count++];
+    const int64_t image = a[0].outputs * a[1].outputs * a[2].outputs;
+    const int64_t plane = place.image * plan_.group * plan_.out_channels + output;
+    lane.data = static_cast<char*>(call.y) + plane * image * call.itemsize;
+    for (int axis = 0; axis < kMaxRank; ++axis) {
+      lane.origin[axis] = place.tile[axis] * a[axis].step * a[axis].residues + place.residue[axis];
+    }
+  }
+
+  // Lanes `block * L ...` of `count` items.
+  template <typename Add>
+  void fill_lanes(int64_t block, int64_t count, const Add& add) const {
+    for (int64_t item = block * L_; item < std::min(count, (block + 1) * L_); ++item) add(item);
+  }
+
+  void run_elementwise(const Call& call, const Real* spectra) const {
+    const bool channels = plan_.lanes == Lanes::kChannels;
+    const int64_t rows = plan_.batch * plan_.tiles, lanes = channels ? plan_.group : rows;
+    const int64_t blocks = blocks_of(lanes, L_), bins = static_cast<int64_t>(tile_.bins);
+    each(call.executor, blocks * (channels ? rows : plan_.group), [&](int64_t task) {
+      const int64_t block = task % blocks, other = task / blocks;
+      Source source = make_source();
+      Sink sink = make_sink(call);
+      fill_lanes(block, lanes, [&](int64_t item) {
+        add_source_lane(call, source, channels ? other : item, channels ? item : other);
+        add_sink_lane(call, sink, channels ? other : item, channels ? item : other);
+      });
+      const int64_t group_block = channels ? block : other / L_;
+      const Factor<Real> factor{spectra + group_block * bins * number_, channels ? -1 : static_cast<int>(other % L_)};
+      const ScratchPool::Lease lease(pool_, scratch_bytes());
+      kernels_.convolve(tile_, source, factor, lease.template as<Real>(), sink);
+    });
+  }
+
+  void forward_tile(const Source& source, Real* spectrum, int64_t stride) const {
+    const ScratchPool::Lease lease(pool_, scratch_bytes());
+    kernels_.forward(tile_, source, lease.template as<Real>(), spectrum, stride);
+  }
+
+  void inverse_tile(const Real* spectrum, int64_t stride, const Sink& sink) const {
+    const ScratchPool::Lease lease(pool_, scratch_bytes());
+    kernels_.inverse(tile_, spectrum, stride, lease.template as<Real>(), sink);
+  }
+
+  // Products of all bins, some of them a task.
+  template <typename Body>
+  void each_bin(const Executor& executor, const Body& body) const {
+    constexpr int64_t kTasks = 64;
+    const int64_t bins = static_cast<int64_t>(tile_.bins), tasks = std::min(kTasks, bins);
+    each(executor, tasks, [&](int64_t task) {
+      for (int64_t bin = bins * task / tasks; bin < bins * (task + 1) / tasks; ++bin) body(bin);
+    });
+  }
+
+  void run_channels(const Call& call, const Real* spectra, int64_t first, int64_t rows) const {
+    const int64_t all_k = plan_.group * K_, in_blocks = blocks_of(all_k, L_), bins = static_cast<int64_t>(tile_.bins);
+    const int64_t out_numbers = plan_.group * out_blocks();
+    const int64_t in_stride = padded(rows * in_blocks * number_), out_stride = padded(rows * out_numbers * number_);
+    const ScratchPool::Lease lease(pool_, static_cast<size_t>(bins * (in_stride + out_stride)) * sizeof(Real));
+    Real* const inputs = lease.template as<Real>();
+    Real* const outputs = inputs + bins * in_stride;
+    each(call.executor, rows * in_blocks, [&](int64_t task) {
+      Source source = make_source();
+      fill_lanes(task % in_blocks, all_k, [&](int64_t k) { add_source_lane(call, source, first + task / in_blocks, k); });
+      forward_tile(source, inputs + task * number_, in_stride);
+    });
+    each_bin(call.executor, [&](int64_t bin) {
+      for (int64_t group = 0; group < plan_.group; ++group) {
+        spectra_.multiply({inputs + bin * in_stride, spectra + bin * weights_stride() + group * out_blocks() * K_ * number_,
+                           outputs + bin * out_stride + group * out_blocks() * number_, rows, K_, out_blocks(),
+                           group * K_, in_blocks * number_, K_ * number_, out_numbers * number_, number_});
+      }
+    });
+    each(call.executor, rows * out_numbers, [&](int64_t task) {
+      const int64_t group = task % out_numbers / out_blocks();
+      Sink sink = make_sink(call);
+      fill_lanes(task % out_blocks(), plan_.out_channels, [&](int64_t o) {
+        add_sink_lane(call, sink, first + task / out_numbers, group * plan_.out_channels + o);
+      });
+      inverse_tile(outputs + task * number_, out_stride, sink);
+    });
+  }
+
+  void run_tiles(const Call& call, const Real* spectra, int64_t first, int64_t rows) const {
+    const int64_t all_k = plan_.group * K_, all_o = plan_.group * plan_.out_channels, bins = static_cast<int64_t>(tile_.bins);
+    const int64_t blocks = blocks_of(rows, L_), k_blocks = blocks_of(K_, L_);
+    const int64_t in_stride = padded(blocks * all_k * number_), out_stride = padded(blocks * all_o * number_);
+    const ScratchPool::Lease lease(pool_, static_cast<size_t>(bins * (in_stride + out_stride)) * sizeof(Real));
+    Real* const inputs = lease.template as<Real>();
+    Real* const outputs = inputs + bins * in_stride;
+    each(call.executor, blocks * all_k, [&](int64_t task) {
+      Source source = make_source();
+      fill_lanes(task / all_k, rows, [&](int64_t row) { add_source_lane(call, source, first + row, task % all_k); });
+      forward_tile(source, inputs + task * number_, in_stride);
+    });
+    each_bin(call.executor, [&](int64_t bin) {
+      for (int64_t group = 0; group < plan_.group; ++group) {
+        spectra_.multiply({spectra + bin * weights_stride() + group * plan_.out_channels * k_blocks * number_,
+                           inputs + bin * in_stride + group * K_ * number_,
+                           outputs + bin * out_stride + group * plan_.out_channels * number_, plan_.out_channels, K_,
+                           blocks, 0, k_blocks * number_, all_k * number_, number_, all_o * number_});
+      }
+    });
+    each(call.executor, blocks * all_o, [&](int64_t task) {
+      Sink sink = make_sink(call);
+      fill_lanes(task / all_o, rows, [&](int64_t row) { add_sink_lane(call, sink, first + row, task % all_o); });
+      inverse_tile(outputs + task * number_, out_stride, sink);
+    });
+  }
+
+  const ConvPlan& plan_;
+  const TilePlan& tile_;
+  const Kernels<Real>& kernels_;
+  const SpectrumKernels<Real>& spectra_;
+  ScratchPool& pool_;
+  const int64_t L_, number_, K_;
+};
+
+}  // namespace onnx_fft

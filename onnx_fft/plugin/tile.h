@@ -1,0 +1,146 @@
+// A tile's DFT, forth and back, in scratch memory: complex vectors [plan.bins] followed by the work area of a line.
+#pragma once
+
+#include "fft.h"
+
+namespace onnx_fft {
+namespace ONNX_FFT_ISA {
+
+template <typename Real>
+class Tile {
+ public:
+  Tile(const TilePlan& plan, Real* scratch)
+      : plan_(plan), tables_(plan.tables<Real>()), numbers_(scratch), work_(scratch + plan.bins * kNumber) {}
+
+  Real* sample(int64_t position) const { return numbers_ + position * kLanes<Real>; }
+
+  // Samples -> spectrum, twice as large.
+  void forward(Real* spectrum, int64_t bin_stride) {
+    const Strided<Real> out = {parts(spectrum), bin_stride / kNumber};
+    if (plan_.passes.empty()) return forward_row(0, out);
+    forward_inner();
+    for_each_line(last(), [&](int64_t line, ptrdiff_t begin, const Real* twiddles) {
+      const Strided<Real> bins = {at(out.parts, line * last().line.length * out.stride), out.stride};
+      forward_line(last(), number_of_last(), begin, twiddles, bins);
+    });
+  }
+
+  // Spectrum -> samples.
+  void inverse(const Real* spectrum, int64_t bin_stride) {
+    const Strided<Real> in = {parts(const_cast<Real*>(spectrum)), bin_stride / kNumber};
+    if (plan_.passes.empty()) return inverse_row(0, in);
+    for_each_line(last(), [&](int64_t line, ptrdiff_t begin, const Real* twiddles) {
+      const Strided<Real> bins = {at(in.parts, line * last().line.length * in.stride), in.stride};
+      inverse_line(last(), number_of_last(), begin, twiddles, bins);
+    });
+    inverse_inner();
+  }
+
+  // Samples -> samples, multiplied in the frequency domain line by line. `multiply(first_bin, count, numbers)`.
+  template <typename Multiply>
+  void filter(const Multiply& multiply) {
+    Real* buffer = work_ + (plan_.work - line_length()) * kNumber;
+    const Strided<Real> bins = {parts(buffer), 1};
+    if (plan_.passes.empty()) {
+      forward_row(0, bins);
+      multiply(0, plan_.bins, buffer);
+      return inverse_row(0, bins);
+    }
+    forward_inner();
+    for_each_line(last(), [&](int64_t line, ptrdiff_t begin, const Real* twiddles) {
+      const int length = last().line.length;
+      forward_line(last(), number_of_last(), begin, twiddles, bins);
+      multiply(line * length, length, buffer);
+      inverse_line(last(), number_of_last(), begin, twiddles, bins);
+    });
+    inverse_inner();
+  }
+
+ private:
+  static constexpr ptrdiff_t kNumber = 2 * kLanes<Real>;
+
+  const Pass& last() const { return plan_.passes.data()[number_of_last()]; }
+  int number_of_last() const { return static_cast<int>(plan_.passes.size()) - 1; }
+  ptrdiff_t line_length() const {
+    return plan_.passes.empty() ? static_cast<ptrdiff_t>(plan_.bins) : last().line.length;
+  }
+  static Parts<Real> at(Parts<Real> p, ptrdiff_t number) { return {p.re + number * kNumber, p.im + number * kNumber}; }
+  static Strided<Real> swap(Strided<Real> s) { return {{s.parts.im, s.parts.re}, s.stride}; }
+  Strided<Real> work() const { return {parts(work_), 1}; }
+
+  template <typename Body>
+  void for_each_line(const Pass& pass, const Body& body) {
+    const Real* twiddles = tables_.twiddles.data()[&pass - plan_.passes.data()].data();
+    int64_t line = 0;
+    for (ptrdiff_t o = 0; o < pass.outer; ++o) {
+      for (ptrdiff_t i = 0; i < pass.inner; ++i, ++line) {
+        const bool rotated = !pass.twiddles.empty();
+        body(line, o * pass.line.length * pass.stride + i, rotated ? twiddles + 2 * i * pass.line.length : nullptr);
+      }
+    }
+  }
+
+  void forward_line(const Pass& pass, int number, ptrdiff_t begin, const Real* twiddles, Strided<Real> out) {
+    Strided<Real> in = {at(parts(numbers_), begin), pass.stride};
+    if (twiddles != nullptr) rotate_line(pass, twiddles, in, in);
+    transform_line(pass.line, tables_.line_roots.data()[number + 1].data(), in, out, work());
+  }
+
+  void inverse_line(const Pass& pass, int number, ptrdiff_t begin, const Real* twiddles, Strided<Real> in) {
+    const Strided<Real> out = swap({at(parts(numbers_), begin), pass.stride});
+    transform_line(pass.line, tables_.line_roots.data()[number + 1].data(), swap(in), out, work());
+    if (twiddles != nullptr) rotate_line(pass, twiddles, out, out);
+  }
+
+  // In swapped parts this multiplies by the conjugate, as the inverse needs.
+  void rotate_line(const Pass& pass, const Real* twiddles, Strided<Real> in, Strided<Real> out) {
+    for (int n = 1; n < pass.line.length; ++n) out.put(n, rotate(in.get(n), twiddles[2 * n], twiddles[2 * n + 1]));
+  }
+
+  void forward_inner() {
+    const ptrdiff_t half = plan_.real_length / 2 + 1, rows = static_cast<ptrdiff_t>(plan_.bins) / half;
+    for (ptrdiff_t row = 0; row < rows; ++row) forward_row(row, {at(parts(numbers_), row * half), 1});
+    for (int number = 0; number < number_of_last(); ++number) {
+      const Pass& pass = plan_.passes.data()[number];
+      for_each_line(pass, [&](int64_t, ptrdiff_t begin, const Real* twiddles) {
+        forward_line(pass, number, begin, twiddles, {at(parts(numbers_), begin), pass.stride});
+      });
+    }
+  }
+
+  void inverse_inner() {
+    for (int number = number_of_last() - 1; number >= 0; --number) {
+      const Pass& pass = plan_.passes.data()[number];
+      for_each_line(pass, [&](int64_t, ptrdiff_t begin, const Real* twiddles) {
+        inverse_line(pass, number, begin, twiddles, {at(parts(numbers_), begin), pass.stride});
+      });
+    }
+    const ptrdiff_t half = plan_.real_length / 2 + 1, rows = static_cast<ptrdiff_t>(plan_.bins) / half;
+    for (ptrdiff_t row = 0; row < rows; ++row) inverse_row(row, {at(parts(numbers_), row * half), 1});
+  }
+
+  // `real_length` real vectors are half as many complex ones.
+  void forward_row(ptrdiff_t row, Strided<Real> out) {
+    const int half = plan_.real_length / 2;
+    const Strided<Real> in = {at(parts(numbers_), row * (half + 1)), 1};
+    const Strided<Real> z = {at(parts(work_), 2 * half), 1};
+    transform_line(plan_.real_line, tables_.line_roots.data()[0].data(), in, z, work());
+    separate(half, tables_.real_roots.data(), z, out);
+  }
+
+  void inverse_row(ptrdiff_t row, Strided<Real> in) {
+    const int half = plan_.real_length / 2;
+    const Strided<Real> out = {at(parts(numbers_), row * (half + 1)), 1};
+    const Strided<Real> z = {at(parts(work_), 2 * half), 1};
+    join(half, tables_.real_roots.data(), in, z);
+    transform_line(plan_.real_line, tables_.line_roots.data()[0].data(), swap(z), swap(out), work());
+  }
+
+  const TilePlan& plan_;
+  const TileTables<Real>& tables_;
+  Real* numbers_;
+  Real* work_;
+};
+
+}  // namespace ONNX_FFT_ISA
+}  // namespace onnx_fft

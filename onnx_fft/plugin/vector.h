@@ -1,0 +1,106 @@
+// A vector of real numbers, and complex numbers on top of it. Every transform is a scalar algorithm on this type: its
+// lanes are channels or tiles, which never mix, so that no shuffle is needed but at the two ends.
+//
+// Included by kernels.cpp only, which is compiled once per instruction set within a namespace of that name. Nothing here
+// may use inline functions of the standard library: the linker would keep one copy of them, compiled for any of the sets.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__AVX512F__)
+#define ONNX_FFT_VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define ONNX_FFT_VECTOR_BYTES 32
+#else
+#define ONNX_FFT_VECTOR_BYTES 16
+#endif
+
+#define ONNX_FFT_UNROLL _Pragma("GCC unroll 16")
+#define ONNX_FFT_INLINE inline __attribute__((always_inline))
+
+namespace onnx_fft {
+namespace ONNX_FFT_ISA {
+
+template <typename Real>
+struct VectorOf {
+  typedef Real type __attribute__((vector_size(ONNX_FFT_VECTOR_BYTES)));
+};
+
+template <typename Real>
+using Vec = typename VectorOf<Real>::type;
+
+template <typename Real>
+constexpr int kLanes = ONNX_FFT_VECTOR_BYTES / sizeof(Real);
+
+template <typename Real>
+ONNX_FFT_INLINE Vec<Real> load(const Real* p) {
+  return *reinterpret_cast<const Vec<Real>*>(p);
+}
+
+template <typename Real>
+ONNX_FFT_INLINE void store(Real* p, Vec<Real> v) {
+  *reinterpret_cast<Vec<Real>*>(p) = v;
+}
+
+template <typename Real>
+ONNX_FFT_INLINE Vec<Real> broadcast(Real value) {
+  return value - Vec<Real>{};
+}
+
+template <typename Real>
+struct Complex {
+  Vec<Real> re, im;
+};
+
+template <typename Real>
+ONNX_FFT_INLINE Complex<Real> operator+(Complex<Real> a, Complex<Real> b) {
+  return {a.re + b.re, a.im + b.im};
+}
+
+template <typename Real>
+ONNX_FFT_INLINE Complex<Real> operator-(Complex<Real> a, Complex<Real> b) {
+  return {a.re - b.re, a.im - b.im};
+}
+
+// a * (re + i im)
+template <typename Real>
+ONNX_FFT_INLINE Complex<Real> rotate(Complex<Real> a, Real re, Real im) {
+  return {a.re * re - a.im * im, a.im * re + a.re * im};
+}
+
+// a * -i
+template <typename Real>
+ONNX_FFT_INLINE Complex<Real> turn_back(Complex<Real> a) {
+  return {a.im, -a.re};
+}
+
+
+// Complex numbers in memory are [re, im] pairs of vectors. An inverse DFT is a forward one with the two swapped on the
+// way in and on the way out, so `Parts` is what a transform is given: where the real and the imaginary parts begin.
+template <typename Real>
+struct Parts {
+  Real* re;
+  Real* im;
+
+  ONNX_FFT_INLINE Complex<Real> get(ptrdiff_t index) const {
+    return {load(re + index * 2 * kLanes<Real>), load(im + index * 2 * kLanes<Real>)};
+  }
+  ONNX_FFT_INLINE void put(ptrdiff_t index, Complex<Real> value) const {
+    store(re + index * 2 * kLanes<Real>, value.re);
+    store(im + index * 2 * kLanes<Real>, value.im);
+  }
+};
+
+template <typename Real>
+ONNX_FFT_INLINE Parts<Real> parts(Real* numbers) {
+  return {numbers, numbers + kLanes<Real>};
+}
+
+template <typename Real>
+ONNX_FFT_INLINE Parts<Real> swapped(Real* numbers) {
+  return {numbers + kLanes<Real>, numbers};
+}
+
+}  // namespace ONNX_FFT_ISA
+}  // namespace onnx_fft
