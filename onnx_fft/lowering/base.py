@@ -17,6 +17,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from onnx_fft.fourier.axis import Axis, AxisPlan, ceil_divide
+from onnx_fft.lowering.work import Work
 from onnx_fft.model.spec import Activation, ConvSpec
 from onnx_fft.model.weights import ConvWeights
 
@@ -71,6 +72,15 @@ class Lowering(Protocol):
 
     def candidates(self, spec: ConvSpec) -> list[ConvPlan]:
         """Plans worth considering for `spec`; never empty."""
+
+    def check_plan(self, spec: ConvSpec, plan: ConvPlan) -> None:
+        """Raise ValueError where `plan`, which may be written by hand, would not compute `spec`."""
+
+    def count_work(self, spec: ConvSpec, plan: ConvPlan) -> Work:
+        """What the fragment does in a run, the longest assumed length for every open extent."""
+
+    def growth_bytes(self, spec: ConvSpec, plan: ConvPlan) -> int:
+        """Bytes the constants of the fragment add to the file, the Conv's own weight taken off."""
 
     def build(self, spec: ConvSpec, plan: ConvPlan, weights: ConvWeights, ports: Ports) -> Fragment:
         """The fragment that computes `spec` by `plan`."""

@@ -14,20 +14,28 @@ Lengths are powers of two because ONNX Runtime's operator is accurate (and fast)
 
 from __future__ import annotations
 
+from math import log2, prod
+
 import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from onnx_fft.fourier.spectrum import complex_spectrum
 from onnx_fft.fourier.tiling import power_of_two_plans
-from onnx_fft.lowering.base import (
-    ConvPlan,
-    Fragment,
-    FragmentBuilder,
-    Ports,
-    combine_plans,
+from onnx_fft.lowering.base import ConvPlan, Fragment, FragmentBuilder, Ports, combine_plans
+from onnx_fft.lowering.counting import (
+    check_axes,
+    constant_itemsize,
+    count_bin_products,
+    count_framing,
+    count_tiles,
+    count_traffic,
+    index_bytes,
+    known_axes,
+    weight_bytes,
 )
 from onnx_fft.lowering.framing import Frame, frame_input, make_frame, unframe_output
+from onnx_fft.lowering.work import Work
 from onnx_fft.model.spec import ConvSpec
 from onnx_fft.model.weights import ConvWeights
 
@@ -44,6 +52,34 @@ class DftLowering:
     def candidates(self, spec: ConvSpec) -> list[ConvPlan]:
         """One plan per combination of axis plans with power-of-two lengths."""
         return combine_plans(self.name, spec, power_of_two_plans)
+
+    def check_plan(self, spec: ConvSpec, plan: ConvPlan) -> None:
+        """An exact plan of the axes, in powers of two."""
+        check_axes(spec, plan)
+        if any(axis.columns != 1 or axis.dft_length & (axis.dft_length - 1) for axis in plan.axes):
+            raise ValueError("dft takes one column and powers of two")
+
+    def count_work(self, spec: ConvSpec, plan: ConvPlan) -> Work:
+        """Framing, the butterflies of both directions, the product of spectra."""
+        axes = known_axes(spec)
+        tiles = prod(count_tiles(axis, axis_plan) for axis, axis_plan in zip(axes, plan.axes, strict=True))
+        rows = tiles * (spec.batch or 1)
+        points = prod(axis_plan.dft_length for axis_plan in plan.axes)
+        signals = rows * (spec.in_channels + spec.out_channels)
+        stages = sum(log2(axis_plan.dft_length) for axis_plan in plan.axes)
+        work = count_framing(spec, axes, plan, rows) + Work(butterflies=signals * points * stages / 2)
+        work += Work(serial_bytes=4 * 8 * signals * points, operators=8)
+        if spec.is_depthwise:
+            return work + count_traffic(6 * 8 * signals * points)
+        inner, outputs = spec.in_channels // spec.group, spec.out_channels // spec.group
+        return work + count_bin_products(points / 2 * spec.group, rows, 2 * inner, 2 * outputs)
+
+    def growth_bytes(self, spec: ConvSpec, plan: ConvPlan) -> int:
+        """The weight's half-spectrum (as real matrices where channels are summed) and the indices of framing."""
+        *full, half = (axis_plan.dft_length for axis_plan in plan.axes)
+        numbers = prod(full) * (half // 2 + 1) * (2 if spec.is_depthwise else 4)
+        pairs = spec.out_channels * spec.in_channels // spec.group
+        return pairs * numbers * constant_itemsize(spec) + index_bytes(spec, plan) - weight_bytes(spec)
 
     def build(self, spec: ConvSpec, plan: ConvPlan, weights: ConvWeights, ports: Ports) -> Fragment:
         """See the module's docstring."""

@@ -17,17 +17,32 @@ where `rows` counts tiles, batch and pointwise axes together.
 
 from __future__ import annotations
 
+import itertools
 from math import prod
 
 import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
+from onnx_fft.fourier.axis import Axis, AxisPlan
 from onnx_fft.fourier.basis import axis_rank, make_basis
 from onnx_fft.fourier.spectrum import product_spectrum
 from onnx_fft.fourier.tiling import matrix_plans
-from onnx_fft.lowering.base import ConvPlan, Fragment, FragmentBuilder, Ports, combine_plans
+from onnx_fft.lowering.base import ConvPlan, Fragment, FragmentBuilder, Ports, combine_plans, spec_axes
+from onnx_fft.lowering.counting import (
+    check_axes,
+    constant_itemsize,
+    count_bin_products,
+    count_framing,
+    count_product,
+    count_tiles,
+    count_traffic,
+    index_bytes,
+    known_axes,
+    weight_bytes,
+)
 from onnx_fft.lowering.framing import Frame, frame_input, make_frame, unframe_output
+from onnx_fft.lowering.work import Work
 from onnx_fft.model.spec import ConvSpec
 from onnx_fft.model.weights import ConvWeights
 
@@ -44,6 +59,32 @@ class MatMulLowering:
     def candidates(self, spec: ConvSpec) -> list[ConvPlan]:
         """One plan per combination of axis plans with any lengths."""
         return combine_plans(self.name, spec, matrix_plans)
+
+    def check_plan(self, spec: ConvSpec, plan: ConvPlan) -> None:
+        """Any exact plan of the axes."""
+        check_axes(spec, plan)
+
+    def count_work(self, spec: ConvSpec, plan: ConvPlan) -> Work:
+        """Framing, one or two products an axis and direction, the product of spectra."""
+        axes = known_axes(spec)
+        pairs = list(zip(axes, plan.axes, strict=True))
+        rows = prod(count_tiles(axis, axis_plan) for axis, axis_plan in pairs) * (spec.batch or 1)
+        ranks = [axis_rank(axis_plan) for axis_plan in plan.axes]
+        lengths_in = [p.input_length(axis) for axis, p in pairs]
+        lengths_out = [p.output_length(axis) for axis, p in pairs]
+        work = count_framing(spec, axes, plan, rows)
+        for number, (axis, axis_plan) in enumerate(pairs):
+            outer = prod(ranks[:number])
+            work += _count_axis(axis, axis_plan, outer, prod(lengths_in[number + 1 :]) * rows * spec.in_channels)
+            work += _count_axis(axis, axis_plan, outer, prod(lengths_out[number + 1 :]) * rows * spec.out_channels)
+        return work + _count_spectra(spec, prod(ranks), rows)
+
+    def growth_bytes(self, spec: ConvSpec, plan: ConvPlan) -> int:
+        """The weight's spectrum, the matrices of every axis, the indices of framing."""
+        pairs = spec.out_channels * spec.in_channels // spec.group
+        spectrum = pairs * prod(axis_rank(axis_plan) for axis_plan in plan.axes)
+        matrices = sum(itertools.starmap(_matrix_elements, zip(spec_axes(spec), plan.axes, strict=True)))
+        return (spectrum + matrices) * constant_itemsize(spec) + index_bytes(spec, plan) - weight_bytes(spec)
 
     def build(self, spec: ConvSpec, plan: ConvPlan, weights: ConvWeights, ports: Ports) -> Fragment:
         """See the module's docstring."""
@@ -90,3 +131,34 @@ def _multiply(b: FragmentBuilder, x: gs.Tensor, frame: Frame, weights: ConvWeigh
     if multiplier == 1:
         return b.op("Mul", b.reshape(x, rank, -1, spec.group), b.real(factors.reshape(rank, 1, spec.group)))
     return b.op("Mul", b.reshape(x, rank, -1, spec.group, 1), b.real(factors[:, None]))
+
+
+def _count_axis(axis: Axis, plan: AxisPlan, outer: float, rest: float) -> Work:
+    """One direction of the DFT along one axis; both directions cost about the same."""
+    if plan.dft_length == 1:
+        return Work()
+    length = plan.input_length(axis)
+    if plan.columns == 1:
+        return count_product(outer, axis_rank(plan), length, rest)
+    rows, columns = plan.rows, plan.columns
+    first = count_product(outer, rows + 2, length / columns, columns * rest)
+    return first + count_product(outer * (rows // 2 + 1), 3 * columns, 2 * columns, rest)
+
+
+def _count_spectra(spec: ConvSpec, rank: float, rows: float) -> Work:
+    """The product of spectra, as a MatMul or a Mul."""
+    inner, outputs = spec.in_channels // spec.group, spec.out_channels // spec.group
+    if inner > 1:
+        return count_bin_products(rank * spec.group, rows, inner, outputs)
+    elements = rank * (rows * (spec.in_channels + spec.out_channels) + spec.out_channels)
+    # with several outputs a channel, Mul broadcasts in short runs
+    runs = rank * rows * spec.group if outputs > 1 else 0
+    return count_traffic(4 * elements) + Work(mul_runs=runs, operators=2)
+
+
+def _matrix_elements(axis: Axis, plan: AxisPlan) -> int:
+    lengths = plan.input_length(axis) + plan.output_length(axis)
+    if plan.columns == 1:
+        return axis_rank(plan) * lengths
+    outer = (plan.rows // 2 + 1) * 2 * plan.columns * 3 * plan.columns
+    return (plan.rows + 2) * lengths // plan.columns + outer * (axis.stride + 1) // axis.stride

@@ -11,9 +11,8 @@ from dataclasses import astuple, dataclass, replace
 from math import prod
 from pathlib import Path
 
-from onnx_fft.fourier.axis import Axis, AxisPlan
-from onnx_fft.fourier.basis import axis_rank
-from onnx_fft.lowering.base import ConvPlan, spec_axes
+from onnx_fft.lowering import find_lowering
+from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.model.spec import ConvSpec
 from onnx_fft.plan.work import ASSUMED_EXTENTS, Work, assume_extents, conv_work, lowering_work
 
@@ -82,23 +81,4 @@ def _seconds(work: Work, machine: Machine) -> float:
 
 def growth_bytes(spec: ConvSpec, plan: ConvPlan) -> int:
     """Bytes the constants of a fragment add to the file, the Conv's own weight taken off."""
-    itemsize = 8 if spec.dtype == "float64" else 4
-    pairs = spec.out_channels * spec.in_channels // spec.group
-    raw = pairs * prod(spec.kernel_shape) * (2 if spec.dtype == "float16" else itemsize)
-    axes = list(zip(spec_axes(spec), plan.axes, strict=True))
-    indices = 8 * sum(p.input_length(axis) + (axis.output_extent or 0) for axis, p in axes if not p.whole)
-    if plan.lowering == "dft":
-        *full, half = (axis_plan.dft_length for axis_plan in plan.axes)
-        bins = prod(full) * (half // 2 + 1)
-        return pairs * bins * itemsize * (2 if spec.is_depthwise else 4) + indices - raw
-    spectrum = pairs * prod(axis_rank(axis_plan) for axis_plan in plan.axes)
-    matrices = sum(_matrix_elements(axis, axis_plan) for axis, axis_plan in axes)
-    return (spectrum + matrices) * itemsize + indices - raw
-
-
-def _matrix_elements(axis: Axis, plan: AxisPlan) -> int:
-    lengths = plan.input_length(axis) + plan.output_length(axis)
-    if plan.columns == 1:
-        return axis_rank(plan) * lengths
-    outer = (plan.rows // 2 + 1) * 2 * plan.columns * 3 * plan.columns
-    return (plan.rows + 2) * lengths // plan.columns + outer * (axis.stride + 1) // axis.stride
+    return find_lowering(plan.lowering).growth_bytes(spec, plan)

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from onnx_fft.errors import UsageError
-from onnx_fft.fourier.axis import AxisPlan, check_plan
-from onnx_fft.lowering import LOWERINGS
-from onnx_fft.lowering.base import ConvPlan, spec_axes
+from onnx_fft.fourier.axis import AxisPlan
+from onnx_fft.lowering import LOWERINGS, find_lowering
+from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.model.spec import ConvSpec, describe_spec
 from onnx_fft.plan.choose import Decision
 from onnx_fft.plan.cost import growth_bytes
@@ -83,27 +83,23 @@ def _entry_to_json(name: str, spec: ConvSpec, decision: Decision) -> dict[str, A
 
 
 def _entry_from_json(where: str, name: str, entry: Mapping[str, Any], spec: ConvSpec) -> ConvPlan | None:
-    lowering = entry["lowering"]
-    if lowering is None:
+    if entry["lowering"] is None:
         return None
     known = [lowering.name for lowering in LOWERINGS]
-    if lowering not in known:
+    if entry["lowering"] not in known:
         raise UsageError(
-            f"got lowering {lowering!r} for {name!r} in {where}; expected null or one of {', '.join(known)}"
+            f"got lowering {entry['lowering']!r} for {name!r} in {where}; expected null or one of {', '.join(known)}"
         )
-    plans = tuple(AxisPlan(**axis) for axis in entry["axes"])
+    plan = ConvPlan(entry["lowering"], tuple(AxisPlan(**axis) for axis in entry["axes"]))
     try:
-        for axis, plan in zip(spec_axes(spec), plans, strict=True):
-            check_plan(axis, plan)
-        if lowering == "dft" and any(plan.columns != 1 or plan.dft_length & (plan.dft_length - 1) for plan in plans):
-            raise ValueError("dft takes one column and powers of two")
-        if (growth := growth_bytes(spec, ConvPlan(lowering, plans))) > MAX_GROWTH_BYTES:
+        find_lowering(plan.lowering).check_plan(spec, plan)
+        if (growth := growth_bytes(spec, plan)) > MAX_GROWTH_BYTES:
             raise ValueError(f"it adds {growth / 2**30:.0f} GiB to the file, more than {MAX_GROWTH_BYTES >> 30} GiB")
     except ValueError as error:
         raise UsageError(
             f"got an impossible plan for {name!r} in {where}: {error}; change it or take it out"
         ) from error
-    return ConvPlan(lowering, plans)
+    return plan
 
 
 def _check_model(where: str, planned: Mapping[str, str], specs: Mapping[str, ConvSpec]) -> None:
