@@ -7,12 +7,14 @@ from onnx_fft._version import __version__
 from onnx_fft.bench import Benchmark, bench
 from onnx_fft.checks.result import Validation
 from onnx_fft.errors import OnnxFftError
+from onnx_fft.plugin import InferenceSession, register
 from onnx_fft.report import Report
 from onnx_fft.rewrite import Rewritten, inspect, rewrite
 from onnx_fft.validate import validate
 
 __all__ = [
     "Benchmark",
+    "InferenceSession",
     "OnnxFftError",
     "Report",
     "Rewritten",
@@ -20,6 +22,7 @@ __all__ = [
     "__version__",
     "bench",
     "inspect",
+    "register",
     "rewrite",
     "validate",
 ]

@@ -18,6 +18,7 @@ EXIT_CODES = """exit codes:
   3    the models do not compute the same; rewrite leaves no output behind
   4    the model could not be brought to the opset that was asked for, or that is needed
   5    the output could not be written; what was there before is untouched
+  6    the native library is missing or does not work
   130  interrupted; nothing was written but timings to the cache, which the next --select measure goes on from
 """
 
@@ -40,6 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_validate(verbs)
     _add_bench(verbs)
     _add_cache(verbs)
+    _add_doctor(verbs)
     return parser
 
 
@@ -94,6 +96,11 @@ def _add_bench(verbs: Any) -> None:
 def _add_cache(verbs: Any) -> None:
     verb = _add_verb(verbs, "cache", "show where timings of --select measure are kept, or delete them")
     verb.add_argument("--clear", action="store_true", help="delete all of them")
+
+
+def _add_doctor(verbs: Any) -> None:
+    verb = _add_verb(verbs, "doctor", "tell whether the native library works here, and test it")
+    verb.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_verb(verbs: Any, name: str, description: str) -> argparse.ArgumentParser:

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from onnx_fft.arguments import make_parser
 from onnx_fft.checks.result import Validation
-from onnx_fft.errors import OnnxFftError, UsageError, ValidationFailedError
+from onnx_fft.doctor import examine
+from onnx_fft.errors import OnnxFftError, PluginUnavailable, UsageError, ValidationFailedError
 from onnx_fft.measure.cache import cache_folder, clear_cache, list_entries
 from onnx_fft.model.io import find_data_files, find_problem, load_model, model_bytes, staged_model
 from onnx_fft.model.staging import check_output, write_text
@@ -174,6 +175,17 @@ def _run_cache(options: argparse.Namespace, _console: Console) -> None:
         print(f"{folder}: {len(list_entries())} timings")
 
 
+def _run_doctor(options: argparse.Namespace, _console: Console) -> None:
+    diagnosis = examine()
+    if options.json:
+        print(json.dumps(diagnosis.to_dict(), indent=2))
+    else:
+        for line in diagnosis.describe():
+            print(line)
+    if diagnosis.problem:
+        raise PluginUnavailable(diagnosis.problem)
+
+
 def _print_lines(lines: Sequence[str], console: Console) -> None:
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -233,6 +245,7 @@ VERBS = {
     "validate": _run_validate,
     "bench": _run_bench,
     "cache": _run_cache,
+    "doctor": _run_doctor,
 }
 
 

@@ -51,3 +51,9 @@ class OutputError(OnnxFftError):
     """The output could not be written; whatever was there before is untouched."""
 
     exit_code = 5
+
+
+class PluginUnavailable(OnnxFftError):
+    """The native library is missing, or ONNX Runtime does not load it, or it computes something else."""
+
+    exit_code = 6

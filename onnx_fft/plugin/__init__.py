@@ -69,12 +69,12 @@ def register(options: Any) -> Any:
     except Exception as error:  # ORT's exceptions have no common base
         raise PluginUnavailable(
             f"got {path}, which ONNX Runtime {_ort().__version__} refuses ({_first_line(error)}); "
-            f"expected a library that it loads; {NEXT_STEP}"
+            "expected a library that it loads; see what it says, or install onnx-fft again"
         ) from error
     return options
 
 
-def InferenceSession(  # noqa: N802 - named as what it stands for
+def InferenceSession(
     path_or_bytes: str | os.PathLike[str] | bytes, sess_options: Any = None, **kwargs: Any
 ) -> Any:
     """`onnxruntime.InferenceSession` with the library registered; takes what it takes.

@@ -1,0 +1,154 @@
+"""What there is to run FFT convolutions with, and a self-test: one node against the float64 oracle, and the profile.
+
+The self-test's model carries the model-local function that computes where the library is absent, as a rewritten model
+does: so a right result alone would not show that the library computed it, and the profile has to name its node.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import platform
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from onnx_fft._version import __version__
+from onnx_fft.errors import PluginUnavailable
+from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
+from onnx_fft.plugin import DOMAIN, InferenceSession, library_path
+
+Array = npt.NDArray[Any]
+
+SEED = 20260101
+CHANNELS, KERNEL, EXTENT = 8, 21, 48
+"""A depthwise convolution large enough to be computed by FFT, and small enough to be done in a moment."""
+
+RELATIVE_L2 = 2e-6
+"""A float32 FFT of this size is at 2e-7 of the oracle; a wrong tap or bin is at 1e-2 and more."""
+
+OPSET, IR_VERSION = 15, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What was found; `problem` is empty where the native library works."""
+
+    version: str
+    python: str
+    onnxruntime: str
+    providers: tuple[str, ...]
+    library: str
+    isa: str
+    relative_l2: float | None
+    problem: str
+
+    def describe(self) -> list[str]:
+        """One line a finding."""
+        test = "not run"
+        if self.relative_l2 is not None:
+            verdict = "failed" if self.problem else "passed, computed by the library"
+            test = f"relative L2 error {self.relative_l2:.1e} against float64: {verdict}"
+        return [
+            f"onnx-fft     {self.version} on Python {self.python}, {platform.platform()}",
+            f"onnxruntime  {self.onnxruntime}: {', '.join(self.providers)}",
+            f"library      {self.library or 'none'}",
+            f"kernels      {self.isa or 'none'}",
+            f"self-test    {test}",
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "ok": not self.problem}
+
+
+def examine() -> Diagnosis:
+    """Look for the library, load it and test it. Never raises for what it finds: that is in `problem`."""
+    ort = importlib.import_module("onnxruntime")
+    library, isa, problem = "", "", ""
+    error: float | None = None
+    try:
+        library = str(library_path())
+        isa = read_isa()
+        error, ran = _run_self_test()
+        if not error <= RELATIVE_L2:
+            problem = f"got a relative L2 error of {error:.1e} in the self-test; expected at most {RELATIVE_L2:.0e}"
+        elif "FFTConv" not in ran:
+            problem = f"got the nodes {', '.join(ran) or 'none'} in the profile of the self-test; expected FFTConv"
+        if problem:
+            problem += "; please report this, with what is printed here"
+    except PluginUnavailable as unavailable:
+        problem = str(unavailable)
+    except Exception as failure:  # ORT's exceptions have no common base
+        problem = f"got an error in the self-test ({failure}); expected a result; please report this"
+    return Diagnosis(
+        version=__version__,
+        python=platform.python_version(),
+        onnxruntime=str(ort.__version__),
+        providers=tuple(ort.get_available_providers()),
+        library=library,
+        isa=isa,
+        relative_l2=error,
+        problem=problem,
+    )
+
+
+def read_isa() -> str:
+    """The instruction set whose kernels the library uses here: "baseline", "avx2", "avx512"."""
+    output = helper.make_tensor_value_info("name", TensorProto.UINT8, ["length"])
+    node = helper.make_node("LibraryInfo", [], ["name"], domain=DOMAIN)
+    session = InferenceSession(_make_model([node], [], [output], {}).SerializeToString())
+    return bytes(session.run(None, {})[0]).decode()
+
+
+def _run_self_test() -> tuple[float, list[str]]:
+    """The relative L2 error, and the op types that ONNX Runtime's profile names."""
+    ort = importlib.import_module("onnxruntime")
+    rng = np.random.default_rng(SEED)
+    x = rng.standard_normal((1, CHANNELS, EXTENT, EXTENT)).astype(np.float32)
+    weight = rng.standard_normal((CHANNELS, 1, KERNEL, KERNEL)).astype(np.float32)
+    bias = rng.standard_normal(CHANNELS).astype(np.float32)
+    pad = KERNEL // 2
+    with tempfile.TemporaryDirectory() as folder:
+        options = ort.SessionOptions()
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "self_test")
+        model = _make_test_model(x.shape, weight, bias, pad)
+        session = InferenceSession(model.SerializeToString(), options)
+        (y,) = session.run(None, {"x": x})
+        events = json.loads(Path(session.end_profiling()).read_text())
+    expected = conv_direct(x, weight, bias, ConvGeometry(CHANNELS, (1, 1), (1, 1), (pad, pad), (pad, pad)))
+    error = float(np.linalg.norm(y - expected) / np.linalg.norm(expected))
+    ran = {event.get("args", {}).get("op_name") for event in events if event.get("cat") == "Node"}
+    return error, sorted(name for name in ran if name)
+
+
+def _make_test_model(shape: tuple[int, ...], weight: Array, bias: Array, pad: int) -> ModelProto:
+    attributes: dict[str, Any] = {"group": CHANNELS, "kernel_shape": [KERNEL] * 2, "strides": [1] * 2, "dilations": [1] * 2}
+    node = helper.make_node("FFTConv", ["x", "weight", "bias"], ["y"], domain=DOMAIN, pads=[pad] * 4, **attributes)
+    input_ = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)
+    model = _make_model([node], [input_], [output], {"weight": weight, "bias": bias})
+    model.functions.append(_make_fallback([*attributes, "pads"]))
+    return model
+
+
+def _make_fallback(attributes: list[str]) -> FunctionProto:
+    conv = helper.make_node("Conv", ["x", "weight", "bias"], ["y"])
+    for name in attributes:
+        kind = AttributeProto.INT if name == "group" else AttributeProto.INTS
+        conv.attribute.append(AttributeProto(name=name, ref_attr_name=name, type=kind))
+    opsets = [helper.make_opsetid("", OPSET)]
+    return helper.make_function(DOMAIN, "FFTConv", ["x", "weight", "bias"], ["y"], [conv], opsets, attributes)
+
+
+def _make_model(nodes: list[NodeProto], inputs: Any, outputs: Any, constants: dict[str, Array]) -> ModelProto:
+    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "self_test", inputs, outputs, initializers)
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
