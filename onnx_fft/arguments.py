@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_fft import __version__
-from onnx_fft.lowering import LOWERINGS
+from onnx_fft.lowering import LOWERING_NAMES, TARGETS
 from onnx_fft.options import SELECTIONS
 
 EXIT_CODES = """exit codes:
@@ -115,12 +115,18 @@ def _add_verb(verbs: Any, name: str, description: str) -> argparse.ArgumentParse
 
 
 def _add_choice(verb: argparse.ArgumentParser) -> None:
-    names = ["auto", *(lowering.name for lowering in LOWERINGS)]
+    verb.add_argument(
+        "--target",
+        choices=list(TARGETS),
+        default="ort",
+        help="what the model is to run on: ort, standard operators only; plugin, our native library, without which it "
+        "runs as before (default ort)",
+    )
     verb.add_argument(
         "--lowering",
-        choices=names,
+        choices=["auto", *LOWERING_NAMES],
         default="auto",
-        help="how to compute a convolution: auto, the fastest; or one, wherever it applies (default auto)",
+        help="how to compute a convolution: auto, the target's fastest; or one, wherever it applies (default auto)",
     )
     verb.add_argument(
         "--select",

@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _choice(options: argparse.Namespace) -> dict[str, Any]:
     return {
+        "target": options.target,
         "lowering": options.lowering,
         "select": options.select,
         "include": options.include,

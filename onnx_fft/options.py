@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_fft.errors import UsageError
-from onnx_fft.lowering import LOWERINGS
+from onnx_fft.lowering import TARGETS
 
 SELECTIONS = ("auto", "all", "measure")
 
@@ -30,16 +30,18 @@ class Options:
     budget_s: float = 60.0
     threads: int | None = None
     use_cache: bool = True
+    target: str = "ort"
 
 
 def check_options(options: Options) -> None:
     """Raise UsageError for a value that means nothing, and for two that contradict each other."""
-    names = ["auto", *(lowering.name for lowering in LOWERINGS)]
-    if options.lowering not in names:
-        raise UsageError(f"got lowering {options.lowering!r}; expected one of {', '.join(names)}")
+    if options.target not in TARGETS:
+        raise UsageError(f"got target {options.target!r}; expected one of {', '.join(TARGETS)}")
+    _check_lowering(options)
     if options.select not in SELECTIONS:
         raise UsageError(f"got select {options.select!r}; expected one of {', '.join(SELECTIONS)}")
-    choosing = {"lowering": options.lowering != "auto", "select": options.select != "auto"}
+    choosing = {"target": options.target != "ort", "lowering": options.lowering != "auto"}
+    choosing["select"] = options.select != "auto"
     choosing["max_growth"] = options.max_growth_bytes is not None
     if options.plan is not None and any(choosing.values()):
         given = ", ".join(name for name, is_given in choosing.items() if is_given)
@@ -48,6 +50,19 @@ def check_options(options: Options) -> None:
         raise UsageError(f"got a budget of {options.budget_s} s; expected 0 or more seconds")
     if options.threads is not None and options.threads < 1:
         raise UsageError(f"got {options.threads} threads; expected 1 or more; leave it to ONNX Runtime by None")
+
+
+def _check_lowering(options: Options) -> None:
+    names = {target: [lowering.name for lowering in lowerings] for target, lowerings in TARGETS.items()}
+    if options.lowering in ("auto", *names[options.target]):
+        return
+    for target in names:
+        if options.lowering in names[target]:
+            raise UsageError(
+                f"got lowering {options.lowering!r} for target {options.target!r}; "
+                f"expected one of auto, {', '.join(names[options.target])}; or pass --target {target}"
+            )
+    raise UsageError(f"got lowering {options.lowering!r}; expected one of auto, {', '.join(names[options.target])}")
 
 
 def select_names(names: Sequence[str], options: Options) -> set[str]:

@@ -17,6 +17,8 @@ from onnx_fft.errors import OpsetError, Refusal
 from onnx_fft.lowering import find_lowering
 from onnx_fft.lowering.base import ConvPlan, Ports
 from onnx_fft.measure.run import MeasureSettings, measure_model
+from onnx_fft.model.activations import absorb_activation
+from onnx_fft.model.functions import add_functions
 from onnx_fft.model.io import LoadedModel, load_model, model_bytes
 from onnx_fft.model.opset import convert_opset, model_opset
 from onnx_fft.model.shapes import set_input_shapes
@@ -52,6 +54,7 @@ class Rewritten:
 def rewrite(
     source: Given,
     *,
+    target: str = "ort",
     lowering: str = "auto",
     select: str = "auto",
     include: Sequence[str] = (),
@@ -67,7 +70,9 @@ def rewrite(
 ) -> Rewritten:
     """Replace the convolutions of a model (a path or a ModelProto, which is not changed) that gain from it.
 
-    `lowering`: "auto", or "matmul" or "dft" to use that one wherever it applies. `select`: "auto" replaces what is
+    `target`: "ort" writes standard operators only; "plugin" writes nodes of the native library, with functions that
+    stand in for them elsewhere. `lowering`: "auto", or "matmul", "dft" or "plugin" to use that one wherever it applies,
+    if the target has it. `select`: "auto" replaces what is
     predicted to gain, "all" whatever can be, "measure" what is shown to gain in this model on this machine (see below).
     `include`, `exclude`: regular expressions on convolution names. `input_shapes` fixes graph inputs to these shapes,
     in the model too. `max_growth_bytes`: how much larger the file may become, by default its own size and at least 64
@@ -83,7 +88,18 @@ def rewrite(
     InvalidModelError or OpsetError.
     """
     options = Options(
-        lowering, select, include, exclude, input_shapes, max_growth_bytes, plan, opset, budget_s, threads, use_cache
+        lowering=lowering,
+        select=select,
+        include=include,
+        exclude=exclude,
+        input_shapes=input_shapes,
+        max_growth_bytes=max_growth_bytes,
+        plan=plan,
+        opset=opset,
+        budget_s=budget_s,
+        threads=threads,
+        use_cache=use_cache,
+        target=target,
     )
     report_progress = progress or no_progress
     loaded, sites, decisions, report = _decide_model(source, options, report_progress)
@@ -151,7 +167,7 @@ def _make_request(options: Options, loaded: LoadedModel) -> Request:
     growth = options.max_growth_bytes
     if growth is None:
         growth = max(LEAST_GROWTH_BYTES, model_bytes(loaded))
-    return Request(options.lowering, options.select, growth)
+    return Request(options.lowering, options.select, growth, options.target)
 
 
 def _read_plan(sites: Sequence[ConvSite], options: Options) -> Planned:
@@ -168,7 +184,7 @@ def _needed_opset(sites: Sequence[ConvSite], planned: Planned, request: Request,
         if site.spec is None or site.name not in selected:
             continue
         plan = None if planned is None else planned[site.name]
-        lowerings = request.lowerings if request.is_forced else []
+        lowerings = [each for each in request.lowerings if request.is_forced and not each.find_obstacle(site.spec)]
         if planned is not None:
             lowerings = [] if plan is None else [find_lowering(plan.lowering)]
         lowest = min((lowering.min_opset(site.spec) for lowering in lowerings), default=0)
@@ -249,11 +265,24 @@ def _replace_all(
     replaced = [(site, plan) for site in sites if (plan := plans.get(site.name)) is not None]
     for number, (site, plan) in enumerate(replaced):
         progress(f"rewriting {site.name}", number / len(replaced))
-        _replace(site, plan, prefix)
+        _replace(loaded.model, site, plan, prefix)
 
 
-def _replace(site: ConvSite, plan: ConvPlan, prefix: str) -> None:
+def _replace(model: ModelProto, site: ConvSite, plan: ConvPlan, prefix: str) -> None:
+    lowering = find_lowering(plan.lowering)
+    site = absorb_activation(site) if lowering.absorbs_activations else site
     assert site.spec is not None
-    ports = Ports(site.input, site.output, f"{prefix}{site.name}/", site.opset, site.sum_input)
-    fragment = find_lowering(plan.lowering).build(site.spec, plan, site.read_weights(), ports)
+    weight, bias = site.raw_operands
+    ports = Ports(
+        site.input,
+        site.output,
+        f"{prefix}{site.name}/",
+        site.opset,
+        site.sum_input,
+        weight=weight,
+        bias=bias,
+        functions=tuple(model.functions),
+    )
+    fragment = lowering.build(site.spec, plan, site.read_weights(), ports)
+    add_functions(model, site.scope, fragment.functions)
     splice(site, fragment.nodes, fragment.initializers, plan.lowering)

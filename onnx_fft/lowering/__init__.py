@@ -3,11 +3,21 @@
 from onnx_fft.lowering.base import Lowering
 from onnx_fft.lowering.dft import DftLowering
 from onnx_fft.lowering.matmul import MatMulLowering
+from onnx_fft.lowering.plugin import PluginLowering
 
-LOWERINGS: tuple[Lowering, ...] = (MatMulLowering(), DftLowering())
-"""Every lowering, in the order of preference at equal cost."""
+TARGETS: dict[str, tuple[Lowering, ...]] = {"ort": (MatMulLowering(), DftLowering()), "plugin": (PluginLowering(),)}
+"""What a rewritten model is to run on, and the lowerings for it in the order of preference at equal cost.
+
+"ort": standard operators, which ONNX Runtime and others have; "plugin": ONNX Runtime with the native library.
+"""
+
+LOWERINGS = TARGETS["ort"]
+"""The lowerings made of standard operators."""
+
+LOWERING_NAMES = tuple(lowering.name for lowerings in TARGETS.values() for lowering in lowerings)
+"""Of every target."""
 
 
 def find_lowering(name: str) -> Lowering:
     """The lowering of that name; KeyError where there is none."""
-    return {lowering.name: lowering for lowering in LOWERINGS}[name]
+    return {lowering.name: lowering for lowerings in TARGETS.values() for lowering in lowerings}[name]

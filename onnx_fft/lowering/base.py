@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from onnx_fft.fourier.axis import Axis, AxisPlan, ceil_divide
 from onnx_fft.lowering.work import Work
+from onnx_fft.model.activations import CLIP_INPUTS_OPSET
 from onnx_fft.model.spec import Activation, ConvSpec
 from onnx_fft.model.weights import ConvWeights
 
@@ -30,7 +31,8 @@ Length: TypeAlias = "int | gs.Variable | gs.Constant"
 MAX_COMBINATIONS = 2000
 """Plans of one convolution that are looked at; only beyond two axes there can be more."""
 
-_ACTIVATION_PARAMS = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "Clip": ("min", "max")}
+ACTIVATION_PARAMS = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "Clip": ("min", "max")}
+"""Attributes by the operators that have some, in the order of `Activation.params`."""
 
 _INTEGER_OPS = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.floor_divide}
 
@@ -45,27 +47,40 @@ class ConvPlan:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where a fragment meets its host graph: tensor names, the opset that holds there, a prefix for new names."""
+    """Where a fragment meets its host graph: tensor names, the opset that holds there, a prefix for new names.
+
+    `weight` and `bias` name the raw constants where the host holds them as they are, "" elsewhere; `functions` are the
+    model-local functions there.
+    """
 
     input: str
     output: str
     prefix: str
     opset: int
     sum_input: str = ""
+    weight: str = ""
+    bias: str = ""
+    functions: tuple[onnx.FunctionProto, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """Nodes in topological order, and the constants they read."""
+    """Nodes in topological order, the constants they read, and the model-local functions they call."""
 
     nodes: tuple[onnx.NodeProto, ...]
     initializers: tuple[onnx.TensorProto, ...]
+    functions: tuple[onnx.FunctionProto, ...] = ()
 
 
 class Lowering(Protocol):
     """One way to compute a convolution in the frequency domain."""
 
     name: str
+    absorbs_activations: bool
+    """Whether an activation behind the convolution is to be part of `spec` when the fragment is built."""
+
+    def find_obstacle(self, spec: ConvSpec) -> str:
+        """Why `spec` cannot be computed this way, in one sentence; "" where it can."""
 
     def min_opset(self, spec: ConvSpec) -> int:
         """The oldest opset of the default domain in which the fragment of `spec` can be written."""
@@ -218,9 +233,9 @@ class FragmentBuilder:
 
     def _activate(self, x: gs.Variable, activation: Activation) -> gs.Variable:
         """A fused activation with the parameters ONNX Runtime's FusedConv gives it."""
-        if activation.op_type == "Clip" and self.ports.opset >= 11:
+        if activation.op_type == "Clip" and self.ports.opset >= CLIP_INPUTS_OPSET:
             return self.op("Clip", x, *(self.real(np.asarray(bound)) for bound in activation.params))
-        names = _ACTIVATION_PARAMS.get(activation.op_type, ())
+        names = ACTIVATION_PARAMS.get(activation.op_type, ())
         return self.op(activation.op_type, x, **dict(zip(names, activation.params, strict=True)))
 
     def _host_tensor(self, name: str) -> gs.Variable:

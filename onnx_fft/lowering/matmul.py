@@ -51,6 +51,11 @@ class MatMulLowering:
     """DFTs as products with constant matrices."""
 
     name = "matmul"
+    absorbs_activations = False
+
+    def find_obstacle(self, spec: ConvSpec) -> str:
+        """None: every convolution that has a spec."""
+        return ""
 
     def min_opset(self, spec: ConvSpec) -> int:
         """7, where ONNX Runtime's support begins; 9 (NonZero) where tiles are counted at run time."""

@@ -42,6 +42,13 @@ class Work:
     """Rows of outputs that the matrix is written in."""
     im2col_flops: float = 0.0
     im2col_bytes: float = 0.0
+    plugin_transform_flops: float = 0.0
+    """The native library: `2.5 T log2 T` for every real DFT of `T` points, forth or back."""
+    plugin_product_flops: float = 0.0
+    """Complex products of spectra, 8 flops each."""
+    plugin_bytes: float = 0.0
+    """Spectra and tensors that pass through memory."""
+    plugin_calls: float = 0.0
 
     def __add__(self, other: Work) -> Work:
         """The work of both."""

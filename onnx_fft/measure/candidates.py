@@ -34,7 +34,8 @@ def make_contest(spec: ConvSpec, opset: int, shapes: tuple[tuple[int, ...], ...]
     conv_s = _mean([conv_seconds(each, MACHINES[0]) for each in specs])
     options = []
     for lowering in request.lowerings:
-        plans = lowering.candidates(spec) if opset >= lowering.min_opset(spec) else []
+        applies = opset >= lowering.min_opset(spec) and not lowering.find_obstacle(spec)
+        plans = lowering.candidates(spec) if applies else []
         for plan in plans:
             growth = growth_bytes(spec, plan)
             if growth <= request.max_growth_bytes:

@@ -26,7 +26,7 @@ from onnx_fft.model.scopes import (
 )
 from onnx_fft.model.shapes import infer_shapes
 from onnx_fft.model.spec import ConvSpec
-from onnx_fft.model.weights import ConvWeights, resolve_constant, resolve_type
+from onnx_fft.model.weights import ConvWeights, is_stored, resolve_constant, resolve_type
 
 CONVOLUTIONS = (
     "Conv",
@@ -50,8 +50,9 @@ class ConvSite:
     """One convolution node. Exactly one of `spec` and `refusal` is set.
 
     `name` is unique in the model: the node's own, or its type and position (`Conv#3`), after the path of its scope.
-    `absorbed` holds the BatchNormalization folded into the weights, `constants` the names of all constant operands of
-    both nodes, `bias_input` that of a bias computed at run time ("" where there is none).
+    `absorbed` holds the BatchNormalization folded into the weights, then an activation (see `activations`), `constants`
+    the names of all constant operands of these nodes, `bias_input` that of a bias computed at run time ("" where there
+    is none).
     """
 
     name: str
@@ -76,8 +77,8 @@ class ConvSite:
 
     @property
     def output(self) -> str:
-        """Name of the result, behind the absorbed BatchNormalization."""
-        last = self.absorbed[0] if self.absorbed else self.node
+        """Name of the result, behind what is absorbed."""
+        last = self.absorbed[-1] if self.absorbed else self.node
         return str(last.output[0])
 
     @property
@@ -85,11 +86,25 @@ class ConvSite:
         """Opset of the default domain that holds here."""
         return self.scope.opset
 
+    @property
+    def raw_operands(self) -> tuple[str, str]:
+        """Names of the weight and of the constant bias as the file holds them, ready to be read by another node.
+
+        "" for one that is not there, that other nodes compute, or that a BatchNormalization is yet to be folded into.
+        """
+        names = ["" if self._batch_norms or name == self.bias_input else name for name in self.node.input[1:3]]
+        weight, bias = (name if name and is_stored(name, self.scope) else "" for name in [*names, ""][:2])
+        return weight, bias
+
+    @property
+    def _batch_norms(self) -> tuple[NodeProto, ...]:
+        return tuple(node for node in self.absorbed if node.op_type == "BatchNormalization")
+
     def read_weights(self) -> ConvWeights:
         """Weight and bias in float64, the absorbed BatchNormalization folded in; InvalidModelError if they are gone."""
         weight = self._read(self.node.input[1])
         bias = self._read(self.node.input[2]) if _has_bias(self.node) and not self.bias_input else None
-        for node in self.absorbed:
+        for node in self._batch_norms:
             epsilon = read_attributes(node).get("epsilon", 1e-5)
             weight, bias = fold_batch_norm(weight, bias, [self._read(name) for name in node.input[1:]], epsilon)
         return ConvWeights(weight, bias, self.bias_input)

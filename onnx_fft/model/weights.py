@@ -76,6 +76,14 @@ def resolve_type(name: str, scope: Scope) -> TensorType | Refusal:
     return TensorType(value.shape, np_dtype_to_tensor_dtype(value.dtype))
 
 
+def is_stored(name: str, scope: Scope) -> bool:
+    """Whether the file holds the dense tensor `name` itself, as an initializer or in a Constant node."""
+    try:
+        return _stored_tensor(name, scope) is not None
+    except Refused:
+        return False
+
+
 def _stored_tensor(name: str, scope: Scope) -> TensorProto | None:
     """The dense tensor the file holds under `name`, None where a node or a sparse tensor yields it."""
     owner = scope.find_owner(name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from onnx_fft.errors import Refusal
-from onnx_fft.lowering import LOWERINGS
+from onnx_fft.lowering import TARGETS
 from onnx_fft.lowering.base import ConvPlan, Lowering
 from onnx_fft.model.spec import ConvSpec, describe_lengths
 from onnx_fft.plan.cost import MACHINES, Machine, border_seconds, conv_seconds, growth_bytes, lowering_seconds
@@ -64,11 +64,15 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the caller asked for: `lowering` is a lowering's name or "auto"; `select` is "auto", "all" or "measure"."""
+    """What the caller asked for: `lowering` is a lowering's name or "auto"; `select` is "auto", "all" or "measure".
+
+    `target` is one of `lowering.TARGETS`: only its lowerings are considered.
+    """
 
     lowering: str = "auto"
     select: str = "auto"
     max_growth_bytes: int = 64 << 20
+    target: str = "ort"
 
     @property
     def is_forced(self) -> bool:
@@ -78,7 +82,7 @@ class Request:
     @property
     def lowerings(self) -> Sequence[Lowering]:
         """The lowerings to choose among."""
-        return [lowering for lowering in LOWERINGS if self.lowering in ("auto", lowering.name)]
+        return [lowering for lowering in TARGETS[self.target] if self.lowering in ("auto", lowering.name)]
 
 
 @cache
@@ -141,6 +145,8 @@ def take_back(decision: Decision, refusal: Refusal) -> Decision:
 
 
 def _best_option(lowering: Lowering, spec: ConvSpec, opset: int, request: Request) -> Option:
+    if obstacle := lowering.find_obstacle(spec):
+        return Option(lowering.name, reason=obstacle)
     needed = lowering.min_opset(spec)
     if opset < needed:
         reason = f"{lowering.name} needs opset {needed}, the model has {opset}: pass --opset {needed}"

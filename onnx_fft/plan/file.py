@@ -6,7 +6,8 @@
        "axes": [{"dft_length": 71, "tile_step": 0, "columns": 1, "whole": true}]},
       {"name": "stem/conv", "geometry": "...", "lowering": null, "reason": "..."}]}
 
-`lowering: null` leaves a convolution alone. Everything but `name`, `geometry`, `lowering` and `axes` is for the reader.
+`lowering: null` leaves a convolution alone; `plugin` plans by itself, and its `axes` are empty. Everything but `name`,
+`geometry`, `lowering` and `axes` is for the reader.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 from onnx_fft.errors import UsageError
 from onnx_fft.fourier.axis import AxisPlan
-from onnx_fft.lowering import LOWERINGS, find_lowering
+from onnx_fft.lowering import LOWERING_NAMES, find_lowering
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.model.spec import ConvSpec, describe_spec
 from onnx_fft.plan.choose import Decision
@@ -85,10 +86,10 @@ def _entry_to_json(name: str, spec: ConvSpec, decision: Decision) -> dict[str, A
 def _entry_from_json(where: str, name: str, entry: Mapping[str, Any], spec: ConvSpec) -> ConvPlan | None:
     if entry["lowering"] is None:
         return None
-    known = [lowering.name for lowering in LOWERINGS]
-    if entry["lowering"] not in known:
+    if entry["lowering"] not in LOWERING_NAMES:
         raise UsageError(
-            f"got lowering {entry['lowering']!r} for {name!r} in {where}; expected null or one of {', '.join(known)}"
+            f"got lowering {entry['lowering']!r} for {name!r} in {where}; "
+            f"expected null or one of {', '.join(LOWERING_NAMES)}"
         )
     plan = ConvPlan(entry["lowering"], tuple(AxisPlan(**axis) for axis in entry["axes"]))
     try:

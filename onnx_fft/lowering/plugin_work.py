@@ -1,0 +1,116 @@
+"""What one `FFTConv` of the native library costs: overlap-save tiles of the lengths that come out cheapest.
+
+The kernel plans by itself at run time; this is the planner's picture of it. An axis with stride `s` is split into its
+polyphase components, which are summed like input channels; one with dilation `d` into `d` residues, computed apart. For
+tiles of `T` points in all, `rows` of them with the batch, and `B` bins of the half-spectrum,
+
+    transforms   rows * (inputs + out_channels) * 2.5 T log2(T)  flops
+    products     rows * out_channels * inputs / group * B * 8    flops
+    bytes        8 B * (the weight's spectra, and rows * (inputs + out_channels) where channels are summed)
+
+where `inputs` counts the input channels times their phases. A depthwise tile stays in the cache from end to end.
+"""
+
+from __future__ import annotations
+
+from math import ceil, gcd, prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_fft.fourier.axis import Axis, ceil_divide
+from onnx_fft.lowering.counting import known_axes
+from onnx_fft.lowering.work import Work
+from onnx_fft.model.spec import ConvSpec
+
+SECONDS_PER = {
+    "plugin_transform_flops": 1 / 100e9,
+    "plugin_product_flops": 1 / 200e9,
+    "plugin_bytes": 1 / 20e9,
+    "plugin_calls": 10e-6,
+}
+"""Provisional: estimated from a prototype (2-core AVX-512 machine, two threads, autumn 2026), not measured."""
+
+MAX_LENGTH = 1 << 17
+"""Longest DFT along an axis, unless the kernel is longer."""
+
+MAX_CHOICES = 24
+"""Lengths looked at along one axis."""
+
+MAX_SPECTRA = 3.5
+SPARE_BYTES = 32 << 20
+"""The library holds spectra of the weight up to so many times its own size, and so many bytes more."""
+
+FloatArray = NDArray[np.float64]
+
+
+def count_plugin_work(spec: ConvSpec) -> Work:
+    """The work of the cheapest tiles; every open extent is the longest assumed one."""
+    axes = [_split_axis(axis) for axis in known_axes(spec)]
+    grids = np.meshgrid(*(_find_lengths(taps, outputs) for taps, outputs, _, _ in axes), indexing="ij")
+    points: FloatArray = np.ones_like(grids[0])
+    rows: FloatArray = np.full_like(points, spec.batch or 1)
+    for length, (taps, outputs, _, residues) in zip(grids, axes, strict=True):
+        points = points * length
+        rows = rows * residues * np.ceil(outputs / (length - taps + 1))
+    last = max((number for number, (taps, *_) in enumerate(axes) if taps > 1), default=len(axes) - 1)
+    bins = points * (0.5 + 1 / grids[last])
+    inputs = spec.in_channels * prod(phases for _, _, phases, _ in axes)
+    inner, signals = inputs / spec.group, rows * (inputs + spec.out_channels)
+    spectra_bytes = 8 * bins * spec.out_channels * inner
+    parts = {
+        "plugin_transform_flops": signals * 2.5 * points * np.log2(np.maximum(points, 2)),
+        "plugin_product_flops": 8 * bins * rows * spec.out_channels * inner,
+        "plugin_bytes": spectra_bytes + (8 * bins * signals if inner > 1 else 0) + _tensor_bytes(spec),
+    }
+    seconds: FloatArray = np.zeros_like(points)
+    for name, part in parts.items():
+        seconds = seconds + SECONDS_PER[name] * part
+    best = _pick(seconds, spectra_bytes, _spectra_limit(spec))
+    return Work(plugin_calls=1, **{name: float(part[best]) for name, part in parts.items()})
+
+
+def _pick(seconds: FloatArray, spectra_bytes: FloatArray, limit: float) -> tuple[np.intp, ...]:
+    """Index of the fastest choice whose spectra fit, or of the smallest where none does."""
+    fitting = np.where(spectra_bytes <= limit, seconds, np.inf)
+    order = fitting if np.isfinite(fitting).any() else spectra_bytes
+    return np.unravel_index(int(np.argmin(order)), order.shape)
+
+
+def _split_axis(axis: Axis) -> tuple[int, int, int, int]:
+    """Taps and outputs of each sequence of one axis, sequences that are summed, sequences computed apart."""
+    assert axis.output_extent is not None
+    if axis.stride > 1:
+        step = gcd(axis.stride, axis.dilation)
+        phases = ceil_divide(min(axis.stride, axis.span), step)
+        return ceil_divide(axis.span, axis.stride), axis.output_extent, phases, 1
+    residues = min(axis.phases, axis.output_extent)
+    return axis.taps, ceil_divide(axis.output_extent, residues), 1, residues
+
+
+def _find_lengths(taps: int, outputs: int) -> FloatArray:
+    """DFT lengths `2^a 3^b 5^c 7^d` from the kernel's up to one that holds all outputs; 1 where nothing is summed."""
+    if taps == 1:
+        return np.ones(1)
+    longest = min(taps + outputs - 1, max(MAX_LENGTH, 2 * taps))
+    powers = [
+        np.array([base**power for power in range(ceil(np.log(2 * longest) / np.log(base)))]) for base in (2, 3, 5, 7)
+    ]
+    smooth = np.unique(np.einsum("a,b,c,d->abcd", *powers))
+    whole = smooth[np.searchsorted(smooth, longest)]
+    lengths: FloatArray = smooth[(smooth >= taps) & (smooth <= whole)].astype(np.float64)
+    places = np.linspace(0, len(lengths) - 1, min(len(lengths), MAX_CHOICES)).round().astype(int)
+    return np.take(lengths, places)
+
+
+def _tensor_bytes(spec: ConvSpec) -> float:
+    """Input and output, read and written once."""
+    axes = known_axes(spec)
+    inputs = spec.in_channels * prod(axis.extent or 1 for axis in axes)
+    outputs = spec.out_channels * prod(axis.output_extent or 1 for axis in axes)
+    return 4.0 * (spec.batch or 1) * (inputs + outputs)
+
+
+def _spectra_limit(spec: ConvSpec) -> float:
+    weights = 4 * spec.out_channels * spec.in_channels // spec.group * prod(spec.kernel_shape)
+    return MAX_SPECTRA * weights + SPARE_BYTES

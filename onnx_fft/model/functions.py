@@ -1,0 +1,70 @@
+"""Model-local functions in a model that may never have had any.
+
+Functions came with IR version 8. Before version 4 every initializer had to be a graph input as well, without being
+meant to change: `Scope` and ONNX Runtime take it for a constant there. From version 4 on, such an input says that a
+caller may override it, which would end constant folding for every other node of the model. So these inputs go when the
+version is raised over that border; a caller cannot tell, since ONNX Runtime does not list them as inputs in old models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from onnx import FunctionProto, ModelProto
+from onnx.helper import make_opsetid
+
+from onnx_fft.model.scopes import IR_WITH_CONSTANT_INITIALIZERS, Scope, is_graph
+
+IR_WITH_FUNCTIONS = 8
+
+
+def add_functions(model: ModelProto, scope: Scope, functions: Sequence[FunctionProto]) -> None:
+    """Let nodes of `scope` call `functions`: raise the IR version, import their domains, add those the model lacks.
+
+    They come first, since onnx's evaluator wants a function to be known before the one that calls it. Call this before
+    anything is spliced into `scope`, whose view of the model is kept up to date.
+    """
+    if not functions:
+        return
+    _raise_ir_version(model)
+    root = _refresh(scope, model.ir_version)
+    known = {(function.domain, function.name) for function in model.functions}
+    for function in functions:
+        if (function.domain, function.name) not in known:
+            model.functions.insert(0, function)
+        for imports in (model.opset_import, *(() if is_graph(root.body) else (root.body.opset_import,))):
+            _import_domain(imports, function.domain)
+
+
+def is_same_function(one: FunctionProto, other: FunctionProto) -> bool:
+    """Whether two functions take the same and compute the same, be it in different opsets."""
+    signatures = [(list(f.input), list(f.output), sorted(f.attribute)) for f in (one, other)]
+    bodies = [[node.SerializeToString(deterministic=True) for node in f.node] for f in (one, other)]
+    return signatures[0] == signatures[1] and bodies[0] == bodies[1]
+
+
+def _raise_ir_version(model: ModelProto) -> None:
+    if model.ir_version < IR_WITH_CONSTANT_INITIALIZERS:
+        graph = model.graph
+        constants = {tensor.name for tensor in graph.initializer}
+        constants |= {tensor.values.name for tensor in graph.sparse_initializer}
+        for place in reversed([place for place, value in enumerate(graph.input) if value.name in constants]):
+            del graph.input[place]
+    model.ir_version = max(model.ir_version, IR_WITH_FUNCTIONS)
+
+
+def _refresh(scope: Scope, ir_version: int) -> Scope:
+    """Tell a scope and those around it of the new version; returns the outermost one."""
+    while True:
+        if scope.ir_version < IR_WITH_CONSTANT_INITIALIZERS and scope.parent is None:
+            scope.inputs -= scope.tensors.keys()
+        scope.ir_version = ir_version
+        if scope.parent is None:
+            return scope
+        scope = scope.parent
+
+
+def _import_domain(imports: Any, domain: str) -> None:
+    if all(entry.domain != domain for entry in imports):
+        imports.append(make_opsetid(domain, 1))
