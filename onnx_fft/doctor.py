@@ -129,7 +129,12 @@ def _run_self_test() -> tuple[float, list[str]]:
 
 
 def _make_test_model(shape: tuple[int, ...], weight: Array, bias: Array, pad: int) -> ModelProto:
-    attributes: dict[str, Any] = {"group": CHANNELS, "kernel_shape": [KERNEL] * 2, "strides": [1] * 2, "dilations": [1] * 2}
+    attributes: dict[str, Any] = {
+        "group": CHANNELS,
+        "kernel_shape": [KERNEL] * 2,
+        "strides": [1] * 2,
+        "dilations": [1] * 2,
+    }
     node = helper.make_node("FFTConv", ["x", "weight", "bias"], ["y"], domain=DOMAIN, pads=[pad] * 4, **attributes)
     input_ = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
     output = helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)

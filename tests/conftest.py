@@ -17,7 +17,9 @@ from fetch_models import fetch
 from hypothesis import HealthCheck, settings
 
 import onnx_fft.lowering.matmul
+from onnx_fft.errors import PluginUnavailable
 from onnx_fft.fourier.spectrum import product_spectrum
+from onnx_fft.plugin import library_path
 
 SEED = int(os.environ.get("ONNX_FFT_SEED", "20260101"))
 
@@ -47,6 +49,17 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
 def real_model() -> Callable[[str], Path]:
     """`real_model(name)`: the path of a model of scripts/fetch_models.py. No network and no cache: the test fails."""
     return fetch
+
+
+@pytest.fixture(scope="session")
+def native_library() -> Path:
+    """The native library; a test is skipped where none was built, and fails in CI, which has a compiler."""
+    try:
+        return library_path()
+    except PluginUnavailable as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
 
 
 @pytest.fixture

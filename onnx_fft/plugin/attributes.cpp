@@ -49,9 +49,7 @@ ConvAttributes read_attributes(const ort::NodeInfo& node, ActivationKind activat
   attributes.rank = static_cast<int>(rank);
   attributes.group = node.integer("group");
   if (attributes.group < 1) refuse("'group' " + std::to_string(attributes.group), "at least 1");
-  const auto copy = [&](const std::vector<int64_t>& values, int64_t* to) {
-    std::copy_n(values.begin(), rank, to);
-  };
+  const auto copy = [&](const std::vector<int64_t>& values, int64_t* to) { std::copy_n(values.begin(), rank, to); };
   copy(read_list(node, "kernel_shape", rank, 1), attributes.kernel);
   copy(read_list(node, "strides", rank, 1), attributes.strides);
   copy(read_list(node, "dilations", rank, 1), attributes.dilations);
@@ -70,8 +68,9 @@ void check_weight_shape(const ConvAttributes& attributes, const ort::Shape& w) {
   if (!fits) refuse("weights of shape " + ort::describe(w), ort::describe(expected) + ", by 'kernel_shape'");
   if (w[0] == 0 || w[1] == 0) refuse("weights of shape " + ort::describe(w), "at least one channel in and out");
   if (w[0] > 0 && w[0] % attributes.group != 0) {
-    refuse("weights for " + std::to_string(w[0]) + " output channels in " + std::to_string(attributes.group) + " groups",
-           "a multiple of 'group'");
+    refuse(
+        "weights for " + std::to_string(w[0]) + " output channels in " + std::to_string(attributes.group) + " groups",
+        "a multiple of 'group'");
   }
 }
 
@@ -82,9 +81,9 @@ void check_input_shape(const ConvAttributes& attributes, const ort::Shape& x, co
   }
   const int64_t expected = w[1] < 0 ? -1 : w[1] * attributes.group;
   if (x[1] >= 0 && expected >= 0 && x[1] != expected) {
-    refuse("an input of " + std::to_string(x[1]) + " channels",
-           std::to_string(expected) + ", by weights of shape " + ort::describe(w) + " and 'group' " +
-               std::to_string(attributes.group));
+    refuse("an input of " + std::to_string(x[1]) + " channels", std::to_string(expected) + ", by weights of shape " +
+                                                                    ort::describe(w) + " and 'group' " +
+                                                                    std::to_string(attributes.group));
   }
 }
 

@@ -10,9 +10,7 @@ namespace {
 
 constexpr size_t kActivationChunk = 1 << 14;  // elements; a task of some microseconds
 
-size_t element_bytes(DType dtype) {
-  return dtype == DType::kFloat16 ? 2 : dtype == DType::kFloat32 ? 4 : 8;
-}
+size_t element_bytes(DType dtype) { return dtype == DType::kFloat16 ? 2 : dtype == DType::kFloat32 ? 4 : 8; }
 
 bool is_fixed(const ort::Shape& shape) {
   return std::all_of(shape.begin(), shape.end(), [](int64_t length) { return length > 0; });
@@ -55,8 +53,8 @@ FftConvNode::FftConvNode(const OrtApi& api, const OrtKernelInfo* info, DType dty
   if (weights == nullptr) return;
   constant_weights_ = true;
   w_shape_ = *w_shape;
-  convolution_ = std::make_shared<const Convolution>(attributes_, dtype, w_shape_[0], w_shape_[1],
-                                                     ort::tensor_data(api, weights));
+  convolution_ =
+      std::make_shared<const Convolution>(attributes_, dtype, w_shape_[0], w_shape_[1], ort::tensor_data(api, weights));
   prepare(node);
 }
 
@@ -119,8 +117,8 @@ void FftConvNode::compute(OrtKernelContext* context) const {
   if (convolution->prefers_direct(inputs.x_shape.data()) && run_direct(context, inputs, y, count)) return;
   const auto data = [&](const OrtValue* value) { return value ? ort::tensor_data(api_, value) : nullptr; };
   ort::Pool pool{api_, context};
-  convolution->run(data(inputs.values[0]), inputs.x_shape.data(), data(inputs.values[1]), data(inputs.values[2]), data(y),
-                   pool.executor());
+  convolution->run(data(inputs.values[0]), inputs.x_shape.data(), data(inputs.values[1]), data(inputs.values[2]),
+                   data(y), pool.executor());
 }
 
 bool FftConvNode::run_direct(OrtKernelContext* context, const Inputs& inputs, OrtValue* y, size_t count) const {

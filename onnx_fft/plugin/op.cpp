@@ -27,9 +27,12 @@ struct NamedActivation {
 // A model-local function, which stands in where this library is absent, cannot choose its activation by an attribute:
 // so each activation is an op of its own.
 constexpr NamedActivation kOpTypes[] = {
-    {"FFTConv", ActivationKind::kNone},           {"FFTConvRelu", ActivationKind::kRelu},
-    {"FFTConvLeakyRelu", ActivationKind::kLeakyRelu}, {"FFTConvClip", ActivationKind::kClip},
-    {"FFTConvTanh", ActivationKind::kTanh},       {"FFTConvSigmoid", ActivationKind::kSigmoid},
+    {"FFTConv", ActivationKind::kNone},
+    {"FFTConvRelu", ActivationKind::kRelu},
+    {"FFTConvLeakyRelu", ActivationKind::kLeakyRelu},
+    {"FFTConvClip", ActivationKind::kClip},
+    {"FFTConvTanh", ActivationKind::kTanh},
+    {"FFTConvSigmoid", ActivationKind::kSigmoid},
     {"FFTConvHardSigmoid", ActivationKind::kHardSigmoid},
 };
 
@@ -144,7 +147,7 @@ struct Domain {
 };
 
 void register_domain(OrtSessionOptions* options, const OrtApi& api) {
-  isa_name();  // throws for an ONNX_FFT_ISA that cannot be
+  isa_name();                                     // throws for an ONNX_FFT_ISA that cannot be
   static Domain* const domain = new Domain(api);  // never destroyed: sessions may outlive static objects
   ort::check(api, ort::add_custom_op_domain(api, options, domain->domain));
 }

@@ -81,16 +81,14 @@ std::string NodeInfo::name() const {
 
 int64_t NodeInfo::integer(const char* attribute) const {
   int64_t value = 0;
-  if (succeeded(api_, kernel_info_get_attribute_int64(api_, info_, attribute, &value))) return value;
-  throw std::invalid_argument(std::string("got no attribute '") + attribute + "' that is an integer; expected one");
+  require(kernel_info_get_attribute_int64(api_, info_, attribute, &value), "integer", attribute);
+  return value;
 }
 
 std::vector<int64_t> NodeInfo::integers(const char* attribute) const {
   size_t count = 0;
-  if (!succeeded(api_, kernel_info_get_attribute_array_int64(api_, info_, attribute, nullptr, &count))) {
-    throw std::invalid_argument(std::string("got no attribute '") + attribute + "' that is a list of integers; " +
-                                "expected one");
-  }
+  require(kernel_info_get_attribute_array_int64(api_, info_, attribute, nullptr, &count), "list of integers",
+          attribute);
   std::vector<int64_t> values(count);
   if (count > 0) check(api_, kernel_info_get_attribute_array_int64(api_, info_, attribute, values.data(), &count));
   return values;
@@ -98,8 +96,17 @@ std::vector<int64_t> NodeInfo::integers(const char* attribute) const {
 
 float NodeInfo::real(const char* attribute) const {
   float value = 0;
-  if (succeeded(api_, kernel_info_get_attribute_float(api_, info_, attribute, &value))) return value;
-  throw std::invalid_argument(std::string("got no attribute '") + attribute + "' that is a float; expected one");
+  require(kernel_info_get_attribute_float(api_, info_, attribute, &value), "float", attribute);
+  return value;
+}
+
+void NodeInfo::require(OrtStatus* status, const char* type, const char* attribute) const {
+  try {
+    check(api_, status);
+  } catch (const Error& error) {
+    throw std::invalid_argument(std::string("got no attribute '") + attribute + "' (" + error.what() +
+                                "); expected a " + type);
+  }
 }
 
 size_t NodeInfo::input_count() const {

@@ -81,6 +81,8 @@ class NodeInfo {
   const OrtValue* constant_input(size_t index) const;
 
  private:
+  void require(OrtStatus* status, const char* type, const char* attribute) const;
+
   const OrtApi& api_;
   const OrtKernelInfo* info_;
 };

@@ -1,0 +1,186 @@
+// The kernels against the sum by its definition, in double, on random convolutions: for the sanitizers, which cannot
+// look into a Python process. Arguments: number of convolutions, seed. Prints what failed; exits 1 then.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "convolution.h"
+
+namespace {
+
+using onnx_fft::ConvAttributes;
+using onnx_fft::Convolution;
+using onnx_fft::DType;
+using onnx_fft::kMaxRank;
+using Random = std::mt19937;
+using Shape = std::vector<int64_t>;
+
+struct Case {
+  ConvAttributes attributes;
+  int64_t batch, in_channels, out_channels;  // in_channels of a group
+  int64_t extents[kMaxRank] = {1, 1, 1};
+  bool has_bias, constant_weights;
+
+  Shape x_shape() const { return with_channels(batch, in_channels * attributes.group, extents); }
+  Shape w_shape() const { return with_channels(out_channels, in_channels, attributes.kernel); }
+
+ private:
+  Shape with_channels(int64_t first, int64_t second, const int64_t* lengths) const {
+    Shape shape{first, second};
+    shape.insert(shape.end(), lengths, lengths + attributes.rank);
+    return shape;
+  }
+};
+
+int64_t pick(Random& random, int64_t least, int64_t most) {
+  return std::uniform_int_distribution<int64_t>(least, most)(random);
+}
+
+size_t count(const Shape& shape) {
+  size_t total = 1;
+  for (const int64_t length : shape) total *= static_cast<size_t>(length);
+  return total;
+}
+
+Case draw_case(Random& random) {
+  Case c{};
+  ConvAttributes& a = c.attributes;
+  a.rank = static_cast<int>(pick(random, 1, kMaxRank));
+  a.group = pick(random, 1, 4);
+  c.batch = pick(random, 1, 2);
+  c.in_channels = pick(random, 1, 3) == 1 ? 1 : pick(random, 1, 9);
+  c.out_channels = a.group * pick(random, 1, 18);
+  c.has_bias = pick(random, 0, 1);
+  c.constant_weights = pick(random, 0, 2) > 0;
+  const int64_t longest = a.rank == 1 ? 300 : a.rank == 2 ? 40 : 12;
+  for (int axis = 0; axis < a.rank; ++axis) {
+    a.kernel[axis] = pick(random, 1, longest / 3);
+    a.strides[axis] = pick(random, 0, 2) ? 1 : pick(random, 2, 4);
+    a.dilations[axis] = pick(random, 0, 2) ? 1 : pick(random, 2, 3);
+    const int64_t span = a.dilations[axis] * (a.kernel[axis] - 1) + 1;
+    a.pads_begin[axis] = pick(random, -2, span);
+    a.pads_end[axis] = pick(random, -2, span);
+    const int64_t least = std::max<int64_t>(1, span - a.pads_begin[axis] - a.pads_end[axis]);
+    c.extents[axis] = pick(random, least, std::max(least, longest));
+  }
+  return c;
+}
+
+std::vector<double> draw_values(Random& random, size_t size) {
+  std::normal_distribution<double> normal;
+  std::vector<double> values(size);
+  for (double& value : values) value = static_cast<float>(normal(random));
+  return values;
+}
+
+// The sum for one output position: `at` holds batch, channel and the place along each axis.
+double sum_at(const Case& c, const Shape& at, const std::vector<double>& x, const std::vector<double>& w) {
+  const ConvAttributes& a = c.attributes;
+  const int64_t group = at[1] / (c.out_channels / a.group);
+  int64_t kernel_size = 1;
+  for (int axis = 0; axis < a.rank; ++axis) kernel_size *= a.kernel[axis];
+  double sum = 0;
+  for (int64_t channel = 0; channel < c.in_channels; ++channel) {
+    for (int64_t tap = 0; tap < kernel_size; ++tap) {
+      int64_t rest = tap, place = 0, scale = 1;
+      bool inside = true;
+      for (int axis = a.rank - 1; axis >= 0; --axis) {
+        const int64_t j =
+            at[axis + 2] * a.strides[axis] + rest % a.kernel[axis] * a.dilations[axis] - a.pads_begin[axis];
+        rest /= a.kernel[axis];
+        inside = inside && j >= 0 && j < c.extents[axis];
+        place += j * scale;
+        scale *= c.extents[axis];
+      }
+      const int64_t plane = at[0] * c.in_channels * a.group + group * c.in_channels + channel;
+      if (inside) sum += x[plane * scale + place] * w[(at[1] * c.in_channels + channel) * kernel_size + tap];
+    }
+  }
+  return sum;
+}
+
+template <typename Real>
+std::vector<Real> convert(const std::vector<double>& values) {
+  return std::vector<Real>(values.begin(), values.end());
+}
+
+// Each task on the thread of its number, so that two threads are at work.
+void run_on_two(void*, void (*task)(void*, size_t), size_t tasks, void* data) {
+  const auto half = [&](size_t first) {
+    for (size_t i = first; i < tasks; i += 2) task(data, i);
+  };
+  std::thread other(half, 1);
+  half(0);
+  other.join();
+}
+
+// Relative L2 error of one run.
+template <typename Real>
+double measure_error(const Case& c, DType dtype, Random& random) {
+  const Shape x_shape = c.x_shape();
+  const std::vector<double> x = draw_values(random, count(x_shape)), w = draw_values(random, count(c.w_shape()));
+  const std::vector<double> bias = draw_values(random, static_cast<size_t>(c.out_channels));
+  const std::vector<Real> xr = convert<Real>(x), wr = convert<Real>(w), br = convert<Real>(bias);
+  const Convolution convolution(c.attributes, dtype, c.out_channels, c.in_channels,
+                                c.constant_weights ? wr.data() : nullptr);
+  Shape y_shape(x_shape.size());
+  convolution.output_shape(x_shape.data(), y_shape.data());
+  if (c.constant_weights) convolution.prepare(x_shape.data());
+  std::vector<Real> y(count(y_shape), Real(1e9));
+  convolution.run(xr.data(), x_shape.data(), c.constant_weights ? nullptr : wr.data(), c.has_bias ? br.data() : nullptr,
+                  y.data(), {nullptr, run_on_two});
+  double error = 0, norm = 0;
+  Shape at(y_shape.size());
+  for (size_t i = 0; i < y.size(); ++i) {
+    size_t rest = i;
+    for (size_t axis = y_shape.size(); axis-- > 0; rest /= static_cast<size_t>(y_shape[axis])) {
+      at[axis] = static_cast<int64_t>(rest % static_cast<size_t>(y_shape[axis]));
+    }
+    const double expected = sum_at(c, at, x, w) + (c.has_bias ? bias[static_cast<size_t>(at[1])] : 0);
+    error += (y[i] - expected) * (y[i] - expected);
+    norm += expected * expected;
+  }
+  return std::sqrt(error / std::max(norm, 1e-30));
+}
+
+std::string describe(const Case& c) {
+  std::string text = "batch " + std::to_string(c.batch) + ", " + std::to_string(c.in_channels) + " a group -> " +
+                     std::to_string(c.out_channels) + ", group " + std::to_string(c.attributes.group);
+  const auto& a = c.attributes;
+  for (int axis = 0; axis < a.rank; ++axis) {
+    text += "; " + std::to_string(c.extents[axis]) + " * " + std::to_string(a.kernel[axis]) + " stride " +
+            std::to_string(a.strides[axis]) + " dilation " + std::to_string(a.dilations[axis]) + " pads " +
+            std::to_string(a.pads_begin[axis]) + " " + std::to_string(a.pads_end[axis]);
+  }
+  return text;
+}
+
+bool check(int number, Random& random) {
+  const Case c = draw_case(random);
+  const bool is_double = number % 3 == 0;
+  const double error =
+      is_double ? measure_error<double>(c, DType::kFloat64, random) : measure_error<float>(c, DType::kFloat32, random);
+  const double limit = is_double ? 1e-14 : 1e-6;
+  if (error <= limit) return true;
+  std::printf("%d: error %.1e over %.0e, %s: %s\n", number, error, limit, is_double ? "float64" : "float32",
+              describe(c).c_str());
+  return false;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int cases = argc > 1 ? std::atoi(argv[1]) : 100;
+  const unsigned seed = argc > 2 ? static_cast<unsigned>(std::atoi(argv[2])) : 20260101;
+  Random random(seed);
+  int failed = 0;
+  for (int number = 0; number < cases; ++number) failed += !check(number, random);
+  std::printf("%s, seed %u: %d passed, %d failed\n", onnx_fft::isa_name(), seed, cases - failed, failed);
+  return failed > 0;
+}

@@ -1,0 +1,129 @@
+"""Models of one node of the native library, and what they have to compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
+from onnx_fft.plugin import DOMAIN, InferenceSession
+
+Array = npt.NDArray[Any]
+
+RELATIVE_L2 = {"float16": 2e-3, "float32": 5e-7, "float64": 1e-14}
+"""Against the float64 oracle on the very same inputs: one FFT and, of float16, the rounding of the result."""
+
+ACTIVATIONS: dict[str, tuple[dict[str, float], Callable[[Array], Array]]] = {
+    "": ({}, lambda y: y),
+    "Relu": ({}, lambda y: np.maximum(y, 0)),
+    "LeakyRelu": ({"alpha": 0.25}, lambda y: np.where(y < 0, 0.25 * y, y)),
+    "Clip": ({"alpha": -0.5, "beta": 1.5}, lambda y: np.clip(y, -0.5, 1.5)),
+    "Tanh": ({}, np.tanh),
+    "Sigmoid": ({}, lambda y: 1 / (1 + np.exp(-y))),
+    "HardSigmoid": ({"alpha": 0.25, "beta": 0.5}, lambda y: np.clip(0.25 * y + 0.5, 0, 1)),
+}
+"""Suffix of the op type: attributes, and the function."""
+
+
+@dataclass(frozen=True)
+class Conv:
+    """One convolution: `x [1, 4, *extents]`, `w [6, 4 / group, *kernel]` unless said otherwise."""
+
+    extents: tuple[int, ...] = (19, 23)
+    kernel: tuple[int, ...] = (5, 4)
+    group: int = 2
+    channels: tuple[int, int] = (4, 6)
+    batch: int = 2
+    dtype: str = "float32"
+    activation: str = ""
+    bias: bool = True
+    strides: tuple[int, ...] = ()
+    dilations: tuple[int, ...] = ()
+    pads: tuple[int, ...] = ()
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Attributes in place of the right ones; None leaves one out."""
+
+    @property
+    def geometry(self) -> ConvGeometry:
+        rank = len(self.kernel)
+        ones, pads = (1,) * rank, self.pads or (1,) * (2 * rank)
+        return ConvGeometry(self.group, self.strides or ones, self.dilations or ones, pads[:rank], pads[rank:])
+
+    def attributes(self) -> dict[str, Any]:
+        geometry = self.geometry
+        found = {
+            "group": self.group,
+            "kernel_shape": self.kernel,
+            "strides": geometry.strides,
+            "dilations": geometry.dilations,
+            "pads": geometry.pads_begin + geometry.pads_end,
+            **ACTIVATIONS[self.activation][0],
+            **self.extra,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    def node(self, inputs: Sequence[str] = ()) -> NodeProto:
+        names = list(inputs) or ["x", "w", *(["b"] if self.bias else [])]
+        return helper.make_node(
+            f"FFTConv{self.activation}", names, ["y"], name="conv", domain=DOMAIN, **self.attributes()
+        )
+
+    def arrays(self, seed: int = 1) -> dict[str, Array]:
+        """x, w and b."""
+        rng = np.random.default_rng(seed)
+        cin, cout = self.channels
+        shapes = {"x": (self.batch, cin, *self.extents), "w": (cout, cin // self.group, *self.kernel), "b": (cout,)}
+        return {name: rng.standard_normal(shape).astype(self.dtype) for name, shape in shapes.items()}
+
+    def expect(self, arrays: dict[str, Array]) -> Array:
+        """In float64."""
+        y = conv_direct(arrays["x"], arrays["w"], arrays["b"] if self.bias else None, self.geometry)
+        return ACTIVATIONS[self.activation][1](y)
+
+
+def make_model(
+    nodes: Sequence[NodeProto], inputs: dict[str, tuple[str, Sequence[int | str]]], constants: dict[str, Array]
+) -> ModelProto:
+    """Inputs are given as dtype and shape; the output `y` is of the first input's dtype."""
+    values = [helper.make_tensor_value_info(name, _element_type(kind), shape) for name, (kind, shape) in inputs.items()]
+    output = helper.make_tensor_value_info("y", values[0].type.tensor_type.elem_type, None)
+    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(list(nodes), "one_conv", values, [output], initializers)
+    opsets = [helper.make_opsetid("", 15), helper.make_opsetid(DOMAIN, 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def conv_model(
+    conv: Conv, arrays: dict[str, Array], *, fixed: bool = False, run_time: Sequence[str] = ()
+) -> ModelProto:
+    """`fixed`: the input's shape stands in the model; `run_time`: names of w and b that are inputs."""
+    x = arrays["x"]
+    open_shape = [f"x{axis}" for axis in range(x.ndim)]
+    inputs: dict[str, Any] = {"x": (conv.dtype, x.shape if fixed else open_shape)}
+    inputs |= {name: (conv.dtype, [f"{name}{axis}" for axis in range(arrays[name].ndim)]) for name in run_time}
+    constants = {name: arrays[name] for name in ("w", "b") if name not in run_time and (name != "b" or conv.bias)}
+    return make_model([conv.node()], inputs, constants)
+
+
+def open_session(model: ModelProto, threads: int = 1) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # an error that a test expects is not printed
+    return InferenceSession(model.SerializeToString(), options)
+
+
+def assert_close(got: Array, expected: Array, dtype: str) -> None:
+    assert got.shape == expected.shape
+    assert got.dtype == dtype
+    assert np.isfinite(got).all()
+    assert np.linalg.norm(got - expected) <= RELATIVE_L2[dtype] * np.linalg.norm(expected)
+
+
+def _element_type(dtype: Any) -> int:
+    return {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}[dtype]
