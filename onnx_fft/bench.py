@@ -20,7 +20,7 @@ from onnx_fft.checks.search import search
 from onnx_fft.errors import InvalidModelError, UsageError
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.progress import Progress, no_progress
-from onnx_fft.runtime import EngineError, Source, Value, open_original, open_source
+from onnx_fft.runtime import EngineError, Source, Value, find_libraries, open_original, open_source
 from onnx_fft.timing.launch import Machine, ModelTiming, time_models
 from onnx_fft.timing.nodes import NodeChange, compare_nodes
 from onnx_fft.timing.stats import (
@@ -122,6 +122,7 @@ def bench(
     Feeds are given or made as for `validate`; of a model that accepts several shapes, the first that works is taken, so
     pass `input_shapes` for one that matters. `threads` None leaves their number to ONNX Runtime. `profile` adds a few
     runs for the tables of time by operator type and by node, `memory` a process a model for its peak memory.
+    `custom_ops` are operator libraries for ONNX Runtime; our own is used where a model has nodes for it.
 
     Raises UsageError for a bad call and InvalidModelError where ONNX Runtime does not run one of the models.
     """
@@ -129,6 +130,7 @@ def bench(
     if threads is not None and threads < 1:
         raise UsageError(f"got {threads} threads; expected 1 or more; leave it out to let ONNX Runtime choose")
     sources = (open_source(original), open_source(rewritten))
+    custom_ops = find_libraries((source.model for source in sources), custom_ops)
     progress("looking for an input")
     feed = find_feed(*sources, inputs=inputs, input_shapes=input_shapes or {}, seed=seed, custom_ops=custom_ops)
     progress(f"timing both models on {feed.label}")

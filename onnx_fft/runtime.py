@@ -10,7 +10,7 @@ Runtime gaps met here: ONNX Runtime 1.32 has no Conv for float64 on CPU and does
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from onnx import ModelProto, NodeProto
 from onnx.external_data_helper import load_external_data_for_model
 from onnx.reference import ReferenceEvaluator
 
+from onnx_fft import plugin
 from onnx_fft.errors import InvalidModelError
 from onnx_fft.model.io import LoadedModel, load_model
 from onnx_fft.model.scopes import walk_bodies
@@ -149,6 +150,20 @@ def find_unknown_operators(model: ModelProto) -> list[str]:
             and (node.domain, node.op_type) not in local
         }
     )
+
+
+def find_libraries(models: Iterable[ModelProto], given: Sequence[str | Path] = ()) -> tuple[str | Path, ...]:
+    """The libraries to run `models` with: those `given`, and our own where a node wants it and it loads here."""
+    if not any(map(wants_plugin, models)) or not plugin.is_available():
+        return tuple(given)
+    own = plugin.library_path()
+    known = {Path(library).resolve() for library in given}
+    return tuple(given) if own.resolve() in known else (*given, own)
+
+
+def wants_plugin(model: ModelProto) -> bool:
+    """Whether the model has nodes for our native library."""
+    return any(node.domain == plugin.DOMAIN for node in walk_nodes(model))
 
 
 def walk_nodes(model: ModelProto) -> Iterator[NodeProto]:

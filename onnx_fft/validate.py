@@ -26,7 +26,18 @@ from onnx_fft.checks.search import search
 from onnx_fft.errors import InvalidModelError
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.progress import Progress, no_progress
-from onnx_fft.runtime import ORT, EngineError, Runner, Source, Value, open_original, open_runner, open_source
+from onnx_fft.runtime import (
+    ORT,
+    EngineError,
+    Runner,
+    Source,
+    Value,
+    find_libraries,
+    open_original,
+    open_runner,
+    open_source,
+    wants_plugin,
+)
 
 Inputs = str | Path | Mapping[str, Value] | None
 
@@ -47,7 +58,8 @@ def validate(
 
     Give `inputs` (an .npz path or a dict by input name), or let `seed` make random ones; `input_shapes` fixes the shape
     of inputs that the model leaves open. `rtol` replaces the relative limits of the table, `atol` is allowed
-    on top, per element; with `rtol`, rounding noise is no excuse. `custom_ops` are operator libraries for ONNX Runtime.
+    on top, per element; with `rtol`, rounding noise is no excuse. `custom_ops` are operator libraries for ONNX Runtime;
+    our own is used where the rewritten model has nodes for it, and then that model is compared without it as well.
 
     Raises UsageError or InvalidModelError where the question cannot be answered.
     """
@@ -70,7 +82,9 @@ class _Validator:
         progress: Progress,
     ) -> None:
         self.original, self.rewritten, self.seed = original, rewritten, seed
-        self.rtol, self.atol, self.custom_ops, self.progress = rtol, atol, custom_ops, progress
+        self.rtol, self.atol, self.progress = rtol, atol, progress
+        self.given_ops = custom_ops
+        self.custom_ops = find_libraries((rewritten.model,), custom_ops)
         self.engine = ""
         self.notes: list[str] = []
         self.extra = find_before_saturation(original.model, rewritten.model)
@@ -94,6 +108,7 @@ class _Validator:
         if self.rtol is None and all(conv.ok for conv in convs):  # one that nobody checked may be what is wrong
             results = [self._excuse_noise(result, feed) for result, feed in zip(results, feeds, strict=True)]
         bisection = self._bisect(results, feeds)
+        results += self._compare_functions(feeds)
         ok, verdict = give_verdict(results, convs)
         return Validation(
             ok, verdict, self.seed, self.engine, tuple(results), convs, probes, bisection, tuple(self.notes)
@@ -126,6 +141,25 @@ class _Validator:
             except EngineError as error:
                 self.notes.append(f"probe {kind} left out: the original does not run on it ({error})")
         return feeds, probe_feeds, before
+
+    def _compare_functions(self, feeds: Sequence[Feed]) -> list[FeedResult]:
+        """The rewritten model without our native library: its own functions compute then."""
+        if self.custom_ops == self.given_ops:
+            if wants_plugin(self.rewritten.model):
+                self.notes.append("the native library was not used, only the functions that stand in for it")
+            return []
+        label = "without the native library"
+        try:
+            runner = open_runner(self.rewritten, expose=list(self.extra), custom_ops=self.given_ops)
+            if runner.engine != ORT and self.engine == ORT:
+                raise EngineError(runner.note)
+        except EngineError as error:
+            return [FeedResult(label, error=f"the rewritten model does not load; {error}")]
+        results = [self._compare_feed(runner, feed) for feed in feeds]
+        del runner
+        if self.rtol is None:
+            results = [self._excuse_noise(result, feed) for result, feed in zip(results, feeds, strict=True)]
+        return [replace(result, label=f"{result.label}, {label}") for result in results]
 
     def _open_original(self) -> Runner:
         runner = open_original(self.original, expose=list(self.extra), custom_ops=self.custom_ops)

@@ -165,7 +165,7 @@ def _relative_l2(truth: Float64Array, output: Array, scale: float) -> float:
 def _compute_truth(
     conv: ReplacedConv, tensors: Mapping[str, Value], geometry: ConvGeometry, sample: Sample | None
 ) -> Float64Array:
-    """The sum, and what follows it inside the replaced nodes: FusedConv's addend and activation, BatchNormalization."""
+    """The sum, and what follows it inside the replaced nodes: FusedConv's own, BatchNormalization, an activation."""
     node = conv.node
     x, weight = tensors[node.input[0]], tensors[node.input[1]]
     bias, addend = (tensors[node.input[i]] if len(node.input) > i and node.input[i] else None for i in (2, 3))
@@ -176,15 +176,37 @@ def _compute_truth(
     given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     if given.get("activation"):
         y = activate(y, bytes(given["activation"]).decode(), [float(p) for p in given.get("activation_params", [])])
-    if conv.batch_norm is None:
-        return y
-    epsilon = next((a.f for a in conv.batch_norm.attribute if a.name == "epsilon"), 1e-5)
+    if conv.batch_norm is not None:
+        y = _normalize(y, conv.batch_norm, tensors, sample)
+    return (
+        y if conv.activation is None else activate(y, conv.activation.op_type, _read_params(conv.activation, tensors))
+    )
+
+
+def _normalize(y: Float64Array, node: NodeProto, tensors: Mapping[str, Value], sample: Sample | None) -> Float64Array:
+    """A BatchNormalization of the sampled channels."""
+    epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
     channels = slice(None) if sample is None else sample.channels
     shape = (-1, *[1] * (y.ndim - 2))
     scale, shift, mean, variance = (
-        np.asarray(tensors[name], np.float64)[channels].reshape(shape) for name in conv.batch_norm.input[1:5]
+        np.asarray(tensors[name], np.float64)[channels].reshape(shape) for name in node.input[1:5]
     )
     return (y - mean) / np.sqrt(variance + epsilon) * scale + shift
+
+
+def _read_params(node: NodeProto, tensors: Mapping[str, Value]) -> list[float]:
+    """Parameters of an activation node in the order of `activate`; ValueError for bounds that are not known."""
+    defaults = {
+        "LeakyRelu": {"alpha": 0.01},
+        "HardSigmoid": {"alpha": 0.2, "beta": 0.5},
+        "Clip": {"min": -np.inf, "max": np.inf},
+    }.get(node.op_type, {})
+    given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    for key, name in zip(("min", "max"), node.input[1:], strict=False):
+        if name and name not in tensors:
+            raise ValueError(f"the bound {name!r} of {node.op_type} is not known")
+        given |= {key: np.asarray(tensors[name]).item()} if name else {}
+    return [float(given.get(key, value)) for key, value in defaults.items()]
 
 
 def activate(y: Float64Array, name: str, params: Sequence[float]) -> Float64Array:

@@ -1,9 +1,9 @@
 """Which Convs a rewritten model replaced, in the main graph, in bodies and in functions.
 
-Found by names alone, whatever rewrote the model: the Conv's output (or that of a BatchNormalization folded into it)
-still exists in the same body of the rewritten model, but no Conv makes it. Both sides read the same tensors, so the
-same input can be given to the original Conv, to its replacement, and to the oracle. A body is known by what the node
-that holds it makes, because a rewrite changes no such name.
+Found by names alone, whatever rewrote the model: the Conv's output (or that of a BatchNormalization folded into it, or
+of an activation behind it) still exists in the same body of the rewritten model, but no Conv makes it. Both sides read
+the same tensors, so the same input can be given to the original Conv, to its replacement, and to the oracle. A body is
+known by what the node that holds it makes, because a rewrite changes no such name.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from onnx_fft.model.sites import name_convolutions
 from onnx_fft.runtime import Source
 
 CONV_TYPES = ("Conv", "FusedConv")
+ACTIVATION_TYPES = ("Relu", "LeakyRelu", "Clip", "Tanh", "Sigmoid", "HardSigmoid")
 
 
 @dataclass(frozen=True)
 class ReplacedConv:
     """A Conv of the original that something else computes now, with its scope there and the scope of what replaced it.
 
-    `batch_norm` is the one folded into it. `counterpart` is None where the replacement cannot be told from the rest;
-    `obstacle` says why.
+    `batch_norm` is the one folded into it, `activation` the one that is computed along with it. `counterpart` is None
+    where the replacement cannot be told from the rest; `obstacle` says why.
     """
 
     name: str
@@ -35,13 +36,15 @@ class ReplacedConv:
     scope: Scope
     counterpart: Scope | None
     batch_norm: NodeProto | None = None
+    activation: NodeProto | None = None
     obstacle: str = ""
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Every tensor the original Conv (and its BatchNormalization) reads: `X, W, B, Z, scale, ...`."""
-        norm = () if self.batch_norm is None else tuple(self.batch_norm.input[1:])
-        return tuple(name for name in (*self.node.input, *norm) if name)
+        """Every tensor the original Conv (and what it absorbed) reads: `X, W, B, Z, scale, ...`."""
+        absorbed = [node for node in (self.batch_norm, self.activation) if node is not None]
+        behind = [name for node in absorbed for name in node.input[1:]]
+        return tuple(name for name in (*self.node.input, *behind) if name)
 
 
 def find_replaced(original: Source, rewritten: Source) -> tuple[ReplacedConv, ...]:
@@ -65,10 +68,26 @@ def _find_replacement(name: str, node: NodeProto, scope: Scope, after: Scope | N
     maker = after.producers.get(output)
     if maker is not None:
         return None if maker.op_type in CONV_TYPES else ReplacedConv(name, node, output, scope, after)
-    users = [user for user in scope.body.node if output in free_inputs(user)]
-    if len(users) == 1 and users[0].op_type == "BatchNormalization" and users[0].output[0] in after.producers:
-        return ReplacedConv(name, node, users[0].output[0], scope, after, users[0])
+    norm, tensor = None, output
+    while (follower := _find_follower(scope, tensor)) is not None:
+        tensor = follower.output[0]
+        if follower.op_type == "BatchNormalization" and norm is None:
+            norm, activation = follower, None
+        elif follower.op_type in ACTIVATION_TYPES:
+            activation = follower
+        else:
+            break
+        if tensor in after.producers:
+            return ReplacedConv(name, node, tensor, scope, after, norm, activation)
+        if activation is not None:
+            break
     return ReplacedConv(name, node, output, scope, None, obstacle=f"its output {output!r} is no longer there")
+
+
+def _find_follower(scope: Scope, tensor: str) -> NodeProto | None:
+    """The one node that reads `tensor`."""
+    users = [user for user in scope.body.node if tensor in free_inputs(user)]
+    return users[0] if len(users) == 1 else None
 
 
 def _walk_keys(model: ModelProto) -> Iterator[tuple[str, ...]]:

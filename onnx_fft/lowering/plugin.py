@@ -10,7 +10,9 @@ body: onnx's reference evaluator (up to 1.23) cannot pass a caller's attribute o
 takes its bounds as tensors. So the first parameters of an activation in a model get the operator, and others stay nodes
 of their own behind a plain `FFTConv`.
 
-The third input is always written, empty where there is no bias, since the evaluator counts inputs.
+There always is a bias, of zeros where the Conv had none. The third input could be left out as well, but the evaluator
+counts inputs, and once a function is inlined, ONNX Runtime (1.32) keeps a Conv whose bias is an empty name out of its
+blocked layout, which is the faster one.
 """
 
 from __future__ import annotations
@@ -79,12 +81,9 @@ class PluginLowering:
     def build(self, spec: ConvSpec, plan: ConvPlan, weights: ConvWeights, ports: Ports) -> Fragment:
         """See the module's docstring."""
         own = _store_operands(spec, weights, ports)
-        bias = ports.bias or weights.bias_input
-        operands = [
-            ports.input,
-            ports.weight or own[0].name,
-            bias if weights.bias is None or ports.bias else own[-1].name,
-        ]
+        weight = ports.weight or own[0].name
+        bias = ports.bias or weights.bias_input or own[-1].name
+        operands = [ports.input, weight, bias]
         function = make_conv_function(spec, ports.opset)
         activation = spec.activation
         if activation is not None and not _is_free(function, ports.functions):
@@ -161,7 +160,10 @@ def _store_operands(spec: ConvSpec, weights: ConvWeights, ports: Ports) -> list[
         return from_array(np.ascontiguousarray(values.astype(spec.dtype)), f"{ports.prefix}{name}")
 
     own = [] if ports.weight else [store("weight", weights.weight)]
-    return own if ports.bias or weights.bias is None else [*own, store("bias", weights.bias)]
+    if ports.bias or weights.bias_input:
+        return own
+    bias = np.zeros(spec.out_channels) if weights.bias is None else weights.bias
+    return [*own, store("bias", bias)]
 
 
 def _is_free(function: FunctionProto, known: Sequence[FunctionProto]) -> bool:

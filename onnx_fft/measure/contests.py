@@ -14,7 +14,7 @@ from onnx_fft.measure.choice import Contest, Timings, align_rounds, is_settled
 from onnx_fft.measure.single import make_feeds, make_models
 from onnx_fft.model.spec import describe_spec
 from onnx_fft.progress import Progress
-from onnx_fft.runtime import EngineError, Source
+from onnx_fft.runtime import EngineError, Source, find_libraries
 from onnx_fft.timing.launch import time_models
 
 TimeContest = Callable[[Contest, float], Timings]
@@ -63,10 +63,12 @@ def run_contests(
 def time_contest_once(contest: Contest, budget_s: float, threads: int | None) -> Timings:
     """The options in ONNX Runtime, shape by shape, in turn."""
     sources = [Source(model) for model in _models(contest)]
+    libraries = find_libraries(_models(contest))
     cases = []
     for shape in contest.shapes:
         feeds = make_feeds(contest.spec, shape)
-        models, _ = time_models(sources, feeds, threads=threads, budget_s=budget_s / len(contest.shapes))
+        slice_s = budget_s / len(contest.shapes)
+        models, _ = time_models(sources, feeds, threads=threads, budget_s=slice_s, custom_ops=libraries)
         cases.append([model.samples_s for model in models])
     return align_rounds(cases)
 

@@ -12,7 +12,7 @@ from onnx_fft.measure.budget import Budget
 from onnx_fft.measure.choice import Timings, align_rounds
 from onnx_fft.measure.takeback import Variant
 from onnx_fft.progress import Progress
-from onnx_fft.runtime import EngineError, Source
+from onnx_fft.runtime import EngineError, Source, find_libraries
 from onnx_fft.timing.launch import Machine, time_models
 
 SLICE_S = 2.0
@@ -58,7 +58,13 @@ class ModelTimer:
     def _time_feed(self, feed: Feed, slice_s: float) -> list[tuple[float, ...]]:
         try:
             sources = list(self._models.values())
-            models, self.machine = time_models(sources, feed.arrays, threads=self._threads, budget_s=slice_s)
+            models, self.machine = time_models(
+                sources,
+                feed.arrays,
+                threads=self._threads,
+                budget_s=slice_s,
+                custom_ops=find_libraries(source.model for source in sources),
+            )
         except EngineError as error:
             raise InvalidModelError(
                 f"got a model that cannot be timed on {feed.label} ({error}); expected one that ONNX Runtime runs; "

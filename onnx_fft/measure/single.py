@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnx_fft.lowering import find_lowering
 from onnx_fft.lowering.base import ConvPlan, Ports
@@ -74,10 +74,15 @@ def _make_conv(contest: Contest, weight: NDArray[Any], bias: NDArray[Any] | None
 def _lower(contest: Contest, plan: ConvPlan, weights: ConvWeights) -> ModelProto:
     ports = Ports("x", "y", "fft/", contest.opset, "z" if contest.spec.has_sum else "")
     fragment = find_lowering(plan.lowering).build(contest.spec, plan, weights, ports)
-    return _make_model(contest, fragment.nodes, fragment.initializers)
+    return _make_model(contest, fragment.nodes, fragment.initializers, fragment.functions)
 
 
-def _make_model(contest: Contest, nodes: Sequence[NodeProto], constants: Sequence[TensorProto]) -> ModelProto:
+def _make_model(
+    contest: Contest,
+    nodes: Sequence[NodeProto],
+    constants: Sequence[TensorProto],
+    functions: Sequence[FunctionProto] = (),
+) -> ModelProto:
     spec = contest.spec
     extents = {f"extent{axis}": length for axis, length in enumerate(spec.extents)}
     outputs = {f"{name}_out": length for name, length in zip(extents, spec.output_extents, strict=True)}
@@ -86,7 +91,8 @@ def _make_model(contest: Contest, nodes: Sequence[NodeProto], constants: Sequenc
     inputs += [_describe(spec, "z", spec.out_channels, outputs)] if spec.has_sum else []
     graph = helper.make_graph(list(nodes), "single_conv", inputs, [y], list(constants))
     imports = [helper.make_opsetid("", contest.opset), helper.make_opsetid("com.microsoft", MICROSOFT_OPSET)]
-    return helper.make_model(graph, opset_imports=imports, ir_version=IR_VERSION)
+    imports += [helper.make_opsetid(domain, 1) for domain in {function.domain for function in functions}]
+    return helper.make_model(graph, opset_imports=imports, ir_version=IR_VERSION, functions=functions)
 
 
 def _describe(spec: ConvSpec, name: str, channels: int, extents: Mapping[str, int | None]) -> Any:
