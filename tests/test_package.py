@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,10 +15,14 @@ from pathlib import Path
 import pytest
 
 import onnx_fft
+from onnx_fft.plugin import LIBRARY_NAME
 
 ROOT = Path(__file__).resolve().parent.parent
 FORBIDDEN_AT_IMPORT = ("onnxruntime", "rich", "matplotlib")
-MAX_PUBLIC_NAMES = 10
+MAX_PUBLIC_NAMES = 12
+"""Ten of the pass, and two of the native library."""
+
+NATIVE_SUFFIXES = (".cpp", ".h", ".map")
 
 
 def test_import_does_not_start_onnxruntime() -> None:
@@ -86,15 +92,34 @@ def test_lower_bounds_are_those_of_the_constraints_file() -> None:
         assert f"{pins[package]}.".startswith(f"{bound}."), f"{package}: bound {bound}, pinned {pins[package]}"
 
 
-def test_wheel_is_pure_python_and_complete(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([*command, "--wheel-dir", str(tmp_path), str(ROOT)], check=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    assert wheel.name == f"onnx_fft-{onnx_fft.__version__}-py3-none-any.whl"
+def test_wheel_has_the_library_and_is_complete(tmp_path: Path) -> None:
+    wheel = _build_wheel(tmp_path)
+    assert re.fullmatch(rf"onnx_fft-{re.escape(onnx_fft.__version__)}-py3-none-(?!any)\w+\.whl", wheel.name)
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if name.startswith("onnx_fft/")}
         entry_points = archive.read(f"onnx_fft-{onnx_fft.__version__}.dist-info/entry_points.txt").decode()
-    sources = {path.relative_to(ROOT) for path in (ROOT / "onnx_fft").rglob("*") if path.is_file()}
-    assert packed == {str(path) for path in sources if "__pycache__" not in path.parts}
+    assert packed == {*_python_files(), f"onnx_fft/plugin/{LIBRARY_NAME}"}
     assert packed >= {"onnx_fft/py.typed", "onnx_fft/html/style.css", "onnx_fft/html/copy.js"}
     assert "onnx-fft = onnx_fft.cli:main" in entry_points.replace("=", " = ").replace("  ", " ").replace("  ", " ")
+
+
+def test_wheel_without_a_compiler_is_pure_python(tmp_path: Path) -> None:
+    wheel = _build_wheel(tmp_path, "--config-settings", f"build-dir={tmp_path}", CXX="/no/compiler")
+    assert wheel.name == f"onnx_fft-{onnx_fft.__version__}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        assert {name for name in archive.namelist() if name.startswith("onnx_fft/")} == _python_files()
+
+
+def _build_wheel(folder: Path, *options: str, **environment: str) -> Path:
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps", *options]
+    subprocess.run(
+        [*command, "--wheel-dir", str(folder / "wheels"), str(ROOT)], check=True, env={**os.environ, **environment}
+    )
+    (wheel,) = (folder / "wheels").glob("*.whl")
+    return wheel
+
+
+def _python_files() -> set[str]:
+    """Everything of the package in a checkout but the sources of the library."""
+    files = (path for path in (ROOT / "onnx_fft").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {str(path.relative_to(ROOT)) for path in files if path.suffix not in NATIVE_SUFFIXES}
