@@ -15,6 +15,8 @@ from plugin_models import ACTIVATIONS, Conv, assert_close, conv_model, make_mode
 
 pytestmark = pytest.mark.usefixtures("native_library")
 
+ORT = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+
 CONVS = {
     "plain": Conv(),
     "1-D": Conv(extents=(50,), kernel=(7,), pads=(3, 2), strides=(2,)),
@@ -106,6 +108,32 @@ def test_weights_of_a_constant_node_and_of_an_outer_scope() -> None:
     model = make_model([constant, choose], {"x": ("float32", arrays["x"].shape)}, {"b": arrays["b"]})
     model.graph.initializer.append(always)
     assert_close(open_session(model).run(None, {"x": arrays["x"]})[0], conv.expect(arrays), "float32")
+
+
+SHAPES: dict[tuple[int | str | None, ...], list[int | str]] = {
+    (2, 4, 19, 23): [2, 6, 9, 22],
+    ("n", 4, 19, 23): ["n", 6, 9, 22],
+    ("n", 4, 19, "w"): [],  # the width is known when the model runs
+    (None, 4, 19, 23): [],
+}
+
+
+@pytest.mark.skipif(ORT < (1, 20), reason="left to the run: inferring shapes is not safe there")
+@pytest.mark.parametrize("shape", SHAPES)
+def test_output_shape_is_inferred(shape: tuple[int | str | None, ...]) -> None:
+    conv = Conv(strides=(2, 1))
+    model = conv_model(conv, conv.arrays())
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, shape))
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    assert open_session(model).get_outputs()[0].shape == SHAPES[shape]
+
+
+@pytest.mark.skipif(ORT < (1, 20), reason="left to the run: inferring shapes is not safe there")
+def test_a_length_that_stays_keeps_its_name() -> None:
+    conv = Conv(kernel=(5, 3), pads=(2, 1, 2, 1))
+    model = conv_model(conv, conv.arrays())
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    assert open_session(model).get_outputs()[0].shape == ["x0", 6, "x2", "x3"]
 
 
 def test_nothing_in_nothing_out() -> None:

@@ -88,8 +88,13 @@ constexpr Call<28, OrtSessionOptions*, OrtCustomOpDomain*> add_custom_op_domain;
 
 constexpr Call<51, OrtValue*, void**> get_tensor_mutable_data;
 constexpr Call<55, const OrtTypeInfo*, const OrtTensorTypeAndShapeInfo**> cast_type_info_to_tensor_info;
+constexpr Call<57, OrtTensorTypeAndShapeInfo**> create_tensor_type_and_shape_info;
+constexpr Call<58, OrtTensorTypeAndShapeInfo*, OrtElementType> set_tensor_element_type;
+constexpr Call<59, OrtTensorTypeAndShapeInfo*, const int64_t*, size_t> set_dimensions;
+constexpr Call<60, const OrtTensorTypeAndShapeInfo*, OrtElementType*> get_tensor_element_type;
 constexpr Call<61, const OrtTensorTypeAndShapeInfo*, size_t*> get_dimensions_count;
 constexpr Call<62, const OrtTensorTypeAndShapeInfo*, int64_t*, size_t> get_dimensions;
+constexpr Call<63, const OrtTensorTypeAndShapeInfo*, const char**, size_t> get_symbolic_dimensions;
 constexpr Call<65, const OrtValue*, OrtTensorTypeAndShapeInfo**> get_tensor_type_and_shape;
 constexpr Slot<98, void, OrtTypeInfo*> release_type_info;
 constexpr Slot<99, void, OrtTensorTypeAndShapeInfo*> release_tensor_type_and_shape_info;
@@ -101,6 +106,15 @@ constexpr Call<230, const OrtKernelInfo*, size_t*> kernel_info_get_input_count;
 constexpr Call<234, const OrtKernelInfo*, size_t, OrtTypeInfo**> kernel_info_get_input_type_info;
 constexpr Call<244, const OrtKernelInfo*, char*, size_t*> kernel_info_get_node_name;
 constexpr Call<249, const OrtKernelInfo*, size_t, int*, const OrtValue**> kernel_info_get_constant_input_tensor;
+
+constexpr Call<268, const OrtShapeInferContext*, size_t, OrtTensorTypeAndShapeInfo**>
+    shape_infer_context_get_input_type_shape;
+constexpr Call<269, const OrtShapeInferContext*, const char*, const OrtOpAttr**> shape_infer_context_get_attribute;
+constexpr Call<270, const OrtShapeInferContext*, size_t, const OrtTensorTypeAndShapeInfo*>
+    shape_infer_context_set_output_type_shape;
+constexpr Call<271, OrtTensorTypeAndShapeInfo*, const char**, size_t> set_symbolic_dimensions;
+// type, values, bytes there are, bytes taken
+constexpr Call<272, const OrtOpAttr*, OrtAttributeType, void*, size_t, size_t*> read_op_attr;
 
 constexpr Call<88, const OrtKernelContext*, size_t*> kernel_context_get_input_count;
 constexpr Call<90, const OrtKernelContext*, size_t, const OrtValue**> kernel_context_get_input;

@@ -1,9 +1,11 @@
 // The library as ONNX Runtime sees it: one custom op a name and element type, and the one function it looks up.
+#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "infer.h"
 #include "node.h"
 #include "ort.h"
 
@@ -61,6 +63,7 @@ OrtCustomOp common_op() {
 struct FftConvOp : OrtCustomOp {
   NamedActivation activation;
   NamedType type;
+  const OrtApi* api;
 };
 
 // What ORT holds between create and destroy.
@@ -86,8 +89,20 @@ OrtStatus* compute_fft_conv(void* kernel, OrtKernelContext* context) {
   return ort::guard(self.api, self.where, [&] { self.node.compute(context); });
 }
 
-FftConvOp make_fft_conv(const NamedActivation& activation, const NamedType& type) {
-  FftConvOp op{common_op(), activation, type};
+OrtStatus* infer_fft_conv(const OrtCustomOp* op, OrtShapeInferContext* context) {
+  const auto& self = *static_cast<const FftConvOp*>(op);
+  return ort::guard(*self.api, self.activation.op_type, [&] { infer_output_shape(*self.api, context); });
+}
+
+// Up to 1.17, and it may be in 1.18 and 1.19, ORT dies of an input left blank where there is a function to infer
+// shapes.
+bool infers_shapes_safely(const char* version) {
+  int major = 0, minor = 0;
+  return std::sscanf(version, "%d.%d", &major, &minor) == 2 && (major > 1 || minor >= 20);
+}
+
+FftConvOp make_fft_conv(const NamedActivation& activation, const NamedType& type, const OrtApi& api) {
+  FftConvOp op{common_op(), activation, type, &api};
   op.get_name = [](const OrtCustomOp* self) { return static_cast<const FftConvOp*>(self)->activation.op_type; };
   op.get_input_type_count = [](const OrtCustomOp*) { return kInputs; };
   op.get_input_type = op.get_output_type = [](const OrtCustomOp* self, size_t) {
@@ -136,19 +151,20 @@ struct Domain {
   OrtCustomOp info = make_info();
   OrtCustomOpDomain* domain = nullptr;
 
-  explicit Domain(const OrtApi& api) {
+  Domain(const OrtApi& api, const char* version) {
     for (const NamedActivation& activation : kOpTypes) {
-      for (const NamedType& type : kTypes) convolutions.push_back(make_fft_conv(activation, type));
+      for (const NamedType& type : kTypes) convolutions.push_back(make_fft_conv(activation, type, api));
     }
+    for (FftConvOp& op : convolutions) op.infer_output_shape = infers_shapes_safely(version) ? infer_fft_conv : nullptr;
     ort::check(api, ort::create_custom_op_domain(api, kDomain, &domain));
     for (const FftConvOp& op : convolutions) ort::check(api, ort::custom_op_domain_add(api, domain, &op));
     ort::check(api, ort::custom_op_domain_add(api, domain, &info));
   }
 };
 
-void register_domain(OrtSessionOptions* options, const OrtApi& api) {
-  isa_name();                                     // throws for an ONNX_FFT_ISA that cannot be
-  static Domain* const domain = new Domain(api);  // never destroyed: sessions may outlive static objects
+void register_domain(OrtSessionOptions* options, const OrtApi& api, const char* version) {
+  isa_name();                                              // throws for an ONNX_FFT_ISA that cannot be
+  static Domain* const domain = new Domain(api, version);  // never destroyed: sessions may outlive static objects
   ort::check(api, ort::add_custom_op_domain(api, options, domain->domain));
 }
 
@@ -158,7 +174,7 @@ void register_domain(OrtSessionOptions* options, const OrtApi& api) {
 extern "C" ONNX_FFT_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
   using namespace onnx_fft;
   if (const OrtApi* api = base->get_api(kOrtApiVersion)) {
-    return ort::guard(*api, "onnx_fft", [&] { register_domain(options, *api); });
+    return ort::guard(*api, "onnx_fft", [&] { register_domain(options, *api, base->get_version_string()); });
   }
   const OrtApi* oldest = base->get_api(1);  // has what an error takes
   if (oldest == nullptr) return nullptr;    // no way to say anything: the model's own functions will compute

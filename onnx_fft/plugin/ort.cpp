@@ -7,14 +7,6 @@
 namespace onnx_fft::ort {
 namespace {
 
-Shape dimensions(const OrtApi& api, const OrtTensorTypeAndShapeInfo* info) {
-  size_t count = 0;
-  check(api, get_dimensions_count(api, info, &count));
-  Shape shape(count);
-  check(api, get_dimensions(api, info, shape.data(), count));
-  return shape;
-}
-
 // ORT's threads must see no exception: the first one is kept, and thrown where all began.
 struct Guarded {
   void (*task)(void*, size_t);
@@ -54,6 +46,14 @@ std::string describe(const Shape& shape) {
   std::string text;
   for (const int64_t length : shape) text += (text.empty() ? "" : "x") + (length < 0 ? "?" : std::to_string(length));
   return text;
+}
+
+Shape dimensions(const OrtApi& api, const OrtTensorTypeAndShapeInfo* info) {
+  size_t count = 0;
+  check(api, get_dimensions_count(api, info, &count));
+  Shape shape(count);
+  check(api, get_dimensions(api, info, shape.data(), count));
+  return shape;
 }
 
 Shape tensor_shape(const OrtApi& api, const OrtValue* value) {

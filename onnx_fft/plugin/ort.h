@@ -61,6 +61,7 @@ OrtStatus* guard(const OrtApi& api, const std::string& where, Function&& functio
 // "2x3x4"; "a scalar" where there is no dimension, "?" for one that is open.
 std::string describe(const Shape& shape);
 
+Shape dimensions(const OrtApi& api, const OrtTensorTypeAndShapeInfo* info);
 Shape tensor_shape(const OrtApi& api, const OrtValue* value);
 void* tensor_data(const OrtApi& api, const OrtValue* value);
 

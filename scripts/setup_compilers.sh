@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Installs Debian's compilers that scripts/check_native.sh builds with, where they are missing. Needs root.
+set -euo pipefail
+
+packages=()
+command -v g++ >/dev/null || packages+=(g++)
+command -v clang++ >/dev/null || packages+=(clang)
+command -v cmake >/dev/null || packages+=(cmake)
+command -v ninja >/dev/null || packages+=(ninja-build)
+[ -d /usr/aarch64-linux-gnu/include ] || packages+=(libstdc++-12-dev-arm64-cross)
+[ "${#packages[@]}" -gt 0 ] || exit 0
+export DEBIAN_FRONTEND=noninteractive
+apt-get update --quiet
+apt-get install --yes --quiet --no-install-recommends "${packages[@]}"
