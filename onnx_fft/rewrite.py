@@ -85,7 +85,7 @@ def rewrite(
     the budget; without a gain there, nothing is replaced.
 
     `progress` is called with what is being done and, where it is known, the share that is done. Raises UsageError,
-    InvalidModelError or OpsetError.
+    InvalidModelError, OpsetError, or PluginUnavailable where the native library is to be measured and is not there.
     """
     options = Options(
         lowering=lowering,

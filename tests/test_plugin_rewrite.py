@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from corpus import (
 from layers import make_spec
 from onnx import ModelProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from recorded import ENVIRONMENT
 from small_models import W1, W2, X, assert_same, conv, dump, make_model, two_convs, without
 from test_plugin_lowering import assert_close, forced, plugin_nodes, run_library
 from test_rewrite import decorated_model
@@ -30,11 +32,13 @@ from test_rewrite_kinds import BODIES
 
 import onnx_fft
 import onnx_fft.plugin
-from onnx_fft import bench, rewrite, validate
+from onnx_fft import bench, inspect, rewrite, validate
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.lowering.plugin import DOMAIN
+from onnx_fft.measure.cache import Cache
 from onnx_fft.measure.candidates import make_contest
 from onnx_fft.measure.single import make_feeds, make_models
+from onnx_fft.model.sites import OWN_DOMAIN
 from onnx_fft.plan.choose import Request
 from onnx_fft.runtime import find_libraries, walk_nodes
 
@@ -114,6 +118,12 @@ def test_two_steps_give_what_one_does() -> None:
     mixed = rewrite(first, lowering="matmul").model
     assert_same(model, mixed)
     assert_close(run_library(mixed, {"x": X}), run_model(model, {"x": X}))
+
+
+def test_the_functions_are_not_listed_as_convolutions() -> None:
+    rewritten = forced(two_convs())
+    assert OWN_DOMAIN == DOMAIN
+    assert inspect(rewritten).rows == ()
 
 
 def test_a_function_of_that_name_which_is_not_ours_is_an_error() -> None:
@@ -262,6 +272,18 @@ def test_the_measured_choice_has_the_library_as_candidate() -> None:
     result = rewrite(build_conv_model(LARGE), target="plugin", select="measure", budget_s=4, use_cache=False)
     (row,) = result.report.rows
     assert row.measured_s is not None
+
+
+def test_measuring_needs_the_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ONNX_FFT_LIBRARY", str(tmp_path / "absent.so"))
+    with pytest.raises(onnx_fft.OnnxFftError, match=r"got ONNX_FFT_LIBRARY="):
+        rewrite(build_conv_model(LARGE), target="plugin", select="measure", use_cache=False)
+
+
+def test_timings_of_another_build_do_not_count() -> None:
+    contest = make_contest(LARGE, 17, ((1, 8, 64, 64),), Request(select="measure", target="plugin"))
+    caches = [Cache(replace(ENVIRONMENT, library=library), Path("cache")) for library in ("", "one", "other")]
+    assert len({cache.path(contest) for cache in caches}) == 3
 
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,13 +26,17 @@ PATTERN = "[0-9a-f]" * 64 + ".json"
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What timings depend on beside the convolution; `threads` is 0 where ONNX Runtime chooses."""
+    """What timings depend on beside the convolution; `threads` is 0 where ONNX Runtime chooses.
+
+    `library` tells builds of the native library apart, "" where it takes no part.
+    """
 
     threads: int
     onnxruntime: str
     cpu: str
     cores: int
     onnx_fft: str
+    library: str = ""
 
 
 def cache_folder(environ: Mapping[str, str] | None = None, platform: str = sys.platform) -> Path:

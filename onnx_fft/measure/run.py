@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 from onnx import ModelProto
@@ -30,10 +31,14 @@ from onnx_fft.model.sites import ConvSite
 from onnx_fft.model.spec import ConvSpec
 from onnx_fft.plan.choose import Decision, Request, limit_growth
 from onnx_fft.plan.choose import take_back as leave_after_all
+from onnx_fft.plugin import library_path
 from onnx_fft.progress import Progress
 from onnx_fft.runtime import EngineError, Source, ort_version
 from onnx_fft.timing.launch import Machine, cpu_model
 from onnx_fft.timing.stats import Ratio, describe_ratio
+
+LIBRARY_DIGITS = 16
+"""Of the digest by which cached timings know the native library."""
 
 Build = Callable[[Mapping[str, ConvPlan]], ModelProto]
 """The whole model with the convolutions of these names replaced."""
@@ -96,8 +101,11 @@ def measure_model(
     """Decisions by measurement in place of those `predicted`, one for each of the `sites` of `loaded`.
 
     Only sites whose decision weighed options take part. `original` is what the result has to beat. Raises UsageError
-    where no input is found, InvalidModelError where ONNX Runtime does not run the original model.
+    where no input is found, InvalidModelError where ONNX Runtime does not run the original model, PluginUnavailable
+    where the native library is to be timed and is not there.
     """
+    if request.target == "plugin":
+        library_path()
     asked = [position for position, decision in enumerate(predicted) if decision.options]
     if not asked:
         return list(predicted), Measurement(settings.budget_s, 0.0)
@@ -105,7 +113,7 @@ def measure_model(
     feeds = find_feeds(loaded, settings.input_shapes, settings.seed)
     contests = _find_contests(loaded, [sites[position] for position in asked], feeds, request)
     budget = Budget(settings.budget_s)
-    cache = Cache(_environment(settings)) if settings.use_cache else None
+    cache = Cache(_environment(settings, request)) if settings.use_cache else None
     results = run_contests(
         Counter(contest for contest in contests.values() if contest.candidates),
         partial(time_contest_once, threads=settings.threads),
@@ -214,5 +222,6 @@ def _make_notes(
     return tuple(notes)
 
 
-def _environment(settings: MeasureSettings) -> Environment:
-    return Environment(settings.threads or 0, ort_version(), cpu_model(), os.cpu_count() or 1, __version__)
+def _environment(settings: MeasureSettings, request: Request) -> Environment:
+    library = sha256(library_path().read_bytes()).hexdigest()[:LIBRARY_DIGITS] if request.target == "plugin" else ""
+    return Environment(settings.threads or 0, ort_version(), cpu_model(), os.cpu_count() or 1, __version__, library)

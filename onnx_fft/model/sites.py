@@ -41,6 +41,9 @@ CONVOLUTIONS = (
 )
 """Operators that are listed, in ONNX's default domain and in ONNX Runtime's own."""
 
+OWN_DOMAIN = "onnx_fft"
+"""Of the native library's operators and of the functions that stand in for them."""
+
 RUNTIME_DOMAINS = ("com.microsoft", "com.ms.")
 """Beginnings of the domains ONNX Runtime keeps for itself."""
 
@@ -137,9 +140,14 @@ def find_sites(loaded: LoadedModel) -> tuple[ConvSite, ...]:
 
 
 def name_convolutions(scopes: Iterable[Scope]) -> Iterator[tuple[str, Scope, NodeProto]]:
-    """Every convolution of `scopes`, the scopes of one model in order, with the unique name it goes by everywhere."""
+    """Every convolution of `scopes`, the scopes of one model in order, with the unique name it goes by everywhere.
+
+    Those in functions of ours stand in for nodes that are replaced already.
+    """
     names: set[str] = set()
     for scope in scopes:
+        if not is_graph(scope.body) and scope.body.domain == OWN_DOMAIN:
+            continue
         for position, node in enumerate(scope.body.node):
             if not is_convolution(node):
                 continue
