@@ -1,14 +1,14 @@
 """Measures random convolutions on this machine and fits the cost model's constants to them.
 
-    python scripts/calibrate.py measure   # about 20 minutes; writes scripts/results/calibration.jsonl
+    python scripts/calibrate.py measure   # about 25 minutes; writes scripts/results/calibration.jsonl
     python scripts/calibrate.py fit       # writes onnx_fft/plan/calibration.json, prints the accuracy
     python scripts/calibrate.py again     # measures anew what something else disturbed; then fit again
 
 `measure` draws convolutions from a grid of real-world sizes (seeded) and times, interleaved on one thread pool, ONNX
 Runtime's Conv, the two `matmul` plans the present constants like best, and the best `dft` plan where that is not
-hopeless. `fit` keeps a fifth of them apart, fits the seconds a unit of each kind of work takes (non-negative least
-squares on relative errors, outliers weighted down), and says of the kept ones how often the model's favourite is the
-fastest of all options measured, or within 10% of it, and whether anything that `auto` would replace loses. `again` is
+hopeless. `fit` finds the seconds a unit of each kind of work takes; on each fifth of the convolutions, with constants
+fitted on the others, it says how often the model's favourite is the fastest of all options measured, or within 10% of
+it, and whether anything that `auto` would replace loses. `again` is
 for convolutions of which every option, Conv included, was much slower than predicted: then it was not the option. Of
 the two measurements the one with the faster Conv is kept. Needs SciPy.
 """
@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
-from scipy.optimize import nnls
+from scipy.optimize import minimize, nnls
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -56,13 +56,16 @@ from onnx_fft.runtime import open_source
 from onnx_fft.timing.launch import time_models
 
 RESULTS = Path(__file__).with_name("results") / "calibration.jsonl"
-COUNT = 330
+COUNT = 500
 SEED = 1
 FLOPS = (1e6, 3e10)
 """Direct sums of fewer flops are noise, of more flops take too long."""
 MAX_GROWTH_BYTES = 120 << 20
-HELD_OUT = 5
-"""Every so many-th convolution is kept apart."""
+FOLDS = 5
+"""Every so many-th convolution is kept apart, one such part after the other."""
+
+OUTLIER = 0.5
+"""Errors of a logarithm beyond this weigh linearly: disturbed measurements, shapes the model does not understand."""
 
 DISTURBED = 1.3
 """Every option this many times slower than predicted: something else was running."""
@@ -200,49 +203,67 @@ def _draw_spec(rng: np.random.Generator) -> ConvSpec:
 
 
 def fit() -> None:
-    """Fit on four fifths, judge on the rest, write the constants."""
+    """Fit on four fifths and judge on the rest, for each fifth; write the constants fitted on all."""
     header, *entries = [json.loads(line) for line in RESULTS.read_text().splitlines()]
     cases = [_read_entry(entry) for entry in entries]
-    held_out = cases[::HELD_OUT]
-    training = [case for number, case in enumerate(cases) if number % HELD_OUT]
-    samples = [(lowering_work(spec, plan), s) for spec, _, plans in training for plan, s in plans]
-    samples += [(conv_work(spec), s) for spec, s, _ in training]
-    seconds_per = solve(samples)
-    machine = Machine(header["machine"]["cpu"], seconds_per)
-    accuracy = {"held_out": judge(held_out, machine), "training": judge(training, machine)}
+    cpu = header["machine"]["cpu"]
+    folds = []
+    for fold in range(FOLDS):
+        training = [case for number, case in enumerate(cases) if number % FOLDS != fold]
+        folds.append([judge(case, Machine(cpu, solve(training))) for case in cases[fold::FOLDS]])
+    seconds_per = solve(cases)
     constants = {key: float(f"{value:.4g}") for key, value in asdict(seconds_per).items()}
+    accuracy = {
+        "held_out": summarize([judgement for fold in folds for judgement in fold]),
+        "held_out_fifths": [summarize(fold)["fastest_or_within_10_percent"] for fold in folds],
+        "training": summarize([judge(case, Machine(cpu, seconds_per)) for case in cases]),
+    }
     data = {**header["machine"], "convolutions": len(cases), "accuracy": accuracy, "seconds_per": constants}
     CALIBRATION.write_text(json.dumps(data, indent=2) + "\n")
     print(json.dumps(data, indent=2))
 
 
-def solve(samples: list[tuple[Work, float]]) -> Work:
-    """Seconds per unit that explain the samples; relative errors beyond `exp(0.3)` weigh less and less."""
+def solve(cases: list[Case]) -> Work:
+    """Seconds per unit that explain the times: least squares of the logarithms' errors, linear beyond `OUTLIER`.
+
+    In the logarithms of the constants, so that they stay positive; from a non-negative least-squares solution.
+    """
+    samples = [(lowering_work(spec, plan), s) for spec, _, plans in cases for plan, s in plans]
+    samples += [(conv_work(spec), s) for spec, s, _ in cases]
     counts = np.array([astuple(work) for work, _ in samples])
     seconds = np.array([s for _, s in samples])
-    weights = 1 / seconds
-    solution: NDArray[np.float64] = np.zeros(counts.shape[1])
-    for _ in range(40):
-        solution, _ = nnls(counts * weights[:, None], seconds * weights)
-        error = np.abs(np.log(np.maximum(counts @ solution / seconds, 1e-3)))
-        weights = 1 / seconds / np.maximum(1, error / 0.3)
-    return Work(*map(float, solution))
+
+    def loss(logarithms: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        constants = np.exp(logarithms)
+        predicted = counts @ constants
+        error = np.log(predicted / seconds)
+        bounded = np.clip(error, -OUTLIER, OUTLIER)
+        value = np.sum(bounded * (error - bounded / 2))
+        return float(value), (bounded / predicted) @ counts * constants
+
+    start, _ = nnls(counts / seconds[:, None], np.ones(len(seconds)))
+    found = minimize(loss, np.log(np.maximum(start, 1e-13)), jac=True, method="L-BFGS-B", options={"maxiter": 1000})
+    return Work(*map(float, np.exp(found.x)))
 
 
-def judge(cases: list[Case], machine: Machine) -> dict[str, Any]:
-    """How good the favourite is among everything that was measured of a convolution, and what `auto` would do."""
-    ratios, speedups = [], []
-    for spec, conv_s, plans in cases:
-        predicted = [conv_seconds(spec, machine), *(lowering_seconds(spec, plan, machine) for plan, _ in plans)]
-        measured = [conv_s, *(s for _, s in plans)]
-        ratios.append(measured[predicted.index(min(predicted))] / min(measured))
-        best, best_s = min(plans, key=lambda pair: lowering_seconds(spec, pair[0], machine))
-        if predict_gain(spec, best, (machine, make_faster(machine))) >= MIN_GAIN:
-            speedups.append(conv_s / best_s)
-    good = sum(ratio <= 1.1 for ratio in ratios)
+def judge(case: Case, machine: Machine) -> tuple[float, float | None]:
+    """Seconds of the favourite over the fastest of all measured; the speed-up where `auto` replaces."""
+    spec, conv_s, plans = case
+    predicted = [conv_seconds(spec, machine), *(lowering_seconds(spec, plan, machine) for plan, _ in plans)]
+    measured = [conv_s, *(s for _, s in plans)]
+    ratio = measured[predicted.index(min(predicted))] / min(measured)
+    best, best_s = min(plans, key=lambda pair: lowering_seconds(spec, pair[0], machine))
+    replaced = predict_gain(spec, best, (machine, make_faster(machine))) >= MIN_GAIN
+    return ratio, conv_s / best_s if replaced else None
+
+
+def summarize(judgements: list[tuple[float, float | None]]) -> dict[str, Any]:
+    """How good the favourites are, and what `auto` would do."""
+    ratios = [ratio for ratio, _ in judgements]
+    speedups = [speedup for _, speedup in judgements if speedup is not None]
     return {
-        "convolutions": len(cases),
-        "fastest_or_within_10_percent": round(good / len(cases), 4),
+        "convolutions": len(ratios),
+        "fastest_or_within_10_percent": round(sum(ratio <= 1.1 for ratio in ratios) / len(ratios), 4),
         "worst": round(max(ratios), 2),
         "auto_replaces": len(speedups),
         "auto_slower_than_0.97": sum(speedup < 0.97 for speedup in speedups),
