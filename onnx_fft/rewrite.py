@@ -27,15 +27,15 @@ from onnx_fft.model.splice import splice, unused_prefix
 from onnx_fft.options import Options, check_options, select_names
 from onnx_fft.plan.choose import Decision, Request, choose, leave, limit_growth
 from onnx_fft.plan.cost import MACHINES, conv_seconds, growth_bytes, lowering_seconds
-from onnx_fft.plan.file import plan_to_json, read_plan
+from onnx_fft.plan.file import PlannedConv, plan_to_json, read_plan
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.report import Report, make_report
 from onnx_fft.runtime import Source, open_source
 
 Given = ModelProto | str | Path
 
-Planned = Mapping[str, ConvPlan | None] | None
-"""The plan of each convolution by name; None without a plan to replay."""
+Planned = Mapping[str, PlannedConv] | None
+"""The plan's entry on each convolution by name; None without a plan to replay."""
 
 LEAST_GROWTH_BYTES = 64 << 20
 """What a file may grow by at least; a larger model may grow by its own size."""
@@ -183,7 +183,7 @@ def _needed_opset(sites: Sequence[ConvSite], planned: Planned, request: Request,
     for site in sites:
         if site.spec is None or site.name not in selected:
             continue
-        plan = None if planned is None else planned[site.name]
+        plan = None if planned is None else planned[site.name].plan
         lowerings = [each for each in request.lowerings if request.is_forced and not each.find_obstacle(site.spec)]
         if planned is not None:
             lowerings = [] if plan is None else [find_lowering(plan.lowering)]
@@ -226,10 +226,12 @@ def _decide(sites: Sequence[ConvSite], planned: Planned, request: Request, optio
     return decisions if planned is not None else limit_growth(decisions, request.max_growth_bytes)
 
 
-def _replay(site: ConvSite, plan: ConvPlan | None) -> Decision:
+def _replay(site: ConvSite, planned: PlannedConv) -> Decision:
     assert site.spec is not None
+    plan = planned.plan
     if plan is None:
-        return leave(Refusal("planned", "left alone by the plan"), conv_seconds(site.spec, MACHINES[0]))
+        left = leave(Refusal("planned", "left alone by the plan"), conv_seconds(site.spec, MACHINES[0]))
+        return replace(left, measured_conv_s=planned.measured_conv_s, measured_s=planned.measured_s)
     needed = find_lowering(plan.lowering).min_opset(site.spec)
     if site.opset < needed:
         raise OpsetError(
@@ -243,6 +245,8 @@ def _replay(site: ConvSite, plan: ConvPlan | None) -> Decision:
         lowering_seconds(site.spec, plan, MACHINES[0]),
         growth_bytes(site.spec, plan),
         reason="by the plan",
+        measured_conv_s=planned.measured_conv_s,
+        measured_s=planned.measured_s,
     )
 
 

@@ -150,6 +150,10 @@ def test_a_measured_gain_is_replaced_and_reported(monkeypatch: pytest.MonkeyPatc
     assert len(list_entries(own_cache)) == 1
     replayed = rewrite(make_model(), plan=json.loads(json.dumps(rewritten.plan)))
     assert replayed.model == rewritten.model
+    (again,) = replayed.report.rows
+    assert (again.measured_conv_s, again.measured_s) == (row.measured_conv_s, row.measured_s)
+    assert "measured 9.00 -> 3.00 ms" in replayed.report.summarize()
+    assert replayed.plan["convs"][0]["measured_s"] == row.measured_s, "and a plan saved again has them still"
 
 
 def test_a_loss_in_the_model_leaves_the_original_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,17 @@ def test_a_plan_is_replayed_and_edited(tmp_path: Path) -> None:
     assert_same(model, edited.model)
 
 
+def test_times_a_plan_holds_are_reported_again() -> None:
+    model = two_convs()
+    plan = rewrite(model, lowering="matmul").plan
+    plan["convs"][0] |= {"lowering": None, "measured_conv_s": 2e-3, "measured_s": 3e-3}
+    left, replaced = rewrite(model, plan=plan).report.rows
+    assert (left.lowering, left.measured_conv_s, left.measured_s) == (None, 2e-3, 3e-3)
+    assert (replaced.lowering, replaced.measured_conv_s, replaced.measured_s) == ("matmul", None, None)
+    with pytest.raises(UsageError, match="cannot be read"):
+        rewrite(model, plan=change(plan, measured_s="soon"))
+
+
 def test_a_plan_may_go_beyond_the_growth_cap_and_include_still_holds() -> None:
     model = two_convs()
     plan = rewrite(model, lowering="matmul").plan

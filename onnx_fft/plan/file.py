@@ -7,7 +7,8 @@
       {"name": "stem/conv", "geometry": "...", "lowering": null, "reason": "..."}]}
 
 `lowering: null` leaves a convolution alone; `plugin` plans by itself, and its `axes` are empty. Everything but `name`,
-`geometry`, `lowering` and `axes` is for the reader.
+`geometry`, `lowering` and `axes` is for the reader. A replay reports the measured times again: take them out of entries
+that you change.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,15 @@ MAX_GROWTH_BYTES = 1 << 33
 """What one entry may add to the file: more is a slip of the hand, which would take all memory there is."""
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedConv:
+    """One entry: the plan, None where the Conv is left alone, and the seconds measured when it was made."""
+
+    plan: ConvPlan | None
+    measured_conv_s: float | None = None
+    measured_s: float | None = None
+
+
 def plan_to_json(specs: Mapping[str, ConvSpec], decisions: Mapping[str, Decision]) -> dict[str, Any]:
     """The plan of a model as JSON types, for every convolution that has a spec."""
     return {
@@ -41,8 +51,8 @@ def plan_to_json(specs: Mapping[str, ConvSpec], decisions: Mapping[str, Decision
     }
 
 
-def read_plan(source: str | Path | Mapping[str, Any], specs: Mapping[str, ConvSpec]) -> dict[str, ConvPlan | None]:
-    """The plans by convolution name; raises UsageError where the file is malformed or was made for another model."""
+def read_plan(source: str | Path | Mapping[str, Any], specs: Mapping[str, ConvSpec]) -> dict[str, PlannedConv]:
+    """The entries by convolution name; raises UsageError where the file is malformed or was made for another model."""
     where = str(source) if isinstance(source, str | Path) else "the given plan"
     data = _load(Path(source)) if isinstance(source, str | Path) else source
     if not isinstance(data, Mapping) or data.get("onnx_fft_plan") != VERSION or not isinstance(data.get("convs"), list):
@@ -59,7 +69,14 @@ def read_plan(source: str | Path | Mapping[str, Any], specs: Mapping[str, ConvSp
                 "expected one a convolution; take the others out"
             )
         _check_model(where, {name: entry["geometry"] for name, entry in entries.items()}, specs)
-        return {name: _entry_from_json(where, name, entry, specs[name]) for name, entry in entries.items()}
+        return {
+            name: PlannedConv(
+                _entry_from_json(where, name, entry, specs[name]),
+                _read_seconds(entry, "measured_conv_s"),
+                _read_seconds(entry, "measured_s"),
+            )
+            for name, entry in entries.items()
+        }
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"got {where} with an entry that cannot be read ({error!r}); compare with --save-plan"
@@ -101,6 +118,11 @@ def _entry_from_json(where: str, name: str, entry: Mapping[str, Any], spec: Conv
             f"got an impossible plan for {name!r} in {where}: {error}; change it or take it out"
         ) from error
     return plan
+
+
+def _read_seconds(entry: Mapping[str, Any], key: str) -> float | None:
+    seconds = entry.get(key)
+    return None if seconds is None else float(seconds)
 
 
 def _check_model(where: str, planned: Mapping[str, str], specs: Mapping[str, ConvSpec]) -> None:
