@@ -118,11 +118,12 @@ def open_session(model: ModelProto, threads: int = 1) -> Any:
     return InferenceSession(model.SerializeToString(), options)
 
 
-def assert_close(got: Array, expected: Array, dtype: str) -> None:
+def assert_close(got: Array, expected: Array, dtype: str, before: Array | None = None) -> None:
+    """`before`: the sum before the activation, by which an error of it is judged; none of them makes it larger."""
     assert got.shape == expected.shape
     assert got.dtype == dtype
     assert np.isfinite(got).all()
-    assert np.linalg.norm(got - expected) <= RELATIVE_L2[dtype] * np.linalg.norm(expected)
+    assert np.linalg.norm(got - expected) <= RELATIVE_L2[dtype] * np.linalg.norm(expected if before is None else before)
 
 
 def _element_type(dtype: Any) -> int:
