@@ -4,7 +4,7 @@
 
 #include "half.h"
 #include "kernels.h"
-#include "vector.h"
+#include "tile.h"
 
 namespace onnx_fft {
 namespace ONNX_FFT_ISA {
@@ -72,17 +72,23 @@ ONNX_FFT_INLINE Vec<Real> load_run(const Source& source, int lane, const Storage
 
 // Fills a tile; sample (j0, j1, j2) goes to the sum of its positions.
 template <typename Real, typename Storage>
-void load_tile(const TilePlan& plan, const Source& source, Real* tile) {
+void load_tile(const TilePlan& plan, const Source& source, Tile<Real>& tile) {
   constexpr int L = kLanes<Real>;
+  tile.clear_rows();
   for (int64_t j0 = 0; j0 < plan.length[0]; ++j0) {
     for (int64_t j1 = 0; j1 < plan.length[1]; ++j1) {
       const Storage* rows[L] = {};
+      bool empty = true;
       for (int lane = 0; lane < source.count; ++lane) {
         const int64_t i0 = index_of(source, lane, 0, j0), i1 = index_of(source, lane, 1, j1);
         if (i0 < 0 || i1 < 0) continue;
         rows[lane] = static_cast<const Storage*>(source.lanes[lane].data) + i0 * source.stride[0] + i1 * source.stride[1];
+        empty = false;
       }
-      Real* target = tile + (plan.position[0].data()[j0] + plan.position[1].data()[j1]) * int64_t{L};
+      const int64_t position = int64_t{plan.position[0].data()[j0]} + plan.position[1].data()[j1];
+      if (empty && plan.real_axis == 2) continue;
+      tile.mark_row(position);
+      Real* target = tile.sample(position);
       for (int64_t first = 0; first < plan.length[2]; first += L) {
         const int64_t count = plan.length[2] - first < L ? plan.length[2] - first : L;
         Vec<Real> block[L];
@@ -112,10 +118,21 @@ ONNX_FFT_INLINE void store_run(const Sink& sink, int lane, Vec<Real> run, Storag
   }
 }
 
+// Marks the rows that store_tile reads.
+template <typename Real>
+void mark_outputs(const TilePlan& plan, const Sink& sink, Tile<Real>& tile) {
+  tile.clear_rows();
+  for (int64_t t0 = 0; t0 < sink.outputs[0]; ++t0) {
+    for (int64_t t1 = 0; t1 < sink.outputs[1]; ++t1) {
+      tile.mark_row(int64_t{plan.position[0].data()[t0]} + plan.position[1].data()[t1]);
+    }
+  }
+}
+
 // Writes the tile's outputs (t0, t1, t2), with the bias added. Relu costs nothing here; the other activations, which need
 // a library's functions, are left to convolution.cpp.
 template <typename Real, typename Storage>
-void store_tile(const TilePlan& plan, const Sink& sink, const Real* tile) {
+void store_tile(const TilePlan& plan, const Sink& sink, const Tile<Real>& tile) {
   constexpr int L = kLanes<Real>;
   alignas(ONNX_FFT_VECTOR_BYTES) Real bias_values[L] = {};
   for (int lane = 0; lane < sink.count; ++lane) bias_values[lane] = static_cast<Real>(sink.bias[lane]);
@@ -129,7 +146,7 @@ void store_tile(const TilePlan& plan, const Sink& sink, const Real* tile) {
         if (i0 < 0 || i1 < 0) continue;
         rows[lane] = static_cast<Storage*>(sink.lanes[lane].data) + i0 * sink.stride[0] + i1 * sink.stride[1];
       }
-      const Real* origin = tile + (plan.position[0].data()[t0] + plan.position[1].data()[t1]) * int64_t{L};
+      const Real* origin = tile.sample(int64_t{plan.position[0].data()[t0]} + plan.position[1].data()[t1]);
       for (int64_t first = 0; first < sink.outputs[2]; first += L) {
         const int64_t count = sink.outputs[2] - first < L ? sink.outputs[2] - first : L;
         Vec<Real> block[L] = {};

@@ -10,21 +10,25 @@ namespace ONNX_FFT_ISA {
 
 template <typename Real, typename Storage>
 void forward(const TilePlan& plan, const Source& source, Real* scratch, Real* spectrum, int64_t bin_stride) {
-  load_tile<Real, Storage>(plan, source, scratch);
-  Tile<Real>(plan, scratch).forward(spectrum, bin_stride);
+  Tile<Real> tile(plan, scratch);
+  load_tile<Real, Storage>(plan, source, tile);
+  tile.forward(spectrum, bin_stride);
 }
 
 template <typename Real, typename Storage>
 void inverse(const TilePlan& plan, const Real* spectrum, int64_t bin_stride, Real* scratch, const Sink& sink) {
-  Tile<Real>(plan, scratch).inverse(spectrum, bin_stride);
-  store_tile<Real, Storage>(plan, sink, scratch);
+  Tile<Real> tile(plan, scratch);
+  mark_outputs(plan, sink, tile);
+  tile.inverse(spectrum, bin_stride);
+  store_tile<Real, Storage>(plan, sink, tile);
 }
 
 template <typename Real, typename Storage>
 void convolve(const TilePlan& plan, const Source& source, Factor<Real> factor, Real* scratch, const Sink& sink) {
   constexpr int L = kLanes<Real>;
-  load_tile<Real, Storage>(plan, source, scratch);
-  Tile<Real>(plan, scratch).filter([&](int64_t first, int64_t count, Real* numbers) {
+  Tile<Real> tile(plan, scratch);
+  load_tile<Real, Storage>(plan, source, tile);
+  tile.filter([&] { mark_outputs(plan, sink, tile); }, [&](int64_t first, int64_t count, Real* numbers) {
     const Real* bins = factor.bins + first * 2 * L;
     for (int64_t n = 0; n < count; ++n, numbers += 2 * L, bins += 2 * L) {
       Vec<Real> re = load(bins), im = load(bins + L);
@@ -36,12 +40,14 @@ void convolve(const TilePlan& plan, const Source& source, Factor<Real> factor, R
       parts(numbers).put(0, {x.re * re - x.im * im, x.im * re + x.re * im});
     }
   });
-  store_tile<Real, Storage>(plan, sink, scratch);
+  store_tile<Real, Storage>(plan, sink, tile);
 }
 
 template <typename Real>
 void transform_weights(const TilePlan& plan, Real scale, Real* scratch, Real* spectrum, int64_t bin_stride) {
-  Tile<Real>(plan, scratch).forward(spectrum, bin_stride);
+  Tile<Real> tile(plan, scratch);
+  tile.mark_all();
+  tile.forward(spectrum, bin_stride);
   for (size_t bin = 0; bin < plan.bins; ++bin, spectrum += bin_stride) {
     store(spectrum, load(spectrum) * scale);
     store(spectrum + kLanes<Real>, load(spectrum + kLanes<Real>) * -scale);

@@ -105,7 +105,10 @@ class Runner {
     return stride * static_cast<int64_t>(sizeof(Real)) % 4096 == 0 ? stride + number_ : stride;
   }
 
-  size_t scratch_bytes() const { return (tile_.bins + tile_.work) * static_cast<size_t>(number_) * sizeof(Real); }
+  // The last term is for a flag for each real line.
+  size_t scratch_bytes() const {
+    return (tile_.bins + tile_.work) * static_cast<size_t>(number_) * sizeof(Real) + tile_.bins;
+  }
 
   template <typename Body>
   static void each(const Executor& executor, int64_t count, const Body& body) {

@@ -1,4 +1,5 @@
-// A tile's DFT, forth and back, in scratch memory: complex vectors [plan.bins] followed by the work area of a line.
+// A tile's DFT, forth and back, in scratch memory: complex vectors [plan.bins], then the work area of a line, then a flag
+// for each real line, so that lines without input or without wanted outputs are passed over.
 #pragma once
 
 #include "fft.h"
@@ -10,7 +11,16 @@ template <typename Real>
 class Tile {
  public:
   Tile(const TilePlan& plan, Real* scratch)
-      : plan_(plan), tables_(plan.tables<Real>()), numbers_(scratch), work_(scratch + plan.bins * kNumber) {}
+      : plan_(plan), tables_(plan.tables<Real>()), numbers_(scratch), work_(scratch + plan.bins * kNumber),
+        flags_(reinterpret_cast<uint8_t*>(work_ + plan.work * kNumber)) {}
+
+  // Marks none or all of the real lines, or those of one row of samples along the last axis.
+  void clear_rows() { __builtin_memset(flags_, 0, static_cast<size_t>(rows())); }
+  void mark_all() { __builtin_memset(flags_, 1, static_cast<size_t>(rows())); }
+  void mark_row(int64_t position) {
+    if (plan_.real_axis != kMaxRank - 1) return mark_all();
+    __builtin_memset(flags_ + position / (2 * half()), 1, static_cast<size_t>(plan_.columns));
+  }
 
   Real* sample(int64_t position) const { return numbers_ + position * kLanes<Real>; }
 
@@ -36,17 +46,20 @@ class Tile {
     inverse_inner();
   }
 
-  // Samples -> samples, multiplied in the frequency domain line by line. `multiply(first_bin, count, numbers)`.
-  template <typename Multiply>
-  void filter(const Multiply& multiply) {
+  // Samples -> samples, multiplied in the frequency domain line by line: `multiply(first_bin, count, numbers)`. Between
+  // the two real DFTs `turn()` may mark other lines.
+  template <typename Turn, typename Multiply>
+  void filter(const Turn& turn, const Multiply& multiply) {
     Real* buffer = work_ + (plan_.work - line_length()) * kNumber;
     const Strided<Real> bins = {parts(buffer), 1};
     if (plan_.passes.empty()) {
       forward_row(0, bins);
+      turn();
       multiply(0, plan_.bins, buffer);
       return inverse_row(0, bins);
     }
     forward_inner();
+    turn();
     for_each_line(last(), [&](int64_t line, ptrdiff_t begin, const Real* twiddles) {
       const int length = last().line.length;
       forward_line(last(), number_of_last(), begin, twiddles, bins);
@@ -59,6 +72,8 @@ class Tile {
  private:
   static constexpr ptrdiff_t kNumber = 2 * kLanes<Real>;
 
+  ptrdiff_t half() const { return plan_.real_length / 2 + 1; }
+  ptrdiff_t rows() const { return static_cast<ptrdiff_t>(plan_.bins) / half(); }
   const Pass& last() const { return plan_.passes.data()[number_of_last()]; }
   int number_of_last() const { return static_cast<int>(plan_.passes.size()) - 1; }
   ptrdiff_t line_length() const {
@@ -98,8 +113,7 @@ class Tile {
   }
 
   void forward_inner() {
-    const ptrdiff_t half = plan_.real_length / 2 + 1, rows = static_cast<ptrdiff_t>(plan_.bins) / half;
-    for (ptrdiff_t row = 0; row < rows; ++row) forward_row(row, {at(parts(numbers_), row * half), 1});
+    for (ptrdiff_t row = 0; row < rows(); ++row) forward_row(row, {at(parts(numbers_), row * half()), 1});
     for (int number = 0; number < number_of_last(); ++number) {
       const Pass& pass = plan_.passes.data()[number];
       for_each_line(pass, [&](int64_t, ptrdiff_t begin, const Real* twiddles) {
@@ -115,24 +129,26 @@ class Tile {
         inverse_line(pass, number, begin, twiddles, {at(parts(numbers_), begin), pass.stride});
       });
     }
-    const ptrdiff_t half = plan_.real_length / 2 + 1, rows = static_cast<ptrdiff_t>(plan_.bins) / half;
-    for (ptrdiff_t row = 0; row < rows; ++row) inverse_row(row, {at(parts(numbers_), row * half), 1});
+    for (ptrdiff_t row = 0; row < rows(); ++row) inverse_row(row, {at(parts(numbers_), row * half()), 1});
   }
 
   // `real_length` real vectors are half as many complex ones.
   void forward_row(ptrdiff_t row, Strided<Real> out) {
-    const int half = plan_.real_length / 2;
-    const Strided<Real> in = {at(parts(numbers_), row * (half + 1)), 1};
-    const Strided<Real> z = {at(parts(work_), 2 * half), 1};
+    if (!flags_[row]) {
+      for (ptrdiff_t k = 0; k < half(); ++k) out.put(k, {Vec<Real>{}, Vec<Real>{}});
+      return;
+    }
+    const Strided<Real> in = {at(parts(numbers_), row * half()), 1};
+    const Strided<Real> z = {at(parts(work_), plan_.real_length), 1};
     transform_line(plan_.real_line, tables_.line_roots.data()[0].data(), in, z, work());
-    separate(half, tables_.real_roots.data(), z, out);
+    separate(plan_.real_length / 2, tables_.real_roots.data(), z, out);
   }
 
   void inverse_row(ptrdiff_t row, Strided<Real> in) {
-    const int half = plan_.real_length / 2;
-    const Strided<Real> out = {at(parts(numbers_), row * (half + 1)), 1};
-    const Strided<Real> z = {at(parts(work_), 2 * half), 1};
-    join(half, tables_.real_roots.data(), in, z);
+    if (!flags_[row]) return;
+    const Strided<Real> out = {at(parts(numbers_), row * half()), 1};
+    const Strided<Real> z = {at(parts(work_), plan_.real_length), 1};
+    join(plan_.real_length / 2, tables_.real_roots.data(), in, z);
     transform_line(plan_.real_line, tables_.line_roots.data()[0].data(), swap(z), swap(out), work());
   }
 
@@ -140,6 +156,7 @@ class Tile {
   const TileTables<Real>& tables_;
   Real* numbers_;
   Real* work_;
+  uint8_t* flags_;
 };
 
 }  // namespace ONNX_FFT_ISA
