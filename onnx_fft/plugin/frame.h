@@ -53,47 +53,80 @@ ONNX_FFT_INLINE int64_t index_of(const Planes<Pointer>& planes, int lane, int ax
   return index >= 0 && index < planes.extent[axis] ? index : -1;
 }
 
-// `L` samples from `first` on along the last axis of one lane's row.
+ONNX_FFT_INLINE int64_t clamp(int64_t value, int64_t low, int64_t high) {
+  return value < low ? low : value > high ? high : value;
+}
+
+// Up to a vector of samples from `first` on along the last axis of one lane's row.
 template <typename Real, typename Storage>
 ONNX_FFT_INLINE Vec<Real> load_run(const Source& source, int lane, const Storage* row, int64_t first, int64_t count) {
   constexpr int L = kLanes<Real>;
   const int64_t begin = source.lanes[lane].origin[2] + first * source.step[2];
-  alignas(ONNX_FFT_VECTOR_BYTES) Real values[L] = {};
-  if (source.step[2] == 1 && begin >= 0 && begin + L <= source.extent[2] && count >= L) {
-    for (int i = 0; i < L; ++i) values[i] = widen(row[begin + i]);
-  } else {
-    for (int i = 0; i < L && i < count; ++i) {
-      const int64_t index = begin + i * source.step[2];
-      if (index >= 0 && index < source.extent[2]) values[i] = widen(row[index * source.stride[2]]);
+  if constexpr (sizeof(Storage) == sizeof(Real)) {
+    if (source.step[2] == 1) {
+      const int64_t last = clamp(source.extent[2] - begin, 0, count);
+      return load_lanes(row + begin, clamp(-begin, 0, last), last);
     }
+  }
+  alignas(ONNX_FFT_VECTOR_BYTES) Real values[L] = {};
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t index = begin + i * source.step[2];
+    if (index >= 0 && index < source.extent[2]) values[i] = widen(row[index]);
   }
   return load(values);
 }
+
+// Offset of the row of each lane at samples (j0, j1) of the first two axes; -1 outside. Lanes that are channels of one
+// tile share it.
+template <typename Pointer>
+class Rows {
+ public:
+  explicit Rows(const Planes<Pointer>& planes) : planes_(planes) {
+    for (int lane = 1; lane < planes.count; ++lane) {
+      for (int axis = 0; axis < 2; ++axis) {
+        if (planes.lanes[lane].origin[axis] != planes.lanes[0].origin[axis]) shared_ = false;
+      }
+    }
+  }
+
+  // Whether any lane has such a row.
+  bool seek(int64_t j0, int64_t j1) {
+    any_ = false;
+    for (int lane = 0; lane < (shared_ ? 1 : planes_.count); ++lane) {
+      const int64_t i0 = index_of(planes_, lane, 0, j0), i1 = index_of(planes_, lane, 1, j1);
+      const bool inside = i0 >= 0 && i1 >= 0;
+      offset_[lane] = inside ? i0 * planes_.stride[0] + i1 * planes_.stride[1] : -1;
+      any_ = any_ || inside;
+    }
+    return any_;
+  }
+
+  int64_t operator[](int lane) const { return lane < planes_.count ? offset_[shared_ ? 0 : lane] : -1; }
+
+ private:
+  const Planes<Pointer>& planes_;
+  bool shared_ = true, any_ = false;
+  int64_t offset_[kMaxLanes] = {};
+};
 
 // Fills a tile; sample (j0, j1, j2) goes to the sum of its positions.
 template <typename Real, typename Storage>
 void load_tile(const TilePlan& plan, const Source& source, Tile<Real>& tile) {
   constexpr int L = kLanes<Real>;
   tile.clear_rows();
+  Rows<const void*> rows(source);
   for (int64_t j0 = 0; j0 < plan.length[0]; ++j0) {
     for (int64_t j1 = 0; j1 < plan.length[1]; ++j1) {
-      const Storage* rows[L] = {};
-      bool empty = true;
-      for (int lane = 0; lane < source.count; ++lane) {
-        const int64_t i0 = index_of(source, lane, 0, j0), i1 = index_of(source, lane, 1, j1);
-        if (i0 < 0 || i1 < 0) continue;
-        rows[lane] = static_cast<const Storage*>(source.lanes[lane].data) + i0 * source.stride[0] + i1 * source.stride[1];
-        empty = false;
-      }
+      if (!rows.seek(j0, j1) && plan.real_axis == 2) continue;
       const int64_t position = int64_t{plan.position[0].data()[j0]} + plan.position[1].data()[j1];
-      if (empty && plan.real_axis == 2) continue;
       tile.mark_row(position);
       Real* target = tile.sample(position);
       for (int64_t first = 0; first < plan.length[2]; first += L) {
         const int64_t count = plan.length[2] - first < L ? plan.length[2] - first : L;
         Vec<Real> block[L];
         for (int lane = 0; lane < L; ++lane) {
-          block[lane] = rows[lane] == nullptr ? Vec<Real>{} : load_run<Real>(source, lane, rows[lane], first, count);
+          const Storage* plane = static_cast<const Storage*>(source.lanes[lane].data);
+          block[lane] = rows[lane] < 0 ? Vec<Real>{} : load_run<Real>(source, lane, plane + rows[lane], first, count);
         }
         transpose<Real>(block);
         for (int i = 0; i < count; ++i) store(target + plan.position[2].data()[first + i] * int64_t{L}, block[i]);
@@ -106,15 +139,14 @@ template <typename Real, typename Storage>
 ONNX_FFT_INLINE void store_run(const Sink& sink, int lane, Vec<Real> run, Storage* row, int64_t first, int64_t count) {
   constexpr int L = kLanes<Real>;
   const int64_t begin = sink.lanes[lane].origin[2] + first * sink.step[2];
+  if constexpr (sizeof(Storage) == sizeof(Real)) {
+    if (sink.step[2] == 1) return store_lanes(row + begin, run, 0, clamp(sink.extent[2] - begin, 0, count));
+  }
   alignas(ONNX_FFT_VECTOR_BYTES) Real values[L];
   store(values, run);
-  if (sink.step[2] == 1 && begin + L <= sink.extent[2] && count >= L) {
-    for (int i = 0; i < L; ++i) narrow(values[i], row + begin + i);
-  } else {
-    for (int i = 0; i < L && i < count; ++i) {
-      const int64_t index = begin + i * sink.step[2];
-      if (index < sink.extent[2]) narrow(values[i], row + index * sink.stride[2]);
-    }
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t index = begin + i * sink.step[2];
+    if (index < sink.extent[2]) narrow(values[i], row + index);
   }
 }
 
@@ -138,14 +170,10 @@ void store_tile(const TilePlan& plan, const Sink& sink, const Tile<Real>& tile) 
   for (int lane = 0; lane < sink.count; ++lane) bias_values[lane] = static_cast<Real>(sink.bias[lane]);
   const Vec<Real> bias = load(bias_values);
   const bool rectify = sink.activation.kind == ActivationKind::kRelu;
+  Rows<void*> rows(sink);
   for (int64_t t0 = 0; t0 < sink.outputs[0]; ++t0) {
     for (int64_t t1 = 0; t1 < sink.outputs[1]; ++t1) {
-      Storage* rows[L] = {};
-      for (int lane = 0; lane < sink.count; ++lane) {
-        const int64_t i0 = index_of(sink, lane, 0, t0), i1 = index_of(sink, lane, 1, t1);
-        if (i0 < 0 || i1 < 0) continue;
-        rows[lane] = static_cast<Storage*>(sink.lanes[lane].data) + i0 * sink.stride[0] + i1 * sink.stride[1];
-      }
+      if (!rows.seek(t0, t1)) continue;
       const Real* origin = tile.sample(int64_t{plan.position[0].data()[t0]} + plan.position[1].data()[t1]);
       for (int64_t first = 0; first < sink.outputs[2]; first += L) {
         const int64_t count = sink.outputs[2] - first < L ? sink.outputs[2] - first : L;
@@ -156,7 +184,8 @@ void store_tile(const TilePlan& plan, const Sink& sink, const Tile<Real>& tile) 
         }
         transpose<Real>(block);
         for (int lane = 0; lane < L; ++lane) {
-          if (rows[lane] != nullptr) store_run<Real>(sink, lane, block[lane], rows[lane], first, count);
+          Storage* plane = static_cast<Storage*>(lane < sink.count ? sink.lanes[lane].data : nullptr);
+          if (rows[lane] >= 0) store_run<Real>(sink, lane, block[lane], plane + rows[lane], first, count);
         }
       }
     }

@@ -7,6 +7,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 #define ONNX_FFT_VECTOR_BYTES 64
@@ -47,6 +50,43 @@ template <typename Real>
 ONNX_FFT_INLINE Vec<Real> broadcast(Real value) {
   return value - Vec<Real>{};
 }
+
+// Lanes [first, last) of memory that only there need be readable, or written; the others are zero, or left as they are.
+#if defined(__AVX512F__)
+ONNX_FFT_INLINE uint32_t lane_mask(int64_t first, int64_t last) { return (1u << last) - (1u << first); }
+
+ONNX_FFT_INLINE Vec<float> load_lanes(const float* p, int64_t first, int64_t last) {
+  return (Vec<float>)_mm512_maskz_loadu_ps(static_cast<__mmask16>(lane_mask(first, last)), p);
+}
+ONNX_FFT_INLINE Vec<double> load_lanes(const double* p, int64_t first, int64_t last) {
+  return (Vec<double>)_mm512_maskz_loadu_pd(static_cast<__mmask8>(lane_mask(first, last)), p);
+}
+ONNX_FFT_INLINE void store_lanes(float* p, Vec<float> v, int64_t first, int64_t last) {
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>(lane_mask(first, last)), (__m512)v);
+}
+ONNX_FFT_INLINE void store_lanes(double* p, Vec<double> v, int64_t first, int64_t last) {
+  _mm512_mask_storeu_pd(p, static_cast<__mmask8>(lane_mask(first, last)), (__m512d)v);
+}
+#else
+template <typename Real>
+ONNX_FFT_INLINE Vec<Real> load_lanes(const Real* p, int64_t first, int64_t last) {
+  Vec<Real> v = {};
+  if (last - first == kLanes<Real>) {
+    __builtin_memcpy(&v, p, sizeof v);
+  } else {
+    for (int64_t i = first; i < last; ++i) v[i] = p[i];
+  }
+  return v;
+}
+template <typename Real>
+ONNX_FFT_INLINE void store_lanes(Real* p, Vec<Real> v, int64_t first, int64_t last) {
+  if (last - first == kLanes<Real>) {
+    __builtin_memcpy(p, &v, sizeof v);
+  } else {
+    for (int64_t i = first; i < last; ++i) p[i] = v[i];
+  }
+}
+#endif
 
 template <typename Real>
 struct Complex {
