@@ -24,8 +24,6 @@ ACTIVATIONS: dict[str, tuple[dict[str, float], Callable[[Array], Array]]] = {
     "Relu": ({}, lambda y: np.maximum(y, 0)),
     "LeakyRelu": ({"alpha": 0.25}, lambda y: np.where(y < 0, 0.25 * y, y)),
     "Clip": ({"alpha": -0.5, "beta": 1.5}, lambda y: np.clip(y, -0.5, 1.5)),
-    "Tanh": ({}, np.tanh),
-    "Sigmoid": ({}, lambda y: 1 / (1 + np.exp(-y))),
     "HardSigmoid": ({"alpha": 0.25, "beta": 0.5}, lambda y: np.clip(0.25 * y + 0.5, 0, 1)),
 }
 """Suffix of the op type: attributes, and the function."""

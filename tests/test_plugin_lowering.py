@@ -49,8 +49,6 @@ RTOL = {"float16": 2e-3, "float32": 1e-5, "float64": 1e-13}
 
 ACTIVATIONS: dict[str, tuple[dict[str, float], int]] = {
     "Relu": ({}, 17),
-    "Tanh": ({}, 17),
-    "Sigmoid": ({}, 17),
     "LeakyRelu": ({"alpha": 0.25}, 17),
     "HardSigmoid": ({"alpha": 0.25, "beta": 0.375}, 17),
     "Clip": ({"min": -0.5, "max": 0.75}, 10),

@@ -39,6 +39,9 @@ from onnx_fft.plugin import DOMAIN
 OP_TYPE = "FFTConv"
 MAX_RANK = 3
 
+OPERATOR_ACTIVATIONS = ("Relu", "LeakyRelu", "Clip", "HardSigmoid")
+"""Those that have an operator of their own; a FusedConv's others become nodes behind a plain `FFTConv`."""
+
 _LISTS = ("kernel_shape", "strides", "dilations", "pads")
 _PARAMETERS = ("alpha", "beta")
 
@@ -86,7 +89,8 @@ class PluginLowering:
         operands = [ports.input, weight, bias]
         function = make_conv_function(spec, ports.opset)
         activation = spec.activation
-        if activation is not None and not _is_free(function, ports.functions):
+        absorbed = activation is None or activation.op_type in OPERATOR_ACTIVATIONS
+        if activation is not None and not (absorbed and _is_free(function, ports.functions)):
             plain = f"{ports.prefix}sum"
             function = make_conv_function(spec, ports.opset, activated=False)
             behind = _activate(activation, spec.dtype, ports.opset, plain, ports.output, ports.prefix)

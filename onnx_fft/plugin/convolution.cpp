@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <map>
 #include <mutex>
 #include <stdexcept>
@@ -21,8 +20,6 @@ namespace {
 // A model runs on few shapes; a server with open lengths may see any number of them.
 constexpr size_t kMostPlans = 64, kMostSpectra = 4;
 
-constexpr size_t kChunk = 1 << 14;  // elements activated a task
-
 std::string describe(const int64_t* values, int count) {
   std::string text;
   for (int i = 0; i < count; ++i) text += (i ? "x" : "") + std::to_string(values[i]);
@@ -35,8 +32,6 @@ T apply(const Activation& a, T x) {
     case ActivationKind::kRelu: return x < 0 ? 0 : x;
     case ActivationKind::kLeakyRelu: return x < 0 ? T(a.alpha) * x : x;
     case ActivationKind::kClip: return x < T(a.alpha) ? T(a.alpha) : x > T(a.beta) ? T(a.beta) : x;
-    case ActivationKind::kTanh: return std::tanh(x);
-    case ActivationKind::kSigmoid: return 1 / (1 + std::exp(-x));
     case ActivationKind::kHardSigmoid: {
       const T line = T(a.alpha) * x + T(a.beta);
       return line < 0 ? 0 : line > 1 ? 1 : line;
@@ -93,9 +88,7 @@ struct Convolution::State {
   std::map<std::vector<int64_t>, std::shared_ptr<const ConvPlan>> plans;
   std::map<SpectraKey, Spectra> spectra;
 
-  int64_t weight_count() const {
-    return out_channels * in_channels * product_of(attributes.kernel, attributes.rank);
-  }
+  int64_t weight_count() const { return out_channels * in_channels * product_of(attributes.kernel, attributes.rank); }
 
   void check_shape(const int64_t* x_shape) const {
     if (x_shape[1] == in_channels * attributes.group) return;
@@ -113,9 +106,9 @@ struct Convolution::State {
       const int64_t span = attributes.dilations[a] * (attributes.kernel[a] - 1) + 1;
       const int64_t room = x_shape[2 + a] + attributes.pads_begin[a] + attributes.pads_end[a] - span;
       if (room < 0) {
-        throw std::invalid_argument("got an input of " + describe(x_shape, attributes.rank + 2) + ", whose axis " +
-                                    std::to_string(2 + a) + " with its padding is shorter than the kernel, which spans " +
-                                    std::to_string(span));
+        throw std::invalid_argument(
+            "got an input of " + describe(x_shape, attributes.rank + 2) + ", whose axis " + std::to_string(2 + a) +
+            " with its padding is shorter than the kernel, which spans " + std::to_string(span));
       }
       y_shape[2 + a] = room / attributes.strides[a] + 1;
     }
@@ -159,7 +152,8 @@ struct Convolution::State {
     std::vector<Real> storage;
     const Runner<Real> runs = runner<Real>(plan);
     auto block = std::make_shared<Block>(allocate_block(runs.weights_bytes()));
-    runs.transform_weights(widened(weights, weight_count(), storage), static_cast<Real*>(block->memory.get()), executor);
+    runs.transform_weights(widened(weights, weight_count(), storage), static_cast<Real*>(block->memory.get()),
+                           executor);
     return block;
   }
 
@@ -182,7 +176,8 @@ struct Convolution::State {
   template <typename Real>
   void run(const void* x, const ConvPlan& plan, const void* w, const void* bias, void* y, const Executor& executor) {
     std::vector<Real> storage;
-    const Spectra chosen = constant_weights != nullptr ? constant_spectra<Real>(plan) : make_spectra<Real>(plan, w, executor);
+    const Spectra chosen =
+        constant_weights != nullptr ? constant_spectra<Real>(plan) : make_spectra<Real>(plan, w, executor);
     runner<Real>(plan).run(x, static_cast<const Real*>(chosen->memory.get()), widened(bias, out_channels, storage), y,
                            itemsize_of(dtype), attributes.activation, executor);
   }
@@ -190,7 +185,15 @@ struct Convolution::State {
 
 Convolution::Convolution(const ConvAttributes& attributes, DType dtype, int64_t out_channels,
                          int64_t in_channels_per_group, const void* constant_weights)
-    : state_(new State{attributes, dtype, out_channels, in_channels_per_group, constant_weights, ScratchPool::shared(), {}, {}, {}}) {
+    : state_(new State{attributes,
+                       dtype,
+                       out_channels,
+                       in_channels_per_group,
+                       constant_weights,
+                       ScratchPool::shared(),
+                       {},
+                       {},
+                       {}}) {
   if (out_channels % attributes.group != 0) {
     throw std::invalid_argument("got " + std::to_string(out_channels) + " output channels in " +
                                 std::to_string(attributes.group) + " groups; expected a multiple");
@@ -199,7 +202,9 @@ Convolution::Convolution(const ConvAttributes& attributes, DType dtype, int64_t 
 
 Convolution::~Convolution() = default;
 
-void Convolution::output_shape(const int64_t* x_shape, int64_t* y_shape) const { state_->output_shape(x_shape, y_shape); }
+void Convolution::output_shape(const int64_t* x_shape, int64_t* y_shape) const {
+  state_->output_shape(x_shape, y_shape);
+}
 
 void Convolution::prepare(const int64_t* x_shape) const {
   if (state_->constant_weights == nullptr || product_of(x_shape, state_->attributes.rank + 2) == 0) return;
@@ -223,22 +228,6 @@ void Convolution::run(const void* x, const int64_t* x_shape, const void* w, cons
   const std::shared_ptr<const ConvPlan> plan = state.plan_for(x_shape);
   state.dtype == DType::kFloat64 ? state.run<double>(x, *plan, w, bias, y, executor)
                                  : state.run<float>(x, *plan, w, bias, y, executor);
-  const Activation& activation = state.attributes.activation;
-  if (activation.kind == ActivationKind::kNone || activation.kind == ActivationKind::kRelu) return;
-  struct Chunks {
-    const Activation& activation;
-    DType dtype;
-    char* y;
-    size_t count;
-  } chunks{activation, state.dtype, static_cast<char*>(y), static_cast<size_t>(count)};
-  executor.parallel_for(
-      executor.state,
-      [](void* data, size_t index) {
-        const Chunks& c = *static_cast<Chunks*>(data);
-        const size_t begin = index * kChunk;
-        activate(c.activation, c.dtype, c.y + begin * itemsize_of(c.dtype), std::min(size_t{kChunk}, c.count - begin));
-      },
-      (chunks.count + kChunk - 1) / kChunk, &chunks);
 }
 
 size_t Convolution::spectra_bytes() const {

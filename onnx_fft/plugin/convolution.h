@@ -12,7 +12,7 @@ constexpr int kMaxRank = 3;
 
 enum class DType { kFloat16, kFloat32, kFloat64 };
 
-enum class ActivationKind { kNone, kRelu, kLeakyRelu, kClip, kTanh, kSigmoid, kHardSigmoid };
+enum class ActivationKind { kNone, kRelu, kLeakyRelu, kClip, kHardSigmoid };
 
 // alpha and beta as in ONNX; for Clip they are the least and the greatest value.
 struct Activation {
@@ -46,8 +46,8 @@ Executor serial_executor();
 // Throws std::runtime_error where the name is unknown or this CPU has no such instructions.
 const char* isa_name();
 
-// x [batch, in_channels, *extents] * w [out_channels, in_channels / group, *kernel] -> y [batch, out_channels, *outputs].
-// Every const function may be called from several threads at once.
+// x [batch, in_channels, *extents] * w [out_channels, in_channels / group, *kernel] -> y [batch, out_channels,
+// *outputs]. Every const function may be called from several threads at once.
 class Convolution {
  public:
   // `constant_weights`: w where it never changes and outlives this object; its spectra are then computed once for each

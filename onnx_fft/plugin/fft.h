@@ -79,7 +79,8 @@ void separate(int h, const Real* roots, Strided<Real> z, Strided<Real> x) {
   for (int k = 1; 2 * k <= h; ++k) {
     const Complex<Real> a = z.get(k), b = z.get(h - k);
     const Complex<Real> even = {a.re + b.re, a.im - b.im};
-    const Complex<Real> odd = rotate(turn_back(Complex<Real>{a.re - b.re, a.im + b.im}), roots[2 * k], roots[2 * k + 1]);
+    const Complex<Real> odd =
+        rotate(turn_back(Complex<Real>{a.re - b.re, a.im + b.im}), roots[2 * k], roots[2 * k + 1]);
     const Complex<Real> difference = even - odd;
     x.put(k, even + odd);
     x.put(h - k, {difference.re, -difference.im});
@@ -96,7 +97,8 @@ void join(int h, const Real* roots, Strided<Real> y, Strided<Real> z) {
   for (int k = 1; 2 * k <= h; ++k) {
     const Complex<Real> a = y.get(k), b = y.get(h - k);
     const Complex<Real> even = {a.re + b.re, a.im - b.im};
-    const Complex<Real> odd = turn_back(rotate(Complex<Real>{a.re - b.re, a.im + b.im}, roots[2 * k], -roots[2 * k + 1]));
+    const Complex<Real> odd =
+        turn_back(rotate(Complex<Real>{a.re - b.re, a.im + b.im}, roots[2 * k], -roots[2 * k + 1]));
     const Complex<Real> sum = even + odd;
     z.put(k, even - odd);
     z.put(h - k, {sum.re, -sum.im});

@@ -1,5 +1,5 @@
-// Between tensors, whose rows run along an axis, and tiles, whose vectors run across the lanes: block-wise transposition,
-// zeros outside the input, bias and activation on the way out.
+// Between tensors, whose rows run along an axis, and tiles, whose vectors run across the lanes: block-wise
+// transposition, zeros outside the input, bias and activation on the way out.
 #pragma once
 
 #include "half.h"
@@ -161,15 +161,36 @@ void mark_outputs(const TilePlan& plan, const Sink& sink, Tile<Real>& tile) {
   }
 }
 
-// Writes the tile's outputs (t0, t1, t2), with the bias added. Relu costs nothing here; the other activations, which need
-// a library's functions, are left to convolution.cpp.
+// NaN comes out as it went in: no comparison with it holds.
+template <typename Real>
+ONNX_FFT_INLINE Vec<Real> activate(const Activation& activation, Vec<Real> x) {
+  const Real alpha = static_cast<Real>(activation.alpha), beta = static_cast<Real>(activation.beta);
+  const Vec<Real> zero = {}, one = broadcast(Real(1));
+  switch (activation.kind) {
+    case ActivationKind::kRelu: return x < zero ? zero : x;
+    case ActivationKind::kLeakyRelu: return x < zero ? x * alpha : x;
+    case ActivationKind::kClip: {
+      const Vec<Real> low = broadcast(alpha), high = broadcast(beta);
+      const Vec<Real> raised = x < low ? low : x;
+      return raised > high ? high : raised;
+    }
+    case ActivationKind::kHardSigmoid: {
+      const Vec<Real> line = x * alpha + beta;
+      const Vec<Real> raised = line < zero ? zero : line;
+      return raised > one ? one : raised;
+    }
+    case ActivationKind::kNone: break;
+  }
+  return x;
+}
+
+// Writes the tile's outputs (t0, t1, t2), with the bias added and the activation applied.
 template <typename Real, typename Storage>
 void store_tile(const TilePlan& plan, const Sink& sink, const Tile<Real>& tile) {
   constexpr int L = kLanes<Real>;
   alignas(ONNX_FFT_VECTOR_BYTES) Real bias_values[L] = {};
   for (int lane = 0; lane < sink.count; ++lane) bias_values[lane] = static_cast<Real>(sink.bias[lane]);
   const Vec<Real> bias = load(bias_values);
-  const bool rectify = sink.activation.kind == ActivationKind::kRelu;
   Rows<void*> rows(sink);
   for (int64_t t0 = 0; t0 < sink.outputs[0]; ++t0) {
     for (int64_t t1 = 0; t1 < sink.outputs[1]; ++t1) {
@@ -179,8 +200,8 @@ void store_tile(const TilePlan& plan, const Sink& sink, const Tile<Real>& tile) 
         const int64_t count = sink.outputs[2] - first < L ? sink.outputs[2] - first : L;
         Vec<Real> block[L] = {};
         for (int i = 0; i < count; ++i) {
-          block[i] = load(origin + plan.position[2].data()[first + i] * int64_t{L}) + bias;
-          if (rectify) block[i] = block[i] < Vec<Real>{} ? Vec<Real>{} : block[i];
+          const Vec<Real> sum = load(origin + plan.position[2].data()[first + i] * int64_t{L}) + bias;
+          block[i] = activate<Real>(sink.activation, sum);
         }
         transpose<Real>(block);
         for (int lane = 0; lane < L; ++lane) {

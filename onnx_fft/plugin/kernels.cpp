@@ -28,18 +28,19 @@ void convolve(const TilePlan& plan, const Source& source, Factor<Real> factor, R
   constexpr int L = kLanes<Real>;
   Tile<Real> tile(plan, scratch);
   load_tile<Real, Storage>(plan, source, tile);
-  tile.filter([&] { mark_outputs(plan, sink, tile); }, [&](int64_t first, int64_t count, Real* numbers) {
-    const Real* bins = factor.bins + first * 2 * L;
-    for (int64_t n = 0; n < count; ++n, numbers += 2 * L, bins += 2 * L) {
-      Vec<Real> re = load(bins), im = load(bins + L);
-      if (factor.lane >= 0) {
-        re = broadcast(bins[factor.lane]);
-        im = broadcast(bins[factor.lane + L]);
-      }
-      const Complex<Real> x = parts(numbers).get(0);
-      parts(numbers).put(0, {x.re * re - x.im * im, x.im * re + x.re * im});
-    }
-  });
+  tile.filter([&] { mark_outputs(plan, sink, tile); },
+              [&](int64_t first, int64_t count, Real* numbers) {
+                const Real* bins = factor.bins + first * 2 * L;
+                for (int64_t n = 0; n < count; ++n, numbers += 2 * L, bins += 2 * L) {
+                  Vec<Real> re = load(bins), im = load(bins + L);
+                  if (factor.lane >= 0) {
+                    re = broadcast(bins[factor.lane]);
+                    im = broadcast(bins[factor.lane + L]);
+                  }
+                  const Complex<Real> x = parts(numbers).get(0);
+                  parts(numbers).put(0, {x.re * re - x.im * im, x.im * re + x.re * im});
+                }
+              });
   store_tile<Real, Storage>(plan, sink, tile);
 }
 

@@ -38,8 +38,8 @@ struct Factor {
   int lane;
 };
 
-// For each bin, a complex matrix product C [rows, columns] = A [rows, inner] B [inner, columns], columns in blocks of one
-// vector. A is planar in blocks as well: element k of a row is number (k / lanes, k mod lanes), from `a_first` on.
+// For each bin, a complex matrix product C [rows, columns] = A [rows, inner] B [inner, columns], columns in blocks of
+// one vector. A is planar in blocks as well: element k of a row is number (k / lanes, k mod lanes), from `a_first` on.
 template <typename Real>
 struct Product {
   const Real* a;

@@ -33,8 +33,6 @@ constexpr NamedActivation kOpTypes[] = {
     {"FFTConvRelu", ActivationKind::kRelu},
     {"FFTConvLeakyRelu", ActivationKind::kLeakyRelu},
     {"FFTConvClip", ActivationKind::kClip},
-    {"FFTConvTanh", ActivationKind::kTanh},
-    {"FFTConvSigmoid", ActivationKind::kSigmoid},
     {"FFTConvHardSigmoid", ActivationKind::kHardSigmoid},
 };
 

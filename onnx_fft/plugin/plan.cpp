@@ -10,12 +10,13 @@ namespace {
 
 constexpr double kPi = 3.14159265358979323846;
 
-// What a butterfly of each radix costs an element, roughly in loads and stores: one of each, more as the registers fill.
+// What a butterfly of each radix costs an element, roughly in loads and stores: one of each, more as the registers
+// fill.
 struct Radix {
   int radix;
   double cost;
 };
-constexpr Radix kRadices[] = {{2, 1.3}, {3, 1.4},  {4, 1.4}, {5, 1.7},  {6, 1.7},
+constexpr Radix kRadices[] = {{2, 1.3}, {3, 1.4}, {4, 1.4}, {5, 1.7},  {6, 1.7},
                               {7, 2.1}, {8, 1.8}, {9, 2.1}, {10, 2.2}, {12, 2.4}};
 
 // Cheapest chain of radices whose product is `length`; infinite cost where there is none.
@@ -221,12 +222,14 @@ Load count_load(const ConvPlan& plan, double bins, int lanes) {
   const bool channels = plan.lanes == Lanes::kChannels;
   const double row_vectors = std::ceil(rows / L), out_vectors = std::ceil(outputs / L);
   if (is_elementwise(plan)) {
-    return {2 * (channels ? std::ceil(groups / L) * rows : groups * row_vectors), 0, bins * 8 * std::ceil(groups / L) * L};
+    return {2 * (channels ? std::ceil(groups / L) * rows : groups * row_vectors), 0,
+            bins * 8 * std::ceil(groups / L) * L};
   }
   if (channels) {
     const double transforms = rows * (std::ceil(groups * inner / L) + groups * out_vectors);
     const double few = std::min(1.0, rows / 4);
-    return {transforms, bins * rows * inner * 8 * L * groups * out_vectors / few, bins * 8 * inner * L * groups * out_vectors};
+    return {transforms, bins * rows * inner * 8 * L * groups * out_vectors / few,
+            bins * 8 * inner * L * groups * out_vectors};
   }
   const double transforms = row_vectors * groups * (inner + outputs);
   return {transforms, bins * row_vectors * L * inner * 8 * outputs * groups,
@@ -246,7 +249,8 @@ Estimate estimate(const ConvPlan& plan, int real_axis, int lanes) {
   }
   const Load load = count_load(plan, bins, lanes);
   const double tile_bytes = bins * 8 * lanes;
-  const double flops = 2.5 * points * std::log2(std::max(2.0, points)) * lanes * (tile_bytes > kL2Bytes ? kMemoryFactor : 1);
+  const double flops =
+      2.5 * points * std::log2(std::max(2.0, points)) * lanes * (tile_bytes > kL2Bytes ? kMemoryFactor : 1);
   const double seconds =
       load.transforms * flops / kTransformFlops + load.product_flops / kProductFlops + load.spectra_bytes / kBytes;
   return {seconds, load.spectra_bytes};

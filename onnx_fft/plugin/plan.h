@@ -1,4 +1,5 @@
-// How a tile is transformed, and how a convolution is cut into tiles. Plain data: the kernels read it, plan.cpp makes it.
+// How a tile is transformed, and how a convolution is cut into tiles. Plain data: the kernels read it, plan.cpp makes
+// it.
 #pragma once
 
 #include <cstddef>
@@ -47,13 +48,13 @@ struct LinePlan {
   std::vector<double> roots;  // re, im
 };
 
-// The DFT of a real tile, dimension by dimension. The samples of the real axis (the last one that is transformed) lie as
-// `columns` sequences n mod columns, each of `real_length` = T / columns; where columns > 1, a twiddle w_T^(n k) and a DFT
-// along the columns follow. The array is [other axes..., columns, real_length / 2 + 1] complex vectors.
+// The DFT of a real tile, dimension by dimension. The samples of the real axis (the last one that is transformed) lie
+// as `columns` sequences n mod columns, each of `real_length` = T / columns; where columns > 1, a twiddle w_T^(n k) and
+// a DFT along the columns follow. The array is [other axes..., columns, real_length / 2 + 1] complex vectors.
 struct Pass {
   LinePlan line;
-  ptrdiff_t stride;           // between elements, in complex vectors
-  ptrdiff_t outer, inner;     // lines: index o * length * stride + i for o < outer, i < inner (= stride)
+  ptrdiff_t stride;              // between elements, in complex vectors
+  ptrdiff_t outer, inner;        // lines: index o * length * stride + i for o < outer, i < inner (= stride)
   std::vector<double> twiddles;  // [inner, length] re, im; empty without
 };
 
@@ -71,10 +72,10 @@ struct TilePlan {
   int real_axis = 0;
   int real_length = 2;
   int columns = 1;
-  LinePlan real_line;                       // complex, of real_length / 2
-  std::vector<Pass> passes;                 // in forward order
-  size_t bins = 0;                          // complex vectors in the array
-  size_t work = 0;                          // complex vectors of scratch a line needs
+  LinePlan real_line;        // complex, of real_length / 2
+  std::vector<Pass> passes;  // in forward order
+  size_t bins = 0;           // complex vectors in the array
+  size_t work = 0;           // complex vectors of scratch a line needs
   TileTables<float> single;
   TileTables<double> twofold;
 
@@ -99,9 +100,9 @@ struct ConvPlan {
   std::shared_ptr<const TilePlan> tile;
   Lanes lanes = Lanes::kChannels;
   int64_t batch = 0, group = 1, in_channels = 1, out_channels = 1;  // of a group
-  int64_t phases = 1;  // of all axes together
-  int64_t tiles = 1;   // of one image
-  double seconds = 0;  // predicted
+  int64_t phases = 1;                                               // of all axes together
+  int64_t tiles = 1;                                                // of one image
+  double seconds = 0;                                               // predicted
 };
 
 // The fastest plan by predicted seconds, for vectors of `lanes`. Shapes are [rank + 2], `in_channels` those of a group;

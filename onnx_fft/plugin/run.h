@@ -30,8 +30,14 @@ class Runner {
  public:
   Runner(const ConvPlan& plan, const Kernels<Real>& kernels, const SpectrumKernels<Real>& spectra, int vector_bytes,
          ScratchPool& pool)
-      : plan_(plan), tile_(*plan.tile), kernels_(kernels), spectra_(spectra), pool_(pool),
-        L_(vector_bytes / static_cast<int>(sizeof(Real))), number_(2 * L_), K_(plan.in_channels * plan.phases) {}
+      : plan_(plan),
+        tile_(*plan.tile),
+        kernels_(kernels),
+        spectra_(spectra),
+        pool_(pool),
+        L_(vector_bytes / static_cast<int>(sizeof(Real))),
+        number_(2 * L_),
+        K_(plan.in_channels * plan.phases) {}
 
   size_t weights_bytes() const {
     const int64_t numbers = is_elementwise(plan_) ? blocks_of(plan_.group, L_) : weights_stride() / number_;
@@ -63,13 +69,14 @@ class Runner {
     });
   }
 
-  void run(const void* x, const Real* spectra, const Real* bias, void* y, size_t itemsize,
-           const Activation& activation, const Executor& executor) const {
+  void run(const void* x, const Real* spectra, const Real* bias, void* y, size_t itemsize, const Activation& activation,
+           const Executor& executor) const {
     const Call call{x, y, bias, static_cast<int64_t>(itemsize), activation, executor};
     if (is_elementwise(plan_)) return run_elementwise(call, spectra);
     const int64_t rows = plan_.batch * plan_.tiles;
     const bool channels = plan_.lanes == Lanes::kChannels;
-    const int64_t row_bytes = (plan_.group * (K_ + plan_.out_channels)) * 2 * static_cast<int64_t>(tile_.bins * sizeof(Real));
+    const int64_t row_bytes =
+        (plan_.group * (K_ + plan_.out_channels)) * 2 * static_cast<int64_t>(tile_.bins * sizeof(Real));
     const int64_t unit = channels ? 1 : L_;
     const int64_t most = std::max<int64_t>(unit, kStageBytes / row_bytes / unit * unit);
     for (int64_t first = 0; first < rows; first += most) {
@@ -113,7 +120,8 @@ class Runner {
   template <typename Body>
   static void each(const Executor& executor, int64_t count, const Body& body) {
     executor.parallel_for(
-        executor.state, [](void* data, size_t index) { (*static_cast<const Body*>(data))(static_cast<int64_t>(index)); },
+        executor.state,
+        [](void* data, size_t index) { (*static_cast<const Body*>(data))(static_cast<int64_t>(index)); },
         static_cast<size_t>(count), const_cast<Body*>(&body));
   }
 
@@ -143,8 +151,10 @@ class Runner {
   void place_kernel(const Real* weights, const Tap& tap, Real* lane) const {
     const AxisPlan* a = plan_.axes;
     const int64_t phase = tap.k % plan_.phases;
-    const int64_t p2 = phase % a[2].phases, p1 = phase / a[2].phases % a[1].phases, p0 = phase / a[2].phases / a[1].phases;
-    const Real* w = weights + (tap.output * plan_.in_channels + tap.k / plan_.phases) * a[0].kernel * a[1].kernel * a[2].kernel;
+    const int64_t p2 = phase % a[2].phases, p1 = phase / a[2].phases % a[1].phases,
+                  p0 = phase / a[2].phases / a[1].phases;
+    const Real* w =
+        weights + (tap.output * plan_.in_channels + tap.k / plan_.phases) * a[0].kernel * a[1].kernel * a[2].kernel;
     for (int64_t k0 = 0; k0 < a[0].kernel; ++k0) {
       for (int64_t k1 = 0; k1 < a[1].kernel; ++k1) {
         for (int64_t k2 = 0; k2 < a[2].kernel; ++k2, ++w) {
@@ -284,12 +294,14 @@ class Runner {
     Real* const outputs = inputs + bins * in_stride;
     each(call.executor, rows * in_blocks, [&](int64_t task) {
       Source source = make_source();
-      fill_lanes(task % in_blocks, all_k, [&](int64_t k) { add_source_lane(call, source, first + task / in_blocks, k); });
+      fill_lanes(task % in_blocks, all_k,
+                 [&](int64_t k) { add_source_lane(call, source, first + task / in_blocks, k); });
       forward_tile(source, inputs + task * number_, in_stride);
     });
     each_bin(call.executor, [&](int64_t bin) {
       for (int64_t group = 0; group < plan_.group; ++group) {
-        spectra_.multiply({inputs + bin * in_stride, spectra + bin * weights_stride() + group * out_blocks() * K_ * number_,
+        spectra_.multiply({inputs + bin * in_stride,
+                           spectra + bin * weights_stride() + group * out_blocks() * K_ * number_,
                            outputs + bin * out_stride + group * out_blocks() * number_, rows, K_, out_blocks(),
                            group * K_, in_blocks * number_, K_ * number_, out_numbers * number_, number_});
       }
@@ -305,7 +317,8 @@ class Runner {
   }
 
   void run_tiles(const Call& call, const Real* spectra, int64_t first, int64_t rows) const {
-    const int64_t all_k = plan_.group * K_, all_o = plan_.group * plan_.out_channels, bins = static_cast<int64_t>(tile_.bins);
+    const int64_t all_k = plan_.group * K_, all_o = plan_.group * plan_.out_channels,
+                  bins = static_cast<int64_t>(tile_.bins);
     const int64_t blocks = blocks_of(rows, L_), k_blocks = blocks_of(K_, L_);
     const int64_t in_stride = padded(blocks * all_k * number_), out_stride = padded(blocks * all_o * number_);
     const ScratchPool::Lease lease(pool_, static_cast<size_t>(bins * (in_stride + out_stride)) * sizeof(Real));

@@ -27,7 +27,8 @@ inline Block allocate_block(size_t bytes) {
   return block;
 }
 
-// Shared by all convolutions of the process, so that as many blocks exist as are in use at once; gone with the last one.
+// Shared by all convolutions of the process, so that as many blocks exist as are in use at once; gone with the last
+// one.
 class ScratchPool {
  public:
   static std::shared_ptr<ScratchPool> shared() {

@@ -1,5 +1,5 @@
-// A tile's DFT, forth and back, in scratch memory: complex vectors [plan.bins], then the work area of a line, then a flag
-// for each real line, so that lines without input or without wanted outputs are passed over.
+// A tile's DFT, forth and back, in scratch memory: complex vectors [plan.bins], then the work area of a line, then a
+// flag for each real line, so that lines without input or without wanted outputs are passed over.
 #pragma once
 
 #include "fft.h"
@@ -11,7 +11,10 @@ template <typename Real>
 class Tile {
  public:
   Tile(const TilePlan& plan, Real* scratch)
-      : plan_(plan), tables_(plan.tables<Real>()), numbers_(scratch), work_(scratch + plan.bins * kNumber),
+      : plan_(plan),
+        tables_(plan.tables<Real>()),
+        numbers_(scratch),
+        work_(scratch + plan.bins * kNumber),
         flags_(reinterpret_cast<uint8_t*>(work_ + plan.work * kNumber)) {}
 
   // Marks none or all of the real lines, or those of one row of samples along the last axis.

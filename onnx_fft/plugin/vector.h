@@ -1,8 +1,9 @@
 // A vector of real numbers, and complex numbers on top of it. Every transform is a scalar algorithm on this type: its
 // lanes are channels or tiles, which never mix, so that no shuffle is needed but at the two ends.
 //
-// Included by kernels.cpp only, which is compiled once per instruction set within a namespace of that name. Nothing here
-// may use inline functions of the standard library: the linker would keep one copy of them, compiled for any of the sets.
+// Included by kernels.cpp only, which is compiled once per instruction set within a namespace of that name. Nothing
+// here may use inline functions of the standard library: the linker would keep one copy of them, compiled for any of
+// the sets.
 #pragma once
 
 #include <cstddef>
@@ -114,7 +115,6 @@ template <typename Real>
 ONNX_FFT_INLINE Complex<Real> turn_back(Complex<Real> a) {
   return {a.im, -a.re};
 }
-
 
 // Complex numbers in memory are [re, im] pairs of vectors. An inverse DFT is a forward one with the two swapped on the
 // way in and on the way out, so `Parts` is what a transform is given: where the real and the imaginary parts begin.
