@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from onnx_fft import __version__
 from onnx_fft.lowering import LOWERING_NAMES, TARGETS
-from onnx_fft.options import SELECTIONS
+from onnx_fft.options import DEFAULT_BUDGET_S, SELECTIONS
 
-EXIT_CODES = """exit codes:
-  0    done
-  1    an error that nobody foresaw: a bug, please report it
-  2    bad usage, or a file that is no valid model
-  3    the models do not compute the same; rewrite leaves no output behind
-  4    the model could not be brought to the opset that was asked for, or that is needed
-  5    the output could not be written; what was there before is untouched
-  6    the native library is missing or does not work
-  130  interrupted; nothing was written but timings to the cache, which the next --select measure goes on from
-"""
+EXIT_CODES = {
+    0: "done",
+    1: "an error that nobody foresaw: a bug, please report it",
+    2: "bad usage, or a file that is no valid model",
+    3: "the models do not compute the same; rewrite leaves no output behind",
+    4: "the model could not be brought to the opset that was asked for, or that is needed",
+    5: "the output could not be written; what was there before is untouched",
+    6: "the native library is missing or does not work",
+    130: "interrupted; nothing was written but timings to the cache, which the next --select measure goes on from",
+}
+VERB_CODES = {
+    "rewrite": (3, 4, 5, 6),
+    "inspect": (4, 5, 6),
+    "validate": (3,),
+    "bench": (5,),
+    "cache": (),
+    "doctor": (6,),
+}
+"""The codes a verb returns beside 0, 1, 2 and 130, which all do."""
 
 SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -31,7 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="onnx-fft",
         description="Rewrite the convolutions of an ONNX model that gain from it into the frequency domain.",
-        epilog=EXIT_CODES,
+        epilog=describe_codes(EXIT_CODES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"onnx-fft {__version__}")
@@ -43,6 +53,11 @@ def make_parser() -> argparse.ArgumentParser:
     _add_cache(verbs)
     _add_doctor(verbs)
     return parser
+
+
+def describe_codes(codes: Iterable[int]) -> str:
+    """One line an exit code."""
+    return "\n".join(["exit codes:", *(f"  {code:<3}  {EXIT_CODES[code]}" for code in codes)])
 
 
 def _add_rewrite(verbs: Any) -> None:
@@ -108,7 +123,7 @@ def _add_verb(verbs: Any, name: str, description: str) -> argparse.ArgumentParse
         name,
         help=description,
         description=description[0].upper() + description[1:] + ".",
-        epilog=EXIT_CODES,
+        epilog=describe_codes((0, 1, 2, *VERB_CODES[name], 130)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     return verb
@@ -164,9 +179,9 @@ def _add_measuring(verb: argparse.ArgumentParser) -> None:
     measure.add_argument(
         "--budget",
         type=_parse_seconds,
-        default=60.0,
         metavar="TIME",
-        help="time to spend, such as 90s or 5m (default 60s); one comparison with the original is always made",
+        help=f"time to spend, such as 90s or 5m (default {DEFAULT_BUDGET_S:.0f}s); "
+        "one comparison with the original is always made",
     )
     measure.add_argument("--threads", type=int, help="threads to measure with (default: ONNX Runtime's own choice)")
     measure.add_argument("--no-cache", action="store_true", help="neither read nor write timings in the user's cache")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from onnx_fft.checks.feeds import Feed, find_selectors, fix_shapes, load_feed, read_inputs
+from onnx_fft.checks.feeds import Feed, describe_made_up, find_selectors, fix_shapes, load_feed, read_inputs
 from onnx_fft.checks.search import search
 from onnx_fft.errors import InvalidModelError, UsageError
 from onnx_fft.model.io import LoadedModel
@@ -59,6 +59,8 @@ class Benchmark:
     feed: str
     seed: int
     nodes: tuple[NodeChange, ...] = ()
+    made_up: str = ""
+    """Which input shapes had to be made up, and how to give others; "" for none."""
 
     @property
     def verdict(self) -> str:
@@ -85,6 +87,7 @@ class Benchmark:
             "machine": asdict(self.machine),
             "input_shapes": {name: list(shape) for name, shape in self.input_shapes.items()},
             "feed": self.feed,
+            "made_up": self.made_up,
             "seed": self.seed,
             "nodes": [node.to_dict() for node in self.nodes],
         }
@@ -93,6 +96,7 @@ class Benchmark:
         """The whole result as lines of text, verdict last."""
         shapes = ", ".join(f"{name}:{'x'.join(map(str, s)) or 'scalar'}" for name, s in self.input_shapes.items())
         lines = [self.machine.describe(), f"{self.feed}; seed {self.seed}; inputs {shapes or 'none'}"]
+        lines += [f"note: {self.made_up}"] if self.made_up else []
         for label, timing in (("original", self.original), ("rewritten", self.rewritten)):
             lines.append(
                 f"{label:9}  run {describe_seconds(timing.run_s)}  load {format_ms(timing.load_s)} ms  "
@@ -152,7 +156,7 @@ def bench(
     shapes = {name: tuple(np.shape(value)) for name, value in feed.arrays.items()}
     ratio = compare(before.samples_s, after.samples_s)
     nodes = compare_nodes(*sources, before.nodes, after.nodes)
-    return Benchmark(before, after, ratio, machine, shapes, feed.label, seed, nodes)
+    return Benchmark(before, after, ratio, machine, shapes, feed.label, seed, nodes, describe_made_up([feed]))
 
 
 def find_feed(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from onnx_fft.checks.result import Validation
 from onnx_fft.doctor import examine
 from onnx_fft.errors import OnnxFftError, PluginUnavailable, UsageError, ValidationFailedError
 from onnx_fft.measure.cache import cache_folder, clear_cache, list_entries
-from onnx_fft.model.io import find_data_files, find_problem, load_model, model_bytes, staged_model
+from onnx_fft.model.io import find_data_files, find_problem, load_model, staged_model
 from onnx_fft.model.staging import check_output, write_text
 from onnx_fft.progress import Progress
 from onnx_fft.report import Report
@@ -25,21 +26,29 @@ from onnx_fft.rewrite import Rewritten, dry_run, rewrite
 from onnx_fft.validate import validate
 
 BAR_COLUMNS = 16
+PIPED_COLUMNS = 10_000
+"""Of what is no terminal: nothing is folded there, so that a row is a line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = make_parser().parse_args(arguments)
-    console = Console(stderr=True)
+    console = _open_console(stderr=True)
     try:
-        VERBS[options.command](options, console)
-        return 0
+        return VERBS[options.command](options, console) or 0
     except OnnxFftError as error:
         console.print(f"onnx-fft: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
     except KeyboardInterrupt:
         console.print("onnx-fft: interrupted; nothing was written", style="red")
         return 130
+
+
+def _open_console(*, stderr: bool = False) -> Console:
+    console = Console(stderr=stderr)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPED_COLUMNS
+    return console
 
 
 def _choice(options: argparse.Namespace) -> dict[str, Any]:
@@ -69,8 +78,7 @@ def _run_rewrite(options: argparse.Namespace, console: Console) -> None:
             with _ShowProgress(console) as show:
                 _check_standard(options.input, staged.path)
                 validation = validate(options.input, staged.path, progress=show)
-        console.print(rewritten.report.to_table())
-        _print_summary(rewritten.report, console)
+        _print_report(rewritten.report, console)
         if validation is not None:
             _print_lines(validation.summarize(), console)
         report = _render_rewritten(options, rewritten, validation)
@@ -111,11 +119,10 @@ def _run_inspect(options: argparse.Namespace, console: Console) -> None:
     if options.json:
         print(json.dumps(report.to_dict(), indent=2))
         return
-    Console().print(report.to_table())
-    _print_summary(report, Console())
+    _print_report(report, _open_console())
 
 
-def _run_validate(options: argparse.Namespace, console: Console) -> None:
+def _run_validate(options: argparse.Namespace, console: Console) -> int:
     with _ShowProgress(console) as show:
         validation = validate(
             options.original,
@@ -130,9 +137,8 @@ def _run_validate(options: argparse.Namespace, console: Console) -> None:
     if options.json:
         print(json.dumps(validation.to_dict(), indent=2))
     else:
-        _print_lines(validation.describe(), Console())
-    if not validation.ok:
-        raise ValidationFailedError(validation.verdict)
+        _print_lines(validation.describe(), _open_console())
+    return 0 if validation.ok else ValidationFailedError.exit_code
 
 
 def _run_bench(options: argparse.Namespace, console: Console) -> None:
@@ -164,7 +170,8 @@ def _run_bench(options: argparse.Namespace, console: Console) -> None:
         print(line)
 
 
-def _print_summary(report: Report, console: Console) -> None:
+def _print_report(report: Report, console: Console) -> None:
+    console.print(report.to_table(console.width))
     _print_lines([report.summarize(), *(() if report.measurement is None else report.measurement.notes)], console)
 
 
@@ -237,10 +244,10 @@ def _render_report(path: Path | None, data: dict[str, Any], model: Path, **parts
         return json.dumps(data, indent=2)
     from onnx_fft.html.page import render_report
 
-    return render_report(model_name=model.name, original_bytes=model_bytes(load_model(model)), **parts)
+    return render_report(model_name=model.name, **parts)
 
 
-VERBS = {
+VERBS: dict[str, Callable[[argparse.Namespace, Console], int | None]] = {
     "rewrite": _run_rewrite,
     "inspect": _run_inspect,
     "validate": _run_validate,

@@ -13,6 +13,7 @@ from onnx_fft.errors import UsageError
 from onnx_fft.lowering import TARGETS
 
 SELECTIONS = ("auto", "all", "measure")
+DEFAULT_BUDGET_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class Options:
     max_growth_bytes: int | None = None
     plan: str | Path | Mapping[str, Any] | None = None
     opset: int | None = None
-    budget_s: float = 60.0
+    budget_s: float | None = None
+    """None is `DEFAULT_BUDGET_S`."""
     threads: int | None = None
     use_cache: bool = True
     target: str = "ort"
@@ -46,7 +48,20 @@ def check_options(options: Options) -> None:
     if options.plan is not None and any(choosing.values()):
         given = ", ".join(name for name, is_given in choosing.items() if is_given)
         raise UsageError(f"got a plan and {given}; expected one of them: a plan decides all that; leave out the other")
-    if not 0 <= options.budget_s < inf:
+    _check_measuring(options)
+
+
+def _check_measuring(options: Options) -> None:
+    given = {
+        "a budget": options.budget_s is not None,
+        "threads": options.threads is not None,
+        "no cache": not options.use_cache,
+    }
+    if options.select != "measure" and any(given.values()):
+        names = " and ".join(name for name, is_given in given.items() if is_given)
+        step = "leave it out" if options.plan is not None else "pass --select measure as well, or leave it out"
+        raise UsageError(f"got {names} without select measure; expected them together: nothing else measures; {step}")
+    if options.budget_s is not None and not 0 <= options.budget_s < inf:
         raise UsageError(f"got a budget of {options.budget_s} s; expected 0 or more seconds")
     if options.threads is not None and options.threads < 1:
         raise UsageError(f"got {options.threads} threads; expected 1 or more; leave it to ONNX Runtime by None")

@@ -10,9 +10,15 @@ from onnx_fft.measure.run import Measurement
 from onnx_fft.model.sites import ConvSite
 from onnx_fft.model.spec import describe_spec
 from onnx_fft.plan.choose import Decision
+from onnx_fft.units import format_growth, format_size
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+FULL_COLUMNS = 120
+"""Narrower than this, the table leaves columns out, so that names and reasons are not folded into shreds."""
+NUMBERS = ("Conv ms", "FFT ms", "pred.", "growth")
+"""Headings of columns that are aligned on the right and never folded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,10 @@ class Report:
     """The opset the model had, where it was converted."""
     measurement: Measurement | None = None
     """How the choice was measured, where it was."""
+    max_growth_bytes: int | None = None
+    """What the file might grow by; None where a plan decided."""
+    original_bytes: int | None = None
+    """Size of the model before, its external data included."""
 
     @property
     def replaced(self) -> tuple[Row, ...]:
@@ -62,6 +72,8 @@ class Report:
         summary = {"convs": len(self.rows), "replaced": len(self.replaced), "growth_bytes": self.growth_bytes}
         return {
             **summary,
+            "max_growth_bytes": self.max_growth_bytes,
+            "original_bytes": self.original_bytes,
             "opset": self.opset,
             "converted_from": self.converted_from,
             "measurement": None if self.measurement is None else self.measurement.to_dict(),
@@ -85,31 +97,28 @@ class Report:
                 _milliseconds(sum(value or 0.0 for value in values)) for values in zip(*pairs, strict=True)
             )
             text += f", {'measured' if is_measured else 'predicted'} {before} -> {after} ms for these, "
-            text += f"{self.growth_bytes / 2**20:+.1f} MiB"
+            text += format_growth(self.growth_bytes)
+        if self.max_growth_bytes is not None and (capped := sum(row.code == "growth" for row in self.rows)):
+            cap = format_size(self.max_growth_bytes)
+            text += f"; {capped} left alone because the file may grow by {cap} at most: raise that with --max-growth"
         return text if self.measurement is None else f"{text}; {self.measurement.describe()}"
 
-    def to_table(self) -> Table:
-        """One line a convolution."""
+    def to_table(self, columns: int = FULL_COLUMNS) -> Table:
+        """One row a convolution, with what matters less left out where it has fewer than `FULL_COLUMNS`."""
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("convolution", overflow="fold")
-        table.add_column("geometry", overflow="fold")
-        table.add_column("becomes")
+        is_full = columns >= FULL_COLUMNS
+        caption = None if is_full else f"geometry and growth: in {FULL_COLUMNS} columns, or piped"
+        table = Table(box=None, pad_edge=False, header_style="bold", caption=caption, caption_justify="left")
         is_measured = any(row.measured_conv_s is not None for row in self.rows)
-        for heading in (*_time_headings(is_measured), "MiB"):
-            table.add_column(heading, justify="right")
-        table.add_column("why", overflow="fold")
+        for heading, _ in _list_cells(self.rows[0], is_measured, is_full) if self.rows else ():
+            is_number = heading in NUMBERS
+            table.add_column(heading, justify="right" if is_number else "left", overflow="fold", no_wrap=is_number)
         for row in self.rows:
-            table.add_row(
-                Text(row.name),
-                Text(row.geometry or row.op_type),
-                Text(row.lowering or "-", style="green" if row.lowering else "dim"),
-                *_time_cells(row, is_measured),
-                f"{row.growth_bytes / 2**20:+.1f}" if row.lowering else "",
-                Text(row.reason),
-            )
+            style = {"becomes": "green" if row.lowering else "dim"}
+            cells = _list_cells(row, is_measured, is_full)
+            table.add_row(*(Text(text, style=style.get(heading, "")) for heading, text in cells))
         return table
 
 
@@ -119,9 +128,12 @@ def make_report(
     opset: int,
     converted_from: int | None = None,
     measurement: Measurement | None = None,
+    max_growth_bytes: int | None = None,
+    original_bytes: int | None = None,
 ) -> Report:
     """The report on `decisions`, one for each of `sites`."""
-    return Report(tuple(map(_make_row, sites, decisions)), opset, converted_from, measurement)
+    rows = tuple(map(_make_row, sites, decisions))
+    return Report(rows, opset, converted_from, measurement, max_growth_bytes, original_bytes)
 
 
 def _make_row(site: ConvSite, decision: Decision) -> Row:
@@ -149,17 +161,18 @@ def _make_row(site: ConvSite, decision: Decision) -> Row:
     )
 
 
-def _time_headings(is_measured: bool) -> tuple[str, ...]:
-    """Predicted milliseconds, beside measured ones where there are any."""
-    return ("Conv ms", "pred.", "FFT ms", "pred.") if is_measured else ("Conv ms", "FFT ms")
-
-
-def _time_cells(row: Row, is_measured: bool) -> tuple[str, ...]:
-    """What stands below `_time_headings`."""
+def _list_cells(row: Row, is_measured: bool, is_full: bool) -> list[tuple[str, str]]:
+    """Heading and text of each cell; predicted milliseconds beside measured ones where there are any."""
     conv, fft = _milliseconds(row.predicted_conv_s), _milliseconds(row.predicted_s)
-    if not is_measured:
-        return conv, fft
-    return _milliseconds(row.measured_conv_s), conv, _milliseconds(row.measured_s), fft
+    times = [("Conv ms", conv), ("FFT ms", fft)]
+    if is_measured:
+        own, other = _milliseconds(row.measured_conv_s), _milliseconds(row.measured_s)
+        times = [("Conv ms", own), ("pred.", conv), ("FFT ms", other), ("pred.", fft)]
+        times = times if is_full else [cell for cell in times if cell[0] != "pred."]
+    geometry = [("geometry", row.geometry or row.op_type)]
+    growth = [("growth", format_growth(row.growth_bytes) if row.lowering else "")]
+    cells = [("convolution", row.name), *(geometry if is_full else ()), ("becomes", row.lowering or "-"), *times]
+    return [*cells, *(growth if is_full else ()), ("why", row.reason)]
 
 
 def _milliseconds(seconds: float | None) -> str:

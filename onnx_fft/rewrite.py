@@ -24,7 +24,7 @@ from onnx_fft.model.opset import convert_opset, model_opset
 from onnx_fft.model.shapes import set_input_shapes
 from onnx_fft.model.sites import ConvSite, find_sites
 from onnx_fft.model.splice import splice, unused_prefix
-from onnx_fft.options import Options, check_options, select_names
+from onnx_fft.options import DEFAULT_BUDGET_S, Options, check_options, select_names
 from onnx_fft.plan.choose import Decision, Request, choose, leave, limit_growth
 from onnx_fft.plan.cost import MACHINES, conv_seconds, growth_bytes, lowering_seconds
 from onnx_fft.plan.file import PlannedConv, plan_to_json, read_plan
@@ -63,7 +63,7 @@ def rewrite(
     max_growth_bytes: int | None = None,
     plan: str | Path | Mapping[str, Any] | None = None,
     opset: int | None = None,
-    budget_s: float = 60.0,
+    budget_s: float | None = None,
     threads: int | None = None,
     use_cache: bool = True,
     progress: Progress | None = None,
@@ -79,10 +79,10 @@ def rewrite(
     MiB. `plan`: a plan to replay instead of choosing, at the opset it needs. `opset`: convert the model to this opset
     first.
 
-    "measure" times for about `budget_s` seconds, once inputs are found, with `threads` threads (None: as ONNX Runtime
-    chooses), on random inputs of `input_shapes` or of shapes the model accepts. Timings of single convolutions are kept
-    in the user's cache and used again, unless `use_cache` is false. One comparison with the original is made whatever
-    the budget; without a gain there, nothing is replaced.
+    "measure" times for about `budget_s` seconds (None: 60), once inputs are found, with `threads` threads (None: as
+    ONNX Runtime chooses), on random inputs of `input_shapes` or of shapes the model accepts. Timings of single
+    convolutions are kept in the user's cache and used again, unless `use_cache` is false. One comparison with the
+    original is made whatever the budget; without a gain there, nothing is replaced. These three are for "measure" only.
 
     `progress` is called with what is being done and, where it is known, the share that is done. Raises UsageError,
     InvalidModelError, OpsetError, or PluginUnavailable where the native library is to be measured and is not there.
@@ -130,7 +130,8 @@ def _decide_model(
     check_options(options)
     progress("reading")
     loaded = load_model(source)
-    request = _make_request(options, loaded)
+    original_bytes = model_bytes(loaded)
+    request = _make_request(options, original_bytes)
     if options.input_shapes:
         set_input_shapes(loaded.model, options.input_shapes)
     before = model_opset(loaded.model)
@@ -147,15 +148,18 @@ def _decide_model(
     if options.select == "measure" and options.plan is None:
         build = partial(_build_variant, loaded, sites)
         original, ready = open_source(source), Source(loaded.model, loaded.base_dir)
+        budget_s = DEFAULT_BUDGET_S if options.budget_s is None else options.budget_s
         settings = MeasureSettings(
-            options.budget_s, options.threads, options.use_cache, input_shapes=options.input_shapes or {}
+            budget_s, options.threads, options.use_cache, input_shapes=options.input_shapes or {}
         )
         decisions, measurement = measure_model(original, ready, sites, decisions, build, request, settings, progress)
     if options.opset is None and not any(decision.plan for decision in decisions):
         loaded, sites = unconverted
     opset = model_opset(loaded.model)
     converted_from = before if opset != before else None
-    return loaded, sites, decisions, make_report(sites, decisions, opset, converted_from, measurement)
+    cap = None if options.plan is not None else request.max_growth_bytes
+    report = make_report(sites, decisions, opset, converted_from, measurement, cap, original_bytes)
+    return loaded, sites, decisions, report
 
 
 def _keep_names(sites: Sequence[ConvSite], before: Sequence[ConvSite]) -> tuple[ConvSite, ...]:
@@ -163,10 +167,10 @@ def _keep_names(sites: Sequence[ConvSite], before: Sequence[ConvSite]) -> tuple[
     return tuple(replace(site, name=old.name) for site, old in zip(sites, before, strict=True))
 
 
-def _make_request(options: Options, loaded: LoadedModel) -> Request:
+def _make_request(options: Options, original_bytes: int) -> Request:
     growth = options.max_growth_bytes
     if growth is None:
-        growth = max(LEAST_GROWTH_BYTES, model_bytes(loaded))
+        growth = max(LEAST_GROWTH_BYTES, original_bytes)
     return Request(options.lowering, options.select, growth, options.target)
 
 

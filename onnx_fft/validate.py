@@ -91,7 +91,7 @@ class _Validator:
 
     def validate(self, inputs: Inputs, shapes: Mapping[str, Sequence[int]]) -> Validation:
         if wrong := compare_interfaces(self.original.model, self.rewritten.model):
-            return Validation(False, f"different: {wrong}", self.seed, "nobody, it was not needed")
+            return Validation(False, f"different: {wrong}", self.seed, engine="")
         feeds, probe_feeds, probe_before = self._run_original(inputs, shapes)
         try:
             runner = open_runner(self.rewritten, expose=list(self.extra), custom_ops=self.custom_ops)

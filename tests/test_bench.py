@@ -228,6 +228,7 @@ def test_bench_end_to_end(tmp_path: Path) -> None:
     steps: list[str] = []
     result = bench(path, model, input_shapes={"x": (2, 3, 20, 12)}, threads=1, budget_s=0.0, progress=steps.append)
     assert result.input_shapes == {"x": (2, 3, 20, 12)}
+    assert result.made_up == ""
     assert result.ratio.rounds == MIN_ROUNDS == len(result.original.samples_s) == len(result.rewritten.samples_s)
     assert result.machine.threads == 1
     assert result.original.providers == ("CPUExecutionProvider",)
@@ -240,6 +241,14 @@ def test_bench_end_to_end(tmp_path: Path) -> None:
     assert json.loads(json.dumps(result.to_dict()))["machine"]["threads"] == 1
     assert len(steps) == 2
     assert open_runner(open_source(model)).engine == ORT, "sessions with threads of their own must still open"
+
+
+def test_shapes_that_were_made_up_are_told() -> None:
+    model = build_conv_model(SPEC, dynamic=(0, 2, 3))
+    result = bench(model, model, threads=1, budget_s=0.0, profile=False, memory=False)
+    assert "made up: x 1x3x64x64" in result.made_up and "--input-shape x:1x3x64x64" in result.made_up
+    assert f"note: {result.made_up}" in result.describe()
+    assert result.to_dict()["made_up"] == result.made_up
 
 
 def test_bench_reads_external_data(tmp_path: Path) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,9 +20,10 @@ from rich.console import Console
 
 import onnx_fft
 import onnx_fft.lowering.matmul
-from onnx_fft.arguments import EXIT_CODES, make_parser
+from onnx_fft.arguments import EXIT_CODES, VERB_CODES, make_parser
+from onnx_fft.report import FULL_COLUMNS, Report, Row
 
-VERBS = ("rewrite", "inspect", "validate", "bench", "cache")
+VERBS = tuple(VERB_CODES)
 GAINING = make_spec((64, 64), (31, 31), (56, 56), group=64)
 ESCAPE = "\x1b"
 
@@ -136,7 +140,8 @@ def test_help_explains_itself_and_the_exit_codes(verb: str, capsys: pytest.Captu
     assert run(verb, "--help") == 0
     said = capsys.readouterr().out
     assert said.startswith(f"usage: onnx-fft {verb}")
-    assert EXIT_CODES.strip() in said
+    codes = [int(code) for code in re.findall(r"^  (\d+) ", said.partition("exit codes:")[2], re.MULTILINE)]
+    assert codes == [0, 1, 2, *VERB_CODES[verb], 130]
     assert not re.search(r"^  --[a-z-]+( [A-Z]+)?$\n(?! {10})", said, re.MULTILINE), "a flag without help"
 
 
@@ -206,4 +211,72 @@ def test_commands_and_functions_have_the_same_defaults() -> None:
 
 
 def test_every_documented_code_is_one_that_is_tested() -> None:
-    assert re.findall(r"^  (\d+) ", EXIT_CODES, re.MULTILINE) == ["0", "1", "2", "3", "4", "5", "130"]
+    assert list(EXIT_CODES) == [0, 1, 2, 3, 4, 5, 6, 130]
+    assert {code for codes in VERB_CODES.values() for code in codes} == {3, 4, 5, 6}
+
+
+# --- the table and the summary --------------------------------------------------------------------------------------
+
+
+def make_long_report(**changes: Any) -> Report:
+    """A name, a geometry and a reason as long as real ones are."""
+    row = Row(
+        name="/encoder/stages.2/blocks.7/depthwise_conv/Conv",
+        op_type="Conv",
+        geometry="31x31 dw 128->128 on 1x56x56 pads 15x15",
+        lowering="matmul",
+        code="",
+        reason="predicted at 1.56x the speed",
+        predicted_conv_s=6e-3,
+        predicted_s=4e-3,
+        growth_bytes=31 << 10,
+    )
+    return Report((replace(row, **changes), replace(row, measured_conv_s=5e-3, measured_s=3e-3)), 17)
+
+
+def render(report: Report, columns: int) -> list[str]:
+    console = Console(width=columns, file=io.StringIO())
+    console.print(report.to_table(columns))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def test_the_table_is_readable_at_80_columns_and_a_row_is_a_line_when_piped(
+    model_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = render(make_long_report(), 80)
+    assert lines[0].split() == ["convolution", "becomes", "Conv", "ms", "FFT", "ms", "why"]
+    assert len(lines) <= 1 + 2 * 2 + 1, "no row takes more than two lines"
+    assert "columns" in lines[-1], "what is left out is told"
+    assert "geometry" in render(make_long_report(), FULL_COLUMNS)[0]
+    monkeypatch.delenv("COLUMNS", raising=False)
+    name = "a/rather/long/name/" * 8
+    model = onnx.load(model_path)
+    model.graph.node[0].name = name
+    onnx.save(model, model_path)
+    assert run("inspect", model_path) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(name)]
+    assert "11x11" in line and "predicted at" in line
+
+
+def test_small_growth_is_in_kib_and_the_cap_is_named() -> None:
+    assert "+62.0 KiB" in make_long_report().summarize()
+    assert any("+31.0 KiB" in line for line in render(make_long_report(), 200))
+    report = replace(make_long_report(lowering=None, code="growth"), max_growth_bytes=40 << 10)
+    assert "1 left alone because the file may grow by 40.0 KiB at most: raise that with --max-growth" in (
+        report.summarize()
+    )
+    assert "--max-growth" not in replace(make_long_report(), max_growth_bytes=1 << 20).summarize()
+
+
+def test_the_cap_reaches_the_summary(model_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("inspect", model_path, "--select", "all", "--max-growth", "1K") == 0
+    assert "1 left alone because the file may grow by 1.0 KiB at most" in capsys.readouterr().out
+
+
+def test_models_that_differ_in_their_inputs_are_not_run(model_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = onnx.load(model_path)
+    other.graph.input[0].name = other.graph.node[0].input[0] = "z"
+    onnx.save(other, model_path.with_name("other.onnx"))
+    assert run("validate", model_path, model_path.with_name("other.onnx")) == 3
+    assert capsys.readouterr().out.startswith("seed 0; neither model was run\n")

@@ -29,7 +29,7 @@ from onnx_fft.plot import check_plot, plot_benchmark
 from onnx_fft.report import Report, Row
 from onnx_fft.timing.launch import Machine, ModelTiming, NodeTime
 from onnx_fft.timing.nodes import NodeChange
-from onnx_fft.timing.stats import Ratio, compare
+from onnx_fft.timing.stats import Ratio, compare, format_bytes
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 NASTY = [
@@ -172,7 +172,7 @@ def test_losses_are_shown_as_losses() -> None:
 
 
 def test_nothing_replaced_is_said() -> None:
-    text = Outline(render_report(Report((make_row("a", 1e-3),), 17), original_bytes=1 << 20)).text
+    text = Outline(render_report(Report((make_row("a", 1e-3),), 17, original_bytes=1 << 20))).text
     assert "nothing is replaced" in text and "0 of 1 convolution replaced" in text and "1.00 MiB" in text
     assert "The model holds no convolution" in Outline(render_report(Report((), 17))).text
 
@@ -217,6 +217,12 @@ def test_origin_is_told() -> None:
     text = Outline(render_all()).text
     for part in ("a CPU", "Seed7", "Opset17", "onnx-fft 0.", "numpy", "UTC", "x 1x3x12x12", "2 thread(s)"):
         assert part in text
+
+
+def test_made_up_shapes_are_told() -> None:
+    text = Outline(render_report(None, benchmark=replace(make_benchmark(), made_up="x 1x3x64x64 was made up"))).text
+    assert "x 1x3x64x64 was made up" in text
+    assert "Made up" not in Outline(render_all()).text
 
 
 def test_benchmark_alone() -> None:
@@ -264,6 +270,16 @@ def test_the_suffix_decides(tmp_path: Path) -> None:
     assert done == 0
     assert plan.read_text().strip() in Outline(page.read_text()).text
     assert "large_kernel.onnx" in page.read_text()
+
+
+def test_the_page_needs_no_second_look_at_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_again(*_: Any) -> None:
+        raise AssertionError("the model was read once more")
+
+    monkeypatch.setattr("onnx_fft.cli.load_model", load_again)
+    model, page = MODELS / "large_kernel.onnx", tmp_path / "r.html"
+    assert main(["inspect", str(model), "--report", str(page)]) == 0
+    assert format_bytes(model.stat().st_size) in Outline(page.read_text()).text
 
 
 def test_bench_writes_page_and_chart(tmp_path: Path) -> None:

@@ -192,7 +192,8 @@ def test_lengths_that_were_made_up_are_told(monkeypatch: pytest.MonkeyPatch) -> 
     model = build_conv_model(make_spec((32, 32), (11, 11), (112, 112)), dynamic=(0,))
     made_up = rewrite(model, select="measure").report.measurement
     assert made_up is not None and len(made_up.feeds) == 2
-    assert "x 1x32x112x112" in made_up.notes[0] and "x 2x32x112x112" in made_up.notes[0]
+    assert "made up: x 1x32x112x112 and 2x32x112x112" in made_up.notes[0]
+    assert "--input-shape x:1x32x112x112" in made_up.notes[0]
     given = rewrite(model, select="measure", input_shapes={"x": (3, 32, 112, 112)}).report.measurement
     assert given is not None and given.notes == ()
     assert [*given.feeds] == ["random feed 0 of seed 0 (x 3x32x112x112)"]
@@ -238,6 +239,18 @@ def test_budgets_have_units(text: str, seconds: float, monkeypatch: pytest.Monke
     assert given == [seconds]
     with pytest.raises(SystemExit):
         main(["rewrite", "in.onnx", "out.onnx", "--budget", "soon"])
+
+
+@pytest.mark.parametrize("flags", [["--budget", "5s"], ["--threads", "1"], ["--no-cache"]], ids=" ".join)
+def test_what_only_measuring_heeds_is_refused_without(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, output = str(MODELS / "large_kernel.onnx"), tmp_path / "out.onnx"
+    for more, step in ([], "pass --select measure as well"), (["--plan", "plan.json"], "nothing else measures; leave"):
+        assert main(["rewrite", model, str(output), *flags, *more]) == 2
+        said = capsys.readouterr().err
+        assert "without select measure; expected" in said and step in said
+    assert not output.exists()
 
 
 def test_the_cache_is_shown_and_cleared(own_cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

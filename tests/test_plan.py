@@ -17,6 +17,7 @@ from onnx_fft.plan.choose import MIN_GAIN, NEAR_BEST, Decision, Request, choose,
 from onnx_fft.plan.cost import MACHINES, growth_bytes, lowering_seconds
 from onnx_fft.plan.work import ASSUMED_EXTENTS
 from onnx_fft.rewrite import rewrite
+from onnx_fft.units import format_size
 
 MIB = 1 << 20
 NAMES = [lowering.name for lowering in LOWERINGS]
@@ -104,9 +105,16 @@ def test_a_cap_too_small_for_any_plan_is_a_reason() -> None:
     for cap in (0, MIB):
         decision = choose(LARGE, 17, Request(select="all", max_growth_bytes=cap))
         assert decision.refusal is not None
-        assert decision.refusal.code == "no-lowering"
-        assert f"may grow by {cap // MIB} MiB" in decision.reason
+        assert decision.refusal.code == "growth"
+        assert f"may grow by {format_size(cap)}" in decision.reason
         assert all(name in decision.reason for name in NAMES)
+
+
+def test_the_cap_is_blamed_only_where_a_gain_is_missed() -> None:
+    missed = choose(LARGE, 17, Request(max_growth_bytes=0))
+    assert missed.refusal is not None and missed.refusal.code == "growth"
+    hopeless = choose(make_spec((8, 8), (3, 3), (20, 20)), 17, Request(max_growth_bytes=0))
+    assert hopeless.refusal is not None and hopeless.refusal.code == "no-lowering"
 
 
 def test_a_small_cap_takes_a_smaller_plan() -> None:
@@ -202,7 +210,7 @@ def test_limit_growth_says_what_was_missing() -> None:
     assert limited[1] is left
     assert limited[2].refusal is not None
     assert limited[2].refusal.code == "growth"
-    assert limited[2].reason == "its spectrum adds 2.0 MiB and 1.0 MiB are left of the 4 MiB the file may grow"
+    assert limited[2].reason == "its spectrum adds 2.0 MiB and 1.0 MiB are left of the 4.0 MiB the file may grow"
     assert limited[2].conv_seconds == 2.0
 
 

@@ -18,6 +18,7 @@ from pairs import FLOAT, W1, conv, make_model, make_pair, relu, text
 
 from onnx_fft.checks.interface import compare_interfaces
 from onnx_fft.checks.probes import Probe
+from onnx_fft.checks.result import Validation
 from onnx_fft.errors import InvalidModelError, UsageError
 from onnx_fft.validate import validate
 
@@ -197,8 +198,10 @@ def test_probes_measure_what_spreads() -> None:
     assert "100.0%" in by_kind["nan"].sentence
     assert by_kind["non-negative"].after >= 0
     assert by_kind["nan"].is_warning and not by_kind["non-negative"].is_warning
-    assert [line for line in result.describe() if line.startswith("warning (nan)")]
-    assert [line for line in result.describe() if line.startswith("probe (non-negative)")]
+    (line,) = [line for line in result.describe() if line.startswith("probe (nan)")]
+    assert line.endswith("so this is expected; it matters only if inputs hold NaN or Inf")
+    (line,) = [line for line in result.describe() if line.startswith("probe (non-negative)")]
+    assert "expected" not in line
     shift = [
         helper.make_node("MatMul", ["x", "w"], ["m"]),
         helper.make_node("Sub", ["m", "tiny"], ["y"]),
@@ -212,6 +215,13 @@ def test_probes_measure_what_spreads() -> None:
     assert falls.after == pytest.approx(-1e-6)
     assert falls.is_warning
     assert "falls to" in falls.sentence
+
+
+def test_the_summary_has_a_line_a_kind_of_probe() -> None:
+    probes = [Probe("nan", name, f"NaN in {name}", 0.1, after) for name, after in (("a", 0.5), ("b", 1.0), ("c", 0.1))]
+    lines = Validation(True, "same", 0, "onnxruntime", probes=tuple(probes)).summarize()
+    assert len(lines) == 2 and lines[1] == "same"
+    assert lines[0].startswith("probe (nan): NaN in b") and lines[0].endswith("(1 more outputs likewise)")
 
 
 @pytest.mark.parametrize(("error", "is_warning"), [(0.0, False), (9e-4, False), (2e-3, True)])

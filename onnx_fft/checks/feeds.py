@@ -38,6 +38,8 @@ class Feed:
     arrays: dict[str, Value]
     outputs: dict[str, Value] = field(default_factory=dict)
     """What the original model returned."""
+    open_inputs: tuple[str, ...] = ()
+    """Inputs whose shape the model leaves open, and that was made up."""
 
     @property
     def size(self) -> int:
@@ -94,6 +96,21 @@ def load_feed(inputs: str | Path | Mapping[str, Value], infos: Sequence[InputInf
     if unknown := sorted(arrays.keys() - wanted.keys()):
         raise UsageError(f"got {label} with {', '.join(unknown)}, which the model does not have; {hint}")
     return Feed(label, {name: _check_given(wanted[name], arrays[name]) for name in wanted})
+
+
+def describe_made_up(feeds: Sequence[Feed]) -> str:
+    """Which inputs got a made-up shape, which, and how to give the right one; "" for none."""
+    shapes: dict[str, list[str]] = {}
+    for feed in feeds:
+        for name in feed.open_inputs:
+            value = feed.arrays[name]
+            text = "x".join(map(str, np.shape(value[0] if isinstance(value, list) else value)))
+            shapes[name] = list(dict.fromkeys((*shapes.get(name, ()), text)))
+    if not shapes:
+        return ""
+    made = "; ".join(f"{name} {' and '.join(texts)}" for name, texts in shapes.items())
+    flags = " ".join(f"--input-shape {name}:{texts[0]}" for name, texts in shapes.items())
+    return f"the model leaves shapes open, so they were made up: {made}; times depend on them: pass yours as in {flags}"
 
 
 def find_selectors(model: ModelProto, infos: Sequence[InputInfo]) -> dict[str, list[Any]]:

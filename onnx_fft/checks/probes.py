@@ -1,4 +1,4 @@
-"""Three warnings: what an FFT does to an outlier, to a NaN, and to data that is never negative.
+"""Three probes: what an FFT does to an outlier, to a NaN, and to data that is never negative.
 
 A direct sum keeps each disturbance within the kernel's footprint; an FFT spreads it over its tile. None of these fails
 a validation: they are numbers for the user to judge.
@@ -21,6 +21,14 @@ NOTABLE_OUTLIER = 1e-3
 OUTLIER_FLOAT16 = 1e4
 """The largest float16 is 65504."""
 
+EXPECTED = {
+    "outlier": "an FFT rounds relative to the largest value of its tile, so this is expected; "
+    "it matters only if inputs hold values far larger than the rest",
+    "nan": "an FFT mixes all values of its tile, so this is expected; it matters only if inputs hold NaN or Inf",
+    "non-negative": "an FFT rounds to either side of 0, so this is expected; it matters only before a Sqrt, Log or Div",
+}
+"""Why the models differ under a probe of this kind, and for whom that matters."""
+
 
 @dataclass(frozen=True, slots=True)
 class Probe:
@@ -39,9 +47,14 @@ class Probe:
             return self.after > NOTABLE_OUTLIER * self.before
         return self.after > self.before if self.kind == "nan" else self.after < 0 <= self.before
 
+    @property
+    def spread(self) -> float:
+        """How far the two models differ, to compare probes of one kind."""
+        return self.after / self.before if self.kind == "outlier" and self.before else abs(self.after - self.before)
+
     def describe(self) -> str:
-        """One line."""
-        return f"{'warning' if self.is_warning else 'probe'} ({self.kind}): {self.sentence}"
+        """One line; where the models differ, it says that they are expected to, and when it matters."""
+        return f"probe ({self.kind}): {self.sentence}" + (f": {EXPECTED[self.kind]}" if self.is_warning else "")
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -107,9 +120,7 @@ def _judge_sign(name: str, reference: Array, candidate: Array, _: Array) -> Prob
     if not before.size:
         sentence = f"{shorten(name)!r} is never non-negative under non-negative inputs: nothing to compare"
     elif smallest < 0:
-        sentence = (
-            f"{shorten(name)!r} falls to {smallest:.1e} where the original stays at 0 or above: mind a Sqrt, Log or Div"
-        )
+        sentence = f"{shorten(name)!r} falls to {smallest:.1e} where the original stays at 0 or above"
     else:
         sentence = f"{shorten(name)!r} stays non-negative wherever the original is"
     return Probe("non-negative", name, sentence, float(before.min()) if before.size else 0.0, smallest)

@@ -30,7 +30,7 @@ class FeedResult:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """The result of `validate`. `verdict` is one sentence; `engine` says who ran the original."""
+    """The result of `validate`. `verdict` is one sentence; `engine` ran the original; "": nobody had to."""
 
     ok: bool
     verdict: str
@@ -64,12 +64,20 @@ class Validation:
         return plain
 
     def summarize(self) -> list[str]:
-        """The probes that are warnings, and the verdict."""
-        return [*(probe.describe() for probe in self.probes if probe.is_warning), self.verdict]
+        """What the probes found, a line a kind with its worst output, and the verdict."""
+        found: dict[str, list[Probe]] = {}
+        for probe in self.probes:
+            if probe.is_warning:
+                found.setdefault(probe.kind, []).append(probe)
+        lines = []
+        for probes in found.values():
+            more = f" ({len(probes) - 1} more outputs likewise)" if len(probes) > 1 else ""
+            lines.append(f"{max(probes, key=lambda probe: probe.spread).describe()}{more}")
+        return [*lines, self.verdict]
 
     def describe(self) -> list[str]:
         """The whole result as lines of text, verdict last."""
-        lines = [f"seed {self.seed}; original run by {self.engine}"]
+        lines = [f"seed {self.seed}; {f'original run by {self.engine}' if self.engine else 'neither model was run'}"]
         for feed in self.feeds:
             lines.append(f"{_mark(feed.ok)} {feed.label}{': ' + feed.error if feed.error else ''}")
             lines += [f"    {_mark(c.ok)} {shorten(c.output)}: {c.sentence}" for c in feed.comparisons]

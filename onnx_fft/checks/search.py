@@ -72,6 +72,7 @@ class _Search:
         self._started = time.monotonic()
         self._run_s = self._base_s = 0.0
         self._movable: set[str] = set()
+        self._open = tuple(info.name for info in infos if any(isinstance(dim, str) for dim in info.dims or ()))
 
     def find(self, vary: bool) -> list[Feed]:
         """The first feed that works, then its variations where they are wanted."""
@@ -114,7 +115,7 @@ class _Search:
         self._run_s = time.monotonic() - started
         text = ", ".join(f"{name} {'x'.join(map(str, shape)) or 'scalar'}" for name, shape in shapes.items())
         text += "".join(f", {name}={value}" for name, value in self.chosen.items())
-        return Feed(f"random feed {self.number} of seed {self.seed} ({text})", arrays, outputs)
+        return Feed(f"random feed {self.number} of seed {self.seed} ({text})", arrays, outputs, self._open)
 
     def _vary(self, base: dict[str, int]) -> Iterator[Feed]:
         if not base:

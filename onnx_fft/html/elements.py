@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
+from onnx_fft import units
 from onnx_fft.timing.stats import SAME_MARGIN, format_ms
 
 VOID = frozenset({"meta", "link", "br"})
@@ -148,9 +149,7 @@ def format_error(value: float) -> str:
 
 def format_growth(count: int) -> str:
     """`+2.6 MiB`."""
-    size = abs(count)
-    text = f"{size / 2**20:.1f} MiB" if size >= 2**20 / 10 else f"{size / 2**10:.1f} KiB"
-    return f"{'−' if count < 0 else '+'}{text}" if count else "±0"
+    return units.format_growth(count).replace("-", "−") if count else "±0"
 
 
 def plural(count: int, noun: str) -> str:

@@ -41,16 +41,14 @@ def render_report(
     benchmark: Benchmark | None = None,
     plan: Mapping[str, Any] | None = None,
     model_name: str = "",
-    original_bytes: int | None = None,
 ) -> str:
     """A self-contained HTML page of whatever is given; a part that is None is left out.
 
-    `report` None is for a benchmark alone. `original_bytes`: the model's size on disk before, with its external data;
-    a benchmark knows it without. Names may hold anything.
+    `report` None is for a benchmark alone. Names may hold anything.
     """
     title = f"{model_name or 'model'} – onnx-fft report"
     script = Markup(_read("copy.js"))
-    sections = [_render_headline(report, validation, benchmark, model_name, original_bytes)]
+    sections = [_render_headline(report, validation, benchmark, model_name)]
     if benchmark is not None:
         sections.append(render_timing(benchmark))
     if report is not None:
@@ -91,12 +89,11 @@ def _render_headline(
     validation: Validation | None,
     benchmark: Benchmark | None,
     model_name: str,
-    original_bytes: int | None,
 ) -> Markup:
     figures = [_show_speed(report, benchmark)]
     if report is not None:
         figures.append(_show_error(report, validation))
-    figures.append(_show_size(report, benchmark, original_bytes))
+    figures.append(_show_size(report, benchmark))
     return element(
         "header",
         element("p", "onnx-fft report", class_="kicker"),
@@ -147,8 +144,8 @@ def _show_error(report: Report, validation: Validation | None) -> Markup:
     return _figure("Worst error", format_error(worst_error(validation)), note)
 
 
-def _show_size(report: Report | None, benchmark: Benchmark | None, original_bytes: int | None) -> Markup:
-    growth = report.growth_bytes if report is not None else 0
+def _show_size(report: Report | None, benchmark: Benchmark | None) -> Markup:
+    growth, original_bytes = (0, None) if report is None else (report.growth_bytes, report.original_bytes)
     if benchmark is not None:
         original_bytes = benchmark.original.file_bytes
         growth = benchmark.rewritten.file_bytes - original_bytes
@@ -178,11 +175,12 @@ def _render_origin(report: Report | None, validation: Validation | None, benchma
     if benchmark is not None:
         shapes = (f"{name} {'x'.join(map(str, s)) or 'scalar'}" for name, s in benchmark.input_shapes.items())
         facts += [("Timed on", benchmark.machine.describe()), ("Inputs timed", ", ".join(shapes) or "none")]
+        facts += [("Made up", benchmark.made_up)] if benchmark.made_up else []
     elif report is not None and report.measurement is not None and report.measurement.machine is not None:
         facts.append(("Timed on", report.measurement.machine.describe()))
     else:
         facts.append(("Machine", f"{cpu_model()}, {platform.system()} {platform.machine()}"))
-    if validation is not None:
+    if validation is not None and validation.engine:
         facts.append(("Original run by", validation.engine))
     seeds = sorted({part.seed for part in (validation, benchmark) if part is not None})
     facts += [("Seed", ", ".join(map(str, seeds)))] if seeds else []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -16,7 +16,7 @@ from typing import Any
 from onnx import ModelProto
 
 from onnx_fft._version import __version__
-from onnx_fft.checks.feeds import Feed
+from onnx_fft.checks.feeds import Feed, describe_made_up
 from onnx_fft.errors import InvalidModelError, Refusal
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.measure.budget import Budget
@@ -137,7 +137,7 @@ def measure_model(
         bool(outcome.kept),
         dict(zip((feed.label for feed in feeds), outcome.cases, strict=False)),
         machine,
-        _make_notes(cache, outcome, contests.values(), feeds),
+        _make_notes(cache, outcome, feeds),
     )
     return decisions, measurement
 
@@ -208,14 +208,11 @@ def _group(sites: Sequence[ConvSite], decisions: Sequence[Decision]) -> dict[str
     return {sites[positions[0]].name: positions for positions in groups.values()}
 
 
-def _make_notes(
-    cache: Cache | None, outcome: Outcome, contests: Iterable[Contest], feeds: Sequence[Feed]
-) -> tuple[str, ...]:
+def _make_notes(cache: Cache | None, outcome: Outcome, feeds: Sequence[Feed]) -> tuple[str, ...]:
     """What a reader has to know beside the numbers."""
     notes = [] if cache is None else list(cache.notes)
-    if any(None in (contest.spec.batch, *contest.spec.extents) for contest in contests):
-        tried = "; ".join(feed.label for feed in feeds)
-        notes.append(f"lengths the model leaves open were made up ({tried}); pass --input-shape for those that matter")
+    if made_up := describe_made_up(feeds):
+        notes.append(made_up)
     if outcome.untested:
         count = len(outcome.untested)
         notes.append(f"no time was left to ask for {count} of the replacements whether the model is faster without it")

@@ -12,6 +12,7 @@ from onnx_fft.lowering.base import ConvPlan, Lowering
 from onnx_fft.model.spec import ConvSpec, describe_lengths
 from onnx_fft.plan.cost import MACHINES, Machine, border_seconds, conv_seconds, growth_bytes, lowering_seconds
 from onnx_fft.plan.work import ASSUMED_EXTENTS, assume_extents
+from onnx_fft.units import format_size
 
 MIN_GAIN = 1.4
 """Predicted speed-up from which on a Conv is replaced.
@@ -34,7 +35,7 @@ class Option:
     reason: str = ""
     measured_s: float | None = None
     gain: float = 0.0
-    """Predicted speed-up of `plan`; see `predict_gain`."""
+    """Predicted speed-up of `plan`, or of what would be the plan if the file might grow so much; see `predict_gain`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +92,17 @@ def choose(spec: ConvSpec, opset: int, request: Request) -> Decision:
     options = tuple(_best_option(lowering, spec, opset, request) for lowering in request.lowerings)
     conv_s = conv_seconds(spec, MACHINES[0])
     possible = [option for option in options if option.plan is not None]
+    missed = [o for o in options if o.plan is None and o.gain > 0 and (request.is_forced or o.gain >= MIN_GAIN)]
     if not possible:
-        return leave(Refusal("no-lowering", "; ".join(option.reason for option in options)), conv_s, options)
+        code = "growth" if missed else "no-lowering"
+        return leave(Refusal(code, "; ".join(option.reason for option in options)), conv_s, options)
     best = max(possible, key=lambda option: option.gain)
     judged = [describe_lengths(known.extents) for known in _judged_specs(spec)]
     where = f" on {' and '.join(judged)}" if None in spec.extents else ""
     if not request.is_forced and best.gain < MIN_GAIN:
         sentence = f"{best.lowering} predicted at {best.gain:.2f}x the speed{where}, {MIN_GAIN}x needed"
-        return leave(Refusal("no-gain", sentence), conv_s, options)
+        sentence = "; ".join([sentence, *(option.reason for option in missed)])
+        return leave(Refusal("growth" if missed else "no-gain", sentence), conv_s, options)
     reason = f"predicted at {best.gain:.2f}x the speed{where}"
     return Decision(best.plan, None, conv_s, best.seconds, best.growth_bytes, options, reason)
 
@@ -132,8 +136,8 @@ def limit_growth(decisions: Sequence[Decision], max_growth_bytes: int) -> list[D
             room -= max(0, decision.growth_bytes)
             continue
         sentence = (
-            f"its spectrum adds {decision.growth_bytes / 2**20:.1f} MiB and {room / 2**20:.1f} MiB are left of the "
-            f"{max_growth_bytes / 2**20:.0f} MiB the file may grow"
+            f"its spectrum adds {format_size(decision.growth_bytes)} and {format_size(room)} are left of the "
+            f"{format_size(max_growth_bytes)} the file may grow"
         )
         result[position] = take_back(decision, Refusal("growth", sentence))
     return result
@@ -154,21 +158,22 @@ def _best_option(lowering: Lowering, spec: ConvSpec, opset: int, request: Reques
     plans = lowering.candidates(spec)
     sizes = {plan: growth_bytes(spec, plan) for plan in plans}
     small = [plan for plan in plans if sizes[plan] <= request.max_growth_bytes]
-    if not small:
-        smallest, cap = min(sizes.values()) / 2**20, request.max_growth_bytes / 2**20
-        reason = f"{lowering.name} adds {smallest:.1f} MiB at least, the file may grow by {cap:.0f} MiB"
-        return Option(lowering.name, reason=reason)
     judged = _judged_specs(spec)
     conv_s = [conv_seconds(known, MACHINES[0]) for known in judged]
     shares = {
         plan: max(lowering_seconds(known, plan, MACHINES[0]) / s for known, s in zip(judged, conv_s, strict=True))
-        for plan in small
+        for plan in small or plans
     }
     fastest = min(shares.values())
-    near = [plan for plan in small if shares[plan] <= NEAR_BEST * fastest]
+    near = [plan for plan in shares if shares[plan] <= NEAR_BEST * fastest]
     best = min(near, key=lambda plan: (sizes[plan], shares[plan]))
+    gain = predict_gain(spec, best)
+    if not small:
+        smallest, cap = format_size(min(sizes.values())), format_size(request.max_growth_bytes)
+        reason = f"{lowering.name} adds {smallest} at least, the file may grow by {cap}"
+        return Option(lowering.name, reason=reason, gain=gain)
     seconds = lowering_seconds(spec, best, MACHINES[0])
-    return Option(lowering.name, best, seconds, sizes[best], gain=predict_gain(spec, best))
+    return Option(lowering.name, best, seconds, sizes[best], gain=gain)
 
 
 def _judged_specs(spec: ConvSpec) -> list[ConvSpec]:
