@@ -74,9 +74,7 @@ def register(options: Any) -> Any:
     return options
 
 
-def InferenceSession(
-    path_or_bytes: str | os.PathLike[str] | bytes, sess_options: Any = None, **kwargs: Any
-) -> Any:
+def InferenceSession(path_or_bytes: str | os.PathLike[str] | bytes, sess_options: Any = None, **kwargs: Any) -> Any:
     """`onnxruntime.InferenceSession` with the library registered; takes what it takes.
 
     The given `sess_options` are registered with. Runs on the CPU provider unless `providers` says otherwise. Raises
