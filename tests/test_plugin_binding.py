@@ -26,6 +26,7 @@ CONVS = {
     "cropped": Conv(pads=(-1, 2, 1, -2)),
     "no bias": Conv(bias=False),
     "one output": Conv(extents=(5, 4), pads=(0,) * 4),
+    "fewer outputs than the dilation": Conv(extents=(5, 8), kernel=(2, 3), dilations=(3, 3), pads=(0,) * 4),
     "large": Conv(extents=(70, 90), kernel=(21, 21), group=1, pads=(10,) * 4),
 }
 
