@@ -26,13 +26,14 @@ struct AxisPlan {
   bool split_dilation = false;
   int64_t phases = 1;      // input sequences that are summed
   int64_t phase_step = 1;  // their offsets are 0, phase_step, ...
-  int64_t residues = 1;    // output sequences that are computed apart
+  int64_t residues = 1;    // output sequences that are computed apart: `dilation`, or as many as there are outputs
   int64_t taps = 1;        // of each sequence
   int64_t length = 1;      // DFT length T
   int64_t step = 1;        // outputs of a tile
   int64_t tiles = 1;       // of one output sequence
 
-  int64_t input_step() const { return stride > 1 ? stride : residues; }
+  int64_t input_step() const { return stride > 1 ? stride : output_step(); }
+  int64_t output_step() const { return split_dilation ? dilation : 1; }
 };
 
 // A DFT along one line as a chain of short ones (Stockham): while n > 1, radix r takes elements apart by n / r.

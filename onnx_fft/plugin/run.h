@@ -219,7 +219,7 @@ class Runner {
     for (int axis = kMaxRank - 1; axis >= 0; --axis) {
       const AxisPlan& a = plan_.axes[axis];
       sink.extent[axis] = a.outputs;
-      sink.step[axis] = a.residues;
+      sink.step[axis] = a.output_step();
       sink.stride[axis] = stride;
       sink.outputs[axis] = a.step;
       stride *= a.outputs;
@@ -236,7 +236,7 @@ class Runner {
     const int64_t plane = place.image * plan_.group * plan_.out_channels + output;
     lane.data = static_cast<char*>(call.y) + plane * image * call.itemsize;
     for (int axis = 0; axis < kMaxRank; ++axis) {
-      lane.origin[axis] = place.tile[axis] * a[axis].step * a[axis].residues + place.residue[axis];
+      lane.origin[axis] = place.tile[axis] * a[axis].step * a[axis].output_step() + place.residue[axis];
     }
   }
 
