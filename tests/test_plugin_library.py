@@ -173,3 +173,15 @@ def _runs_here(isa: str) -> bool:
         pytest.skip("no /proc/cpuinfo")
     flags = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(), re.MULTILINE)
     return isa == "baseline" or (flags is not None and ISA_FLAGS[isa] <= set(flags[1].split()))
+
+
+@needs_library
+@pytest.mark.parametrize("isa", ISA_FLAGS)
+def test_random_convolutions_on_each_instruction_set(isa: str) -> None:
+    if not _runs_here(isa):
+        pytest.skip(f"this CPU has no {isa}; test_each_instruction_set holds that it is refused")
+    seed, folder = 0, Path(__file__).parent
+    command = [sys.executable, "plugin_trials.py", str(seed), "400"]
+    environment = {**os.environ, "ONNX_FFT_ISA": isa}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
