@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,18 @@ EXIT_CODES = {
     0: "done",
     1: "an error that nobody foresaw: a bug, please report it",
     2: "bad usage, or a file that is no valid model",
-    3: "the models do not compute the same; rewrite leaves no output behind",
+    3: "the models do not compute the same",
     4: "the model could not be brought to the opset that was asked for, or that is needed",
     5: "the output could not be written; what was there before is untouched",
     6: "the native library is missing or does not work",
-    130: "interrupted; nothing was written but timings to the cache, which the next --select measure goes on from",
+    130: "interrupted",
 }
+CODE_DETAILS = {
+    3: "; no output is left behind",
+    130: "; nothing was written but timings to the cache, which the next --select measure goes on from",
+}
+"""What a code means beyond that where a model is rewritten."""
+REWRITING = ("rewrite", "inspect")
 VERB_CODES = {
     "rewrite": (3, 4, 5, 6),
     "inspect": (4, 5, 6),
@@ -55,9 +61,10 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def describe_codes(codes: Iterable[int]) -> str:
+def describe_codes(codes: Iterable[int], details: Mapping[int, str] | None = None) -> str:
     """One line an exit code."""
-    return "\n".join(["exit codes:", *(f"  {code:<3}  {EXIT_CODES[code]}" for code in codes)])
+    more = details or {}
+    return "\n".join(["exit codes:", *(f"  {code:<3}  {EXIT_CODES[code]}{more.get(code, '')}" for code in codes)])
 
 
 def _add_rewrite(verbs: Any) -> None:
@@ -123,7 +130,7 @@ def _add_verb(verbs: Any, name: str, description: str) -> argparse.ArgumentParse
         name,
         help=description,
         description=description[0].upper() + description[1:] + ".",
-        epilog=describe_codes((0, 1, 2, *VERB_CODES[name], 130)),
+        epilog=describe_codes((0, 1, 2, *VERB_CODES[name], 130), CODE_DETAILS if name in REWRITING else None),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     return verb

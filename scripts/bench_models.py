@@ -138,8 +138,8 @@ def make_table(measured: Sequence[Measured], refused: Sequence[Case] = ()) -> Ta
 
 
 def _print_shapes(shapes: Mapping[str, Sequence[int]]) -> str:
-    """`1x3x256x256, 1x32`, scalars and vectors left out."""
-    return ", ".join("x".join(map(str, shape)) for shape in shapes.values() if len(shape) > 1)
+    """`frame 1x3x256x256, data 1x32`."""
+    return ", ".join(f"{name} {'x'.join(map(str, shape)) or 'scalar'}" for name, shape in shapes.items())
 
 
 def summarize_rows(measured: Sequence[Measured]) -> list[str]:

@@ -142,6 +142,7 @@ def test_help_explains_itself_and_the_exit_codes(verb: str, capsys: pytest.Captu
     assert said.startswith(f"usage: onnx-fft {verb}")
     codes = [int(code) for code in re.findall(r"^  (\d+) ", said.partition("exit codes:")[2], re.MULTILINE)]
     assert codes == [0, 1, 2, *VERB_CODES[verb], 130]
+    assert ("the next --select measure goes on" in said) == (verb in ("rewrite", "inspect"))
     assert not re.search(r"^  --[a-z-]+( [A-Z]+)?$\n(?! {10})", said, re.MULTILINE), "a flag without help"
 
 
