@@ -205,6 +205,7 @@ std::vector<AxisPlan> tilings(AxisPlan axis, bool real) {
 // Speeds of one core in units a second; fitted by eye on a 2-core AMD EPYC (Zen 4, AVX-512), 2026-11. Only their ratios
 // matter here: they choose among tilings.
 constexpr double kTransformFlops = 30e9, kProductFlops = 90e9, kBytes = 8e9;
+constexpr double kTileSeconds = 1.5e-6;  // finding out where a tile's lanes lie, and starting its task
 constexpr double kL2Bytes = 768 << 10, kMemoryFactor = 1.6;
 
 struct Load {
@@ -251,8 +252,9 @@ Estimate estimate(const ConvPlan& plan, int real_axis, int lanes) {
   const double tile_bytes = bins * 8 * lanes;
   const double flops =
       2.5 * points * std::log2(std::max(2.0, points)) * lanes * (tile_bytes > kL2Bytes ? kMemoryFactor : 1);
+  const double transform_seconds = flops / kTransformFlops + kTileSeconds;
   const double seconds =
-      load.transforms * flops / kTransformFlops + load.product_flops / kProductFlops + load.spectra_bytes / kBytes;
+      load.transforms * transform_seconds + load.product_flops / kProductFlops + load.spectra_bytes / kBytes;
   return {seconds, load.spectra_bytes};
 }
 
