@@ -1,8 +1,9 @@
-"""The layer table on plain ONNX Runtime: its own Conv against each lowering and against what `auto` does.
+"""The layer table: ONNX Runtime's own Conv against each lowering and against what `auto` does.
 
     python scripts/bench_layers.py                                   # every layer, matmul and auto, two threads
     python scripts/bench_layers.py --select 'dw|FIR' --lowering dft  # some layers, dft as well
     python scripts/bench_layers.py --peers                           # PyTorch, OpenVINO and others beside them
+    python scripts/bench_layers.py --target plugin                   # with the native library, and its own promises
     python scripts/bench_layers.py --markdown layers.md --json layers.json --plot layers.svg
 
 The Conv and our models take turns in one process (`onnx_fft.timing`); each peer has a process of its own, in turn with
@@ -26,22 +27,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench_plot import draw_layers
-from bench_tables import describe_run, make_parser, write_json, write_results
+from bench_tables import add_target, describe_run, describe_target, make_parser, refuse, write_json, write_results
 from corpus import Array, build_conv_model, draw_input, draw_weights
 from layer_results import Measured, Variant, make_table, summarize_rows
-from layers import FIELD, LAYERS, TRAPS, Layer
+from layers import FIELD, LAYERS, PLUGIN_LAYERS, TRAPS, Layer
+from machine_limits import Limits, measure_limits
 from onnx import ModelProto
 from peers import describe_peers, measure_peers
 
+from onnx_fft.errors import PluginUnavailable
 from onnx_fft.fourier.oracle import ConvGeometry, Sample, conv_direct, conv_direct_at, sample_conv
-from onnx_fft.lowering import LOWERINGS
+from onnx_fft.lowering import LOWERING_NAMES, TARGETS
 from onnx_fft.model.spec import ConvSpec
 from onnx_fft.rewrite import rewrite
-from onnx_fft.runtime import open_runner, open_source
+from onnx_fft.runtime import find_libraries, open_runner, open_source
 from onnx_fft.timing.launch import Machine, time_models
 from onnx_fft.timing.stats import compare
 
-TITLE = "Layers on plain ONNX Runtime"
+TITLES = {"ort": "Layers on plain ONNX Runtime", "plugin": "Layers with the native library"}
+TABLES = {"ort": LAYERS, "plugin": PLUGIN_LAYERS}
 SEED = 0
 OPSET = 17
 ORACLE_BUDGET = 2e8
@@ -49,17 +53,20 @@ ORACLE_BUDGET = 2e8
 UNLIMITED_BYTES = 1 << 40
 
 
-def measure_layer(layer: Layer, lowerings: Sequence[str], *, threads: int, budget_s: float) -> tuple[Measured, Machine]:
-    """Time and check one layer; `lowerings` beside "auto"."""
+def measure_layer(
+    layer: Layer, target: str, lowerings: Sequence[str], *, threads: int, budget_s: float
+) -> tuple[Measured, Machine]:
+    """Time and check one layer; `lowerings` of `target` beside "auto"."""
     weight, bias = draw_weights(layer.spec, SEED)
     original = build_conv_model(layer.spec, weight, bias, opset=OPSET)
     x = draw_input(layer.spec, SEED + 1)
-    variants = _make_variants(original, lowerings)
+    variants = _make_variants(original, target, lowerings)
     changed = _drop_equal(variants)
     judge = _make_judge(layer.spec, x, weight, bias)
-    errors = [judge(model) for model in (original, *(v.model for v in changed))]
-    sources = [open_source(model) for model in (original, *(v.model for v in changed))]
-    timings, machine = time_models(sources, {"x": x}, threads=threads, budget_s=budget_s)
+    models = [original, *(v.model for v in changed)]
+    errors = [judge(model) for model in models]
+    sources, libraries = [open_source(model) for model in models], find_libraries(models)
+    timings, machine = time_models(sources, {"x": x}, threads=threads, budget_s=budget_s, custom_ops=libraries)
     conv, *others = timings
     found: dict[bytes, Variant] = {}
     for variant, timing, error in zip(changed, others, errors[1:], strict=True):
@@ -77,12 +84,12 @@ def measure_layer(layer: Layer, lowerings: Sequence[str], *, threads: int, budge
     return Measured(layer, conv.run_s, errors[0], measured), machine
 
 
-def _make_variants(original: ModelProto, lowerings: Sequence[str]) -> list[Variant]:
+def _make_variants(original: ModelProto, target: str, lowerings: Sequence[str]) -> list[Variant]:
     """The model under each of `lowerings`, used wherever it applies, and under auto with its defaults."""
     variants = []
     for name in (*lowerings, "auto"):
         forced = {} if name == "auto" else {"lowering": name, "max_growth_bytes": UNLIMITED_BYTES}
-        result = rewrite(original, **forced)  # type: ignore[arg-type]
+        result = rewrite(original, target=target, **forced)  # type: ignore[arg-type]
         (row,) = result.report.rows
         variants.append(Variant(name, result.model, row.lowering, row.reason))
     return variants
@@ -108,7 +115,7 @@ def _make_judge(spec: ConvSpec, x: Array, weight: Array, bias: Array | None) -> 
         truth = conv_direct_at(x, weight, bias, geometry, sample)
 
     def judge(model: ModelProto) -> float:
-        output = open_runner(open_source(model)).run({"x": x})["y"]
+        output = open_runner(open_source(model), custom_ops=find_libraries([model])).run({"x": x})["y"]
         taken = np.asarray(output if sample is None else sample.take(output), np.float64)
         return float(np.linalg.norm(taken - truth) / np.linalg.norm(truth))
 
@@ -125,43 +132,72 @@ def add_peers(measured: Measured, *, threads: int, budget_s: float) -> Measured:
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    names = [lowering.name for lowering in LOWERINGS]
     parser = make_parser((__doc__ or "").split("\n")[0], budget_s=3.0)
+    add_target(parser)
     parser.add_argument(
-        "--lowering", action="append", choices=names, help="beside auto, again for more (default: matmul)"
+        "--lowering",
+        action="append",
+        choices=LOWERING_NAMES,
+        help="beside auto, again for more (default: the target's first)",
     )
     parser.add_argument(
         "--traps", action="store_true", help="also the layers that only look like gains, and field layers"
     )
     parser.add_argument("--peers", action="store_true", help="also other libraries, see scripts/requirements-peers.txt")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the speed-ups there, .svg or .png")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    names = [lowering.name for lowering in TARGETS[options.target]]
+    options.lowering = list(dict.fromkeys(options.lowering or names[:1]))
+    if others := [name for name in options.lowering if name not in names]:
+        parser.error(f"got --lowering {others[0]} for --target {options.target}; expected {' or '.join(names)}")
+    return options
+
+
+def list_layers(target: str, traps: bool) -> list[Layer]:
+    """The target's table, and with `traps` all other layers."""
+    table = TABLES[target]
+    names = {layer.name for layer in table}
+    return [*table, *(layer for layer in (*TRAPS, *FIELD) if traps and layer.name not in names)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
-    lowerings = list(dict.fromkeys(options.lowering or ["matmul"]))
-    layers = [*LAYERS, *((*TRAPS, *FIELD) if options.traps else ())]
+    layers = list_layers(options.target, options.traps)
     selected = [layer for layer in layers if re.search(options.select, layer.name)]
     if not selected:
-        print(
-            f"error: {options.select!r} matches none of: {', '.join(layer.name for layer in layers)}", file=sys.stderr
-        )
-        return 2
+        return refuse(f"{options.select!r} matches none of: {', '.join(layer.name for layer in layers)}")
+    try:
+        notes = describe_target(options.target)
+    except PluginUnavailable as error:
+        return refuse(str(error))
+    limits: Limits | None = None
+    if options.target == "plugin":
+        limits = measure_limits(options.threads)
+        notes.append(limits.describe())
     measured, machines = [], []
     for layer in selected:
         print(f"{layer.name} ...", file=sys.stderr)
-        row, machine = measure_layer(layer, lowerings, threads=options.threads, budget_s=options.budget)
-        measured.append(add_peers(row, threads=options.threads, budget_s=options.budget) if options.peers else row)
+        settings = {"threads": options.threads, "budget_s": options.budget}
+        row, machine = measure_layer(layer, options.target, options.lowering, **settings)
+        row = replace(row, least_s=limits.least_seconds(layer.spec) if limits else None)
+        measured.append(add_peers(row, **settings) if options.peers else row)
         machines.append(machine)
-    header = [*describe_run(machines, SEED), *(describe_peers() if options.peers else ())]
-    write_results(options, TITLE, header, make_table(measured, lowerings), summarize_rows(measured))
-    write_json(
-        options, {"machines": list(map(asdict, machines)), "header": header, "layers": [m.to_dict() for m in measured]}
-    )
-    if options.plot is not None:
-        draw_layers([m.to_dict() for m in measured], header, options.plot)
+    header = [*describe_run(machines, SEED), *notes, *(describe_peers() if options.peers else ())]
+    write_all(options, header, measured, machines)
     return 0
+
+
+def write_all(
+    options: argparse.Namespace, header: Sequence[str], measured: Sequence[Measured], machines: Sequence[Machine]
+) -> None:
+    """Print the table, and write it, the samples and the chart where that was asked for."""
+    table = make_table(measured, options.lowering)
+    write_results(options, TITLES[options.target], header, table, summarize_rows(measured))
+    layers = [m.to_dict() for m in measured]
+    machine = list(map(asdict, machines))
+    write_json(options, {"target": options.target, "machines": machine, "header": header, "layers": layers})
+    if options.plot is not None:
+        draw_layers(layers, header, options.plot)
 
 
 if __name__ == "__main__":

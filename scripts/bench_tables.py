@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from onnx_fft.doctor import examine
+from onnx_fft.errors import PluginUnavailable
+from onnx_fft.lowering import TARGETS
 from onnx_fft.timing.launch import Machine
 from onnx_fft.timing.stats import Ratio
 
@@ -41,6 +45,29 @@ def make_parser(description: str, *, budget_s: float) -> argparse.ArgumentParser
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there as well")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
     return parser
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """The option that says what the models are rewritten for."""
+    parser.add_argument(
+        "--target", choices=tuple(TARGETS), default="ort", help="what models are rewritten for (default: ort)"
+    )
+
+
+def describe_target(target: str) -> list[str]:
+    """Header lines: which kernels of the native library run. Raises PluginUnavailable where they do not run here."""
+    if target != "plugin":
+        return []
+    found = examine()
+    if found.problem:
+        raise PluginUnavailable(found.problem)
+    return [f"Native library with its {found.isa} kernels, which passed the self-test of `onnx-fft doctor`"]
+
+
+def refuse(problem: str) -> int:
+    """Print the error; the exit code of a script that cannot begin."""
+    print(f"error: {problem}", file=sys.stderr)
+    return 2
 
 
 def describe_run(machines: Sequence[Machine], seed: int) -> list[str]:

@@ -3,6 +3,7 @@
     python scripts/calibrate.py measure   # about 25 minutes; writes scripts/results/calibration.jsonl
     python scripts/calibrate.py fit       # writes onnx_fft/plan/calibration.json, prints the accuracy
     python scripts/calibrate.py again     # measures anew what something else disturbed; then fit again
+    python scripts/calibrate.py plugin    # about 5 minutes; writes scripts/results/calibration_plugin.jsonl; then fit
 
 `measure` draws convolutions from a grid of real-world sizes (seeded) and times, interleaved on one thread pool, ONNX
 Runtime's Conv, the two `matmul` plans the present constants like best, and the best `dft` plan where that is not
@@ -10,7 +11,8 @@ hopeless. `fit` finds the seconds a unit of each kind of work takes; on each fif
 fitted on the others, it says how often the model's favourite is the fastest of all options measured, or within 10% of
 it, and whether anything that `auto` would replace loses. `again` is
 for convolutions of which every option, Conv included, was much slower than predicted: then it was not the option. Of
-the two measurements the one with the faster Conv is kept. Needs SciPy.
+the two measurements the one with the faster Conv is kept. `plugin` times Conv and the native library on some other
+convolutions. Needs SciPy.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, astuple
 from math import prod
 from pathlib import Path
@@ -39,7 +41,7 @@ from onnx_fft.fourier.axis import AxisPlan
 from onnx_fft.lowering import LOWERINGS
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.model.spec import ConvSpec, describe_spec
-from onnx_fft.plan.choose import MIN_GAIN, predict_gain
+from onnx_fft.plan.choose import needed_gain, predict_gain
 from onnx_fft.plan.cost import (
     CALIBRATED,
     CALIBRATION,
@@ -51,6 +53,7 @@ from onnx_fft.plan.cost import (
 )
 from onnx_fft.plan.file import VERSION
 from onnx_fft.plan.work import Work, conv_work, lowering_work
+from onnx_fft.plugin import library_path
 from onnx_fft.rewrite import inspect, rewrite
 from onnx_fft.runtime import open_source
 from onnx_fft.timing.launch import time_models
@@ -58,13 +61,17 @@ from onnx_fft.timing.launch import time_models
 RESULTS = Path(__file__).with_name("results") / "calibration.jsonl"
 COUNT = 500
 SEED = 1
+PLUGIN_RESULTS = RESULTS.with_name("calibration_plugin.jsonl")
+PLUGIN_COUNT = 150
+PLUGIN_SEED = 2
+PLUGIN = ConvPlan("plugin", ())
 FLOPS = (1e6, 3e10)
 """Direct sums of fewer flops are noise, of more flops take too long."""
 MAX_GROWTH_BYTES = 120 << 20
 FOLDS = 5
 """Every so many-th convolution is kept apart, one such part after the other."""
 
-OUTLIER = 0.5
+OUTLIER = 0.3
 """Errors of a logarithm beyond this weigh linearly: disturbed measurements, shapes the model does not understand."""
 
 DISTURBED = 1.3
@@ -76,29 +83,31 @@ Case = tuple[ConvSpec, float, list[tuple[ConvPlan, float]]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=["measure", "fit", "again"])
-    parser.add_argument("--count", type=int, default=COUNT)
+    parser.add_argument("verb", choices=["measure", "fit", "again", "plugin"])
+    parser.add_argument("--count", type=int, help=f"convolutions (default: {COUNT}, for plugin {PLUGIN_COUNT})")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     if options.verb == "measure":
-        measure(options.count, options.threads)
+        measure(RESULTS, SEED, options.count or COUNT, options.threads, pick_plans)
     elif options.verb == "again":
         measure_again(options.threads)
+    elif options.verb == "plugin":
+        measure(PLUGIN_RESULTS, PLUGIN_SEED, options.count or PLUGIN_COUNT, options.threads, lambda _: [PLUGIN])
     else:
         fit()
 
 
-def measure(count: int, threads: int) -> None:
+def measure(path: Path, seed: int, count: int, threads: int, pick: Callable[[ConvSpec], list[ConvPlan]]) -> None:
     """Append one line a convolution; the first line says on what machine. An interrupted run goes on where it was."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    done = len(RESULTS.read_text().splitlines()) - 1 if RESULTS.exists() else -1
-    with RESULTS.open("a") as file:
-        for number, spec in zip(range(count), draw_specs(SEED), strict=False):
+    path.parent.mkdir(exist_ok=True)
+    done = len(path.read_text().splitlines()) - 1 if path.exists() else -1
+    with path.open("a") as file:
+        for number, spec in zip(range(count), draw_specs(seed), strict=False):
             if number < done:
                 continue
-            entry, machine = measure_spec(spec, threads)
+            entry, machine = measure_spec(spec, threads, pick(spec))
             if done < 0:
-                file.write(json.dumps({"machine": asdict(machine), "seed": SEED}) + "\n")
+                file.write(json.dumps({"machine": asdict(machine), "seed": seed}) + "\n")
                 done = 0
             file.write(json.dumps(entry) + "\n")
             file.flush()
@@ -113,19 +122,20 @@ def measure_again(threads: int) -> None:
         slow = [conv_s / conv_seconds(spec, CALIBRATED)]
         slow += [s / lowering_seconds(spec, plan, CALIBRATED) for plan, s in plans]
         if min(slow) > DISTURBED:
-            entry, _ = measure_spec(spec, threads)
+            entry, _ = measure_spec(spec, threads, pick_plans(spec))
             print(f"{describe_spec(spec)}: Conv {conv_s:.2e} s, now {entry['conv_seconds']:.2e} s", flush=True)
             if entry["conv_seconds"] < conv_s:
                 entries[number] = json.dumps(entry)
     RESULTS.write_text("\n".join([header, *entries]) + "\n")
 
 
-def measure_spec(spec: ConvSpec, threads: int) -> tuple[dict[str, Any], Any]:
+def measure_spec(spec: ConvSpec, threads: int, plans: list[ConvPlan]) -> tuple[dict[str, Any], Any]:
     """Seconds of Conv and of each plan, medians of interleaved rounds."""
-    plans = pick_plans(spec)
     conv = build_conv_model(spec, *draw_weights(spec, SEED))
     sources = [open_source(model) for model in (conv, *(replay(conv, spec, plan) for plan in plans))]
-    timings, machine = time_models(sources, {"x": draw_input(spec, SEED)}, threads=threads, budget_s=1.5)
+    custom_ops = [library_path()] if PLUGIN in plans else []
+    feed = {"x": draw_input(spec, SEED)}
+    timings, machine = time_models(sources, feed, threads=threads, budget_s=1.5, custom_ops=custom_ops)
     seconds = [median(timing.samples_s) for timing in timings]
     options = [{**asdict(plan), "seconds": s} for plan, s in zip(plans, seconds[1:], strict=True)]
     return {"spec": asdict(spec), "conv_seconds": seconds[0], "plans": options}, machine
@@ -203,34 +213,50 @@ def _draw_spec(rng: np.random.Generator) -> ConvSpec:
 
 
 def fit() -> None:
-    """Fit on four fifths and judge on the rest, for each fifth; write the constants fitted on all."""
-    header, *entries = [json.loads(line) for line in RESULTS.read_text().splitlines()]
-    cases = [_read_entry(entry) for entry in entries]
-    cpu = header["machine"]["cpu"]
-    folds = []
-    for fold in range(FOLDS):
-        training = [case for number, case in enumerate(cases) if number % FOLDS != fold]
-        folds.append([judge(case, Machine(cpu, solve(training))) for case in cases[fold::FOLDS]])
-    seconds_per = solve(cases)
-    constants = {key: float(f"{value:.4g}") for key, value in asdict(seconds_per).items()}
-    accuracy = {
-        "held_out": summarize([judgement for fold in folds for judgement in fold]),
-        "held_out_fifths": [summarize(fold)["fastest_or_within_10_percent"] for fold in folds],
-        "training": summarize([judge(case, Machine(cpu, seconds_per)) for case in cases]),
+    """Fit and judge the lowerings of plain ONNX Runtime, then the native library; write all constants."""
+    header, cases = _read_cases(RESULTS)
+    seconds_per, accuracy = fit_cases(cases, Work())
+    _, plugin_cases = _read_cases(PLUGIN_RESULTS)
+    seconds_per, plugin_accuracy = fit_cases(plugin_cases, seconds_per)
+    data = {
+        **header["machine"],
+        "convolutions": len(cases),
+        "accuracy": accuracy,
+        "plugin_convolutions": len(plugin_cases),
+        "plugin_accuracy": plugin_accuracy,
+        "seconds_per": {key: float(f"{value:.4g}") for key, value in asdict(seconds_per).items()},
     }
-    data = {**header["machine"], "convolutions": len(cases), "accuracy": accuracy, "seconds_per": constants}
     CALIBRATION.write_text(json.dumps(data, indent=2) + "\n")
     print(json.dumps(data, indent=2))
 
 
-def solve(cases: list[Case]) -> Work:
+def fit_cases(cases: list[Case], known: Work) -> tuple[Work, dict[str, Any]]:
+    """The constants from all cases; judged on each fifth, with those from the other four."""
+    folds = []
+    for fold in range(FOLDS):
+        training = [case for number, case in enumerate(cases) if number % FOLDS != fold]
+        machine = Machine("", solve(training, known))
+        folds.append([judge(case, machine) for case in cases[fold::FOLDS]])
+    seconds_per = solve(cases, known)
+    return seconds_per, {
+        "held_out": summarize([judgement for fold in folds for judgement in fold]),
+        "held_out_fifths": [summarize(fold)["fastest_or_within_10_percent"] for fold in folds],
+        "training": summarize([judge(case, Machine("", seconds_per)) for case in cases]),
+    }
+
+
+def solve(cases: list[Case], known: Work) -> Work:
     """Seconds per unit that explain the times: least squares of the logarithms' errors, linear beyond `OUTLIER`.
 
-    In the logarithms of the constants, so that they stay positive; from a non-negative least-squares solution.
+    In the logarithms of the constants, so that they stay positive; from a non-negative least-squares solution. Those of
+    `known` that are not zero stand.
     """
     samples = [(lowering_work(spec, plan), s) for spec, _, plans in cases for plan, s in plans]
-    samples += [(conv_work(spec), s) for spec, s, _ in cases]
-    counts = np.array([astuple(work) for work, _ in samples])
+    if not any(astuple(known)):
+        samples += [(conv_work(spec), s) for spec, s, _ in cases]
+    every = np.array([astuple(work) for work, _ in samples])
+    wanted = every.any(axis=0) & (np.array(astuple(known)) == 0)
+    counts = every[:, wanted]
     seconds = np.array([s for _, s in samples])
 
     def loss(logarithms: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -243,7 +269,9 @@ def solve(cases: list[Case]) -> Work:
 
     start, _ = nnls(counts / seconds[:, None], np.ones(len(seconds)))
     found = minimize(loss, np.log(np.maximum(start, 1e-13)), jac=True, method="L-BFGS-B", options={"maxiter": 1000})
-    return Work(*map(float, np.exp(found.x)))
+    constants = np.array(astuple(known))
+    constants[wanted] = np.exp(found.x)
+    return Work(*map(float, constants))
 
 
 def judge(case: Case, machine: Machine) -> tuple[float, float | None]:
@@ -253,7 +281,7 @@ def judge(case: Case, machine: Machine) -> tuple[float, float | None]:
     measured = [conv_s, *(s for _, s in plans)]
     ratio = measured[predicted.index(min(predicted))] / min(measured)
     best, best_s = min(plans, key=lambda pair: lowering_seconds(spec, pair[0], machine))
-    replaced = predict_gain(spec, best, (machine, make_faster(machine))) >= MIN_GAIN
+    replaced = predict_gain(spec, best, (machine, make_faster(machine))) >= needed_gain(spec, best)
     return ratio, conv_s / best_s if replaced else None
 
 
@@ -269,6 +297,11 @@ def summarize(judgements: list[tuple[float, float | None]]) -> dict[str, Any]:
         "auto_slower_than_0.97": sum(speedup < 0.97 for speedup in speedups),
         "auto_median_speed": round(median(speedups), 2),
     }
+
+
+def _read_cases(path: Path) -> tuple[dict[str, Any], list[Case]]:
+    header, *entries = [json.loads(line) for line in path.read_text().splitlines()]
+    return header, [_read_entry(entry) for entry in entries]
 
 
 def _read_entry(entry: dict[str, Any]) -> Case:

@@ -16,6 +16,9 @@ from onnx_fft.timing.stats import Ratio, Spread, format_ms
 MIN_AUTO_RATIO = 0.97
 """`auto` is held to this on every row: it may leave a Conv alone, never make it slower."""
 
+MAX_PLUGIN_L2 = 5e-7
+"""The relative L2 error that the native library is held to on every row."""
+
 
 @dataclass(frozen=True, slots=True)
 class Variant:
@@ -38,19 +41,33 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One layer: ONNX Runtime's own Conv, the variants by name ("auto" among them), and peers by name, if asked for."""
+    """One layer: ONNX Runtime's own Conv, the variants by name ("auto" among them), and peers by name, if asked for.
+
+    `least_s` is what the native library takes at the machine's limits, None where it is not asked about.
+    """
 
     layer: Layer
     conv_s: Spread
     conv_relative_l2: float
     variants: dict[str, Variant]
     peers: dict[str, PeerResult] = field(default_factory=dict)
+    least_s: float | None = None
 
     @property
     def promise_kept(self) -> bool | None:
         """Whether `auto` is as fast as promised; None where nothing is promised."""
-        least = self.layer.at_least
-        return None if least is None else self.variants["auto"].ratio_or_one >= least
+        least, auto = self.layer.at_least, self.variants["auto"]
+        if least is None:
+            return None
+        return auto.ratio_or_one >= least or (self.layer.may_be_left and auto.lowering is None)
+
+    @property
+    def limit_share(self) -> float | None:
+        """The share of the machine's limit that the native library reaches; None where it was not timed."""
+        plugin = self.variants.get("plugin")
+        if self.least_s is None or plugin is None or plugin.run_s is None:
+            return None
+        return self.least_s / plugin.run_s.median
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -70,6 +87,8 @@ class Measured:
             "promise_kept": self.promise_kept,
             "conv_s": self.conv_s.to_dict(),
             "conv_relative_l2": self.conv_relative_l2,
+            "least_s": self.least_s,
+            "limit_share": self.limit_share,
             "variants": variants,
             "peers": {name: result.to_dict() for name, result in self.peers.items()},
         }
@@ -80,16 +99,20 @@ def make_table(measured: Sequence[Measured], lowerings: Sequence[str]) -> Table:
     columns = ["layer", "Conv ms", "Conv error"]
     for name in lowerings:
         columns += [f"{name} ms", f"{name} ratio", f"{name} error", f"{name} MiB"]
+    limited = any(m.least_s is not None for m in measured)
     peers = list(dict.fromkeys(name for m in measured for name in m.peers))
     rows = []
     for m in measured:
         row = [m.layer.name, format_ms(m.conv_s.median), f"{m.conv_relative_l2:.0e}"]
         for name in lowerings:
             row += _format_variant(m.variants[name])
+        if limited:
+            row.append("-" if m.limit_share is None else f"{m.limit_share:.0%}")
         least, kept = m.layer.at_least, m.promise_kept
         promise = "" if least is None else f"{least:g}x: {'met' if kept else 'MISSED'}"
         cells = (m.peers[name].format() if name in m.peers else "" for name in peers)
         rows.append((*row, _format_auto(m.variants["auto"]), promise, *cells))
+    columns += ["limit"] if limited else []
     return Table((*columns, "auto", "promised of auto", *peers), tuple(rows))
 
 
@@ -117,8 +140,16 @@ def summarize_rows(measured: Sequence[Measured]) -> list[str]:
         best = max(m.variants.values(), key=lambda v: v.ratio_or_one)
         if m.variants["auto"].lowering is None and best.ratio_or_one > 1 / MIN_AUTO_RATIO:
             lines.append(f"left lying by auto: {m.layer.name}, {best.name} is {best.ratio_or_one:.2f}x")
-    lines += _compare_peers(measured)
+    lines += [*_list_errors(measured), *_compare_peers(measured)]
     return [*lines, list_losses([(m.layer.name, m.variants["auto"].ratio_or_one) for m in measured], MIN_AUTO_RATIO)]
+
+
+def _list_errors(measured: Sequence[Measured]) -> list[str]:
+    """The rows on which the native library is less accurate than it is held to; nothing where it was not timed."""
+    timed = [(m, m.variants["plugin"]) for m in measured if "plugin" in m.variants]
+    above = [f"{m.layer.name} ({v.relative_l2:.1e})" for m, v in timed if not v.relative_l2 <= MAX_PLUGIN_L2]
+    count = f"error above {MAX_PLUGIN_L2:.0e} on {len(above)} of {len(timed)}"
+    return [f"{count}: {', '.join(above) or 'none'}"] if timed else []
 
 
 def _compare_peers(measured: Sequence[Measured]) -> list[str]:

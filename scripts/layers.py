@@ -7,7 +7,7 @@ it loses and the Conv must be left alone; None, either may be right.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onnx_fft.model.spec import ConvSpec
 
@@ -21,6 +21,8 @@ class Layer:
     should_gain: bool | None = None
     at_least: float | None = None
     """The speed over ORT's Conv the row is held to (a ratio of times), None where no number is promised."""
+    may_be_left: bool = False
+    """Whether leaving the Conv alone keeps the promise as well."""
 
 
 def make_spec(
@@ -117,6 +119,45 @@ FIELD: tuple[Layer, ...] = (
     Layer("CREPE conv2 k=64 1024->128 N=32", make_spec((1024, 128), (64,), (191,), batch=32, pads="valid"), None),
 )
 """Layers of models in the field, without a promise."""
+
+PLUGIN_PROMISES: dict[str, float] = {
+    "dw 31x31 128x56x56": 12.0,
+    "dw 51x51 96x56x56": 35.0,
+    "dw 29x29 256x28x28": 7.0,
+    "dw 27x27 512x14x14": 3.0,
+    "dw 13x13 512x14x14": 0.97,
+    "dw 7x7 96x56x56": 0.97,
+    "11x11 64->64 112x112": 9.0,
+    "9x9 64->64 112x112": 6.0,
+    "7x7 64->64 112x112": 4.0,
+    "5x5 64->64 112x112": 2.5,
+    "3x3 64->64 224x224": 1.2,
+    "3x3 256->256 56x56": 1.2,
+    "31x31 3->64 224x224": 8.0,
+    "3-D form 1x11x11 32->3 256x256": 8.0,
+    "3-D form 1x11x11 32->32 256x256": 8.0,
+    "1-D k=1024 64->64 L=16000": 80.0,
+    "1-D k=255 16->16 L=16000": 10.0,
+    "1-D dw k=4096 64 L=8192 causal": 150.0,
+    "1-D dw k=31 512 L=1000": 2.0,
+    "1-D FIR k=16384 L=160000": 80.0,
+    "CREPE conv2 k=64 1024->128 N=32": 6.0,
+}
+"""What the native library is held to: the speed over ORT's Conv by layer."""
+
+
+def _promise_plugin() -> tuple[Layer, ...]:
+    """The layers of PLUGIN_PROMISES, held to these; a 3x3 Conv may be left alone."""
+    layers = (*LAYERS, *TRAPS, *FIELD, _square("9x9 64->64 112x112", (64, 64), 9, 112, None))
+    known = {layer.name: layer for layer in layers}
+    return tuple(
+        replace(known[name], should_gain=None, at_least=least, may_be_left=name.startswith("3x3 "))
+        for name, least in PLUGIN_PROMISES.items()
+    )
+
+
+PLUGIN_LAYERS: tuple[Layer, ...] = _promise_plugin()
+"""The reference table of the native library."""
 
 
 def input_shape(spec: ConvSpec, batch: int = 1, extent: int = 32) -> tuple[int, ...]:

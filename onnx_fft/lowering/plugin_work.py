@@ -8,7 +8,9 @@ tiles of `T` points in all, `rows` of them with the batch, and `B` bins of the h
     products     rows * out_channels * inputs / group * B * 8    flops
     bytes        8 B * (the weight's spectra, and rows * (inputs + out_channels) where channels are summed)
 
-where `inputs` counts the input channels times their phases. A depthwise tile stays in the cache from end to end.
+where `inputs` counts the input channels times their phases, and lanes of vectors that stay idle count as well. Samples
+are loaded one by one where a stride or a dilation of the last axis scatters them, or nothing is summed along it. A
+depthwise tile stays in the cache from end to end.
 """
 
 from __future__ import annotations
@@ -27,9 +29,13 @@ SECONDS_PER = {
     "plugin_transform_flops": 1 / 100e9,
     "plugin_product_flops": 1 / 200e9,
     "plugin_bytes": 1 / 20e9,
-    "plugin_calls": 10e-6,
+    "plugin_scattered_samples": 1e-9,
+    "plugin_tiles": 0.75e-6,
 }
-"""Provisional: estimated from a prototype (2-core AVX-512 machine, two threads, autumn 2026), not measured."""
+"""What tiles are compared by, as in `plugin/plan.cpp`; what they take on a machine is in its calibration."""
+
+LANES = 16
+"""Of an AVX-512 vector, for which the cost model is calibrated."""
 
 MAX_LENGTH = 1 << 17
 """Longest DFT along an axis, unless the kernel is longer."""
@@ -56,18 +62,42 @@ def count_plugin_work(spec: ConvSpec) -> Work:
     last = max((number for number, (taps, *_) in enumerate(axes) if taps > 1), default=len(axes) - 1)
     bins = points * (0.5 + 1 / grids[last])
     inputs = spec.in_channels * prod(phases for _, _, phases, _ in axes)
-    inner, signals = inputs / spec.group, rows * (inputs + spec.out_channels)
+    inner = inputs / spec.group
+    signals, pairs = _count_lanes(spec, inner, rows)
     spectra_bytes = 8 * bins * spec.out_channels * inner
+    row = known_axes(spec)[-1]
+    scattered = row.stride > 1 or row.dilation > 1 or row.taps == 1
     parts = {
         "plugin_transform_flops": signals * 2.5 * points * np.log2(np.maximum(points, 2)),
-        "plugin_product_flops": 8 * bins * rows * spec.out_channels * inner,
+        "plugin_product_flops": 8 * bins * pairs,
         "plugin_bytes": spectra_bytes + (8 * bins * signals if inner > 1 else 0) + _tensor_bytes(spec),
+        "plugin_tiles": signals / LANES,
+        "plugin_scattered_samples": rows * inputs * points * scattered,
     }
     seconds: FloatArray = np.zeros_like(points)
     for name, part in parts.items():
         seconds = seconds + SECONDS_PER[name] * part
     best = _pick(seconds, spectra_bytes, _spectra_limit(spec))
     return Work(plugin_calls=1, **{name: float(part[best]) for name, part in parts.items()})
+
+
+def _count_lanes(spec: ConvSpec, inner: float, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Transforms, and products a bin, with the idle lanes of vectors that channels or rows do not fill.
+
+    The library lets either run along the lanes, whichever takes fewer vectors.
+    """
+
+    def fill(count: FloatArray | float) -> FloatArray:
+        return np.ceil(np.asarray(count) / LANES) * LANES
+
+    outputs = spec.out_channels / spec.group
+    if inner == outputs == 1:
+        signals = 2 * np.minimum(rows * fill(spec.group), fill(rows) * spec.group)
+        return signals, rows * spec.group
+    across = rows * (fill(spec.group * inner) + spec.group * fill(outputs))
+    along = fill(rows) * spec.group * (inner + outputs)
+    pairs = np.where(across < along, rows * fill(outputs), fill(rows) * outputs) * inner * spec.group
+    return np.minimum(across, along), pairs
 
 
 def _pick(seconds: FloatArray, spectra_bytes: FloatArray, limit: float) -> tuple[np.intp, ...]:

@@ -48,6 +48,10 @@ class Work:
     """Complex products of spectra, 8 flops each."""
     plugin_bytes: float = 0.0
     """Spectra and tensors that pass through memory."""
+    plugin_scattered_samples: float = 0.0
+    """Samples of its tiles that do not lie side by side in the input."""
+    plugin_tiles: float = 0.0
+    """Transforms of a vector of tiles, each a task of its own."""
     plugin_calls: float = 0.0
 
     def __add__(self, other: Work) -> Work:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from onnx_fft.lowering import find_lowering
 from onnx_fft.lowering.base import ConvPlan
-from onnx_fft.lowering.plugin_work import SECONDS_PER as PLUGIN_SECONDS_PER
 from onnx_fft.model.spec import ConvSpec
 from onnx_fft.plan.work import ASSUMED_EXTENTS, Work, assume_extents, conv_work, lowering_work
 
@@ -34,16 +33,16 @@ class Machine:
 
 
 def load_calibration(path: Path = CALIBRATION) -> Machine:
-    """The machine that scripts/calibrate.py measured; what the native library takes there is not measured yet."""
+    """The machine that scripts/calibrate.py measured."""
     data = json.loads(path.read_text(encoding="utf-8"))
-    return Machine(data["cpu"], Work(**(data["seconds_per"] | PLUGIN_SECONDS_PER)))
+    return Machine(data["cpu"], Work(**data["seconds_per"]))
 
 
 def make_faster(machine: Machine) -> Machine:
     """A machine whose matrix products and Convs are faster and whose memory is not, so that FFTs gain less.
 
     The factors are those between `calibration.json` and the times of 15 Convs on another 2-core AVX-512 machine
-    (250 GF/s a core; ONNX Runtime 1.32, 2 threads, autumn 2026). Those of the native library are provisional: its
+    (250 GF/s a core; ONNX Runtime 1.32, 2 threads, autumn 2026). Those of the native library are no measurements: its
     products are matrix products, its transforms wait for the cache as well.
     """
     factors = {"gemm_flops": 0.43, "nchwc_flops": 0.46, "depthwise_flops": 0.73, "im2col_flops": 0.43}
