@@ -81,3 +81,9 @@ def break_matmul(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
         monkeypatch.setattr(onnx_fft.lowering.matmul, "product_spectrum", wrong)
 
     return scale
+
+
+@pytest.fixture(autouse=True)
+def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Output as into a pipe: workers of pytest-xdist pass on the width of the terminal they were started from."""
+    monkeypatch.delenv("COLUMNS", raising=False)
