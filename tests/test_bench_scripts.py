@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import bench_layers
 import bench_models
 import numpy as np
 import peer_worker
@@ -13,7 +15,8 @@ from bench_plot import make_bars
 from bench_tables import list_losses
 from corpus import build_conv_model, draw_input, draw_weights
 from layer_results import Measured, Variant, make_table, summarize_rows
-from layers import Layer, make_spec
+from layers import FIELD, PLUGIN_PROMISES, TRAPS, Layer, make_spec
+from machine_limits import Limits
 from onnx import ModelProto
 from peer_worker import measure_block
 from peers import (
@@ -33,6 +36,7 @@ from peers import (
 from test_bench import SPEC, FakeClock
 
 from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
+from onnx_fft.lowering.plugin_work import count_plugin_work
 from onnx_fft.model.spec import ConvSpec
 from onnx_fft.runtime import EngineError
 from onnx_fft.timing.stats import Ratio, Spread
@@ -84,6 +88,37 @@ def test_table_shows_promises_and_losses() -> None:
 
 def test_a_promise_is_not_kept_by_leaving_the_conv_alone() -> None:
     assert fake_row("left", 2.0, 3.0, None).promise_kept is False
+
+
+def test_the_librarys_rows_show_their_limit_their_error_and_that_some_may_be_left_alone() -> None:
+    row = fake_row("fast", 4.0, 4.0, 4.0)
+    plugin = replace(row.variants["matmul"], name="plugin", lowering="plugin")
+    row = replace(row, variants={"plugin": plugin, "auto": plugin}, least_s=0.2)
+    head, _, line = make_table([row], ["plugin"]).to_markdown()
+    assert "| plugin MiB | limit | auto |" in head
+    assert "| 80% | plugin 4.00x" in line and "4x: met" in line
+    assert "error above 5e-07 on 0 of 1: none" in summarize_rows([row])
+    wrong = replace(row, variants={"plugin": replace(plugin, relative_l2=5.4e-7), "auto": plugin})
+    assert "error above 5e-07 on 1 of 1: fast (5.4e-07)" in summarize_rows([wrong])
+    left = fake_row("3x3", 1.2, 0.5, None)
+    assert replace(left, layer=replace(left.layer, may_be_left=True)).promise_kept is True
+
+
+def test_the_librarys_limit_is_that_of_flops_or_of_bytes() -> None:
+    slow_memory, slow_arithmetic = Limits(1e15, 1e9), Limits(1e9, 1e15)
+    work = count_plugin_work(SPEC)
+    assert slow_memory.least_seconds(SPEC) == work.plugin_bytes / 1e9
+    flops = work.plugin_transform_flops + work.plugin_product_flops
+    assert slow_arithmetic.least_seconds(SPEC) == flops / 1e9
+
+
+def test_every_target_has_its_table_and_its_lowerings() -> None:
+    assert [layer.name for layer in bench_layers.list_layers("plugin", False)] == list(PLUGIN_PROMISES)
+    names = [layer.name for layer in bench_layers.list_layers("plugin", True)]
+    assert len(names) == len(set(names)) and {layer.name for layer in (*TRAPS, *FIELD)} <= set(names)
+    assert bench_layers.parse_arguments(["--target", "plugin"]).lowering == ["plugin"]
+    with pytest.raises(SystemExit):
+        bench_layers.parse_arguments(["--target", "plugin", "--lowering", "dft"])
 
 
 def test_losses_come_worst_first_and_none_is_said() -> None:
