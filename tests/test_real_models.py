@@ -19,7 +19,7 @@ from onnx_fft import rewrite, validate
 from onnx_fft.model.io import LoadedModel, save_model
 from onnx_fft.rewrite import Rewritten
 
-REPLACED_BY_AUTO = {"rivagan_encoder": 2, "rivagan_decoder": 2, "nmp": 1}
+REPLACED_BY_AUTO = {"rivagan_encoder": 2, "rivagan_decoder": 2}
 """Convs that the choice replaces; in the other models the kernels are small, and it must touch nothing."""
 
 REMAINING = {"ch_PP-OCRv4_det": {("ConvTranspose", "operator"): 2}, "tumor_vgg16": {("Conv", "growth"): 5}}
