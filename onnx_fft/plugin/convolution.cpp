@@ -46,8 +46,6 @@ void activate_all(const Activation& activation, Storage* y, size_t count) {
   for (size_t i = 0; i < count; ++i) narrow(apply(activation, static_cast<Real>(widen(y[i]))), y + i);
 }
 
-size_t itemsize_of(DType dtype) { return dtype == DType::kFloat16 ? 2 : dtype == DType::kFloat32 ? 4 : 8; }
-
 int lanes_of(DType dtype) { return kernels().vector_bytes / (dtype == DType::kFloat64 ? 8 : 4); }
 
 int64_t product_of(const int64_t* values, int count) {
@@ -179,7 +177,7 @@ struct Convolution::State {
     const Spectra chosen =
         constant_weights != nullptr ? constant_spectra<Real>(plan) : make_spectra<Real>(plan, w, executor);
     runner<Real>(plan).run(x, static_cast<const Real*>(chosen->memory.get()), widened(bias, out_channels, storage), y,
-                           itemsize_of(dtype), attributes.activation, executor);
+                           element_bytes(dtype), attributes.activation, executor);
   }
 };
 
@@ -228,13 +226,6 @@ void Convolution::run(const void* x, const int64_t* x_shape, const void* w, cons
   const std::shared_ptr<const ConvPlan> plan = state.plan_for(x_shape);
   state.dtype == DType::kFloat64 ? state.run<double>(x, *plan, w, bias, y, executor)
                                  : state.run<float>(x, *plan, w, bias, y, executor);
-}
-
-size_t Convolution::spectra_bytes() const {
-  const std::lock_guard<std::mutex> lock(state_->mutex);
-  size_t bytes = 0;
-  for (const auto& entry : state_->spectra) bytes += entry.second->bytes;
-  return bytes;
 }
 
 }  // namespace onnx_fft

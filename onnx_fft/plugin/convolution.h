@@ -12,6 +12,8 @@ constexpr int kMaxRank = 3;
 
 enum class DType { kFloat16, kFloat32, kFloat64 };
 
+inline size_t element_bytes(DType dtype) { return dtype == DType::kFloat16 ? 2 : dtype == DType::kFloat32 ? 4 : 8; }
+
 enum class ActivationKind { kNone, kRelu, kLeakyRelu, kClip, kHardSigmoid };
 
 // alpha and beta as in ONNX; for Clip they are the least and the greatest value.
@@ -68,9 +70,6 @@ class Convolution {
   // `w` is ignored where the weights are constant; `bias` [out_channels] may be nullptr. Arrays hold `dtype`.
   void run(const void* x, const int64_t* x_shape, const void* w, const void* bias, void* y,
            const Executor& executor) const;
-
-  // Bytes of spectra held now.
-  size_t spectra_bytes() const;
 
  private:
   struct State;

@@ -21,6 +21,15 @@ struct Planes {
   Lane lanes[kMaxLanes];
   int count = 0;
   int64_t extent[kMaxRank], step[kMaxRank], stride[kMaxRank];  // stride in elements
+
+  // Of rows that lie one after the other, as they do in a tensor.
+  void set_strides() {
+    int64_t next = 1;
+    for (int axis = kMaxRank - 1; axis >= 0; --axis) {
+      stride[axis] = next;
+      next *= extent[axis];
+    }
+  }
 };
 
 using Source = Planes<const void*>;

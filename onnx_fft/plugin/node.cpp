@@ -10,8 +10,6 @@ namespace {
 
 constexpr size_t kActivationChunk = 1 << 14;  // elements; a task of some microseconds
 
-size_t element_bytes(DType dtype) { return dtype == DType::kFloat16 ? 2 : dtype == DType::kFloat32 ? 4 : 8; }
-
 bool is_fixed(const ort::Shape& shape) {
   return std::all_of(shape.begin(), shape.end(), [](int64_t length) { return length > 0; });
 }

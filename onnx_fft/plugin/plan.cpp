@@ -61,8 +61,6 @@ int64_t next_length(int64_t least, bool even) {
   return n;
 }
 
-int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 void push_root(std::vector<double>& roots, int64_t numerator, int64_t denominator) {
   const double angle = -2 * kPi * static_cast<double>(numerator % denominator) / static_cast<double>(denominator);
   roots.push_back(std::cos(angle));
@@ -146,7 +144,7 @@ std::shared_ptr<const TilePlan> plan_tile(const int64_t* length, int real_axis) 
   }
   plan->bins = static_cast<size_t>(stride);
   for (const Pass& pass : plan->passes) longest = std::max<ptrdiff_t>(longest, pass.line.length);
-  plan->work = static_cast<size_t>(3 * longest + std::max<ptrdiff_t>(longest, half));
+  plan->work = static_cast<size_t>(4 * longest);
   std::vector<double> real_roots;
   for (int k = 0; 2 * k <= half; ++k) push_root(real_roots, k, plan->real_length);
   fill_tables(*plan, real_roots, plan->single);
@@ -212,17 +210,13 @@ struct Load {
   double transforms, product_flops, spectra_bytes;
 };
 
-bool is_elementwise(const ConvPlan& plan) {
-  return plan.in_channels == 1 && plan.out_channels == 1 && plan.phases == 1;
-}
-
 // Work of `plan`, each vector operation counted with all its lanes.
 Load count_load(const ConvPlan& plan, double bins, int lanes) {
   const double rows = double(plan.batch * plan.tiles), inner = double(plan.in_channels * plan.phases);
   const double L = lanes, groups = double(plan.group), outputs = double(plan.out_channels);
   const bool channels = plan.lanes == Lanes::kChannels;
   const double row_vectors = std::ceil(rows / L), out_vectors = std::ceil(outputs / L);
-  if (is_elementwise(plan)) {
+  if (plan.is_elementwise()) {
     return {2 * (channels ? std::ceil(groups / L) * rows : groups * row_vectors), 0,
             bins * 8 * std::ceil(groups / L) * L};
   }

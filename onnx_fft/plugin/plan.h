@@ -11,6 +11,8 @@
 
 namespace onnx_fft {
 
+inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 // One axis of a convolution. Its inputs are cut into interleaved sequences, on each of which the convolution has stride
 // 1 and dilation 1:
 //
@@ -104,6 +106,9 @@ struct ConvPlan {
   int64_t phases = 1;                                               // of all axes together
   int64_t tiles = 1;                                                // of one image
   double seconds = 0;                                               // predicted
+
+  // Whether nothing is summed but along the axes: a product of two spectra, bin by bin.
+  bool is_elementwise() const { return in_channels == 1 && out_channels == 1 && phases == 1; }
 };
 
 // The fastest plan by predicted seconds, for vectors of `lanes`. Shapes are [rank + 2], `in_channels` those of a group;

@@ -16,12 +16,6 @@
 
 namespace onnx_fft {
 
-inline int64_t blocks_of(int64_t count, int64_t lanes) { return (count + lanes - 1) / lanes; }
-
-inline bool is_elementwise(const ConvPlan& plan) {
-  return plan.in_channels == 1 && plan.out_channels == 1 && plan.phases == 1;
-}
-
 // Bytes both stages' spectra may take at once; more rows than fit are done in turns.
 constexpr int64_t kStageBytes = 48 << 20;
 
@@ -40,21 +34,21 @@ class Runner {
         K_(plan.in_channels * plan.phases) {}
 
   size_t weights_bytes() const {
-    const int64_t numbers = is_elementwise(plan_) ? blocks_of(plan_.group, L_) : weights_stride() / number_;
+    const int64_t numbers = plan_.is_elementwise() ? ceil_divide(plan_.group, L_) : weights_stride() / number_;
     return tile_.bins * static_cast<size_t>(numbers * number_) * sizeof(Real);
   }
 
   // weights [group * out_channels, in_channels, *kernel] -> spectra, conjugated and scaled.
   void transform_weights(const Real* weights, Real* spectra, const Executor& executor) const {
     const int64_t bins = static_cast<int64_t>(tile_.bins), outputs = plan_.group * plan_.out_channels;
-    if (is_elementwise(plan_)) {
-      return each(executor, blocks_of(plan_.group, L_), [&](int64_t block) {
+    if (plan_.is_elementwise()) {
+      return each(executor, ceil_divide(plan_.group, L_), [&](int64_t block) {
         weights_tile(weights, spectra + block * bins * number_, number_,
                      [&](int lane) { return Tap{block * L_ + lane, 0}; });
       });
     }
     if (plan_.lanes == Lanes::kTiles) {
-      const int64_t blocks = blocks_of(K_, L_);
+      const int64_t blocks = ceil_divide(K_, L_);
       return each(executor, outputs * blocks, [&](int64_t task) {
         weights_tile(weights, spectra + task * number_, weights_stride(),
                      [&](int lane) { return Tap{task / blocks, task % blocks * L_ + lane}; });
@@ -72,7 +66,7 @@ class Runner {
   void run(const void* x, const Real* spectra, const Real* bias, void* y, size_t itemsize, const Activation& activation,
            const Executor& executor) const {
     const Call call{x, y, bias, static_cast<int64_t>(itemsize), activation, executor};
-    if (is_elementwise(plan_)) return run_elementwise(call, spectra);
+    if (plan_.is_elementwise()) return run_elementwise(call, spectra);
     const int64_t rows = plan_.batch * plan_.tiles;
     const bool channels = plan_.lanes == Lanes::kChannels;
     const int64_t row_bytes =
@@ -100,11 +94,11 @@ class Runner {
     int64_t output, k;
   };
 
-  int64_t out_blocks() const { return blocks_of(plan_.out_channels, L_); }
+  int64_t out_blocks() const { return ceil_divide(plan_.out_channels, L_); }
 
   int64_t weights_stride() const {
     return number_ * plan_.group *
-           (plan_.lanes == Lanes::kChannels ? out_blocks() * K_ : plan_.out_channels * blocks_of(K_, L_));
+           (plan_.lanes == Lanes::kChannels ? out_blocks() * K_ : plan_.out_channels * ceil_divide(K_, L_));
   }
 
   // Strides of whole pages would put every bin into the same few sets of the cache.
@@ -186,14 +180,11 @@ class Runner {
 
   Source make_source() const {
     Source source;
-    int64_t stride = 1;
-    for (int axis = kMaxRank - 1; axis >= 0; --axis) {
-      const AxisPlan& a = plan_.axes[axis];
-      source.extent[axis] = a.extent;
-      source.step[axis] = a.input_step();
-      source.stride[axis] = stride;
-      stride *= a.extent;
+    for (int axis = 0; axis < kMaxRank; ++axis) {
+      source.extent[axis] = plan_.axes[axis].extent;
+      source.step[axis] = plan_.axes[axis].input_step();
     }
+    source.set_strides();
     return source;
   }
 
@@ -215,15 +206,12 @@ class Runner {
   Sink make_sink(const Call& call) const {
     Sink sink;
     sink.activation = call.activation;
-    int64_t stride = 1;
-    for (int axis = kMaxRank - 1; axis >= 0; --axis) {
-      const AxisPlan& a = plan_.axes[axis];
-      sink.extent[axis] = a.outputs;
-      sink.step[axis] = a.output_step();
-      sink.stride[axis] = stride;
-      sink.outputs[axis] = a.step;
-      stride *= a.outputs;
+    for (int axis = 0; axis < kMaxRank; ++axis) {
+      sink.extent[axis] = plan_.axes[axis].outputs;
+      sink.step[axis] = plan_.axes[axis].output_step();
+      sink.outputs[axis] = plan_.axes[axis].step;
     }
+    sink.set_strides();
     return sink;
   }
 
@@ -249,7 +237,7 @@ class Runner {
   void run_elementwise(const Call& call, const Real* spectra) const {
     const bool channels = plan_.lanes == Lanes::kChannels;
     const int64_t rows = plan_.batch * plan_.tiles, lanes = channels ? plan_.group : rows;
-    const int64_t blocks = blocks_of(lanes, L_), bins = static_cast<int64_t>(tile_.bins);
+    const int64_t blocks = ceil_divide(lanes, L_), bins = static_cast<int64_t>(tile_.bins);
     each(call.executor, blocks * (channels ? rows : plan_.group), [&](int64_t task) {
       const int64_t block = task % blocks, other = task / blocks;
       Source source = make_source();
@@ -286,7 +274,7 @@ class Runner {
   }
 
   void run_channels(const Call& call, const Real* spectra, int64_t first, int64_t rows) const {
-    const int64_t all_k = plan_.group * K_, in_blocks = blocks_of(all_k, L_), bins = static_cast<int64_t>(tile_.bins);
+    const int64_t all_k = plan_.group * K_, in_blocks = ceil_divide(all_k, L_), bins = static_cast<int64_t>(tile_.bins);
     const int64_t out_numbers = plan_.group * out_blocks();
     const int64_t in_stride = padded(rows * in_blocks * number_), out_stride = padded(rows * out_numbers * number_);
     const ScratchPool::Lease lease(pool_, static_cast<size_t>(bins * (in_stride + out_stride)) * sizeof(Real));
@@ -319,7 +307,7 @@ class Runner {
   void run_tiles(const Call& call, const Real* spectra, int64_t first, int64_t rows) const {
     const int64_t all_k = plan_.group * K_, all_o = plan_.group * plan_.out_channels,
                   bins = static_cast<int64_t>(tile_.bins);
-    const int64_t blocks = blocks_of(rows, L_), k_blocks = blocks_of(K_, L_);
+    const int64_t blocks = ceil_divide(rows, L_), k_blocks = ceil_divide(K_, L_);
     const int64_t in_stride = padded(blocks * all_k * number_), out_stride = padded(blocks * all_o * number_);
     const ScratchPool::Lease lease(pool_, static_cast<size_t>(bins * (in_stride + out_stride)) * sizeof(Real));
     Real* const inputs = lease.template as<Real>();

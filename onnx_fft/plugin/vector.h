@@ -137,10 +137,5 @@ ONNX_FFT_INLINE Parts<Real> parts(Real* numbers) {
   return {numbers, numbers + kLanes<Real>};
 }
 
-template <typename Real>
-ONNX_FFT_INLINE Parts<Real> swapped(Real* numbers) {
-  return {numbers + kLanes<Real>, numbers};
-}
-
 }  // namespace ONNX_FFT_ISA
 }  // namespace onnx_fft
