@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -81,8 +81,28 @@ class Conv:
 
     def expect(self, arrays: dict[str, Array]) -> Array:
         """In float64."""
-        y = conv_direct(arrays["x"], arrays["w"], arrays["b"] if self.bias else None, self.geometry)
-        return ACTIVATIONS[self.activation][1](y)
+        return ACTIVATIONS[self.activation][1](self.sum(arrays))
+
+    def sum(self, arrays: dict[str, Array]) -> Array:
+        """In float64, before the activation."""
+        return conv_direct(arrays["x"], arrays["w"], arrays["b"] if self.bias else None, self.geometry)
+
+    def size(self, arrays: dict[str, Array]) -> Array:
+        """The root of the sum of every output's squared terms: as large as outputs of random signs are in the mean, and
+        as their terms are where those cancel, so that an error can be judged by it even of a single output.
+        """
+        return np.sqrt(self.sum({name: np.square(array.astype(np.float64)) for name, array in arrays.items()}))
+
+    def lifted(self) -> Conv:
+        """The same sums along one more axis in front, of which pads of -1 leave the middle one of three.
+
+        ONNX Runtime's Conv does not crop, so that the library computes them itself, whatever would be faster.
+        """
+        geometry = self.geometry
+        pads = (-1, *geometry.pads_begin, -1, *geometry.pads_end)
+        strides, dilations = (1, *geometry.strides), (1, *geometry.dilations)
+        extents, kernel = (3, *self.extents), (1, *self.kernel)
+        return replace(self, extents=extents, kernel=kernel, strides=strides, dilations=dilations, pads=pads)
 
 
 def make_model(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,12 +139,16 @@ def test_a_length_that_stays_keeps_its_name() -> None:
     assert open_session(model).get_outputs()[0].shape == ["x0", 6, "x2", "x3"]
 
 
-def test_nothing_in_nothing_out() -> None:
-    conv = Conv(batch=0)
-    arrays = conv.arrays()
-    (y,) = open_session(conv_model(conv, arrays)).run(None, {"x": arrays["x"]})
-    assert y.shape == conv.expect(arrays).shape
-    assert y.dtype == np.float32
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("fixed", [True, False], ids=["fixed", "open"])
+@pytest.mark.parametrize("run_time", [(), ("w", "b")], ids=["constant", "run time"])
+def test_nothing_in_nothing_out(run_time: tuple[str, ...], fixed: bool, dtype: str) -> None:
+    for conv in (Conv(batch=0, dtype=dtype), Conv(batch=0, dtype=dtype, activation="Relu").lifted()):
+        arrays = conv.arrays()
+        session = open_session(conv_model(conv, arrays, fixed=fixed, run_time=run_time))
+        (y,) = session.run(None, {name: arrays[name] for name in ("x", *run_time)})
+        assert y.shape == conv.expect(arrays).shape
+        assert y.dtype == dtype
 
 
 WRONG = {
@@ -216,30 +221,56 @@ def test_dtypes_do_not_mix() -> None:
         open_session(conv_model(Conv(), {**arrays, "w": arrays["w"].astype(np.float64)}))
 
 
-@pytest.mark.parametrize("name", ["1-D", "depthwise", "dense", "large"])
-def test_threads_do_not_change_a_bit(name: str) -> None:
-    conv = CONVS[name]
-    arrays = conv.arrays()
-    model = conv_model(conv, arrays)
-    results = [open_session(model, threads).run(None, {"x": arrays["x"]})[0] for threads in (1, 2, 4)]
-    for other in results[1:]:
-        np.testing.assert_array_equal(other, results[0])
+PARALLEL = {
+    "dense": Conv(extents=(90, 70), kernel=(7, 7), channels=(20, 36), group=1, activation="Relu").lifted(),
+    "dense, few rows": Conv(extents=(30, 31), kernel=(9, 9), channels=(21, 34), group=1, batch=1).lifted(),
+    "dense, few channels": Conv(extents=(150, 160), kernel=(5, 5), channels=(3, 2), group=1).lifted(),
+    "groups": Conv(extents=(40, 41), kernel=(5, 5), channels=(15, 35), group=5, activation="Clip").lifted(),
+    "depthwise": Conv(extents=(70, 80), kernel=(9, 9), channels=(40, 40), group=40, activation="LeakyRelu").lifted(),
+    "depthwise, 3 channels": Conv(extents=(90, 95), kernel=(7, 7), channels=(3, 3), group=3).lifted(),
+    "1-D": Conv(extents=(5000,), kernel=(63,), activation="HardSigmoid").lifted(),
+    "1-D, long kernel": Conv(extents=(20_000,), kernel=(1500,), channels=(2, 2), group=2, batch=1).lifted(),
+    "strides": Conv(extents=(100, 90), kernel=(9, 8), strides=(2, 3), channels=(6, 8)).lifted(),
+    "dilations": Conv(extents=(100, 90), kernel=(5, 6), dilations=(3, 2), channels=(6, 8)).lifted(),
+    "3-D": Conv(extents=(12, 20, 22), kernel=(3, 5, 5), pads=(1, 2, 2, 1, 2, -2), channels=(6, 8)),
+    "float16": Conv(extents=(60, 60), kernel=(7, 7), dtype="float16", activation="Relu"),
+    "float64": Conv(extents=(60, 60), kernel=(7, 7), channels=(8, 20), dtype="float64"),
+    "direct": Conv(extents=(60, 60), kernel=(1, 1), activation="LeakyRelu"),
+}
+"""Some tiles or channels each, for each thread to have a part; by FFT, but for the last."""
+
+by_weights = pytest.mark.parametrize("run_time", [(), ("w",)], ids=["constant", "run time"])
 
 
-@pytest.mark.parametrize("run_time", [(), ("w",)], ids=["constant", "run time"])
-def test_concurrent_runs_do_not_disturb_each_other(run_time: tuple[str, ...]) -> None:
-    """Four callers of one session, with shapes that no one has prepared."""
-    conv = CONVS["dense"]
+@by_weights
+@pytest.mark.parametrize("name", PARALLEL)
+def test_threads_do_not_change_a_bit(name: str, run_time: tuple[str, ...]) -> None:
+    conv = PARALLEL[name]
     arrays = conv.arrays()
-    session = open_session(conv_model(conv, arrays, run_time=run_time), threads=2)
+    model = conv_model(conv, arrays, run_time=run_time)
+    feeds = {key: arrays[key] for key in ("x", *run_time)}
+    first, *others = (open_session(model, threads).run(None, feeds)[0] for threads in (1, 2, 4))
+    assert_close(first, conv.expect(arrays), conv.dtype, conv.sum(arrays))
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+
+
+@by_weights
+@pytest.mark.parametrize("name", PARALLEL)
+def test_concurrent_runs_do_not_disturb_each_other(name: str, run_time: tuple[str, ...]) -> None:
+    """Four callers of one session of two threads, with shapes that no one has prepared, against one of one thread."""
+    conv = PARALLEL[name]
+    arrays = conv.arrays()
+    model = conv_model(conv, arrays, run_time=run_time)
+    shapes = [replace(conv, extents=(*conv.extents[:-1], conv.extents[-1] - i % 4)) for i in range(8)]
     feeds = [
-        {"x": Conv(channels=(20, 36), extents=(12 + i % 4, 30)).arrays(seed=i)["x"], **{k: arrays[k] for k in run_time}}
-        for i in range(16)
+        {"x": shape.arrays(seed=i)["x"], **{key: arrays[key] for key in run_time}} for i, shape in enumerate(shapes)
     ]
+    session, alone = open_session(model, threads=2), open_session(model, threads=1)
     with ThreadPoolExecutor(4) as callers:
         together = list(callers.map(lambda feed: session.run(None, feed)[0], feeds))
     for feed, y in zip(feeds, together, strict=True):
-        np.testing.assert_array_equal(y, session.run(None, feed)[0])
+        np.testing.assert_array_equal(y, alone.run(None, feed)[0])
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
