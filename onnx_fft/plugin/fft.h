@@ -7,39 +7,31 @@
 namespace onnx_fft {
 namespace ONNX_FFT_ISA {
 
-// Every so many-th complex vector of an array.
-template <typename Real>
-struct Strided {
-  Parts<Real> parts;
-  ptrdiff_t stride;
-
-  ONNX_FFT_INLINE Complex<Real> get(ptrdiff_t index) const { return parts.get(index * stride); }
-  ONNX_FFT_INLINE void put(ptrdiff_t index, Complex<Real> value) const { parts.put(index * stride, value); }
-};
-
 // One step of the Stockham DFT: with n = R m, for p < m and q < s,
 //     out[q + s (R p + k)] = w_n^(p k) sum_i w_R^(i k) in[q + s (p + m i)]
 template <typename Real, int R>
-void run_butterflies(const LinePlan::Step& step, const Real* roots, Strided<Real> in, Strided<Real> out) {
-  const ptrdiff_t m = step.count, s = step.stride;
+void run_butterflies(const LinePlan::Step& step, const Real* roots, Line<Real> in, Line<Real> out) {
+  const ptrdiff_t m = step.count, s = step.stride, in_step = m * in.stride, out_step = s * out.stride;
   for (ptrdiff_t p = 0; p < m; ++p, roots += 2 * (R - 1)) {
-    for (ptrdiff_t q = 0; q < s; ++q) {
+    const Real* source = in.re + s * p * in.stride;
+    Real* target = out.re + s * R * p * out.stride;
+    for (ptrdiff_t q = 0; q < s; ++q, source += in.stride, target += out.stride) {
       Complex<Real> x[R];
       ONNX_FFT_UNROLL
-      for (int i = 0; i < R; ++i) x[i] = in.get(q + s * (p + m * i));
+      for (int i = 0; i < R; ++i) x[i] = in.read(source + i * in_step);
       Dft<Real, R>::run(x);
       if (p > 0) {
         ONNX_FFT_UNROLL
         for (int k = 1; k < R; ++k) x[k] = rotate(x[k], roots[2 * k - 2], roots[2 * k - 1]);
       }
       ONNX_FFT_UNROLL
-      for (int k = 0; k < R; ++k) out.put(q + s * (R * p + k), x[k]);
+      for (int k = 0; k < R; ++k) out.write(target + k * out_step, x[k]);
     }
   }
 }
 
 template <typename Real>
-void run_step(const LinePlan::Step& step, const Real* roots, Strided<Real> in, Strided<Real> out) {
+void run_step(const LinePlan::Step& step, const Real* roots, Line<Real> in, Line<Real> out) {
   roots += step.twiddle;
   switch (step.radix) {
     case 2: return run_butterflies<Real, 2>(step, roots, in, out);
@@ -58,13 +50,10 @@ void run_step(const LinePlan::Step& step, const Real* roots, Strided<Real> in, S
 
 // The DFT of a line. `work` holds two lines and is neither `in` nor `out`, which may be the same.
 template <typename Real>
-void transform_line(const LinePlan& plan, const Real* roots, Strided<Real> in, Strided<Real> out, Strided<Real> work) {
+void transform_line(const LinePlan& plan, const Real* roots, Line<Real> in, Line<Real> out, Line<Real> work) {
   const int last = static_cast<int>(plan.steps.size()) - 1;
   for (int number = 0; number <= last; ++number) {
-    const ptrdiff_t half = number % 2 ? plan.length : 0;
-    const ptrdiff_t offset = half * 2 * kLanes<Real>;
-    const Strided<Real> buffer = {{work.parts.re + offset, work.parts.im + offset}, 1};
-    const Strided<Real> target = number == last ? out : buffer;
+    const Line<Real> target = number == last ? out : work.from(number % 2 ? plan.length : 0);
     run_step(plan.steps.data()[number], roots, in, target);
     in = target;
   }
@@ -73,7 +62,7 @@ void transform_line(const LinePlan& plan, const Real* roots, Strided<Real> in, S
 // From Z, the DFT of z[m] = x[2m] + i x[2m+1] (h points), to twice the half-spectrum X[0 .. h] of x: with
 // E = Z[k] + conj Z[h-k] and O = -i (Z[k] - conj Z[h-k]), 2 X[k] = E + w^k O and 2 X[h-k] = conj(E - w^k O).
 template <typename Real>
-void separate(int h, const Real* roots, Strided<Real> z, Strided<Real> x) {
+void separate(int h, const Real* roots, Line<Real> z, Line<Real> x) {
   const Complex<Real> first = z.get(0);
   const Vec<Real> zero = {};
   for (int k = 1; 2 * k <= h; ++k) {
@@ -92,7 +81,7 @@ void separate(int h, const Real* roots, Strided<Real> z, Strided<Real> x) {
 // The way back: twice Z of a half-spectrum Y, Z[k] = (Y[k] + conj Y[h-k]) + i w^-k (Y[k] - conj Y[h-k]). With
 // D = -i w^-k (Y[k] - conj Y[h-k]), that of h-k is conj(Y[k] + conj Y[h-k] + D).
 template <typename Real>
-void join(int h, const Real* roots, Strided<Real> y, Strided<Real> z) {
+void join(int h, const Real* roots, Line<Real> y, Line<Real> z) {
   const Vec<Real> low = y.get(0).re, high = y.get(h).re;
   for (int k = 1; 2 * k <= h; ++k) {
     const Complex<Real> a = y.get(k), b = y.get(h - k);

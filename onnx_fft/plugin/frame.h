@@ -57,11 +57,19 @@ ONNX_FFT_INLINE int64_t clamp(int64_t value, int64_t low, int64_t high) {
   return value < low ? low : value > high ? high : value;
 }
 
+// Where a lane's samples will be wanted soon. Lanes are as many streams of memory, more than the hardware foresees.
+template <typename Pointer>
+ONNX_FFT_INLINE int64_t distance_ahead(const Planes<Pointer>& planes, int64_t rows) {
+  return rows > 1 ? 2 * planes.stride[1] : 512;
+}
+
 // Up to a vector of samples from `first` on along the last axis of one lane's row.
 template <typename Real, typename Storage>
-ONNX_FFT_INLINE Vec<Real> load_run(const Source& source, int lane, const Storage* row, int64_t first, int64_t count) {
+ONNX_FFT_INLINE Vec<Real> load_run(const Source& source, int lane, const Storage* row, int64_t first, int64_t count,
+                                   int64_t ahead) {
   constexpr int L = kLanes<Real>;
   const int64_t begin = source.lanes[lane].origin[2] + first * source.step[2];
+  prefetch<false>(row + begin + ahead);
   if constexpr (sizeof(Storage) == sizeof(Real)) {
     if (source.step[2] == 1) {
       const int64_t last = clamp(source.extent[2] - begin, 0, count);
@@ -115,6 +123,7 @@ void load_tile(const TilePlan& plan, const Source& source, Tile<Real>& tile) {
   constexpr int L = kLanes<Real>;
   tile.clear_rows();
   Rows<const void*> rows(source);
+  const int64_t ahead = distance_ahead(source, plan.length[1]);
   for (int64_t j0 = 0; j0 < plan.length[0]; ++j0) {
     for (int64_t j1 = 0; j1 < plan.length[1]; ++j1) {
       if (!rows.seek(j0, j1) && plan.real_axis == 2) continue;
@@ -126,7 +135,8 @@ void load_tile(const TilePlan& plan, const Source& source, Tile<Real>& tile) {
         Vec<Real> block[L];
         for (int lane = 0; lane < L; ++lane) {
           const Storage* plane = static_cast<const Storage*>(source.lanes[lane].data);
-          block[lane] = rows[lane] < 0 ? Vec<Real>{} : load_run<Real>(source, lane, plane + rows[lane], first, count);
+          block[lane] =
+              rows[lane] < 0 ? Vec<Real>{} : load_run<Real>(source, lane, plane + rows[lane], first, count, ahead);
         }
         transpose<Real>(block);
         for (int i = 0; i < count; ++i) store(target + plan.position[2].data()[first + i] * int64_t{L}, block[i]);
@@ -136,9 +146,11 @@ void load_tile(const TilePlan& plan, const Source& source, Tile<Real>& tile) {
 }
 
 template <typename Real, typename Storage>
-ONNX_FFT_INLINE void store_run(const Sink& sink, int lane, Vec<Real> run, Storage* row, int64_t first, int64_t count) {
+ONNX_FFT_INLINE void store_run(const Sink& sink, int lane, Vec<Real> run, Storage* row, int64_t first, int64_t count,
+                               int64_t ahead) {
   constexpr int L = kLanes<Real>;
   const int64_t begin = sink.lanes[lane].origin[2] + first * sink.step[2];
+  prefetch<true>(row + begin + ahead);
   if constexpr (sizeof(Storage) == sizeof(Real)) {
     if (sink.step[2] == 1) return store_lanes(row + begin, run, 0, clamp(sink.extent[2] - begin, 0, count));
   }
@@ -192,6 +204,7 @@ void store_tile(const TilePlan& plan, const Sink& sink, const Tile<Real>& tile) 
   for (int lane = 0; lane < sink.count; ++lane) bias_values[lane] = static_cast<Real>(sink.bias[lane]);
   const Vec<Real> bias = load(bias_values);
   Rows<void*> rows(sink);
+  const int64_t ahead = distance_ahead(sink, sink.outputs[1]);
   for (int64_t t0 = 0; t0 < sink.outputs[0]; ++t0) {
     for (int64_t t1 = 0; t1 < sink.outputs[1]; ++t1) {
       if (!rows.seek(t0, t1)) continue;
@@ -206,7 +219,7 @@ void store_tile(const TilePlan& plan, const Sink& sink, const Tile<Real>& tile) 
         transpose<Real>(block);
         for (int lane = 0; lane < L; ++lane) {
           Storage* plane = static_cast<Storage*>(lane < sink.count ? sink.lanes[lane].data : nullptr);
-          if (rows[lane] >= 0) store_run<Real>(sink, lane, block[lane], plane + rows[lane], first, count);
+          if (rows[lane] >= 0) store_run<Real>(sink, lane, block[lane], plane + rows[lane], first, count, ahead);
         }
       }
     }

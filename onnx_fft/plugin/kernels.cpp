@@ -32,13 +32,17 @@ void convolve(const TilePlan& plan, const Source& source, Factor<Real> factor, R
               [&](int64_t first, int64_t count, Real* numbers) {
                 const Real* bins = factor.bins + first * 2 * L;
                 for (int64_t n = 0; n < count; ++n, numbers += 2 * L, bins += 2 * L) {
+                  if (factor.lane < 0) {
+                    prefetch<false>(bins + count * 2 * L);
+                    prefetch<false>(bins + count * 2 * L + L);
+                  }
                   Vec<Real> re = load(bins), im = load(bins + L);
                   if (factor.lane >= 0) {
                     re = broadcast(bins[factor.lane]);
                     im = broadcast(bins[factor.lane + L]);
                   }
-                  const Complex<Real> x = parts(numbers).get(0);
-                  parts(numbers).put(0, {x.re * re - x.im * im, x.im * re + x.re * im});
+                  const Complex<Real> x = Line<Real>{numbers}.get(0);
+                  Line<Real>{numbers}.put(0, {x.re * re - x.im * im, x.im * re + x.re * im});
                 }
               });
   store_tile<Real, Storage>(plan, sink, tile);

@@ -14,8 +14,8 @@ class Tile {
       : plan_(plan),
         tables_(plan.tables<Real>()),
         numbers_(scratch),
-        work_(scratch + plan.bins * kNumber),
-        flags_(reinterpret_cast<uint8_t*>(work_ + plan.work * kNumber)) {}
+        work_(scratch + plan.bins * kNumber<Real>),
+        flags_(reinterpret_cast<uint8_t*>(work_ + plan.work * kNumber<Real>)) {}
 
   // Marks none or all of the real lines, or those of one row of samples along the last axis.
   void clear_rows() { __builtin_memset(flags_, 0, static_cast<size_t>(rows())); }
@@ -29,22 +29,20 @@ class Tile {
 
   // Samples -> spectrum, twice as large.
   void forward(Real* spectrum, int64_t bin_stride) {
-    const Strided<Real> out = {parts(spectrum), bin_stride / kNumber};
+    const Line<Real> out = {spectrum, bin_stride};
     if (plan_.passes.empty()) return forward_row(0, out);
     forward_inner();
     for_each_line(last(), [&](int64_t line, ptrdiff_t begin, const Real* twiddles) {
-      const Strided<Real> bins = {at(out.parts, line * last().line.length * out.stride), out.stride};
-      forward_line(last(), number_of_last(), begin, twiddles, bins);
+      forward_line(last(), number_of_last(), begin, twiddles, out.from(line * last().line.length));
     });
   }
 
   // Spectrum -> samples.
   void inverse(const Real* spectrum, int64_t bin_stride) {
-    const Strided<Real> in = {parts(const_cast<Real*>(spectrum)), bin_stride / kNumber};
+    const Line<Real> in = {const_cast<Real*>(spectrum), bin_stride};
     if (plan_.passes.empty()) return inverse_row(0, in);
     for_each_line(last(), [&](int64_t line, ptrdiff_t begin, const Real* twiddles) {
-      const Strided<Real> bins = {at(in.parts, line * last().line.length * in.stride), in.stride};
-      inverse_line(last(), number_of_last(), begin, twiddles, bins);
+      inverse_line(last(), number_of_last(), begin, twiddles, in.from(line * last().line.length));
     });
     inverse_inner();
   }
@@ -53,8 +51,8 @@ class Tile {
   // the two real DFTs `turn()` may mark other lines.
   template <typename Turn, typename Multiply>
   void filter(const Turn& turn, const Multiply& multiply) {
-    Real* buffer = work_ + (plan_.work - line_length()) * kNumber;
-    const Strided<Real> bins = {parts(buffer), 1};
+    Real* buffer = work_ + (plan_.work - line_length()) * kNumber<Real>;
+    const Line<Real> bins = {buffer};
     if (plan_.passes.empty()) {
       forward_row(0, bins);
       turn();
@@ -73,8 +71,6 @@ class Tile {
   }
 
  private:
-  static constexpr ptrdiff_t kNumber = 2 * kLanes<Real>;
-
   ptrdiff_t half() const { return plan_.real_length / 2 + 1; }
   ptrdiff_t rows() const { return static_cast<ptrdiff_t>(plan_.bins) / half(); }
   const Pass& last() const { return plan_.passes.data()[number_of_last()]; }
@@ -82,9 +78,10 @@ class Tile {
   ptrdiff_t line_length() const {
     return plan_.passes.empty() ? static_cast<ptrdiff_t>(plan_.bins) : last().line.length;
   }
-  static Parts<Real> at(Parts<Real> p, ptrdiff_t number) { return {p.re + number * kNumber, p.im + number * kNumber}; }
-  static Strided<Real> swap(Strided<Real> s) { return {{s.parts.im, s.parts.re}, s.stride}; }
-  Strided<Real> work() const { return {parts(work_), 1}; }
+  Line<Real> work() const { return {work_}; }
+  Line<Real> line(ptrdiff_t begin, ptrdiff_t stride) const {
+    return {numbers_ + begin * kNumber<Real>, stride * kNumber<Real>};
+  }
 
   template <typename Body>
   void for_each_line(const Pass& pass, const Body& body) {
@@ -98,29 +95,29 @@ class Tile {
     }
   }
 
-  void forward_line(const Pass& pass, int number, ptrdiff_t begin, const Real* twiddles, Strided<Real> out) {
-    Strided<Real> in = {at(parts(numbers_), begin), pass.stride};
+  void forward_line(const Pass& pass, int number, ptrdiff_t begin, const Real* twiddles, Line<Real> out) {
+    const Line<Real> in = line(begin, pass.stride);
     if (twiddles != nullptr) rotate_line(pass, twiddles, in, in);
     transform_line(pass.line, tables_.line_roots.data()[number + 1].data(), in, out, work());
   }
 
-  void inverse_line(const Pass& pass, int number, ptrdiff_t begin, const Real* twiddles, Strided<Real> in) {
-    const Strided<Real> out = swap({at(parts(numbers_), begin), pass.stride});
-    transform_line(pass.line, tables_.line_roots.data()[number + 1].data(), swap(in), out, work());
+  void inverse_line(const Pass& pass, int number, ptrdiff_t begin, const Real* twiddles, Line<Real> in) {
+    const Line<Real> out = line(begin, pass.stride).swapped();
+    transform_line(pass.line, tables_.line_roots.data()[number + 1].data(), in.swapped(), out, work());
     if (twiddles != nullptr) rotate_line(pass, twiddles, out, out);
   }
 
   // In swapped parts this multiplies by the conjugate, as the inverse needs.
-  void rotate_line(const Pass& pass, const Real* twiddles, Strided<Real> in, Strided<Real> out) {
+  void rotate_line(const Pass& pass, const Real* twiddles, Line<Real> in, Line<Real> out) {
     for (int n = 1; n < pass.line.length; ++n) out.put(n, rotate(in.get(n), twiddles[2 * n], twiddles[2 * n + 1]));
   }
 
   void forward_inner() {
-    for (ptrdiff_t row = 0; row < rows(); ++row) forward_row(row, {at(parts(numbers_), row * half()), 1});
+    for (ptrdiff_t row = 0; row < rows(); ++row) forward_row(row, line(row * half(), 1));
     for (int number = 0; number < number_of_last(); ++number) {
       const Pass& pass = plan_.passes.data()[number];
       for_each_line(pass, [&](int64_t, ptrdiff_t begin, const Real* twiddles) {
-        forward_line(pass, number, begin, twiddles, {at(parts(numbers_), begin), pass.stride});
+        forward_line(pass, number, begin, twiddles, line(begin, pass.stride));
       });
     }
   }
@@ -129,30 +126,30 @@ class Tile {
     for (int number = number_of_last() - 1; number >= 0; --number) {
       const Pass& pass = plan_.passes.data()[number];
       for_each_line(pass, [&](int64_t, ptrdiff_t begin, const Real* twiddles) {
-        inverse_line(pass, number, begin, twiddles, {at(parts(numbers_), begin), pass.stride});
+        inverse_line(pass, number, begin, twiddles, line(begin, pass.stride));
       });
     }
-    for (ptrdiff_t row = 0; row < rows(); ++row) inverse_row(row, {at(parts(numbers_), row * half()), 1});
+    for (ptrdiff_t row = 0; row < rows(); ++row) inverse_row(row, line(row * half(), 1));
   }
 
   // `real_length` real vectors are half as many complex ones.
-  void forward_row(ptrdiff_t row, Strided<Real> out) {
+  void forward_row(ptrdiff_t row, Line<Real> out) {
     if (!flags_[row]) {
       for (ptrdiff_t k = 0; k < half(); ++k) out.put(k, {Vec<Real>{}, Vec<Real>{}});
       return;
     }
-    const Strided<Real> in = {at(parts(numbers_), row * half()), 1};
-    const Strided<Real> z = {at(parts(work_), plan_.real_length), 1};
+    const Line<Real> in = line(row * half(), 1);
+    const Line<Real> z = work().from(plan_.real_length);
     transform_line(plan_.real_line, tables_.line_roots.data()[0].data(), in, z, work());
     separate(plan_.real_length / 2, tables_.real_roots.data(), z, out);
   }
 
-  void inverse_row(ptrdiff_t row, Strided<Real> in) {
+  void inverse_row(ptrdiff_t row, Line<Real> in) {
     if (!flags_[row]) return;
-    const Strided<Real> out = {at(parts(numbers_), row * half()), 1};
-    const Strided<Real> z = {at(parts(work_), plan_.real_length), 1};
+    const Line<Real> out = line(row * half(), 1);
+    const Line<Real> z = work().from(plan_.real_length);
     join(plan_.real_length / 2, tables_.real_roots.data(), in, z);
-    transform_line(plan_.real_line, tables_.line_roots.data()[0].data(), swap(z), swap(out), work());
+    transform_line(plan_.real_line, tables_.line_roots.data()[0].data(), z.swapped(), out.swapped(), work());
   }
 
   const TilePlan& plan_;

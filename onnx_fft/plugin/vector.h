@@ -47,6 +47,12 @@ ONNX_FFT_INLINE void store(Real* p, Vec<Real> v) {
   *reinterpret_cast<Vec<Real>*>(p) = v;
 }
 
+// Has the line of memory that holds `p` brought into the cache; `p` need not be readable.
+template <bool Write>
+ONNX_FFT_INLINE void prefetch(const void* p) {
+  __builtin_prefetch(p, Write);
+}
+
 template <typename Real>
 ONNX_FFT_INLINE Vec<Real> broadcast(Real value) {
   return value - Vec<Real>{};
@@ -116,26 +122,29 @@ ONNX_FFT_INLINE Complex<Real> turn_back(Complex<Real> a) {
   return {a.im, -a.re};
 }
 
-// Complex numbers in memory are [re, im] pairs of vectors. An inverse DFT is a forward one with the two swapped on the
-// way in and on the way out, so `Parts` is what a transform is given: where the real and the imaginary parts begin.
+// Reals of a complex vector in memory, a [re, im] pair of vectors.
 template <typename Real>
-struct Parts {
+constexpr ptrdiff_t kNumber = 2 * kLanes<Real>;
+
+// Complex vectors `stride` reals apart. An inverse DFT is a forward one with real and imaginary parts swapped on the
+// way in and on the way out, so a line knows which way it is to the imaginary part. Loops walk along pointers: index
+// times stride for every vector costs more instructions than the arithmetic.
+template <typename Real>
+struct Line {
   Real* re;
-  Real* im;
+  ptrdiff_t stride = kNumber<Real>;
+  ptrdiff_t to_im = kLanes<Real>;
 
-  ONNX_FFT_INLINE Complex<Real> get(ptrdiff_t index) const {
-    return {load(re + index * 2 * kLanes<Real>), load(im + index * 2 * kLanes<Real>)};
+  ONNX_FFT_INLINE Complex<Real> get(ptrdiff_t index) const { return read(re + index * stride); }
+  ONNX_FFT_INLINE void put(ptrdiff_t index, Complex<Real> value) const { write(re + index * stride, value); }
+  ONNX_FFT_INLINE Complex<Real> read(const Real* at) const { return {load(at), load(at + to_im)}; }
+  ONNX_FFT_INLINE void write(Real* at, Complex<Real> value) const {
+    store(at, value.re);
+    store(at + to_im, value.im);
   }
-  ONNX_FFT_INLINE void put(ptrdiff_t index, Complex<Real> value) const {
-    store(re + index * 2 * kLanes<Real>, value.re);
-    store(im + index * 2 * kLanes<Real>, value.im);
-  }
+  Line from(ptrdiff_t index) const { return {re + index * stride, stride, to_im}; }
+  Line swapped() const { return {re + to_im, stride, -to_im}; }
 };
-
-template <typename Real>
-ONNX_FFT_INLINE Parts<Real> parts(Real* numbers) {
-  return {numbers, numbers + kLanes<Real>};
-}
 
 }  // namespace ONNX_FFT_ISA
 }  // namespace onnx_fft
