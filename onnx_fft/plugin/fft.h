@@ -11,7 +11,7 @@ namespace ONNX_FFT_ISA {
 //     out[q + s (R p + k)] = w_n^(p k) sum_i w_R^(i k) in[q + s (p + m i)]
 template <typename Real, int R>
 void run_butterflies(const LinePlan::Step& step, const Real* roots, Line<Real> in, Line<Real> out) {
-  const ptrdiff_t m = step.count, s = step.stride, in_step = m * in.stride, out_step = s * out.stride;
+  const ptrdiff_t m = step.count, s = step.stride, in_step = s * m * in.stride, out_step = s * out.stride;
   for (ptrdiff_t p = 0; p < m; ++p, roots += 2 * (R - 1)) {
     const Real* source = in.re + s * p * in.stride;
     Real* target = out.re + s * R * p * out.stride;
