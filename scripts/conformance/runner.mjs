@@ -1,0 +1,83 @@
+// Runs models on an ONNX Runtime of JavaScript, in Node and in the browser alike: `ort` is the package, and `files` has
+// read(name) -> Promise<Uint8Array>, write(name, bytes) -> Promise and append(name, object) -> Promise (a line of JSON).
+// Nothing is judged here. The format is that of scripts/conformance_worker.py.
+
+const ARRAYS = {
+  bool: Uint8Array,
+  float16: globalThis.Float16Array ?? Uint16Array,
+  float32: Float32Array,
+  float64: Float64Array,
+  int64: BigInt64Array,
+};
+
+/** @returns {Promise<object>} the inputs of an entry by name */
+async function readFeeds(ort, files, entry) {
+  const feeds = {};
+  for (const { name, dtype, shape, file } of entry.feeds) {
+    const bytes = await files.read(file);
+    const values = new ARRAYS[dtype](bytes.buffer, bytes.byteOffset, bytes.byteLength / ARRAYS[dtype].BYTES_PER_ELEMENT);
+    feeds[name] = new ort.Tensor(dtype, values, shape);
+  }
+  return feeds;
+}
+
+async function runEntry(ort, files, entry, options) {
+  const session = await ort.InferenceSession.create(await files.read(entry.model), options);
+  try {
+    const results = await session.run(await readFeeds(ort, files, entry));
+    const outputs = [];
+    for (const name of entry.outputs) {
+      const { type, dims, data } = results[name];
+      const file = `${entry.name}.output${outputs.length}.bin`;
+      await files.write(file, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+      outputs.push({ dtype: type, shape: [...dims], file });
+    }
+    return outputs;
+  } finally {
+    await session.release();
+  }
+}
+
+/** Every entry of manifest.json, a line each in results.jsonl: its outputs, or the error the runtime gave. */
+export async function runAll(ort, files, version, options) {
+  const { entries } = JSON.parse(new TextDecoder().decode(await files.read("manifest.json")));
+  await files.append("results.jsonl", { version });
+  for (const entry of entries) {
+    const line = { name: entry.name, error: "", outputs: [] };
+    try {
+      line.outputs = await runEntry(ort, files, entry, options);
+    } catch (error) {
+      line.error = String(error?.message ?? error);
+    }
+    await files.append("results.jsonl", line);
+  }
+}
+
+async function time(session, feeds) {
+  const started = performance.now();
+  await session.run(feeds);
+  return (performance.now() - started) / 1000;
+}
+
+/** Every pair of speed.json: both models in turn, the first of each pair changing, for about budget_s seconds. */
+export async function timeAll(ort, files, version, options) {
+  const { pairs, budget_s, min_runs } = JSON.parse(new TextDecoder().decode(await files.read("speed.json")));
+  await files.append("speed.jsonl", { version });
+  for (const pair of pairs) {
+    const feeds = await readFeeds(ort, files, pair);
+    const sides = [];
+    for (const model of [pair.original, pair.rewritten]) {
+      const session = await ort.InferenceSession.create(await files.read(model), options);
+      await session.run(feeds); // the first run allocates
+      sides.push({ session, seconds: [] });
+    }
+    const turns = [...sides];
+    const started = performance.now();
+    while (sides[0].seconds.length < min_runs || performance.now() - started < budget_s * 1000) {
+      for (const side of turns) side.seconds.push(await time(side.session, feeds));
+      turns.reverse();
+    }
+    for (const { session } of sides) await session.release();
+    await files.append("speed.jsonl", { name: pair.name, original_s: sides[0].seconds, rewritten_s: sides[1].seconds });
+  }
+}

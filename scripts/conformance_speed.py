@@ -1,0 +1,113 @@
+"""Speed in the browser: what `auto` makes of a model against the model itself, on one thread of WebAssembly."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import onnx
+from conformance_browser import run_page
+from conformance_cases import REAL_MODEL, SEED, write_feeds
+from fetch_models import fetch
+
+from onnx_fft.rewrite import rewrite
+from onnx_fft.timing.stats import compare, format_ms, summarize
+
+MODELS = Path(__file__).resolve().parents[1] / "models"
+BUDGET_S, MIN_RUNS = 20.0, 7
+LIMIT_S = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A model of the speed table at the input shapes it is run with; no `path` for one of scripts/fetch_models.py."""
+
+    name: str
+    shapes: dict[str, tuple[int, ...]]
+    path: Path | None = None
+
+
+PAIRS: tuple[Pair, ...] = (
+    Pair("large_kernel", {"x": (1, 64, 56, 56)}, MODELS / "large_kernel.onnx"),
+    Pair("dense_11x11", {"x": (1, 32, 112, 112)}, MODELS / "dense_11x11.onnx"),
+    Pair("long_filter", {"x": (1, 16, 8192)}, MODELS / "long_filter.onnx"),
+    Pair(REAL_MODEL, {"frame": (1, 3, 1, 128, 128), "data": (1, 32)}),
+)
+
+
+def time_pairs(dist: Path, folder: Path, out: Path) -> dict[str, Any]:
+    """Times of every pair, as plain JSON types, with the machine's load while they were taken."""
+    pairs, replaced = [], {}
+    for pair in PAIRS:
+        written, replaced[pair.name] = _write_pair(pair, folder)
+        pairs.append(written)
+    (folder / "speed.json").write_text(json.dumps({"pairs": pairs, "budget_s": BUDGET_S, "min_runs": MIN_RUNS}))
+    before = os.getloadavg()[0]
+    run_page(dist, folder, out, query="?time", timeout_s=LIMIT_S)
+    version, *lines = (json.loads(line) for line in (out / "speed.jsonl").read_text().splitlines())
+    rows = [
+        {
+            "model": line["name"],
+            "shapes": next(pair.shapes for pair in PAIRS if pair.name == line["name"]),
+            "replaced": replaced[line["name"]],
+            "original_s": summarize(line["original_s"]).to_dict(),
+            "rewritten_s": summarize(line["rewritten_s"]).to_dict(),
+            "ratio": compare(line["original_s"], line["rewritten_s"]).to_dict(),
+        }
+        for line in lines
+    ]
+    load = [round(value, 1) for value in (before, os.getloadavg()[0])]
+    return {
+        "version": version["version"],
+        "cpu": read_cpu(),
+        "date": date.today().isoformat(),
+        "load_before_and_after": load,
+        "rows": rows,
+    }
+
+
+def read_cpu() -> str:
+    """The processor's name, "an unnamed CPU" where Linux does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} logical cores" if names else "an unnamed CPU"
+
+
+def _write_pair(pair: Pair, folder: Path) -> tuple[dict[str, Any], str]:
+    """The files of a pair, what speed.json says of it, and how many of its Convs `auto` replaced."""
+    path = pair.path or fetch(pair.name)
+    rewritten = rewrite(path)
+    models = {"original": onnx.load(path), "rewritten": rewritten.model}
+    for side, model in models.items():
+        (folder / f"{pair.name}.speed.{side}.onnx").write_bytes(model.SerializeToString())
+    rng = np.random.default_rng(SEED)
+    feeds = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in pair.shapes.items()}
+    tensors = [asdict(tensor) for tensor in write_feeds(folder, f"{pair.name}.speed", feeds)]
+    files = {side: f"{pair.name}.speed.{side}.onnx" for side in models}
+    replaced = f"{len(rewritten.report.replaced)} of {len(rewritten.report.rows)}"
+    return {"name": pair.name, "feeds": tensors, **files}, replaced
+
+
+def describe_row(row: dict[str, Any]) -> tuple[str, ...]:
+    """Cells: model, input, Convs replaced, both times, ratio with its interval."""
+    shapes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in row["shapes"].items())
+    times = (format_ms(row[side]["median"]) for side in ("original_s", "rewritten_s"))
+    ratio = row["ratio"]
+    return (
+        row["model"],
+        shapes,
+        row["replaced"],
+        *times,
+        f"{ratio['value']:.2f}x ({ratio['low']:.2f}-{ratio['high']:.2f})",
+    )
