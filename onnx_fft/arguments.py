@@ -20,6 +20,7 @@ EXIT_CODES = {
     4: "the model could not be brought to the opset that was asked for, or that is needed",
     5: "the output could not be written; what was there before is untouched",
     6: "the native library is missing or does not work",
+    7: "ONNX Runtime's CUDA provider is missing or does not work",
     130: "interrupted",
 }
 CODE_DETAILS = {
@@ -29,10 +30,10 @@ CODE_DETAILS = {
 """What a code means beyond that where a model is rewritten."""
 REWRITING = ("rewrite", "inspect")
 VERB_CODES = {
-    "rewrite": (3, 4, 5, 6),
-    "inspect": (4, 5, 6),
+    "rewrite": (3, 4, 5, 6, 7),
+    "inspect": (4, 5, 6, 7),
     "validate": (3,),
-    "bench": (5,),
+    "bench": (5, 7),
     "cache": (),
     "doctor": (6,),
 }
@@ -121,7 +122,7 @@ def _add_cache(verbs: Any) -> None:
 
 
 def _add_doctor(verbs: Any) -> None:
-    verb = _add_verb(verbs, "doctor", "tell whether the native library works here, and test it")
+    verb = _add_verb(verbs, "doctor", "tell whether the native library and the CUDA provider work here, and test them")
     verb.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -142,7 +143,7 @@ def _add_choice(verb: argparse.ArgumentParser) -> None:
         choices=list(TARGETS),
         default="ort",
         help="what the model is to run on: ort, standard operators only; plugin, our native library, without which it "
-        "runs as before (default ort)",
+        "runs as before; cuda, ONNX Runtime's CUDA provider, without which it may not run (default ort)",
     )
     verb.add_argument(
         "--lowering",

@@ -57,3 +57,9 @@ class PluginUnavailable(OnnxFftError):
     """The native library is missing, or ONNX Runtime does not load it, or it computes something else."""
 
     exit_code = 6
+
+
+class CudaUnavailable(OnnxFftError):
+    """ONNX Runtime's CUDA provider is missing or does not compute FFTs here."""
+
+    exit_code = 7

@@ -15,20 +15,17 @@ from onnx import ModelProto
 
 from onnx_fft.errors import OpsetError, Refusal
 from onnx_fft.lowering import find_lowering
-from onnx_fft.lowering.base import ConvPlan, Ports
 from onnx_fft.measure.run import MeasureSettings, measure_model
-from onnx_fft.model.activations import absorb_activation
-from onnx_fft.model.functions import add_functions
 from onnx_fft.model.io import LoadedModel, load_model, model_bytes
 from onnx_fft.model.opset import convert_opset, model_opset
 from onnx_fft.model.shapes import set_input_shapes
 from onnx_fft.model.sites import ConvSite, find_sites
-from onnx_fft.model.splice import splice, unused_prefix
 from onnx_fft.options import DEFAULT_BUDGET_S, Options, check_options, select_names
 from onnx_fft.plan.choose import Decision, Request, choose, leave, limit_growth
-from onnx_fft.plan.cost import MACHINES, conv_seconds, growth_bytes, lowering_seconds
-from onnx_fft.plan.file import PlannedConv, plan_to_json, read_plan
+from onnx_fft.plan.cost import conv_seconds, growth_bytes, lowering_seconds
+from onnx_fft.plan.file import PlannedConv, plan_to_json, read_plan, read_target
 from onnx_fft.progress import Progress, no_progress
+from onnx_fft.replacement import build_variant, keep_names, replace_all
 from onnx_fft.report import Report, make_report
 from onnx_fft.runtime import Source, open_source
 
@@ -71,13 +68,13 @@ def rewrite(
     """Replace the convolutions of a model (a path or a ModelProto, which is not changed) that gain from it.
 
     `target`: "ort" writes standard operators only; "plugin" writes nodes of the native library, with functions that
-    stand in for them elsewhere. `lowering`: "auto", or "matmul", "dft" or "plugin" to use that one wherever it applies,
-    if the target has it. `select`: "auto" replaces what is
-    predicted to gain, "all" whatever can be, "measure" what is shown to gain in this model on this machine (see below).
-    `include`, `exclude`: regular expressions on convolution names. `input_shapes` fixes graph inputs to these shapes,
-    in the model too. `max_growth_bytes`: how much larger the file may become, by default its own size and at least 64
-    MiB. `plan`: a plan to replay instead of choosing, at the opset it needs. `opset`: convert the model to this opset
-    first.
+    stand in for them elsewhere; "cuda" writes what runs on ONNX Runtime's CUDA provider, some of it nowhere else.
+    `lowering`: "auto", or "matmul", "dft", "plugin" or "rfft" to use that one wherever it applies, if the target has
+    it. `select`: "auto" replaces what is predicted to gain, "all" whatever can be, "measure" what is shown to gain in
+    this model on this machine (see below). `include`, `exclude`: regular expressions on convolution names.
+    `input_shapes` fixes graph inputs to these shapes, in the model too. `max_growth_bytes`: how much larger the file
+    may become, by default its own size and at least 64 MiB. `plan`: a plan to replay instead of choosing, at the opset
+    it needs. `opset`: convert the model to this opset first.
 
     "measure" times for about `budget_s` seconds (None: 60), once inputs are found, with `threads` threads (None: as
     ONNX Runtime chooses), on random inputs of `input_shapes` or of shapes the model accepts. Timings of single
@@ -85,7 +82,8 @@ def rewrite(
     original is made whatever the budget; without a gain there, nothing is replaced. These three are for "measure" only.
 
     `progress` is called with what is being done and, where it is known, the share that is done. Raises UsageError,
-    InvalidModelError, OpsetError, or PluginUnavailable where the native library is to be measured and is not there.
+    InvalidModelError, OpsetError, and PluginUnavailable or CudaUnavailable where the native library or the CUDA
+    provider is to be measured and is not there.
     """
     options = Options(
         lowering=lowering,
@@ -104,8 +102,9 @@ def rewrite(
     report_progress = progress or no_progress
     loaded, sites, decisions, report = _decide_model(source, options, report_progress)
     plans = {site.name: decision.plan for site, decision in zip(sites, decisions, strict=True)}
-    _replace_all(loaded, sites, plans, report_progress)
-    return Rewritten(loaded.model, report, _make_plan(sites, decisions), loaded.base_dir)
+    target = _find_target(options)
+    replace_all(loaded, sites, plans, target, report_progress)
+    return Rewritten(loaded.model, report, _make_plan(sites, decisions, target), loaded.base_dir)
 
 
 def inspect(source: Given, *, progress: Progress | None = None, **choice: Any) -> Report:
@@ -115,13 +114,19 @@ def inspect(source: Given, *, progress: Progress | None = None, **choice: Any) -
 
 def dry_run(source: Given, *, progress: Progress | None = None, **choice: Any) -> tuple[Report, dict[str, Any]]:
     """The report and the plan of `rewrite` with the same arguments."""
-    _, sites, decisions, report = _decide_model(source, Options(**choice), progress or no_progress)
-    return report, _make_plan(sites, decisions)
+    options = Options(**choice)
+    _, sites, decisions, report = _decide_model(source, options, progress or no_progress)
+    return report, _make_plan(sites, decisions, _find_target(options))
 
 
-def _make_plan(sites: Sequence[ConvSite], decisions: Sequence[Decision]) -> dict[str, Any]:
+def _find_target(options: Options) -> str:
+    """The plan's own, where there is a plan."""
+    return options.target if options.plan is None else read_target(options.plan)
+
+
+def _make_plan(sites: Sequence[ConvSite], decisions: Sequence[Decision], target: str) -> dict[str, Any]:
     specs = {site.name: site.spec for site in sites if site.spec is not None}
-    return plan_to_json(specs, {site.name: decision for site, decision in zip(sites, decisions, strict=True)})
+    return plan_to_json(specs, {site.name: decision for site, decision in zip(sites, decisions, strict=True)}, target)
 
 
 def _decide_model(
@@ -141,12 +146,12 @@ def _decide_model(
     target = _needed_opset(sites, planned, request, options) if options.opset is None else options.opset
     if target is not None:
         loaded = LoadedModel(_convert(loaded.model, target, options), loaded.base_dir)
-        sites = _keep_names(find_sites(loaded), sites)
+        sites = keep_names(find_sites(loaded), sites)
     progress("choosing")
     decisions = _decide(sites, planned, request, options)
     measurement = None
     if options.select == "measure" and options.plan is None:
-        build = partial(_build_variant, loaded, sites)
+        build = partial(build_variant, loaded, sites, request.target)
         original, ready = open_source(source), Source(loaded.model, loaded.base_dir)
         budget_s = DEFAULT_BUDGET_S if options.budget_s is None else options.budget_s
         settings = MeasureSettings(
@@ -162,16 +167,11 @@ def _decide_model(
     return loaded, sites, decisions, report
 
 
-def _keep_names(sites: Sequence[ConvSite], before: Sequence[ConvSite]) -> tuple[ConvSite, ...]:
-    """The sites of a converted model under the names they had: nodes put in move the position of nameless ones."""
-    return tuple(replace(site, name=old.name) for site, old in zip(sites, before, strict=True))
-
-
 def _make_request(options: Options, original_bytes: int) -> Request:
     growth = options.max_growth_bytes
     if growth is None:
         growth = max(LEAST_GROWTH_BYTES, original_bytes)
-    return Request(options.lowering, options.select, growth, options.target)
+    return Request(options.lowering, options.select, growth, _find_target(options))
 
 
 def _read_plan(sites: Sequence[ConvSite], options: Options) -> Planned:
@@ -224,17 +224,18 @@ def _decide(sites: Sequence[ConvSite], planned: Planned, request: Request, optio
         elif site.name not in selected:
             decisions.append(leave(Refusal("not-selected", "left out by --include or --exclude")))
         elif planned is not None:
-            decisions.append(_replay(site, planned[site.name]))
+            decisions.append(_replay(site, planned[site.name], request))
         else:
             decisions.append(choose(site.spec, site.opset, request))
     return decisions if planned is not None else limit_growth(decisions, request.max_growth_bytes)
 
 
-def _replay(site: ConvSite, planned: PlannedConv) -> Decision:
+def _replay(site: ConvSite, planned: PlannedConv, request: Request) -> Decision:
     assert site.spec is not None
+    machine = request.machines[0]
     plan = planned.plan
     if plan is None:
-        left = leave(Refusal("planned", "left alone by the plan"), conv_seconds(site.spec, MACHINES[0]))
+        left = leave(Refusal("planned", "left alone by the plan"), conv_seconds(site.spec, machine))
         return replace(left, measured_conv_s=planned.measured_conv_s, measured_s=planned.measured_s)
     needed = find_lowering(plan.lowering).min_opset(site.spec)
     if site.opset < needed:
@@ -245,52 +246,10 @@ def _replay(site: ConvSite, planned: PlannedConv) -> Decision:
     return Decision(
         plan,
         None,
-        conv_seconds(site.spec, MACHINES[0]),
-        lowering_seconds(site.spec, plan, MACHINES[0]),
+        conv_seconds(site.spec, machine),
+        lowering_seconds(site.spec, plan, machine),
         growth_bytes(site.spec, plan),
         reason="by the plan",
         measured_conv_s=planned.measured_conv_s,
         measured_s=planned.measured_s,
     )
-
-
-def _build_variant(loaded: LoadedModel, sites: Sequence[ConvSite], plans: Mapping[str, ConvPlan]) -> ModelProto:
-    """A copy of the model with the convolutions of these names replaced."""
-    copy = LoadedModel(ModelProto(), loaded.base_dir)
-    copy.model.CopyFrom(loaded.model)
-    _replace_all(copy, _keep_names(find_sites(copy), sites), plans)
-    return copy.model
-
-
-def _replace_all(
-    loaded: LoadedModel,
-    sites: Sequence[ConvSite],
-    plans: Mapping[str, ConvPlan | None],
-    progress: Progress = no_progress,
-) -> None:
-    """Replace the `sites` of a model that have a plan, by name, in place."""
-    prefix = unused_prefix(loaded.model)
-    replaced = [(site, plan) for site in sites if (plan := plans.get(site.name)) is not None]
-    for number, (site, plan) in enumerate(replaced):
-        progress(f"rewriting {site.name}", number / len(replaced))
-        _replace(loaded.model, site, plan, prefix)
-
-
-def _replace(model: ModelProto, site: ConvSite, plan: ConvPlan, prefix: str) -> None:
-    lowering = find_lowering(plan.lowering)
-    site = absorb_activation(site) if lowering.absorbs_activations else site
-    assert site.spec is not None
-    weight, bias = site.raw_operands
-    ports = Ports(
-        site.input,
-        site.output,
-        f"{prefix}{site.name}/",
-        site.opset,
-        site.sum_input,
-        weight=weight,
-        bias=bias,
-        functions=tuple(model.functions),
-    )
-    fragment = lowering.build(site.spec, plan, site.read_weights(), ports)
-    add_functions(model, site.scope, fragment.functions)
-    splice(site, fragment.nodes, fragment.initializers, plan.lowering)

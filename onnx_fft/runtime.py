@@ -1,8 +1,10 @@
 """Running a model to get numbers: ONNX Runtime where it can, ONNX's reference evaluator where it cannot.
 
-ONNX Runtime (imported on first use) runs on its CPU provider with all optimizations, errors reach Python only, and a
-model given as a path is read by ONNX Runtime itself. Intermediate tensors are seen by running a copy with more graph
-outputs; its external data is found through a session option, so that nothing is written beside the user's model.
+ONNX Runtime (imported on first use) runs on its CPU provider, or, where that works, on its CUDA provider if the model
+is for it; where it does not, NumPy takes the part of the CUDA provider's FFT operators. All optimizations are on,
+errors reach Python only, and a model given as a path is read by ONNX Runtime itself. Intermediate tensors are seen by
+running a copy with more graph outputs; its external data is found through a session option, so that nothing is written
+beside the user's model.
 
 Runtime gaps met here: ONNX Runtime 1.32 has no Conv for float64 on CPU and does not promise opsets below 7.
 """
@@ -20,18 +22,25 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto
 from onnx.external_data_helper import load_external_data_for_model
-from onnx.reference import ReferenceEvaluator
 
 from onnx_fft import plugin
+from onnx_fft.contrib import NAMES, Evaluator
+from onnx_fft.cuda import PROVIDER, exact_providers, find_cuda_problem, is_for_cuda, needs_cuda
 from onnx_fft.errors import InvalidModelError
 from onnx_fft.model.io import LoadedModel, load_model
 from onnx_fft.model.scopes import walk_bodies
+from onnx_fft.pieces import Pieces
 
 Value = Any
 """What a graph input or output holds: an array, a list of arrays (sequence), a dict (map), or None (optional)."""
 
 ORT = "onnxruntime"
 REFERENCE = "onnx.reference"
+PIECES = "onnxruntime and NumPy"
+CPU_PROVIDERS = ("CPUExecutionProvider",)
+STAND_IN = f"{', '.join(NAMES)} by NumPy and everything else by ONNX Runtime on the CPU"
+"""Who computes what under `PIECES`."""
+
 KNOWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft")
 EXTERNAL_DATA_KEY = "session.model_external_initializers_file_folder_path"
 ORT_QUIET = 4
@@ -68,14 +77,23 @@ def open_source(source: ModelProto | str | Path | LoadedModel) -> Source:
 
 
 class Runner:
-    """A loaded model. `engine` says who runs it, `note` why it is not ONNX Runtime ("" where it is)."""
+    """A loaded model. `engine` says who runs it, `note` why it is not ONNX Runtime alone ("" where it is).
+
+    Under `PIECES`, a piece that ONNX Runtime does not run is seen when it is run: then the engine becomes `REFERENCE`.
+    """
 
     def __init__(self, engine: str, impl: Any, output_names: Sequence[str], note: str = "") -> None:
         """`impl` has `run(output_names, feeds)`."""
         self.engine = engine
         self.note = note
         self.output_names = list(output_names)
+        self.refusals: list[str] = []
         self._impl = impl
+
+    @property
+    def is_on_gpu(self) -> bool:
+        """Whether the CUDA provider takes part."""
+        return self.engine == ORT and PROVIDER in self._impl.get_providers()
 
     def run(self, feeds: Mapping[str, Value]) -> dict[str, Value]:
         """All outputs by name. Raises EngineError with the engine's own words."""
@@ -89,6 +107,8 @@ class Runner:
                     values = self._impl.run(self.output_names, dict(feeds))
         except Exception as error:  # ORT's exceptions have no common base; the evaluator raises whatever NumPy does
             raise EngineError(f"{self.engine}: {_first_line(error)}") from error
+        if self.refusals:
+            self.engine, self.note = REFERENCE, self.refusals[0]
         return dict(zip(self.output_names, values, strict=True))
 
 
@@ -116,6 +136,8 @@ def open_runner(source: Source, *, expose: Sequence[str] = (), custom_ops: Seque
             return Runner(ORT, _open_ort(source, model, bool(expose), custom_ops), names)
         except Exception as error:
             said = f"{ORT}: {_first_line(error)}"
+        if needs_cuda(model):
+            return _open_pieces(source, model, names, custom_ops)
         return _open_reference(source, said, names)
 
 
@@ -171,6 +193,11 @@ def walk_nodes(model: ModelProto) -> Iterator[NodeProto]:
     return (node for body in walk_bodies(model) for node in body.node)
 
 
+def find_providers(model: ModelProto) -> list[Any]:
+    """What ONNX Runtime is to run a model with, for numbers rather than for speed."""
+    return exact_providers() if is_for_cuda(model) and not find_cuda_problem() else list(CPU_PROVIDERS)
+
+
 def ort_version() -> str:
     """The version of ONNX Runtime."""
     return str(_ort().__version__)
@@ -194,22 +221,44 @@ def _open_ort(source: Source, model: ModelProto, changed: bool, custom_ops: Sequ
         if source.base_dir is not None:
             options.add_session_config_entry(EXTERNAL_DATA_KEY, str(source.base_dir))
         where = model.SerializeToString()
-    return ort.InferenceSession(where, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(where, options, providers=find_providers(source.model))
+
+
+def _open_pieces(source: Source, model: ModelProto, names: Sequence[str], custom_ops: Sequence[str | Path]) -> Runner:
+    copy = ModelProto()
+    copy.CopyFrom(model)  # pieces are loaded later, when the caller may have changed it
+
+    def open_piece(piece: ModelProto, by_numpy: bool) -> Any:
+        cut = Source(piece, source.base_dir)
+        if not by_numpy:
+            try:
+                return _open_ort(cut, piece, True, custom_ops)
+            except Exception as error:  # ORT's exceptions have no common base
+                runner.refusals.append(f"{ORT}: {_first_line(error)}")
+        return _open_evaluator(cut)
+
+    runner = Runner(PIECES, Pieces(copy, source.base_dir, open_piece), names, find_cuda_problem())
+    return runner
 
 
 def _open_reference(source: Source, said: str, names: Sequence[str]) -> Runner:
-    copy = ModelProto()
-    copy.CopyFrom(source.model)
     try:
-        if source.base_dir is not None:
-            load_external_data_for_model(copy, str(source.base_dir))
-        for value in copy.graph.output:
-            if not value.HasField("type"):  # the evaluator reads the type of every output it is told of
-                value.type.tensor_type.elem_type = onnx.TensorProto.UNDEFINED
-        evaluator = ReferenceEvaluator(copy)
+        evaluator = _open_evaluator(source)
     except Exception as error:
         raise EngineError(f"{said}\n{REFERENCE}: {_first_line(error)}") from error
     return Runner(REFERENCE, evaluator, names, said)
+
+
+def _open_evaluator(source: Source) -> Evaluator:
+    """ONNX's evaluator, with NumPy's part; the evaluator reads the type of every output it is told of."""
+    copy = ModelProto()
+    copy.CopyFrom(source.model)
+    if source.base_dir is not None:
+        load_external_data_for_model(copy, str(source.base_dir))
+    for value in copy.graph.output:
+        if not value.HasField("type"):
+            value.type.tensor_type.elem_type = onnx.TensorProto.UNDEFINED
+    return Evaluator(copy)
 
 
 def _first_line(error: Exception) -> str:

@@ -28,6 +28,9 @@ from onnx_fft.model.io import LoadedModel
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.runtime import (
     ORT,
+    PIECES,
+    REFERENCE,
+    STAND_IN,
     EngineError,
     Runner,
     Source,
@@ -95,13 +98,13 @@ class _Validator:
         feeds, probe_feeds, probe_before = self._run_original(inputs, shapes)
         try:
             runner = open_runner(self.rewritten, expose=list(self.extra), custom_ops=self.custom_ops)
-            if runner.engine != ORT and self.engine == ORT:
-                raise EngineError(runner.note)
+            self._check_engine(runner)
         except EngineError as error:
             verdict = f"different: the original runs and the rewritten model does not load; {error}"
             return Validation(False, verdict, self.seed, self.engine, notes=tuple(self.notes))
         results = [self._compare_feed(runner, feed) for feed in feeds]
         probes = self._judge_probes(runner, feeds[0], probe_feeds, probe_before)
+        by_whom = self._note_gpu(runner)
         del runner  # one session at a time: the checks below open their own
         models, ops = (self.original, self.rewritten), self.custom_ops
         convs = check_convs(*models, feeds, seed=self.seed, custom_ops=ops, progress=self.progress)
@@ -111,7 +114,7 @@ class _Validator:
         results += self._compare_functions(feeds)
         ok, verdict = give_verdict(results, convs)
         return Validation(
-            ok, verdict, self.seed, self.engine, tuple(results), convs, probes, bisection, tuple(self.notes)
+            ok, verdict + by_whom, self.seed, self.engine, tuple(results), convs, probes, bisection, tuple(self.notes)
         )
 
     def _run_original(
@@ -151,8 +154,7 @@ class _Validator:
         label = "without the native library"
         try:
             runner = open_runner(self.rewritten, expose=list(self.extra), custom_ops=self.given_ops)
-            if runner.engine != ORT and self.engine == ORT:
-                raise EngineError(runner.note)
+            self._check_engine(runner)
         except EngineError as error:
             return [FeedResult(label, error=f"the rewritten model does not load; {error}")]
         results = [self._compare_feed(runner, feed) for feed in feeds]
@@ -168,10 +170,26 @@ class _Validator:
             self.notes.append(f"the original was run by {runner.engine}, because {runner.note}")
         return runner
 
+    def _check_engine(self, runner: Runner) -> None:
+        """Raise EngineError where ONNX Runtime ran the original, and the rewritten model is nothing for it."""
+        if runner.engine == REFERENCE and self.engine == ORT:
+            raise EngineError(runner.note)
+
+    def _note_gpu(self, runner: Runner) -> str:
+        """What the verdict has to say of a model for the CUDA provider: whether that computed."""
+        if runner.is_on_gpu:
+            self.notes.append("the rewritten model was run by the CUDA provider, without TF32")
+            return "; computed on the GPU"
+        if runner.engine != PIECES:
+            return ""
+        self.notes.append(f"no GPU took part, because of {runner.note}; computed were {STAND_IN}")
+        return f"; no GPU took part: {STAND_IN}"
+
     def _compare_feed(self, runner: Runner, feed: Feed) -> FeedResult:
         self.progress(f"comparing on {feed.label}")
         try:
             outputs = runner.run(feed.arrays)
+            self._check_engine(runner)
         except EngineError as error:
             return FeedResult(feed.label, error=f"the rewritten model does not run on it; {error}")
         comparisons: list[Comparison] = []

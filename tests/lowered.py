@@ -77,7 +77,9 @@ def _make_model(spec: ConvSpec, fragment: Fragment, opset: int, has_bias_input: 
         inputs.append(helper.make_tensor_value_info("bias", dtype, [spec.out_channels]))
     y = helper.make_tensor_value_info("y", dtype, y_shape)
     graph = helper.make_graph(fragment.nodes, "fragment", inputs, [y], fragment.initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    imports = [helper.make_opsetid("", opset)]
+    imports += [helper.make_opsetid(domain, 1) for domain in sorted({node.domain for node in fragment.nodes} - {""})]
+    model = helper.make_model(graph, opset_imports=imports, ir_version=8)
     onnx.checker.check_model(model, full_check=True)
     return model
 

@@ -13,7 +13,7 @@ import onnx
 from onnx import FunctionProto, GraphProto, NodeProto, OperatorSetIdProto, SparseTensorProto, TensorProto, helper
 
 from onnx_fft.model.io import REPLACES_KEY
-from onnx_fft.model.scopes import Scope, find_bodies
+from onnx_fft.model.scopes import Scope, free_inputs
 from onnx_fft.runtime import Source, Value, walk_nodes
 
 
@@ -38,20 +38,6 @@ def is_constant(scope: Scope, name: str) -> bool:
 def find_producers(graph: GraphProto) -> dict[str, NodeProto]:
     """The node that makes each tensor of the graph proper."""
     return {name: node for node in graph.node for name in node.output if name}
-
-
-def free_inputs(node: NodeProto) -> set[str]:
-    """What a node reads from its graph, the captures of its bodies included."""
-    names = {name for name in node.input if name}
-    for _, body in find_bodies(node):
-        own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
-        own |= {tensor.values.name for tensor in body.sparse_initializer}
-        inner: set[str] = set()
-        for inner_node in body.node:
-            inner |= free_inputs(inner_node)
-            own.update(inner_node.output)
-        names |= (inner | {value.name for value in body.output}) - own
-    return names
 
 
 def read_site(node: NodeProto) -> str:

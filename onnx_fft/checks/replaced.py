@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto
 
-from onnx_fft.checks.fragments import free_inputs
-from onnx_fft.model.scopes import Body, Scope, find_bodies, find_scopes
+from onnx_fft.model.scopes import Body, Scope, find_bodies, find_scopes, free_inputs
 from onnx_fft.model.sites import name_convolutions
 from onnx_fft.runtime import Source
 

@@ -35,11 +35,7 @@ def product_spectrum(weight: Array, axes: Sequence[Axis], plans: Sequence[AxisPl
 
 
 def complex_spectrum(weight: Array, axes: Sequence[Axis], plans: Sequence[AxisPlan]) -> NDArray[np.complex128]:
-    """Conjugate DFT of `weight` `[..., *taps]` over its trailing axes, the last one a half-spectrum.
-
-    The bins of the half-spectrum that stand for two are doubled: the inverse DFT then takes the half-spectrum
-    extended by zeros, and the real part of its result is the signal.
-    """
+    """Conjugate DFT of `weight` `[..., *taps]` over its trailing axes, the last one a half-spectrum."""
     spectrum = weight
     for number, (axis, plan) in enumerate(zip(axes, plans, strict=True)):
         position = spectrum.ndim - len(axes) + number
@@ -47,9 +43,7 @@ def complex_spectrum(weight: Array, axes: Sequence[Axis], plans: Sequence[AxisPl
     if not plans:
         return spectrum.astype(np.complex128)
     result = np.conj(np.fft.fftn(spectrum, axes=range(spectrum.ndim - len(axes), spectrum.ndim)))
-    length = plans[-1].dft_length
-    half: NDArray[np.complex128] = result[..., : length // 2 + 1]
-    half[..., 1 : (length + 1) // 2] *= 2
+    half: NDArray[np.complex128] = result[..., : plans[-1].dft_length // 2 + 1]
     return half
 
 

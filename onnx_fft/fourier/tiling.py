@@ -9,6 +9,8 @@
 
 *Powers of two* are what ONNX Runtime's own DFT operator computes accurately.
 
+*Smooth lengths*, without a prime factor above 7, are what libraries of FFTs compute fast.
+
 Which of the candidates is best is not decided here but by the cost model.
 """
 
@@ -58,6 +60,34 @@ def power_of_two_plans(axis: Axis) -> list[AxisPlan]:
         plans = [plan for plan in plans if plan.dft_length < whole]
         plans.append(AxisPlan(1 << (whole - 1).bit_length(), tile_step=0, whole=True))
     return plans
+
+
+def smooth_plans(axis: Axis, multiple: int) -> list[AxisPlan]:
+    """Plans whose DFT lengths are smooth multiples of `multiple`, which is smooth itself. Never empty."""
+    if axis.is_pointwise:
+        return [_identity(axis)]
+    lengths = sorted({_smooth_length(axis.span + step - 1, multiple) for step in _tile_steps(axis)})
+    plans = [AxisPlan(length, (length - axis.span + 1) // axis.stride * axis.stride) for length in lengths]
+    whole = axis.whole_dft_length
+    if whole is not None:
+        plans = [plan for plan in plans if plan.dft_length < whole]
+        plans.append(AxisPlan(_smooth_length(whole, multiple), tile_step=0, whole=True))
+    return plans
+
+
+def _smooth_length(least: int, multiple: int) -> int:
+    """The smallest multiple of `multiple` from `least` on, the quotient without a prime factor above 7."""
+    quotient = ceil_divide(least, multiple)
+    while not _is_smooth(quotient):
+        quotient += 1
+    return quotient * multiple
+
+
+def _is_smooth(number: int) -> bool:
+    for prime in (2, 3, 5, 7):
+        while number % prime == 0:
+            number //= prime
+    return number == 1
 
 
 def _tile_steps(axis: Axis) -> list[int]:

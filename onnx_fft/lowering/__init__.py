@@ -4,18 +4,26 @@ from onnx_fft.lowering.base import Lowering
 from onnx_fft.lowering.dft import DftLowering
 from onnx_fft.lowering.matmul import MatMulLowering
 from onnx_fft.lowering.plugin import PluginLowering
+from onnx_fft.lowering.rfft import RfftLowering
 
-TARGETS: dict[str, tuple[Lowering, ...]] = {"ort": (MatMulLowering(), DftLowering()), "plugin": (PluginLowering(),)}
+_MATMUL = MatMulLowering()
+
+TARGETS: dict[str, tuple[Lowering, ...]] = {
+    "ort": (_MATMUL, DftLowering()),
+    "plugin": (PluginLowering(),),
+    "cuda": (RfftLowering(), _MATMUL),
+}
 """What a rewritten model is to run on, and the lowerings for it in the order of preference at equal cost.
 
-"ort": standard operators, which ONNX Runtime and others have; "plugin": ONNX Runtime with the native library.
+"ort": standard operators, which ONNX Runtime and others have; "plugin": ONNX Runtime with the native library; "cuda":
+ONNX Runtime's CUDA provider, with operators that nothing else has.
 """
 
 LOWERINGS = TARGETS["ort"]
 """The lowerings made of standard operators."""
 
-LOWERING_NAMES = tuple(lowering.name for lowerings in TARGETS.values() for lowering in lowerings)
-"""Of every target."""
+LOWERING_NAMES = tuple(dict.fromkeys(lowering.name for lowerings in TARGETS.values() for lowering in lowerings))
+"""Of every target, each once."""
 
 
 def find_lowering(name: str) -> Lowering:

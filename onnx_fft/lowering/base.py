@@ -152,10 +152,13 @@ class FragmentBuilder:
         return Fragment(tuple(model.graph.node), tuple(model.graph.initializer))
 
     def op(self, op_type: str, *inputs: gs.Tensor, **attributes: object) -> gs.Variable:
-        """Append a node with one output and return that."""
-        name = self._fresh(op_type)
+        """Append a node with one output and return that; `op_type` may be written `domain::op_type`."""
+        domain, _, kind = op_type.rpartition("::")
+        name = self._fresh(kind)
         result = gs.Variable(name)
-        self._graph.layer(op=op_type, name=name, inputs=list(inputs), outputs=[result], attrs=attributes)
+        self._graph.layer(
+            op=kind, name=name, inputs=list(inputs), outputs=[result], attrs=attributes, domain=domain or None
+        )
         return result
 
     def real(self, values: NDArray[np.float64]) -> gs.Constant:

@@ -1,6 +1,6 @@
 """The literal form: ONNX's own `DFT`, product with the weight's spectrum, inverse `DFT`. Opset 17 and newer.
 
-    frame -> [columns, T1, T2, 1] -> DFT per axis -> product -> inverse DFT per axis -> real part, crop -> unframe
+    frame -> [rows, channels, T1, T2, 1] -> DFTs, axis by axis -> product -> inverse DFTs -> real part, crop -> unframe
 
 The last axis is transformed first and one-sided: a real signal needs only its half-spectrum, `T2 // 2 + 1` bins. On
 the way back it comes last, and ONNX Runtime's one-sided inverse cannot be used: up to 1.24.4 it is refused, in 1.25.1
@@ -16,16 +16,22 @@ from __future__ import annotations
 
 from math import log2, prod
 
-import numpy as np
 import onnx_graphsurgeon as gs
-from numpy.typing import NDArray
 
-from onnx_fft.fourier.spectrum import complex_spectrum
 from onnx_fft.fourier.tiling import power_of_two_plans
 from onnx_fft.lowering.base import ConvPlan, Fragment, FragmentBuilder, Ports, combine_plans
+from onnx_fft.lowering.columns import (
+    ComplexArray,
+    frame_columns,
+    multiply_channels,
+    multiply_elements,
+    slice_outputs,
+    spectrum_bytes,
+    unframe_columns,
+    weight_spectrum,
+)
 from onnx_fft.lowering.counting import (
     check_axes,
-    constant_itemsize,
     count_bin_products,
     count_framing,
     count_tiles,
@@ -34,7 +40,7 @@ from onnx_fft.lowering.counting import (
     known_axes,
     weight_bytes,
 )
-from onnx_fft.lowering.framing import Frame, frame_input, make_frame, unframe_output
+from onnx_fft.lowering.framing import Frame, make_frame
 from onnx_fft.lowering.work import Work
 from onnx_fft.model.spec import ConvSpec
 from onnx_fft.model.weights import ConvWeights
@@ -80,33 +86,32 @@ class DftLowering:
         return work + count_bin_products(points / 2 * spec.group, rows, 2 * inner, 2 * outputs)
 
     def growth_bytes(self, spec: ConvSpec, plan: ConvPlan) -> int:
-        """The weight's half-spectrum (as real matrices where channels are summed) and the indices of framing."""
-        *full, half = (axis_plan.dft_length for axis_plan in plan.axes)
-        numbers = prod(full) * (half // 2 + 1) * (2 if spec.is_depthwise else 4)
-        pairs = spec.out_channels * spec.in_channels // spec.group
-        return pairs * numbers * constant_itemsize(spec) + index_bytes(spec, plan) - weight_bytes(spec)
+        """The weight's half-spectrum and the indices of framing."""
+        spectrum = spectrum_bytes(spec, [axis_plan.dft_length for axis_plan in plan.axes])
+        return spectrum + index_bytes(spec, plan) - weight_bytes(spec)
 
     def build(self, spec: ConvSpec, plan: ConvPlan, weights: ConvWeights, ports: Ports) -> Fragment:
         """See the module's docstring."""
-        frame = make_frame(spec, plan)
+        frame = make_frame(spec, plan, splits_groups=False)
         b = FragmentBuilder(spec, ports)
         x = b.input()
         count = len(frame.axes)
-        z = b.reshape(frame_input(b, x, frame), *frame.input_lengths, -1)
-        z = b.reshape(b.transpose(z, count, *range(count)), -1, *frame.input_lengths, 1)
+        z = b.reshape(frame_columns(b, x, frame), -1, spec.in_channels, *frame.input_lengths, 1)
         for axis in reversed(range(count)):
             z = _dft(b, z, frame, axis, onesided=axis == count - 1)
-        z = _multiply(b, z, frame, weights)
+        spectrum = _double_bins(weight_spectrum(spec, weights, frame.axes, frame.plans), plan.axes[-1].dft_length)
+        z = (multiply_elements if spec.is_depthwise else multiply_channels)(b, z, spectrum)
         for axis in range(count):
             z = _dft(b, z, frame, axis, inverse=True)
-        z = _real_outputs(b, z, frame)
-        return b.finish(unframe_output(b, b.transpose(z, *range(1, count + 1), 0), frame, x), weights)
+        z = slice_outputs(b, z, frame.axes, frame.output_lengths, is_complex=True)
+        y = b.reshape(z, -1, spec.out_channels, *frame.output_lengths)
+        return b.finish(unframe_columns(b, y, frame, x), weights)
 
 
 def _dft(
     b: FragmentBuilder, x: gs.Variable, frame: Frame, axis: int, *, onesided: bool = False, inverse: bool = False
 ) -> gs.Variable:
-    """One axis of `[columns, *axes, 1 or 2]`, extended by zeros to its DFT length.
+    """One axis of `[rows, channels, *axes, 1 or 2]`, extended by zeros to its DFT length.
 
     A DFT of length one is the identity; only the last axis needs it, to make the signal complex.
     """
@@ -115,53 +120,11 @@ def _dft(
     length = b.integers(frame.plans[axis].dft_length)
     flags = {"onesided": int(onesided), "inverse": int(inverse)}
     if b.ports.opset < 20:
-        return b.op("DFT", x, length, axis=axis + 1, **flags)
-    return b.op("DFT", x, length, b.integers(axis + 1), **flags)
+        return b.op("DFT", x, length, axis=axis + 2, **flags)
+    return b.op("DFT", x, length, b.integers(axis + 2), **flags)
 
 
-def _multiply(b: FragmentBuilder, x: gs.Variable, frame: Frame, weights: ConvWeights) -> gs.Variable:
-    """The product of spectra `[columns, *bins, 2]`, summed over input channels."""
-    spec = frame.spec
-    per_group = spec.in_channels // spec.group
-    kernel = weights.weight.reshape(spec.out_channels, per_group, *(axis.taps for axis in frame.axes))
-    spectrum = complex_spectrum(kernel, frame.axes, frame.plans)
-    bins = spectrum.shape[2:]
-    spectrum = spectrum.reshape(spec.group, -1, per_group, *bins)
-    if spec.is_depthwise:
-        product = _complex_product(b, b.reshape(x, -1, spec.group, 1, *bins, 2), spectrum[:, :, 0])
-    else:
-        product = _channel_product(b, x, frame, spectrum.reshape(*spectrum.shape[:3], -1))
-    return b.reshape(product, -1, *bins, 2)
-
-
-def _complex_product(b: FragmentBuilder, x: gs.Variable, spectrum: NDArray[np.complex128]) -> gs.Variable:
-    """`[rows, group, 1, *bins, 2]` times `[group, multiplier, *bins]`, elementwise."""
-    u, v = b.split(x, axis=spectrum.ndim + 1)
-    a, c = b.real(spectrum.real[..., None]), b.real(spectrum.imag[..., None])
-    real = b.op("Sub", b.op("Mul", u, a), b.op("Mul", v, c))
-    imaginary = b.op("Add", b.op("Mul", u, c), b.op("Mul", v, a))
-    return b.op("Concat", real, imaginary, axis=spectrum.ndim + 1)
-
-
-def _channel_product(b: FragmentBuilder, x: gs.Variable, frame: Frame, spectrum: NDArray[np.complex128]) -> gs.Variable:
-    """One real matrix product per bin, `spectrum` being `[group, out, in, bins]`.
-
-    With real and imaginary parts side by side, `(u, v)` times `[[a, c], [-c, a]]` is `(u + iv)(a + ic)`.
-    """
-    group, out_channels, in_channels, bins = spectrum.shape
-    a, c = spectrum.real, spectrum.imag
-    pairs = np.stack([np.stack([a, c], axis=-1), np.stack([-c, a], axis=-1)], axis=-2)
-    matrices = pairs.transpose(3, 0, 2, 4, 1, 5).reshape(bins, group, 2 * in_channels, 2 * out_channels)
-    rows = b.transpose(b.reshape(x, frame.group, -1, in_channels, bins, 2), 3, 0, 1, 2, 4)
-    product = b.op("MatMul", b.reshape(rows, bins, group, -1, 2 * in_channels), b.real(matrices))
-    return b.transpose(b.reshape(product, bins, group, -1, out_channels, 2), 1, 2, 3, 0, 4)
-
-
-def _real_outputs(b: FragmentBuilder, x: gs.Variable, frame: Frame) -> gs.Variable:
-    """`[columns, *dft_lengths, 2]` -> `[columns, *output_lengths]`: the real part of the outputs that are wanted."""
-    count = len(frame.axes)
-    ends = [(length - 1) * axis.stride + 1 for length, axis in zip(frame.output_lengths, frame.axes, strict=True)]
-    steps = [axis.stride for axis in frame.axes]
-    places = list(range(1, count + 2))
-    bounds = ([0] * (count + 1), [*ends, 1], places, [*steps, 1])
-    return b.reshape(b.op("Slice", x, *(b.integers(values) for values in bounds)), -1, *frame.output_lengths)
+def _double_bins(spectrum: ComplexArray, dft_length: int) -> ComplexArray:
+    """`c` of the module's docstring put into the half-spectrum `[..., bins]`."""
+    spectrum[..., 1 : (dft_length + 1) // 2] *= 2
+    return spectrum

@@ -3,7 +3,7 @@
 *Layout.* Everything between `frame_input` and `unframe_output` is `[positions, group?, tiles, rest]`: positions of the
 axes first, so that a DFT along any of them is one product with a constant matrix from the left; channels last, so that
 every move of data copies whole runs. `rest` is `batch * channels of one group`. The group dimension exists only for
-grouped convolutions of several channels a group; elsewhere groups are plain channels.
+grouped convolutions of several channels a group, where the caller asks for it; elsewhere groups are plain channels.
 
 *Framing is one Gather.* A run of `rest` is one row; sample `(i1, i2)` of the padded input is row `i1 * extent2 + i2`,
 and along an axis tile `j` reads the samples `start[j] + offset[t]`. Overlap, dilation phases and the groups' place are
@@ -27,16 +27,15 @@ from onnx_fft.model.spec import ConvSpec
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The geometry of one convolution: its spatial axes, and in `plans` how each is transformed."""
+    """The geometry of one convolution: its spatial axes, in `plans` how each is transformed.
+
+    `has_group` says whether groups have a dimension of their own.
+    """
 
     spec: ConvSpec
     axes: tuple[Axis, ...]
     plans: tuple[AxisPlan, ...]
-
-    @property
-    def has_group(self) -> bool:
-        """Whether groups have a dimension of their own."""
-        return self.spec.group > 1 and not self.spec.is_depthwise
+    has_group: bool
 
     @property
     def group(self) -> int:
@@ -59,9 +58,9 @@ class Frame:
         return tuple(plan.output_length(axis) for axis, plan in zip(self.axes, self.plans, strict=True))
 
 
-def make_frame(spec: ConvSpec, plan: ConvPlan) -> Frame:
-    """The frame of `spec` under `plan`."""
-    return Frame(spec, spec_axes(spec), plan.axes)
+def make_frame(spec: ConvSpec, plan: ConvPlan, *, splits_groups: bool = True) -> Frame:
+    """The frame of `spec` under `plan`; without `splits_groups`, groups are plain channels everywhere."""
+    return Frame(spec, spec_axes(spec), plan.axes, splits_groups and spec.group > 1 and not spec.is_depthwise)
 
 
 def frame_input(b: FragmentBuilder, x: gs.Variable, frame: Frame) -> gs.Variable:

@@ -11,7 +11,7 @@ from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.measure.choice import Candidate, Contest
 from onnx_fft.model.spec import ConvSpec
 from onnx_fft.plan.choose import NEAR_BEST, Request
-from onnx_fft.plan.cost import MACHINES, conv_seconds, growth_bytes, lowering_seconds
+from onnx_fft.plan.cost import conv_seconds, growth_bytes, lowering_seconds
 
 MAX_CANDIDATES = 3
 """Plans timed for one convolution."""
@@ -31,7 +31,7 @@ def make_contest(spec: ConvSpec, opset: int, shapes: tuple[tuple[int, ...], ...]
     differ from those before. Costs are predicted for `shapes`, for any lowering that `request` and `opset` allow.
     """
     specs = [replace(spec, batch=shape[0], extents=shape[2:]) for shape in shapes]
-    conv_s = _mean([conv_seconds(each, MACHINES[0]) for each in specs])
+    conv_s = _mean([conv_seconds(each, request.machines[0]) for each in specs])
     options = []
     for lowering in request.lowerings:
         applies = opset >= lowering.min_opset(spec) and not lowering.find_obstacle(spec)
@@ -39,7 +39,7 @@ def make_contest(spec: ConvSpec, opset: int, shapes: tuple[tuple[int, ...], ...]
         for plan in plans:
             growth = growth_bytes(spec, plan)
             if growth <= request.max_growth_bytes:
-                seconds = _mean([lowering_seconds(each, plan, MACHINES[0]) for each in specs])
+                seconds = _mean([lowering_seconds(each, plan, request.machines[0]) for each in specs])
                 options.append(Candidate(plan, seconds, growth))
     return Contest(spec, opset, shapes, conv_s, _pick(options, conv_s))
 

@@ -1,4 +1,4 @@
-"""Model-local functions in a model that may never have had any.
+"""Model-local functions, and operator domains, in a model that may never have had any.
 
 Functions came with IR version 8. Before version 4 every initializer had to be a graph input as well, without being
 meant to change: `Scope` and ONNX Runtime take it for a constant there. From version 4 on, such an input says that a
@@ -8,7 +8,7 @@ version is raised over that border; a caller cannot tell, since ONNX Runtime doe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from onnx import FunctionProto, ModelProto
@@ -28,13 +28,25 @@ def add_functions(model: ModelProto, scope: Scope, functions: Sequence[FunctionP
     if not functions:
         return
     _raise_ir_version(model)
-    root = _refresh(scope, model.ir_version)
+    _refresh(scope, model.ir_version)
     known = {(function.domain, function.name) for function in model.functions}
     for function in functions:
         if (function.domain, function.name) not in known:
             model.functions.insert(0, function)
+        import_domains(model, scope, [function.domain])
+
+
+def import_domains(model: ModelProto, scope: Scope, domains: Iterable[str]) -> None:
+    """Let nodes of `scope` be of these operator domains, version 1.
+
+    Bodies go by the model's imports; a function has its own, and is inlined into a model that needs them too.
+    """
+    root = scope
+    while root.parent is not None:
+        root = root.parent
+    for domain in domains:
         for imports in (model.opset_import, *(() if is_graph(root.body) else (root.body.opset_import,))):
-            _import_domain(imports, function.domain)
+            _import_domain(imports, domain)
 
 
 def is_same_function(one: FunctionProto, other: FunctionProto) -> bool:
@@ -54,14 +66,14 @@ def _raise_ir_version(model: ModelProto) -> None:
     model.ir_version = max(model.ir_version, IR_WITH_FUNCTIONS)
 
 
-def _refresh(scope: Scope, ir_version: int) -> Scope:
-    """Tell a scope and those around it of the new version; returns the outermost one."""
+def _refresh(scope: Scope, ir_version: int) -> None:
+    """Tell a scope and those around it of the new version."""
     while True:
         if scope.ir_version < IR_WITH_CONSTANT_INITIALIZERS and scope.parent is None:
             scope.inputs -= scope.tensors.keys()
         scope.ir_version = ir_version
         if scope.parent is None:
-            return scope
+            return
         scope = scope.parent
 
 

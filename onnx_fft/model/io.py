@@ -56,6 +56,9 @@ REPLACES_KEY = "onnx_fft.replaces"
 LOWERING_KEY = "onnx_fft.lowering"
 """Says beside it which lowering wrote them."""
 
+TARGET_KEY = "onnx_fft.target"
+"""Says beside it what they are to run on, where that is not ONNX Runtime's CPU provider."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:

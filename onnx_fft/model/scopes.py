@@ -126,6 +126,20 @@ def find_bodies(node: NodeProto) -> list[tuple[str, GraphProto]]:
     ]
 
 
+def free_inputs(node: NodeProto) -> set[str]:
+    """What a node reads from its graph, the captures of its bodies included."""
+    names = {name for name in node.input if name}
+    for _, body in find_bodies(node):
+        own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
+        own |= {tensor.values.name for tensor in body.sparse_initializer}
+        inner: set[str] = set()
+        for inner_node in body.node:
+            inner |= free_inputs(inner_node)
+            own.update(inner_node.output)
+        names |= (inner | {value.name for value in body.output}) - own
+    return names
+
+
 def read_attributes(node: NodeProto) -> dict[str, Any]:
     """Attribute values by name; refuses one of no valid type, or set by the caller of the enclosing function."""
     values: dict[str, Any] = {}

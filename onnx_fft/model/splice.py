@@ -15,20 +15,27 @@ from onnx import ModelProto, NodeProto, TensorProto
 from onnx.helper import make_node, make_tensor_value_info
 
 from onnx_fft._version import __version__
-from onnx_fft.model.io import LOWERING_KEY, REPLACES_KEY
+from onnx_fft.model.io import LOWERING_KEY, REPLACES_KEY, TARGET_KEY
 from onnx_fft.model.scopes import IR_WITH_CONSTANT_INITIALIZERS, Scope, is_graph, walk_bodies
 from onnx_fft.model.sites import ConvSite
 
 
-def splice(site: ConvSite, nodes: Sequence[NodeProto], initializers: Sequence[TensorProto], lowering: str = "") -> None:
+def splice(
+    site: ConvSite,
+    nodes: Sequence[NodeProto],
+    initializers: Sequence[TensorProto],
+    lowering: str = "",
+    target: str = "",
+) -> None:
     """Replace the node of `site`, and what it absorbed, by `nodes`, which read `initializers` and write `site.output`.
 
     `nodes` are in topological order; new names must not occur in the model (see `unused_prefix`). Constants become
     initializers, or Constant nodes at the head of a function, which holds none. Each new node states what it replaces
-    and by which `lowering`. The other sites of the model remain valid.
+    and by which `lowering`, and for which `target` where that is said. The other sites of the model remain valid.
     """
     scope = site.scope
     marks = {REPLACES_KEY: site.name, LOWERING_KEY: lowering, "onnx_fft.version": __version__}
+    marks |= {TARGET_KEY: target} if target else {}
     stored = {tensor.name: _store_constant(scope, tensor, marks) for tensor in initializers}
     place = _find_place(scope.body.node, site.node)
     for offset, node in enumerate(nodes):

@@ -11,6 +11,7 @@ from onnx_fft.lowering import TARGETS
 from onnx_fft.lowering.base import ConvPlan, Lowering
 from onnx_fft.model.spec import ConvSpec, describe_lengths
 from onnx_fft.plan.cost import MACHINES, Machine, border_seconds, conv_seconds, growth_bytes, lowering_seconds
+from onnx_fft.plan.machines import machines_for
 from onnx_fft.plan.work import ASSUMED_EXTENTS, assume_extents, lowering_work
 from onnx_fft.units import format_size
 
@@ -23,6 +24,9 @@ MIN_GAIN_SCATTERED = 2.5
 """The same where the native library loads samples one by one, which is predicted less well: of 150 convolutions
 measured (2-core AMD EPYC, ONNX Runtime 1.32, 2 threads, 2026-11) the three that lost, predicted at 1.4x to 2.4x, were
 such ones."""
+
+MIN_GAIN_CUDA = 2.0
+"""The same for NVIDIA GPUs, of which nothing is measured."""
 
 NEAR_BEST = 1.15
 """Of the plans within this factor of the fastest, which is less than the cost model can tell apart, the smallest is
@@ -90,12 +94,17 @@ class Request:
         """The lowerings to choose among."""
         return [lowering for lowering in TARGETS[self.target] if self.lowering in ("auto", lowering.name)]
 
+    @property
+    def machines(self) -> tuple[Machine, ...]:
+        """What to predict times on; the first is the one to report."""
+        return machines_for(self.target)
+
 
 @cache
 def choose(spec: ConvSpec, opset: int, request: Request) -> Decision:
     """The decision for one convolution in a model of the given opset."""
     options = tuple(_best_option(lowering, spec, opset, request) for lowering in request.lowerings)
-    conv_s = conv_seconds(spec, MACHINES[0])
+    conv_s = conv_seconds(spec, request.machines[0])
     possible = [option for option in options if option.plan is not None]
     missed = [o for o in options if o.plan is None and o.gain > 0 and (request.is_forced or o.gain >= MIN_GAIN)]
     if not possible:
@@ -104,7 +113,7 @@ def choose(spec: ConvSpec, opset: int, request: Request) -> Decision:
     best = max(possible, key=lambda option: option.gain)
     judged = [describe_lengths(known.extents) for known in _judged_specs(spec)]
     where = f" on {' and '.join(judged)}" if None in spec.extents else ""
-    needed = needed_gain(spec, best.plan) if best.plan is not None else MIN_GAIN
+    needed = needed_gain(spec, best.plan, request.target) if best.plan is not None else MIN_GAIN
     if not request.is_forced and best.gain < needed:
         sentence = f"{best.lowering} predicted at {best.gain:.2f}x the speed{where}, {needed}x needed"
         sentence = "; ".join([sentence, *(option.reason for option in missed)])
@@ -116,14 +125,16 @@ def choose(spec: ConvSpec, opset: int, request: Request) -> Decision:
 def predict_gain(spec: ConvSpec, plan: ConvPlan, machines: Sequence[Machine] = MACHINES) -> float:
     """Conv's time over the plan's, in a model: the least over all machines, and over assumed lengths for open ones."""
     return min(
-        conv_seconds(known, machine) / (lowering_seconds(known, plan, machine) + border_seconds(known))
+        conv_seconds(known, machine) / (lowering_seconds(known, plan, machine) + border_seconds(known, machine))
         for known in _judged_specs(spec)
         for machine in machines
     )
 
 
-def needed_gain(spec: ConvSpec, plan: ConvPlan) -> float:
+def needed_gain(spec: ConvSpec, plan: ConvPlan, target: str = "ort") -> float:
     """Predicted speed-up from which on a Conv is replaced by this plan."""
+    if target == "cuda":
+        return MIN_GAIN_CUDA
     return MIN_GAIN_SCATTERED if lowering_work(spec, plan).plugin_scattered_samples else MIN_GAIN
 
 
@@ -170,20 +181,21 @@ def _best_option(lowering: Lowering, spec: ConvSpec, opset: int, request: Reques
     sizes = {plan: growth_bytes(spec, plan) for plan in plans}
     small = [plan for plan in plans if sizes[plan] <= request.max_growth_bytes]
     judged = _judged_specs(spec)
-    conv_s = [conv_seconds(known, MACHINES[0]) for known in judged]
+    first = request.machines[0]
+    conv_s = [conv_seconds(known, first) for known in judged]
     shares = {
-        plan: max(lowering_seconds(known, plan, MACHINES[0]) / s for known, s in zip(judged, conv_s, strict=True))
+        plan: max(lowering_seconds(known, plan, first) / s for known, s in zip(judged, conv_s, strict=True))
         for plan in small or plans
     }
     fastest = min(shares.values())
     near = [plan for plan in shares if shares[plan] <= NEAR_BEST * fastest]
     best = min(near, key=lambda plan: (sizes[plan], shares[plan]))
-    gain = predict_gain(spec, best)
+    gain = predict_gain(spec, best, request.machines)
     if not small:
         smallest, cap = format_size(min(sizes.values())), format_size(request.max_growth_bytes)
         reason = f"{lowering.name} adds {smallest} at least, the file may grow by {cap}"
         return Option(lowering.name, reason=reason, gain=gain)
-    seconds = lowering_seconds(spec, best, MACHINES[0])
+    seconds = lowering_seconds(spec, best, first)
     return Option(lowering.name, best, seconds, sizes[best], gain=gain)
 
 

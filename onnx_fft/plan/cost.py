@@ -26,10 +26,16 @@ Runtime 1.32, 2-core AVX-512 machine, autumn 2026), and fusions are lost."""
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The seconds one unit of each kind of work takes on one machine; float32, 2 threads."""
+    """The seconds one unit of each kind of work takes on one machine, in float32; a CPU with 2 threads.
+
+    `border_bytes_s` is the speed of what a replacement costs its neighbours, `float16_speed` how many times faster
+    Conv is in float16, which a CPU computes in float32.
+    """
 
     name: str
     seconds_per: Work
+    border_bytes_s: float = BORDER_BYTES_S
+    float16_speed: float = 1.0
 
 
 def load_calibration(path: Path = CALIBRATION) -> Machine:
@@ -60,7 +66,7 @@ MACHINES = (CALIBRATED, make_faster(CALIBRATED))
 
 def conv_seconds(spec: ConvSpec, machine: Machine) -> float:
     """ONNX Runtime's own Conv, all optimizations on."""
-    return _seconds(conv_work(spec), machine)
+    return _seconds(conv_work(spec), machine) / (machine.float16_speed if spec.dtype == "float16" else 1.0)
 
 
 def lowering_seconds(spec: ConvSpec, plan: ConvPlan, machine: Machine) -> float:
@@ -68,12 +74,12 @@ def lowering_seconds(spec: ConvSpec, plan: ConvPlan, machine: Machine) -> float:
     return _seconds(lowering_work(spec, plan), machine)
 
 
-def border_seconds(spec: ConvSpec) -> float:
+def border_seconds(spec: ConvSpec, machine: Machine) -> float:
     """What a replacement costs its neighbours in a model, on top of its own time."""
     known = assume_extents(spec, ASSUMED_EXTENTS[-1])
     inputs = spec.in_channels * prod(extent or 1 for extent in known.extents)
     outputs = spec.out_channels * prod(extent or 1 for extent in known.output_extents)
-    return 4 * (spec.batch or 1) * (inputs + outputs) / BORDER_BYTES_S
+    return 4 * (spec.batch or 1) * (inputs + outputs) / machine.border_bytes_s
 
 
 def _seconds(work: Work, machine: Machine) -> float:

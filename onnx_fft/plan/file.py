@@ -1,14 +1,14 @@
 """Plans as files: readable JSON, one entry a convolution, that can be edited by hand and replayed.
 
-    {"onnx_fft_plan": 1, "convs": [
+    {"onnx_fft_plan": 1, "target": "ort", "convs": [
       {"name": "block/conv", "geometry": "...", "lowering": "matmul", "reason": "...",
        "predicted_conv_s": 0.0051, "predicted_s": 0.0031, "measured_conv_s": 0.0049, "measured_s": 0.0028,
        "axes": [{"dft_length": 71, "tile_step": 0, "columns": 1, "whole": true}]},
       {"name": "stem/conv", "geometry": "...", "lowering": null, "reason": "..."}]}
 
-`lowering: null` leaves a convolution alone; `plugin` plans by itself, and its `axes` are empty. Everything but `name`,
-`geometry`, `lowering` and `axes` is for the reader. A replay reports the measured times again: take them out of entries
-that you change.
+`target` is what the model is to run on, "ort" where it is absent. `lowering: null` leaves a convolution alone; `plugin`
+plans by itself, and its `axes` are empty. Everything but `target`, `name`, `geometry`, `lowering` and `axes` is for the
+reader. A replay reports the measured times again: take them out of entries that you change.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 from onnx_fft.errors import UsageError
 from onnx_fft.fourier.axis import AxisPlan
-from onnx_fft.lowering import LOWERING_NAMES, find_lowering
+from onnx_fft.lowering import LOWERING_NAMES, TARGETS, find_lowering
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.model.spec import ConvSpec, describe_spec
 from onnx_fft.plan.choose import Decision
@@ -43,12 +43,24 @@ class PlannedConv:
     measured_s: float | None = None
 
 
-def plan_to_json(specs: Mapping[str, ConvSpec], decisions: Mapping[str, Decision]) -> dict[str, Any]:
+def plan_to_json(
+    specs: Mapping[str, ConvSpec], decisions: Mapping[str, Decision], target: str = "ort"
+) -> dict[str, Any]:
     """The plan of a model as JSON types, for every convolution that has a spec."""
     return {
         "onnx_fft_plan": VERSION,
+        "target": target,
         "convs": [_entry_to_json(name, spec, decisions[name]) for name, spec in specs.items()],
     }
+
+
+def read_target(source: str | Path | Mapping[str, Any]) -> str:
+    """The target of a plan; raises UsageError for one there is not."""
+    data = _load(Path(source)) if isinstance(source, str | Path) else source
+    target = data.get("target", "ort") if isinstance(data, Mapping) else "ort"
+    if target not in TARGETS:
+        raise UsageError(f"got target {target!r} in a plan; expected one of {', '.join(TARGETS)}; correct it")
+    return str(target)
 
 
 def read_plan(source: str | Path | Mapping[str, Any], specs: Mapping[str, ConvSpec]) -> dict[str, PlannedConv]:

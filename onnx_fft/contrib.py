@@ -1,0 +1,83 @@
+"""ONNX Runtime's FFT operators in NumPy, for where its CUDA provider, which alone has kernels for them, is absent.
+
+Written from the operators' documentation (ContribOperators.md) and, where that is silent, from what the kernels do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+
+Array = NDArray[Any]
+
+DOMAIN = "com.microsoft"
+
+
+class Rfft(OpRun):
+    """`[..., *T]` -> `[..., *T[:-1], T[-1] // 2 + 1, 2]`: the DFT of the last `signal_ndim` dimensions, unscaled."""
+
+    op_domain = DOMAIN
+
+    def _run(self, x: Array, signal_ndim: int = 1, **flags: int) -> tuple[Array]:
+        _check_flags(flags)
+        spectrum = np.fft.rfftn(_widen(x), axes=tuple(range(-(signal_ndim or 1), 0)))
+        return (np.stack([spectrum.real, spectrum.imag], axis=-1).astype(x.dtype),)
+
+
+class Irfft(OpRun):
+    """`[..., *bins, 2]` -> `[..., *bins[:-1], 2 (bins[-1] - 1)]`, divided by the number of samples of a signal."""
+
+    op_domain = DOMAIN
+
+    def _run(self, x: Array, signal_ndim: int = 1, **flags: int) -> tuple[Array]:
+        _check_flags(flags)
+        wide = _widen(x)
+        signal = np.fft.irfftn(wide[..., 0] + 1j * wide[..., 1], axes=tuple(range(-(signal_ndim or 1), 0)))
+        return (signal.astype(x.dtype),)
+
+
+class ComplexMul(OpRun):
+    """The product of complex numbers `[..., 2]`; the second operand broadcasts along leading dimensions only.
+
+    The kernel gives something else where it would along others, so that is an error here.
+    """
+
+    op_domain = DOMAIN
+
+    def _run(self, a: Array, b: Array) -> tuple[Array]:
+        if a.shape[a.ndim - b.ndim :] != b.shape or b.shape[-1] != 2:
+            raise ValueError(f"got shapes {list(a.shape)} and {list(b.shape)}; expected the second to end the first")
+        left, right = (_widen(each) for each in (a, b))
+        product = (left[..., 0] + 1j * left[..., 1]) * (right[..., 0] + 1j * right[..., 1])
+        return (np.stack([product.real, product.imag], axis=-1).astype(a.dtype),)
+
+
+OPERATORS: tuple[type[OpRun], ...] = (Rfft, Irfft, ComplexMul)
+NAMES = tuple(operator.__name__ for operator in OPERATORS)
+
+
+class Evaluator(ReferenceEvaluator):
+    """ONNX's evaluator with these operators, in the model's functions too, to which it does not pass `new_ops` on."""
+
+    def __init__(self, proto: Any, **options: Any) -> None:
+        """As for `ReferenceEvaluator`."""
+        super().__init__(proto, **{**options, "new_ops": list(OPERATORS)})
+
+
+def is_cuda_only(domain: str, op_type: str) -> bool:
+    """Whether only ONNX Runtime's CUDA provider has a kernel for the operator."""
+    return domain == DOMAIN and op_type in NAMES
+
+
+def _widen(x: Array) -> Array:
+    """float16 as float32."""
+    return x.astype(np.float32) if x.dtype == np.float16 else x
+
+
+def _check_flags(flags: dict[str, int]) -> None:
+    if flags.get("normalized") or flags.get("onesided", 1) != 1:
+        raise ValueError(f"got {flags}; expected normalized=0 and onesided=1, which are all there are kernels for")

@@ -1,0 +1,167 @@
+"""For ONNX Runtime's CUDA provider, which has no DFT operator: `com.microsoft` Rfft and Irfft, which are cuFFT's.
+
+    frame -> [rows, channels, T1, T2] -> Rfft -> product with the weight's spectrum -> Irfft -> crop -> unframe
+
+Rfft transforms the last `signal_ndim` dimensions (1 to 3), the last one to its half-spectrum: `[..., T1, T2]` gives
+`[..., T1, T2 // 2 + 1, 2]`. Irfft goes back, to `2 (bins - 1)` samples along the last one, and divides by `T1 * T2`
+(ONNX Runtime 1.16 and newer; `contrib_ops/cuda/math/fft_ops*`). What that code is like decides some things here:
+
+1. The last length is even, or Irfft would return another one.
+2. The number of samples of a tile is a multiple of 128. Irfft's division runs in blocks of 256, which are counted in
+   float32: of more than 2^24 samples in all the last few may be left out unless float32 holds their number exactly,
+   which it does for multiples of 128 up to the 2^31 samples that its indices reach.
+3. Nothing but Irfft reads its input: a complex-to-real transform of cuFFT may overwrite it.
+4. ComplexMul has kernels for float32 and float16 only, and broadcasts leading dimensions only: the depthwise product
+   is one of `[rows, channels * bins, 2]` and `[channels * bins, 2]`, and other dtypes and multipliers take real
+   operators.
+5. An empty batch, which Conv takes, is no transform to cuFFT.
+
+Axes along which nothing is summed have no transform and count among the rows.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from math import log2, prod
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnx_fft.fourier.axis import Axis, AxisPlan
+from onnx_fft.fourier.tiling import smooth_plans
+from onnx_fft.lowering.base import ConvPlan, Fragment, FragmentBuilder, Ports, combine_plans, spec_axes
+from onnx_fft.lowering.columns import (
+    ComplexArray,
+    frame_columns,
+    multiply_channels,
+    multiply_elements,
+    slice_outputs,
+    spectrum_bytes,
+    unframe_columns,
+    weight_spectrum,
+)
+from onnx_fft.lowering.counting import check_axes, count_tiles, index_bytes, known_axes, weight_bytes
+from onnx_fft.lowering.framing import make_frame
+from onnx_fft.lowering.work import Work
+from onnx_fft.model.spec import ConvSpec
+from onnx_fft.model.weights import ConvWeights
+
+DOMAIN = "com.microsoft"
+MAX_SIGNAL_AXES = 3
+TILE_MULTIPLE = 128
+"""Of the samples of a tile; see 2."""
+
+LENGTH_MULTIPLES = {1: 128, 2: 16, 3: 8}
+"""Of every DFT length, by the number of transformed axes, so that the tile is a multiple of `TILE_MULTIPLE`."""
+
+ONE_PASS_LENGTH = 8192
+"""Longest DFT that cuFFT computes in one pass over memory, about."""
+
+
+class RfftLowering:
+    """cuFFT through ONNX Runtime's own operators."""
+
+    name = "rfft"
+    absorbs_activations = False
+
+    def find_obstacle(self, spec: ConvSpec) -> str:
+        """What Rfft does not transform: more than three axes, none, or nothing."""
+        count = sum(not axis.is_pointwise for axis in spec_axes(spec))
+        if count == 0:
+            return "rfft has nothing to transform: the kernel has one tap along every axis"
+        if count > MAX_SIGNAL_AXES:
+            return f"Rfft transforms 1 to {MAX_SIGNAL_AXES} axes, the kernel reaches along {count}"
+        return "Rfft takes no empty batch" if spec.batch == 0 else ""
+
+    def min_opset(self, spec: ConvSpec) -> int:
+        """13, from which on Split takes its sizes as an input."""
+        return 13
+
+    def candidates(self, spec: ConvSpec) -> list[ConvPlan]:
+        """One plan per combination of axis plans with smooth lengths."""
+        count = sum(not axis.is_pointwise for axis in spec_axes(spec))
+        return combine_plans(self.name, spec, partial(smooth_plans, multiple=LENGTH_MULTIPLES[count]))
+
+    def check_plan(self, spec: ConvSpec, plan: ConvPlan) -> None:
+        """An exact plan of the axes that Rfft and Irfft compute."""
+        check_axes(spec, plan)
+        if obstacle := self.find_obstacle(spec):
+            raise ValueError(obstacle)
+        lengths = _signal_lengths(plan)
+        if not 1 <= len(lengths) <= MAX_SIGNAL_AXES or any(axis.columns != 1 for axis in plan.axes):
+            raise ValueError(f"rfft takes one column and transforms 1 to {MAX_SIGNAL_AXES} axes, got {len(lengths)}")
+        if lengths[-1] % 2 or prod(lengths) % TILE_MULTIPLE:
+            raise ValueError(
+                f"the last DFT length must be even and the product of all a multiple of {TILE_MULTIPLE}, got {lengths}"
+            )
+
+    def count_work(self, spec: ConvSpec, plan: ConvPlan) -> Work:
+        """Bytes that pass through the GPU's memory, flops of transforms and products, kernels launched."""
+        axes = known_axes(spec)
+        tiles = prod(count_tiles(axis, axis_plan) for axis, axis_plan in zip(axes, plan.axes, strict=True))
+        rows = tiles * (spec.batch or 1)
+        lengths = _signal_lengths(plan)
+        points, bins = prod(lengths), prod(lengths[:-1]) * (lengths[-1] // 2 + 1)
+        signals = rows * (spec.in_channels + spec.out_channels)
+        passes = len(lengths) + sum(length > ONE_PASS_LENGTH for length in lengths)
+        inputs = (spec.batch or 1) * spec.in_channels * prod(axis.extent or 1 for axis in axes)
+        outputs = (spec.batch or 1) * spec.out_channels * prod(axis.output_extent or 1 for axis in axes)
+        numbers = inputs + 2 * outputs + signals * points  # padded, and cropped
+        numbers += passes * signals * (points + 2 * bins) + 2 * rows * spec.out_channels * points  # divided by T
+        work = Work(butterflies=signals * points * log2(points) / 4, operators=6)
+        if not all(axis_plan.whole for axis_plan in plan.axes):
+            numbers += 4 * inputs + 4 * rows * spec.in_channels * points + 6 * outputs
+            work += Work(operators=8)
+        pairs = spec.out_channels * spec.in_channels // spec.group
+        numbers += 2 * signals * bins + (2 if spec.is_depthwise else 4) * pairs * bins
+        if not spec.is_depthwise:
+            numbers += 8 * signals * bins  # transposed there and back
+            work += Work(gemm_flops=8 * rows * pairs * bins, operators=4)
+        return work + Work(memory_bytes=4 * numbers)
+
+    def growth_bytes(self, spec: ConvSpec, plan: ConvPlan) -> int:
+        """The weight's half-spectrum and the indices of framing."""
+        return spectrum_bytes(spec, _signal_lengths(plan)) + index_bytes(spec, plan) - weight_bytes(spec)
+
+    def build(self, spec: ConvSpec, plan: ConvPlan, weights: ConvWeights, ports: Ports) -> Fragment:
+        """See the module's docstring."""
+        frame = make_frame(spec, plan, splits_groups=False)
+        b = FragmentBuilder(spec, ports)
+        x = b.input()
+        signal = [number for number, axis_plan in enumerate(frame.plans) if axis_plan.dft_length > 1]
+        axes: list[Axis] = [frame.axes[number] for number in signal]
+        plans: list[AxisPlan] = [frame.plans[number] for number in signal]
+        read, wanted = ([lengths[n] for n in signal] for lengths in (frame.input_lengths, frame.output_lengths))
+        z = frame_columns(b, x, frame)
+        if len(signal) < spec.rank:
+            z = b.reshape(z, -1, spec.in_channels, *read)
+        ends = [axis_plan.dft_length - length for axis_plan, length in zip(plans, read, strict=True)]
+        z = b.pad(z, [0] * (2 + len(ends)), [0, 0, *ends])
+        z = _transform(b, "Rfft", z, len(signal))
+        z = _multiply(b, z, weight_spectrum(spec, weights, axes, plans))
+        y = slice_outputs(b, _transform(b, "Irfft", z, len(signal)), axes, wanted)
+        if len(signal) < spec.rank:
+            y = b.reshape(y, -1, spec.out_channels, *frame.output_lengths)
+        return b.finish(unframe_columns(b, y, frame, x), weights)
+
+
+def _transform(b: FragmentBuilder, op_type: str, x: gs.Variable, axes: int) -> gs.Variable:
+    return b.op(f"{DOMAIN}::{op_type}", x, signal_ndim=axes, normalized=0, onesided=1)
+
+
+def _multiply(b: FragmentBuilder, x: gs.Variable, spectrum: ComplexArray) -> gs.Variable:
+    """The product of spectra `[rows, channels, *bins, 2]`, summed over input channels."""
+    channels, outputs, inputs, *bins = spectrum.shape
+    if inputs > 1:
+        return multiply_channels(b, x, spectrum)
+    if outputs > 1 or b.dtype != np.float32:
+        return multiply_elements(b, x, spectrum)
+    elements = channels * prod(bins)
+    factors = np.stack([spectrum.real, spectrum.imag], axis=-1).reshape(elements, 2)
+    product = b.op(f"{DOMAIN}::ComplexMul", b.reshape(x, -1, elements, 2), b.real(factors))
+    return b.reshape(product, -1, channels, *bins, 2)
+
+
+def _signal_lengths(plan: ConvPlan) -> list[int]:
+    """DFT lengths of the axes that are transformed."""
+    return [axis.dft_length for axis in plan.axes if axis.dft_length > 1]

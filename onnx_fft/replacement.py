@@ -1,0 +1,75 @@
+"""Putting what the lowerings build where the convolutions stood.
+
+A target other than ONNX Runtime's CPU provider is noted in the nodes, so that they are run where they are meant to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from onnx import ModelProto
+
+from onnx_fft.lowering import find_lowering
+from onnx_fft.lowering.base import ConvPlan, Ports
+from onnx_fft.model.activations import absorb_activation
+from onnx_fft.model.functions import add_functions, import_domains
+from onnx_fft.model.io import LoadedModel
+from onnx_fft.model.sites import ConvSite, find_sites
+from onnx_fft.model.splice import splice, unused_prefix
+from onnx_fft.progress import Progress, no_progress
+
+MARKED_TARGETS = ("cuda",)
+"""Those noted in the nodes; the others' nodes tell by their operators."""
+
+
+def keep_names(sites: Sequence[ConvSite], before: Sequence[ConvSite]) -> tuple[ConvSite, ...]:
+    """The sites of a converted model under the names they had: nodes put in move the position of nameless ones."""
+    return tuple(replace(site, name=old.name) for site, old in zip(sites, before, strict=True))
+
+
+def build_variant(
+    loaded: LoadedModel, sites: Sequence[ConvSite], target: str, plans: Mapping[str, ConvPlan]
+) -> ModelProto:
+    """A copy of the model with the convolutions of these names replaced."""
+    copy = LoadedModel(ModelProto(), loaded.base_dir)
+    copy.model.CopyFrom(loaded.model)
+    replace_all(copy, keep_names(find_sites(copy), sites), plans, target)
+    return copy.model
+
+
+def replace_all(
+    loaded: LoadedModel,
+    sites: Sequence[ConvSite],
+    plans: Mapping[str, ConvPlan | None],
+    target: str,
+    progress: Progress = no_progress,
+) -> None:
+    """Replace the `sites` of a model that have a plan, by name, in place."""
+    prefix = unused_prefix(loaded.model)
+    replaced = [(site, plan) for site in sites if (plan := plans.get(site.name)) is not None]
+    for number, (site, plan) in enumerate(replaced):
+        progress(f"rewriting {site.name}", number / len(replaced))
+        _replace(loaded.model, site, plan, prefix, target if target in MARKED_TARGETS else "")
+
+
+def _replace(model: ModelProto, site: ConvSite, plan: ConvPlan, prefix: str, mark: str) -> None:
+    """Replace one site; its nodes are marked for the target `mark`, "" for none."""
+    lowering = find_lowering(plan.lowering)
+    site = absorb_activation(site) if lowering.absorbs_activations else site
+    assert site.spec is not None
+    weight, bias = site.raw_operands
+    ports = Ports(
+        site.input,
+        site.output,
+        f"{prefix}{site.name}/",
+        site.opset,
+        site.sum_input,
+        weight=weight,
+        bias=bias,
+        functions=tuple(model.functions),
+    )
+    fragment = lowering.build(site.spec, plan, site.read_weights(), ports)
+    add_functions(model, site.scope, fragment.functions)
+    import_domains(model, site.scope, sorted({node.domain for node in fragment.nodes} - {""}))
+    splice(site, fragment.nodes, fragment.initializers, plan.lowering, mark)
