@@ -53,12 +53,12 @@ def run_runtime(runtime: Runtime, environments: Path, folder: Path, out: Path) -
         complaint = _run_web(environments, folder, out)
     else:
         complaint = _run_process(_make_command(runtime, environments, folder, out))
+    if complaint:
+        print(f"{runtime.key}: {complaint}", file=sys.stderr)
     results = out / "results.jsonl"
     lines = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     if not lines:
-        raise MissingRuntime(
-            f"{runtime.engine} ({runtime.key}) did not start; scripts/conformance.sh sets it up: {complaint}"
-        )
+        raise MissingRuntime(f"{runtime.engine} ({runtime.key}) did not start; scripts/conformance.sh sets it up")
     return str(lines[0]["version"]), lines[1:]
 
 

@@ -62,10 +62,10 @@ def _print_errors(cells: list[Cell]) -> list[str]:
 def _print_speed(speed: dict[str, Any]) -> list[str]:
     """The table of the browser."""
     columns = ("model", "input", "Convs replaced", "original ms", "rewritten ms", "ratio")
-    load = " and ".join(map(str, speed["load_before_and_after"]))
+    load = "load average {} before and {} after".format(*speed["load_before_and_after"])
+    where = f"{speed['version']}, one thread of WebAssembly, {speed['cpu']}, {load}, {speed['date']}"
     return [
-        f"Speed in the browser, of what `auto` makes: {speed['version']}, one thread of WebAssembly, {speed['cpu']}, load "
-        f"average {load} before and after, {speed['date']}; both models in turn, medians:",
+        f"The speed of what `auto` makes in the browser, both models in turn, medians ({where}):",
         "",
         *Table(columns, tuple(describe_row(row) for row in speed["rows"])).to_markdown(),
     ]
@@ -83,5 +83,6 @@ def find_deviations(found: dict[str, Any], committed: dict[str, Any]) -> list[st
         was = before[now.runtime, now.lowering]
         lines += [f"{where}: {case} fails: {text}" for case, text in now.failures.items() if case not in was.failures]
         lines += [f"{where}: {case} does not fail any more" for case in was.failures if case not in now.failures]
-        lines += [f"{where}: {case} fails, and nothing explains it: {t}" for case, t in now.list_unexplained().items()]
+        unexplained = {case: text for case, text in now.list_unexplained().items() if case in was.failures}
+        lines += [f"{where}: {case} fails, and nothing explains it: {text}" for case, text in unexplained.items()]
     return lines
