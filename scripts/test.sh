@@ -8,7 +8,8 @@ run() { echo "+ $*" >&2; "$bin/$@"; }
 
 run ruff check .
 run ruff format --check .
-run clang-format --dry-run --Werror onnx_fft/plugin/*.h onnx_fft/plugin/*.cpp tests/native/*.cpp scripts/serving/*.cpp scripts/serving/standin/*.h
+run clang-format --dry-run --Werror onnx_fft/plugin/*.h onnx_fft/plugin/*.cpp tests/native/*.cpp \
+  scripts/serving/*.cpp scripts/serving/standin/*.h
 run mypy
 run lint-imports
 run python scripts/fetch_models.py

@@ -16,6 +16,8 @@ import onnxruntime
 import pytest
 from corpus import Array, build_conv_model, draw_weights
 from layers import make_spec
+from onnx import TensorProto, helper
+from plugin_models import make_model
 
 import onnx_fft
 from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
@@ -118,11 +120,15 @@ def test_without_the_library(run_model: Path, files: Files, tmp_path: Path) -> N
 
 
 def test_errors_are_sentences(run_model: Path, files: Files, tmp_path: Path) -> None:
-    output = tmp_path / "y.bin"
+    output, whole_numbers = tmp_path / "y.bin", tmp_path / "whole.onnx"
+    model = make_model([helper.make_node("Shape", ["x"], ["y"])], {"x": ("float32", [1, 8, 40, 50])}, {})
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    onnx.save(model, whole_numbers)
     for arguments, sentence in (
         ((files.model, files.shape, files.x, output, tmp_path / "gone.so"), r"gone\.so"),
         ((tmp_path / "gone.onnx", files.shape, files.x, output), r"gone\.onnx"),
         ((files.model, "1x8x40", files.x, output), "got 64000 bytes in .*; expected 1280 bytes, 1x8x40 of float32"),
+        ((whole_numbers, files.shape, files.x, output), "got an output of type 7; expected float32"),
         ((files.model, "40x50x8", files.x, output), "rank"),
         ((files.model, "1x?", files.x, output), r"got the shape '1x\?'; expected lengths such as"),
         ((files.model, files.shape, tmp_path / "gone.bin", output), "got no file in .*gone.bin; expected 64000 bytes"),

@@ -107,7 +107,9 @@ Tensor copy_tensor(OrtValue* value) {
   const auto info = make(ort->ReleaseTensorTypeAndShapeInfo, ort->GetTensorTypeAndShape, value);
   ONNXTensorElementDataType type;
   check(ort->GetTensorElementType(info.get(), &type));
-  if (type != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT) throw std::runtime_error("got an output that is not float32");
+  if (type != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT) {
+    throw std::runtime_error("got an output of type " + std::to_string(type) + "; expected float32, which is type 1");
+  }
   size_t rank = 0;
   check(ort->GetDimensionsCount(info.get(), &rank));
   Tensor tensor{std::vector<int64_t>(rank), {}};
