@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -134,6 +138,18 @@ def open_session(model: ModelProto, threads: int = 1) -> Any:
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # an error that a test expects is not printed
     return InferenceSession(model.SerializeToString(), options)
+
+
+def executed_by_library(model: ModelProto, feeds: dict[str, Array]) -> Counter[str]:
+    """How often each operator type ran in one run with the library, by ONNX Runtime's profile."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        session = InferenceSession(model.SerializeToString(), options)
+        session.run(None, feeds)
+        events = json.loads(Path(session.end_profiling()).read_text())
+    return Counter(event["args"]["op_name"] for event in events if event.get("name", "").endswith("_kernel_time"))
 
 
 def assert_close(got: Array, expected: Array, dtype: str, before: Array | None = None) -> None:

@@ -8,19 +8,10 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from commands import run
-from corpus import (
-    Array,
-    Case,
-    build_conv_model,
-    causal_cases,
-    conv_cases,
-    converted_cases,
-    executed_op_types,
-    open_session,
-    run_model,
-)
+from corpus import Array, build_conv_model, executed_op_types, open_session, run_model
 from layers import make_spec
 from onnx import ModelProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
@@ -44,6 +35,12 @@ from onnx_fft.runtime import find_libraries, walk_nodes
 
 LARGE = make_spec((8, 8), (31, 31), (64, 64), group=8, has_bias=True)
 
+ORT, ONNX = (tuple(map(int, module.__version__.split(".")[:2])) for module in (onnxruntime, onnx))
+needs_shared_pool = pytest.mark.skipif(
+    not hasattr(onnxruntime, "set_global_thread_pool_sizes"),
+    reason="this ONNX Runtime has no thread pool for two sessions to be timed on (1.22 has none, 1.26 has)",
+)
+
 
 @pytest.fixture
 def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,13 +58,14 @@ def test_bodies_and_functions(kind: str) -> None:
     rewritten = forced(model)
     assert sum(node.domain == DOMAIN for node in walk_nodes(rewritten)) == convs
     assert [function.name for function in rewritten.functions][:1] == ["FFTConv"]
-    evaluator = ReferenceEvaluator(rewritten)
+    evaluators = [ReferenceEvaluator(model), ReferenceEvaluator(rewritten)]
     for feed in feeds:
         inputs = {"x": X, **feed}
         assert_same(model, rewritten, inputs, rtol=0)
-        expected = run_model(model, inputs)
-        assert_close(run_library(rewritten, inputs), expected)
-        assert_close(evaluator.run(None, inputs), ReferenceEvaluator(model).run(None, inputs))
+        assert_close(run_library(rewritten, inputs), run_model(model, inputs))
+        if kind != "scan" or ONNX > (1, 16):  # 1.16 does not let the body of a Scan see the original's names either
+            before, after = (evaluator.run(None, inputs) for evaluator in evaluators)
+            assert_close(after, before)
 
 
 def test_the_rest_of_the_file_is_kept() -> None:
@@ -181,7 +179,10 @@ def test_a_plan_of_several_lowerings_on_ir_3() -> None:
         assert_same(model, rewritten)
 
 
-@pytest.mark.parametrize("ir_version", [4, 7, 10])
+NEWER_IR = pytest.param(10, marks=pytest.mark.skipif(ORT < (1, 18), reason="ONNX Runtime 1.17 reads IR 9 at most"))
+
+
+@pytest.mark.parametrize("ir_version", [4, 7, NEWER_IR])
 def test_what_a_caller_may_override_stays_so(ir_version: int) -> None:
     model = old_model(ir_version)
     model.graph.input.append(helper.make_tensor_value_info("b1", 1, (4, 1, 1)))
@@ -190,17 +191,6 @@ def test_what_a_caller_may_override_stays_so(ir_version: int) -> None:
     assert rewritten.graph.input == model.graph.input
     feeds = {"x": X, "b1": np.full((4, 1, 1), 3, np.float32)}
     assert_same(model, rewritten, feeds, rtol=0)
-
-
-CASES = (*conv_cases(), *causal_cases(), *converted_cases())
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_cases_of_the_standard(case: Case) -> None:
-    rewritten = forced(case.model)
-    for values in (run_model(rewritten, case.feeds), run_library(rewritten, case.feeds)):
-        for value, expected in zip(values, case.expected, strict=True):
-            np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-5)
 
 
 # --- running a rewritten model ------------------------------------------------------------------------------------
@@ -255,6 +245,7 @@ def test_an_absorbed_activation_is_held_against_float64() -> None:
     assert [check.ok for check in wrong.convs] == [False]
 
 
+@needs_shared_pool
 def test_bench_times_the_library() -> None:
     original = build_conv_model(LARGE)
     benchmark = bench(original, forced(original), budget_s=0.2, memory=False)
@@ -262,6 +253,7 @@ def test_bench_times_the_library() -> None:
     assert [(node.name, node.lowering) for node in benchmark.nodes if node.lowering] == [("conv", "plugin")]
 
 
+@needs_shared_pool
 def test_the_measured_choice_has_the_library_as_candidate() -> None:
     request = Request(select="measure", target="plugin")
     contest = make_contest(LARGE, 17, ((1, 8, 64, 64),), request)
