@@ -17,6 +17,7 @@ from onnx import ModelProto
 
 from onnx_fft.checks.feeds import Feed, describe_made_up, find_selectors, fix_shapes, load_feed, read_inputs
 from onnx_fft.checks.search import search
+from onnx_fft.cuda import check_cuda, is_for_cuda
 from onnx_fft.errors import InvalidModelError, UsageError
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.progress import Progress, no_progress
@@ -126,15 +127,19 @@ def bench(
     Feeds are given or made as for `validate`; of a model that accepts several shapes, the first that works is taken, so
     pass `input_shapes` for one that matters. `threads` None leaves their number to ONNX Runtime. `profile` adds a few
     runs for the tables of time by operator type and by node, `memory` a process a model for its peak memory.
-    `custom_ops` are operator libraries for ONNX Runtime; our own is used where a model has nodes for it.
+    `custom_ops` are operator libraries for ONNX Runtime; our own is used where a model has nodes for it. Where a model
+    was written for the CUDA provider, that runs both, and the memory of the CPU is not asked for.
 
-    Raises UsageError for a bad call and InvalidModelError where ONNX Runtime does not run one of the models.
+    Raises UsageError for a bad call, InvalidModelError where ONNX Runtime does not run one of the models, and
+    CudaUnavailable where one wants the CUDA provider and that does not work.
     """
     progress = progress or no_progress
     if threads is not None and threads < 1:
         raise UsageError(f"got {threads} threads; expected 1 or more; leave it out to let ONNX Runtime choose")
     sources = (open_source(original), open_source(rewritten))
     custom_ops = find_libraries((source.model for source in sources), custom_ops)
+    if cuda := any(is_for_cuda(source.model) for source in sources):
+        check_cuda("to time a model that was written for it")
     progress("looking for an input")
     feed = find_feed(*sources, inputs=inputs, input_shapes=input_shapes or {}, seed=seed, custom_ops=custom_ops)
     progress(f"timing both models on {feed.label}")
@@ -145,8 +150,9 @@ def bench(
             threads=threads,
             budget_s=budget_s,
             profile=profile,
-            memory=memory,
+            memory=memory and not cuda,
             custom_ops=custom_ops,
+            cuda=cuda,
         )
     except EngineError as error:
         raise InvalidModelError(

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnx_fft._version import __version__
+from onnx_fft.cuda import find_cuda_problem
 from onnx_fft.errors import PluginUnavailable
 from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
 from onnx_fft.plugin import DOMAIN, InferenceSession, library_path
@@ -47,6 +48,8 @@ class Diagnosis:
     isa: str
     relative_l2: float | None
     problem: str
+    cuda_problem: str
+    """Why the CUDA provider does not compute FFTs here, "" where it does; not having one is no problem."""
 
     def describe(self) -> list[str]:
         """One line a finding."""
@@ -54,12 +57,14 @@ class Diagnosis:
         if self.relative_l2 is not None:
             verdict = "failed" if self.problem else "passed, computed by the library"
             test = f"relative L2 error {self.relative_l2:.1e} against float64: {verdict}"
+        cuda = "an FFT there and back was right" if not self.cuda_problem else f"not here: {self.cuda_problem}"
         return [
             f"onnx-fft     {self.version} on Python {self.python}, {platform.platform()}",
             f"onnxruntime  {self.onnxruntime}: {', '.join(self.providers)}",
             f"library      {self.library or 'none'}",
             f"kernels      {self.isa or 'none'}",
             f"self-test    {test}",
+            f"CUDA         {cuda}",
         ]
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,6 +100,7 @@ def examine() -> Diagnosis:
         isa=isa,
         relative_l2=error,
         problem=problem,
+        cuda_problem=find_cuda_problem(),
     )
 
 

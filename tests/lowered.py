@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from unittest.mock import patch
 
 import numpy as np
 import onnx
-from corpus import TENSOR_TYPES, Array, draw_weights
+from corpus import TENSOR_TYPES, Array, draw_weights, executed_op_types
 from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
 from onnx_fft.checks.convcheck import activate
+from onnx_fft.contrib import OPERATORS
+from onnx_fft.cuda import needs_cuda
 from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
 from onnx_fft.lowering.base import ConvPlan, Fragment, Lowering, Ports
 from onnx_fft.model.spec import ConvSpec
 from onnx_fft.model.weights import ConvWeights
+from onnx_fft.runtime import open_runner, open_source
 
 PREFIX = "fft/"
 
@@ -133,3 +140,39 @@ def assert_right(lowered: Lowered, feeds: dict[str, Array], y: Array) -> None:
     limit = of_scale * output_scale(lowered, feeds) + of_output * np.abs(truth)
     worst = float((error / limit).max()) if error.size else 0.0
     assert (error <= limit).all(), f"error is {worst:.3g} times what {spec.dtype} allows"
+
+
+def run_fragment(model: ModelProto, feeds: Mapping[str, Array]) -> list[Array]:
+    """The outputs; ONNX Runtime's, but for the FFT operators that only its CUDA provider has."""
+    return list(open_runner(open_source(model)).run(feeds).values())
+
+
+def executed_ops(model: ModelProto, feeds: Mapping[str, Array]) -> Counter[str]:
+    """The operators that ran, and how often: by ONNX Runtime's profile, or as NumPy's part and the nodes around it."""
+    if not needs_cuda(model):
+        return executed_op_types(model, feeds)
+    ran: Counter[str] = Counter()
+    with _counting(ran):
+        run_fragment(model, feeds)
+    return ran + Counter(node.op_type for node in model.graph.node if node.domain in ("", "ai.onnx"))
+
+
+@contextmanager
+def _counting(ran: Counter[str]) -> Iterator[None]:
+    """Counts the runs of NumPy's operators into `ran`."""
+
+    def count(kind: type, compute: object) -> object:
+        def counted(self: object, *args: object, **options: object) -> object:
+            ran[kind.__name__] += 1
+            return compute(self, *args, **options)  # type: ignore[operator]
+
+        return counted
+
+    patches = [patch.object(kind, "_run", count(kind, kind._run)) for kind in OPERATORS]
+    for each in patches:
+        each.start()
+    try:
+        yield
+    finally:
+        for each in patches:
+            each.stop()

@@ -6,7 +6,8 @@ import corpus
 import numpy as np
 import onnx
 import pytest
-from corpus import Case, executed_op_types, list_op_types, run_model
+from corpus import Case, list_op_types
+from lowered import executed_ops, run_fragment
 from onnx import ModelProto, helper
 
 from onnx_fft import rewrite
@@ -15,11 +16,15 @@ from onnx_fft.model.io import REPLACES_KEY
 from onnx_fft.rewrite import Rewritten
 
 LOWERING_NAMES = (*(lowering.name for lowering in LOWERINGS), "auto")
-TRANSFORMS = {"matmul": "MatMul", "dft": "DFT"}
+ALL_LOWERING_NAMES = (*LOWERING_NAMES, "rfft")
+TARGETS = {"rfft": "cuda"}
+"""Of the lowerings that plain ONNX Runtime does not have."""
+
+TRANSFORMS = {"matmul": "MatMul", "dft": "DFT", "rfft": "Rfft"}
 """What the fragment of each lowering transforms with; no original among the cases holds it."""
 
 POINTWISE_CASES = ("test_causal_conv_with_state_kernel_size_one_expanded",)
-"""Depthwise with one tap: a transform of length one is none, and a Mul is all that `matmul` leaves."""
+"""Depthwise with one tap: a transform of length one is none; a Mul is all that `matmul` leaves, `rfft` leaves it."""
 
 ALL_CONV_CASES = (*corpus.conv_cases(), *corpus.causal_cases(), *corpus.converted_cases())
 CONVERSION_OPSET = 17
@@ -36,7 +41,7 @@ def count_convs(model: ModelProto) -> int:
 
 def assert_expected(case: Case, model: ModelProto) -> None:
     """`model` gives the expected outputs of the case: dtype, shape, and values at the standard's tolerance."""
-    outputs = run_model(model, case.feeds)
+    outputs = run_fragment(model, case.feeds)
     assert len(outputs) == len(case.expected) > 0
     assert outputs[0].size > 0
     for output, expected in zip(outputs, case.expected, strict=True):
@@ -46,7 +51,7 @@ def assert_expected(case: Case, model: ModelProto) -> None:
 
 def assert_fragment_ran(case: Case, rewritten: Rewritten, lowering: str) -> None:
     """ONNX Runtime executed the transforms, which the original does not contain, and no Conv."""
-    executed = executed_op_types(rewritten.model, case.feeds)
+    executed = executed_ops(rewritten.model, case.feeds)
     assert not [op_type for op_type in executed if "Conv" in op_type]
     used = {row.lowering for row in rewritten.report.replaced}
     assert used <= ({lowering} if lowering != "auto" else TRANSFORMS.keys())
@@ -56,11 +61,16 @@ def assert_fragment_ran(case: Case, rewritten: Rewritten, lowering: str) -> None
         assert TRANSFORMS[name] not in list_op_types(case.model)
 
 
-@pytest.mark.parametrize("lowering", LOWERING_NAMES)
+@pytest.mark.parametrize("lowering", ALL_LOWERING_NAMES)
 @pytest.mark.parametrize("case", ALL_CONV_CASES, ids=name_case)
 def test_case(case: Case, lowering: str) -> None:
     before = case.model.SerializeToString(deterministic=True)
-    rewritten = rewrite(case.model, lowering=lowering, select="all")
+    rewritten = rewrite(case.model, target=TARGETS.get(lowering, "ort"), lowering=lowering, select="all")
+    if lowering == "rfft" and case.name in POINTWISE_CASES:
+        (row,) = rewritten.report.rows
+        assert (row.lowering, row.code) == (None, "no-lowering")
+        assert "one tap" in row.reason
+        return
     assert case.model.SerializeToString(deterministic=True) == before
     assert count_convs(case.model) > 0
     assert count_convs(rewritten.model) == 0
@@ -83,10 +93,10 @@ def test_an_old_model_keeps_its_opset_and_ir_version_unless_the_lowering_needs_m
         assert {entry.domain: entry.version for entry in result.model.opset_import} == {"": result.report.opset}
 
 
-@pytest.mark.parametrize("lowering", LOWERING_NAMES)
+@pytest.mark.parametrize("lowering", ALL_LOWERING_NAMES)
 @pytest.mark.parametrize("case", corpus.other_cases(), ids=name_case)
 def test_another_operator_is_left_alone_with_a_reason(case: Case, lowering: str) -> None:
-    rewritten = rewrite(case.model, lowering=lowering, select="all")
+    rewritten = rewrite(case.model, target=TARGETS.get(lowering, "ort"), lowering=lowering, select="all")
     assert rewritten.model.SerializeToString(deterministic=True) == case.model.SerializeToString(deterministic=True)
     (row,) = rewritten.report.rows
     assert row.lowering is None

@@ -28,7 +28,7 @@ PATTERN = "[0-9a-f]" * 64 + ".json"
 class Environment:
     """What timings depend on beside the convolution; `threads` is 0 where ONNX Runtime chooses.
 
-    `library` tells builds of the native library apart, "" where it takes no part.
+    `library` tells builds of the native library apart, "" where it takes no part; so does `gpu` what models ran on.
     """
 
     threads: int
@@ -37,6 +37,7 @@ class Environment:
     cores: int
     onnx_fft: str
     library: str = ""
+    gpu: str = ""
 
 
 def cache_folder(environ: Mapping[str, str] | None = None, platform: str = sys.platform) -> Path:

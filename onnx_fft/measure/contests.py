@@ -60,15 +60,15 @@ def run_contests(
     return results
 
 
-def time_contest_once(contest: Contest, budget_s: float, threads: int | None) -> Timings:
-    """The options in ONNX Runtime, shape by shape, in turn."""
+def time_contest_once(contest: Contest, budget_s: float, threads: int | None, cuda: bool) -> Timings:
+    """The options in ONNX Runtime, shape by shape, in turn; with `cuda` on its CUDA provider."""
     sources = [Source(model) for model in _models(contest)]
     libraries = find_libraries(_models(contest))
     cases = []
     for shape in contest.shapes:
         feeds = make_feeds(contest.spec, shape)
         slice_s = budget_s / len(contest.shapes)
-        models, _ = time_models(sources, feeds, threads=threads, budget_s=slice_s, custom_ops=libraries)
+        models, _ = time_models(sources, feeds, threads=threads, budget_s=slice_s, custom_ops=libraries, cuda=cuda)
         cases.append([model.samples_s for model in models])
     return align_rounds(cases)
 

@@ -30,14 +30,16 @@ class ModelTimer:
         threads: int | None,
         budget: Budget,
         progress: Progress,
+        cuda: bool,
     ) -> None:
         """`build` makes the model with the replacements of a variant, whose external data lies where the original's is.
 
-        Every variant runs on every one of `feeds`; `threads` None leaves their number to ONNX Runtime.
+        Every variant runs on every one of `feeds`; `threads` None leaves their number to ONNX Runtime. With `cuda` the
+        CUDA provider runs them.
         """
         self.machine: Machine | None = None
         self._original, self._build, self._feeds, self._threads = original, build, feeds, threads
-        self._budget, self._progress = budget, progress
+        self._budget, self._progress, self._cuda = budget, progress, cuda
         self._models: dict[Variant, Source] = {}
         self._last_s = 0.0
 
@@ -64,6 +66,7 @@ class ModelTimer:
                 threads=self._threads,
                 budget_s=slice_s,
                 custom_ops=find_libraries(source.model for source in sources),
+                cuda=self._cuda,
             )
         except EngineError as error:
             raise InvalidModelError(

@@ -17,6 +17,7 @@ from onnx import ModelProto
 
 from onnx_fft._version import __version__
 from onnx_fft.checks.feeds import Feed, describe_made_up
+from onnx_fft.cuda import TARGET, check_cuda, gpu_name
 from onnx_fft.errors import InvalidModelError, Refusal
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.measure.budget import Budget
@@ -102,10 +103,12 @@ def measure_model(
 
     Only sites whose decision weighed options take part. `original` is what the result has to beat. Raises UsageError
     where no input is found, InvalidModelError where ONNX Runtime does not run the original model, PluginUnavailable
-    where the native library is to be timed and is not there.
+    where the native library is to be timed and is not there, CudaUnavailable where the CUDA provider is.
     """
     if request.target == "plugin":
         library_path()
+    if cuda := request.target == TARGET:
+        check_cuda("to measure with")
     asked = [position for position, decision in enumerate(predicted) if decision.options]
     if not asked:
         return list(predicted), Measurement(settings.budget_s, 0.0)
@@ -116,7 +119,7 @@ def measure_model(
     cache = Cache(_environment(settings, request)) if settings.use_cache else None
     results = run_contests(
         Counter(contest for contest in contests.values() if contest.candidates),
-        partial(time_contest_once, threads=settings.threads),
+        partial(time_contest_once, threads=settings.threads, cuda=cuda),
         cache,
         budget,
         progress,
@@ -125,7 +128,9 @@ def measure_model(
     for position in asked:
         decisions[position] = _decide(predicted[position], contests.get(sites[position].name), results)
     decisions = limit_growth(decisions, request.max_growth_bytes)
-    make_timer = partial(ModelTimer, original, feeds=feeds, threads=settings.threads, budget=budget, progress=progress)
+    make_timer = partial(
+        ModelTimer, original, feeds=feeds, threads=settings.threads, budget=budget, progress=progress, cuda=cuda
+    )
     decisions, outcome, machine = _judge_whole(sites, decisions, build, make_timer)
     measurement = Measurement(
         settings.budget_s,
@@ -221,4 +226,7 @@ def _make_notes(cache: Cache | None, outcome: Outcome, feeds: Sequence[Feed]) ->
 
 def _environment(settings: MeasureSettings, request: Request) -> Environment:
     library = sha256(library_path().read_bytes()).hexdigest()[:LIBRARY_DIGITS] if request.target == "plugin" else ""
-    return Environment(settings.threads or 0, ort_version(), cpu_model(), os.cpu_count() or 1, __version__, library)
+    gpu = gpu_name() if request.target == TARGET else ""
+    return Environment(
+        settings.threads or 0, ort_version(), cpu_model(), os.cpu_count() or 1, __version__, library, gpu
+    )

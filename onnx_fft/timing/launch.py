@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 from onnx.external_data_helper import uses_external_data
 
+from onnx_fft.cuda import PROVIDER, gpu_name
 from onnx_fft.model.external import external_path
 from onnx_fft.model.scopes import walk_tensors
-from onnx_fft.runtime import EngineError, Source, Value
+from onnx_fft.runtime import CPU_PROVIDERS, EngineError, Source, Value
 from onnx_fft.timing.stats import Spread, summarize
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -49,11 +50,15 @@ class Machine:
     threads: int | None
     date: str
     busy_cores: float | None = None
+    gpu: str = ""
+    """What took part beside the CPU, "" for nothing."""
 
     def describe(self) -> str:
         """One line."""
         threads = "its own choice of threads" if self.threads is None else f"{self.threads} thread(s)"
-        text = f"{self.cpu}, {self.cores} logical cores, {self.system}; ONNX Runtime {self.onnxruntime}, {threads}, "
+        text = (
+            f"{gpu}{self.cpu}, {self.cores} logical cores, {self.system}; ONNX Runtime {self.onnxruntime}, {threads}, "
+        )
         text += f"all optimizations; {self.date}"
         if (self.busy_cores or 0.0) > BUSY_FROM:
             text += f"; other programs kept {self.busy_cores:.1f} cores busy: measure again on an idle machine"
@@ -112,10 +117,12 @@ def time_models(
     profile: bool = False,
     memory: bool = False,
     custom_ops: Sequence[str | Path] = (),
+    cuda: bool = False,
 ) -> tuple[tuple[ModelTiming, ...], Machine]:
     """Time `sources`, all under the same `feeds`, interleaved for about `budget_s` seconds.
 
-    `profile` adds the time of each node, `memory` the peak memory of each model.
+    `profile` adds the time of each node, `memory` the peak memory of each model. With `cuda`, the CUDA provider runs
+    them, with its defaults, inputs and outputs on the GPU.
 
     Raises EngineError where ONNX Runtime does not run one of them.
     """
@@ -130,6 +137,8 @@ def time_models(
             "budget_s": budget_s,
             "profile_runs": PROFILE_RUNS if profile else 0,
             "custom_ops": [str(library) for library in custom_ops],
+            "providers": [PROVIDER, *CPU_PROVIDERS] if cuda else CPU_PROVIDERS,
+            "device": "cuda" if cuda else "",
         }
         result = _run_worker(job, folder)
         peaks = [
@@ -137,7 +146,7 @@ def time_models(
         ]
         sizes = [_count_bytes(source, Path(path)) for source, path in zip(sources, paths, strict=True)]
     models = tuple(itertools.starmap(_read_timing, zip(result["models"], sizes, peaks, strict=True)))
-    return models, _describe_machine(result, threads)
+    return models, _describe_machine(result, threads, gpu_name() if cuda else "")
 
 
 def _run_worker(job: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -194,7 +203,7 @@ def _read_timing(found: dict[str, Any], file_bytes: int, peak_bytes: int | None)
     )
 
 
-def _describe_machine(result: dict[str, Any], threads: int | None) -> Machine:
+def _describe_machine(result: dict[str, Any], threads: int | None, gpu: str) -> Machine:
     system = f"{platform.system()} {platform.machine()}"
     return Machine(
         cpu=cpu_model(),
@@ -204,6 +213,7 @@ def _describe_machine(result: dict[str, Any], threads: int | None) -> Machine:
         threads=threads,
         date=date.today().isoformat(),
         busy_cores=result["busy_cores"],
+        gpu=gpu,
     )
 
 

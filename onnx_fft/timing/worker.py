@@ -6,7 +6,8 @@ spinning threads of two pools take each other's cores: the same Conv measured 2x
 to 1.02 of alone on one pool (two cores, ONNX Runtime 1.32).
 
 The job, as JSON: `models` (paths), `base_dirs` (where each has its external data, "" for beside it), `feeds` (see
-`launch`), `threads` (0 leaves it to ONNX Runtime), `budget_s`, `profile_runs`, `custom_ops`. The result, as JSON:
+`launch`), `threads` (0 leaves it to ONNX Runtime), `budget_s`, `profile_runs`, `custom_ops`, `providers`, `device`
+("cuda" keeps inputs and outputs on the GPU, so that copying them is not timed; else ""). The result, as JSON:
 `error`, or `models` (`load_s`, `samples_s`, `providers`, `nodes`), `onnxruntime` and `busy_cores`. A job that holds
 `memory_of` (the number of a model) is another one: that model alone is loaded and run, and the result is `peak_bytes`.
 
@@ -19,6 +20,7 @@ import importlib
 import json
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -64,6 +66,25 @@ def interleave(runs: Sequence[Run], budget_s: float, clock: Clock = time.perf_co
     return [list(column) for column in zip(*rounds, strict=True)]
 
 
+def make_run(ort: Any, session: Any, feeds: dict[str, Any], device: str) -> Run:
+    """One run of a session that ends when its outputs are there; on `device` where all values are plain tensors."""
+    outputs = session.get_outputs()
+    values_fit = all(isinstance(value, np.ndarray) and value.dtype != np.object_ for value in feeds.values())
+    if not device or not values_fit or any(not re.fullmatch(r"tensor\((?!string).*\)", o.type) for o in outputs):
+        return partial(session.run, None, feeds)
+    binding = session.io_binding()
+    for name, value in feeds.items():
+        binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value, device, 0))
+    for output in outputs:
+        binding.bind_output(output.name, device)
+
+    def run() -> None:
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+
+    return run
+
+
 def _warm_up(run: Run, clock: Clock) -> int:
     """Run until warm; how many runs make one sample."""
     started = clock()
@@ -105,13 +126,14 @@ def _run_job(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     feeds = _read_feeds(job["feeds"], folder)
     loaded = [_load(ort, job, index) for index in range(len(job["models"]))]
     started = (time.perf_counter(), _all_cpu_s(), time.process_time())
-    samples = interleave([partial(session.run, None, feeds) for session, _ in loaded], job["budget_s"])
+    runs = [make_run(ort, session, feeds, job["device"]) for session, _ in loaded]
+    samples = interleave(runs, job["budget_s"])
     busy_cores = _count_busy_cores(*started)
     models = [
         {"load_s": load_s, "samples_s": seconds, "providers": session.get_providers()}
         for (session, load_s), seconds in zip(loaded, samples, strict=True)
     ]
-    del loaded
+    del loaded, runs
     for index, model in enumerate(models):
         model["nodes"] = _profile(ort, job, index, feeds, folder) if job["profile_runs"] else []
     return {"models": models, "onnxruntime": ort.__version__, "busy_cores": busy_cores}
@@ -203,7 +225,7 @@ def _load(ort: Any, job: dict[str, Any], index: int) -> tuple[Any, float]:
 
 
 def _open(ort: Any, job: dict[str, Any], index: int, options: Any) -> Any:
-    return ort.InferenceSession(job["models"][index], options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(job["models"][index], options, providers=job["providers"])
 
 
 def _profile(ort: Any, job: dict[str, Any], index: int, feeds: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
