@@ -56,9 +56,8 @@ class Machine:
     def describe(self) -> str:
         """One line."""
         threads = "its own choice of threads" if self.threads is None else f"{self.threads} thread(s)"
-        text = (
-            f"{gpu}{self.cpu}, {self.cores} logical cores, {self.system}; ONNX Runtime {self.onnxruntime}, {threads}, "
-        )
+        text = f"{self.gpu}; " if self.gpu else ""
+        text += f"{self.cpu}, {self.cores} logical cores, {self.system}; ONNX Runtime {self.onnxruntime}, {threads}, "
         text += f"all optimizations; {self.date}"
         if (self.busy_cores or 0.0) > BUSY_FROM:
             text += f"; other programs kept {self.busy_cores:.1f} cores busy: measure again on an idle machine"

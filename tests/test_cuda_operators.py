@@ -1,0 +1,184 @@
+"""NumPy's part of the CUDA provider against the operators' definitions, and models run in pieces around it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from corpus import Array, run_model
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx.external_data_helper import convert_model_to_external_data
+
+from onnx_fft.contrib import DOMAIN, Evaluator
+from onnx_fft.pieces import cut_pieces
+from onnx_fft.runtime import PIECES, REFERENCE, EngineError, open_runner, open_source
+
+FLAGS = {"normalized": 0, "onesided": 1}
+
+
+def make_model(
+    nodes: list[onnx.NodeProto], inputs: dict[str, Array], outputs: list[str], constants: dict[str, Array] | None = None
+) -> ModelProto:
+    """A model of `nodes` that reads values of the types of `inputs`, lengths open."""
+    values = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), [None] * x.ndim)
+        for name, x in inputs.items()
+    ]
+    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+    tensors = [numpy_helper.from_array(value, name) for name, value in (constants or {}).items()]
+    graph = helper.make_graph(nodes, "g", values, results, tensors)
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid(DOMAIN, 1)]
+    return helper.make_model(graph, opset_imports=imports, ir_version=8)
+
+
+def fft_node(op_type: str, x: str, y: str, axes: int, **flags: int) -> onnx.NodeProto:
+    return helper.make_node(op_type, [x], [y], domain=DOMAIN, signal_ndim=axes, **{**FLAGS, **flags})
+
+
+def run_one(node: onnx.NodeProto, **inputs: Array) -> Array:
+    (result,) = Evaluator(make_model([node], inputs, [node.output[0]])).run(None, inputs)
+    return np.asarray(result)
+
+
+def direct_dft(x: Array, axes: int, sign: int) -> Array:
+    """The sum of the definition, one axis after the other."""
+    z = x.astype(np.complex128)
+    for axis in range(-axes, 0):
+        n = np.arange(z.shape[axis])
+        matrix = np.exp(sign * 2j * np.pi * np.outer(n, n) / len(n))
+        z = np.moveaxis(np.moveaxis(z, axis, -1) @ matrix, -1, axis)
+    return z
+
+
+LIMITS = {"float16": 2e-2, "float32": 1e-5, "float64": 1e-12}
+
+
+@pytest.mark.parametrize("dtype", LIMITS)
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_rfft_is_the_unscaled_dft_of_the_last_axes(axes: int, dtype: str, rng: np.random.Generator) -> None:
+    x = rng.standard_normal((2, 3, 4, 6, 8)).astype(dtype)
+    y = run_one(fft_node("Rfft", "x", "y", axes), x=x)
+    truth = direct_dft(x, axes, -1)[..., :5]
+    assert y.dtype == x.dtype
+    assert y.shape == (2, 3, 4, 6, 5, 2)
+    np.testing.assert_allclose(y[..., 0] + 1j * y[..., 1], truth, atol=LIMITS[dtype] * np.abs(truth).max())
+
+
+@pytest.mark.parametrize("dtype", LIMITS)
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_irfft_divides_by_the_samples_of_all_its_axes(axes: int, dtype: str, rng: np.random.Generator) -> None:
+    signal = rng.standard_normal((2, 4, 6, 8))
+    half = direct_dft(signal, axes, -1)[..., :5]
+    x = np.stack([half.real, half.imag], axis=-1).astype(dtype)
+    y = run_one(fft_node("Irfft", "x", "y", axes), x=x)
+    assert (y.dtype, y.shape) == (x.dtype, signal.shape)
+    np.testing.assert_allclose(y, signal, atol=LIMITS[dtype] * np.abs(signal).max())
+
+
+def test_complex_mul_is_the_product(rng: np.random.Generator) -> None:
+    a, b = rng.standard_normal((3, 5, 2)), rng.standard_normal((5, 2))
+    y = run_one(helper.make_node("ComplexMul", ["a", "b"], ["y"], domain=DOMAIN), a=a, b=b)
+    np.testing.assert_allclose(y[..., 0], a[..., 0] * b[:, 0] - a[..., 1] * b[:, 1])
+    np.testing.assert_allclose(y[..., 1], a[..., 0] * b[:, 1] + a[..., 1] * b[:, 0])
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 2), (1, 5, 2), (5, 1)])
+def test_complex_mul_broadcasts_no_other_way_than_the_kernel(shape: tuple[int, ...]) -> None:
+    node = helper.make_node("ComplexMul", ["a", "b"], ["y"], domain=DOMAIN)
+    with pytest.raises(ValueError, match="expected the second to end the first"):
+        run_one(node, a=np.ones((3, 5, 2)), b=np.ones(shape))
+
+
+@pytest.mark.parametrize("flags", [{"normalized": 1}, {"onesided": 0}])
+def test_what_has_no_kernel_is_refused(flags: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="normalized=0 and onesided=1"):
+        run_one(fft_node("Rfft", "x", "y", 1, **flags), x=np.ones((2, 8)))
+
+
+def chain() -> tuple[ModelProto, dict[str, Array]]:
+    """Work for ONNX Runtime before, between and after an Rfft and an Irfft, with one tensor passed all along."""
+    x = np.random.default_rng(3).standard_normal((2, 8)).astype(np.float32)
+    nodes = [
+        helper.make_node("Add", ["x", "one"], ["a"]),
+        fft_node("Rfft", "a", "f", 1),
+        helper.make_node("Mul", ["f", "two"], ["g"]),
+        fft_node("Irfft", "g", "b", 1),
+        helper.make_node("Add", ["b", "a"], ["y"]),
+    ]
+    constants = {"one": np.ones(1, np.float32), "two": np.full(1, 2, np.float32)}
+    return make_model(nodes, {"x": x}, ["y", "f"], constants), {"x": x}
+
+
+def test_a_model_is_cut_at_what_only_cuda_has() -> None:
+    pieces = cut_pieces(chain()[0])
+    assert [piece.by_numpy for piece in pieces] == [False, True, False, True, False]
+    assert [piece.makes for piece in pieces] == [("a",), ("f",), ("g",), ("b",), ("y",)]
+    assert pieces[4].reads == {"a", "b"}
+
+
+def test_pieces_give_what_the_whole_gives() -> None:
+    model, feeds = chain()
+    runner = open_runner(open_source(model))
+    assert runner.engine == PIECES
+    found = runner.run(feeds)
+    assert runner.engine == PIECES, "every piece without FFT operators was ONNX Runtime's"
+    np.testing.assert_allclose(found["y"], 3 * (feeds["x"] + 1), rtol=1e-5)
+    np.testing.assert_allclose(found["f"][..., 0], np.fft.rfft(feeds["x"] + 1).real, rtol=1e-4, atol=1e-5)
+
+
+def test_pieces_see_what_a_body_reads_from_outside() -> None:
+    model, feeds = chain()
+    body = helper.make_graph(
+        [helper.make_node("Add", ["b", "a"], ["inner"])], "t", [], [helper.make_tensor_value_info("inner", 1, None)]
+    )
+    other = helper.make_graph(
+        [helper.make_node("Sub", ["b", "one"], ["outer"])], "e", [], [helper.make_tensor_value_info("outer", 1, None)]
+    )
+    model.graph.node[4].CopyFrom(helper.make_node("If", ["c"], ["y"], then_branch=body, else_branch=other))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "c"))
+    (before, _) = open_runner(open_source(chain()[0])).run(feeds).values()
+    (after, _) = open_runner(open_source(model)).run(feeds).values()
+    np.testing.assert_array_equal(before, after)
+
+
+def test_pieces_read_external_data(tmp_path: Path) -> None:
+    model, feeds = chain()
+    expected = open_runner(open_source(model)).run(feeds)["y"]
+    convert_model_to_external_data(model, location="m.bin", size_threshold=0)
+    onnx.save(model, tmp_path / "m.onnx")
+    runner = open_runner(open_source(tmp_path / "m.onnx"))
+    np.testing.assert_array_equal(runner.run(feeds)["y"], expected)
+    assert runner.engine == PIECES
+
+
+def test_a_constant_and_an_input_may_be_outputs() -> None:
+    model, feeds = chain()
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in ("two", "x"))
+    found = open_runner(open_source(model)).run(feeds)
+    np.testing.assert_array_equal(found["two"], [2])
+    np.testing.assert_array_equal(found["x"], feeds["x"])
+
+
+def test_a_piece_that_onnx_runtime_refuses_is_told() -> None:
+    """ONNX Runtime has no one-dimensional Conv for float64 on the CPU; the evaluator has."""
+    x = np.ones((1, 1, 8))
+    nodes = [helper.make_node("Conv", ["x", "w"], ["s"]), fft_node("Rfft", "s", "y", 1)]
+    runner = open_runner(open_source(make_model(nodes, {"x": x}, ["y"], {"w": np.ones((1, 1, 3))})))
+    runner.run({"x": x})
+    assert runner.engine == REFERENCE
+    assert "Conv" in runner.note
+
+
+def test_a_missing_input_is_an_engine_error() -> None:
+    model, _ = chain()
+    with pytest.raises(EngineError):
+        open_runner(open_source(model)).run({})
+
+
+def test_onnx_runtime_without_cuda_still_refuses_them() -> None:
+    """If this fails, NumPy's part has had its day."""
+    model, feeds = chain()
+    with pytest.raises(Exception, match="NOT_IMPLEMENTED"):
+        run_model(model, feeds)
