@@ -117,7 +117,7 @@ def test_each_instruction_set(isa: str) -> None:
     environment = {**os.environ, "ONNX_FFT_ISA": isa}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     found = json.loads(done.stdout)
-    if _runs_here(isa):
+    if runs_here(isa):
         assert done.returncode == 0, done.stderr
         assert found["isa"] == isa
         assert found["ok"] is True
@@ -167,7 +167,7 @@ def test_doctor_is_not_content_with_a_right_result(monkeypatch: pytest.MonkeyPat
     assert re.search(r"got the nodes \w.* in the profile of the self-test; expected FFTConv", found.problem)
 
 
-def _runs_here(isa: str) -> bool:
+def runs_here(isa: str) -> bool:
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.exists():
         pytest.skip("no /proc/cpuinfo")
@@ -178,7 +178,7 @@ def _runs_here(isa: str) -> bool:
 @needs_library
 @pytest.mark.parametrize("isa", ISA_FLAGS)
 def test_random_convolutions_on_each_instruction_set(isa: str) -> None:
-    if not _runs_here(isa):
+    if not runs_here(isa):
         pytest.skip(f"this CPU has no {isa}; test_each_instruction_set holds that it is refused")
     seed, folder = 0, Path(__file__).parent
     command = [sys.executable, "plugin_trials.py", str(seed), "400"]
