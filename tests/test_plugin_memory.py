@@ -24,10 +24,9 @@ BATCH, FRAME = 32, 1024
 def test_crepe_needs_five_times_its_size_at_most(tmp_path: Path) -> None:
     """CREPE full, rewritten by default, 32 frames at once, two threads, in a process of its own.
 
-    Counted is by how much the process grows at most while it opens the file and runs it three times: with the file as it
-    is read, the weights, their spectra, and all tensors of the runs; without Python and ONNX Runtime, which hold 80 MB
-    before that and are the same for every model. Measured with ONNX Runtime 1.32 (2026-11): 4.7 times the file; 3.7
-    times the original by ONNX Runtime's own Conv.
+    Counted is by how much the process grows at most while it opens the file and runs it three times: the file as it is
+    read, the weights, their spectra, and all tensors of a run; not Python, ONNX Runtime and the input, 80 MB that the
+    process holds before. Measured with ONNX Runtime 1.32 (2026-11): 4.7 times the file; 3.7 times for the original.
     """
     source, path = fetch_models.fetch("crepe_full"), tmp_path / "crepe.onnx"
     rewritten = rewrite(source, target="plugin")
