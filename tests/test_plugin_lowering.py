@@ -22,6 +22,7 @@ from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.lowering.plugin import DOMAIN
 from onnx_fft.model.spec import ConvSpec
 from onnx_fft.plan.choose import Request, choose
+from onnx_fft.plan.cost import CALIBRATED, lowering_seconds
 
 SPECS = {
     "dense": make_spec((6, 5), (5, 4), (15, 13)),
@@ -313,10 +314,18 @@ def test_any_geometry_has_a_cost(spec: ConvSpec) -> None:
     plan = ConvPlan("plugin", ())
     lowering.check_plan(spec, plan)
     work = lowering.count_work(spec, plan)
-    assert work.plugin_transform_flops > 0
-    assert work.plugin_product_flops > 0
+    assert (work.plugin_transform_flops > 0) != (work.plugin_sliding_flops > 0)
+    assert (work.plugin_product_flops > 0) == (work.plugin_transform_flops > 0)
     larger = replace(spec, batch=(spec.batch or 1) * 4)
-    assert lowering.count_work(larger, plan).plugin_transform_flops > work.plugin_transform_flops
+    assert lowering_seconds(larger, plan, CALIBRATED) > lowering_seconds(spec, plan, CALIBRATED)
+
+
+def test_short_kernels_slide_and_long_ones_are_transformed() -> None:
+    lowering, plan = find_lowering("plugin"), ConvPlan("plugin", ())
+    depthwise = make_spec((64, 64), (15,), (4000,), group=64)
+    assert lowering.count_work(depthwise, plan).plugin_sliding_flops == 2 * 64 * 4000 * 15
+    assert lowering.count_work(make_spec((64, 64), (1023,), (4000,), group=64), plan).plugin_sliding_flops == 0
+    assert lowering.count_work(make_spec((64, 64), (15,), (4000,)), plan).plugin_sliding_flops == 0
 
 
 def test_new_nodes_are_marked_and_weights_are_not_copied() -> None:

@@ -159,3 +159,14 @@ def test_every_place_of_the_header_is_used() -> None:
     assert len(members) > 20
     code = (SERVING / "run_model.cpp").read_text()
     assert [name for name in members if not re.search(rf"->{name}\b", code)] == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_caller_may_close_the_library(native_library: Path) -> None:
+    """As ONNX Runtime's Java interface does with its SessionOptions, while sessions still run the kernels."""
+    code = (
+        "import _ctypes, ctypes, sys\n"
+        "_ctypes.dlclose(ctypes.CDLL(sys.argv[1])._handle)\n"
+        "sys.exit(sys.argv[1] not in open('/proc/self/maps').read())\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(native_library.resolve())], check=False).returncode == 0

@@ -10,11 +10,14 @@ tiles of `T` points in all, `rows` of them with the batch, and `B` bins of the h
 
 where `inputs` counts the input channels times their phases, and lanes of vectors that stay idle count as well. Samples
 are loaded one by one where a stride or a dilation of the last axis scatters them, or nothing is summed along it. A
-depthwise tile stays in the cache from end to end.
+depthwise tile stays in the cache from end to end; of a short kernel it slides over the samples without transforms:
+
+    sliding      rows * channels * outputs * taps * 2            flops
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import ceil, gcd, prod
 
 import numpy as np
@@ -28,6 +31,8 @@ from onnx_fft.model.spec import ConvSpec
 SECONDS_PER = {
     "plugin_transform_flops": 1 / 100e9,
     "plugin_product_flops": 1 / 200e9,
+    "plugin_sliding_flops": 1 / 180e9,
+    "plugin_sliding_samples": 1 / 5e9,
     "plugin_bytes": 1 / 20e9,
     "plugin_scattered_samples": 1e-9,
     "plugin_tiles": 0.75e-6,
@@ -50,39 +55,81 @@ SPARE_BYTES = 32 << 20
 FloatArray = NDArray[np.float64]
 
 
+Parts = dict[str, FloatArray]
+"""Work of each kind, over a grid of tile lengths."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tiles:
+    """Tiles of one size each, over a grid of lengths."""
+
+    points: FloatArray
+    outputs: FloatArray
+    rows: FloatArray
+    bins: FloatArray
+    inner: float
+    """Sequences summed to one output."""
+
+
 def count_plugin_work(spec: ConvSpec) -> Work:
     """The work of the cheapest tiles; every open extent is the longest assumed one."""
+    tiles = _cut_tiles(spec)
+    spectra_bytes = 8 * tiles.bins * spec.out_channels * tiles.inner
+    ways = [_pick(_count_transforms(spec, tiles, spectra_bytes), spectra_bytes, _spectra_limit(spec))]
+    if _is_elementwise(spec, tiles.inner):
+        ways.append(_pick(_count_sliding(spec, tiles), np.zeros_like(tiles.points), 0))
+    _, parts = min(ways, key=lambda way: way[0])
+    return Work(plugin_calls=1, **parts)
+
+
+def _cut_tiles(spec: ConvSpec) -> _Tiles:
     axes = [_split_axis(axis) for axis in known_axes(spec)]
     grids = np.meshgrid(*(_find_lengths(taps, outputs) for taps, outputs, _, _ in axes), indexing="ij")
     points: FloatArray = np.ones_like(grids[0])
+    outputs: FloatArray = np.ones_like(points)
     rows: FloatArray = np.full_like(points, spec.batch or 1)
-    for length, (taps, outputs, _, residues) in zip(grids, axes, strict=True):
+    for length, (taps, wanted, _, residues) in zip(grids, axes, strict=True):
         points = points * length
-        rows = rows * residues * np.ceil(outputs / (length - taps + 1))
+        outputs = outputs * np.minimum(length - taps + 1, wanted)
+        rows = rows * residues * np.ceil(wanted / (length - taps + 1))
     last = max((number for number, (taps, *_) in enumerate(axes) if taps > 1), default=len(axes) - 1)
-    bins = points * (0.5 + 1 / grids[last])
-    inputs = spec.in_channels * prod(phases for _, _, phases, _ in axes)
-    inner = inputs / spec.group
-    signals, pairs = _count_lanes(spec, inner, rows)
-    spectra_bytes = 8 * bins * spec.out_channels * inner
+    inner = spec.in_channels // spec.group * prod(phases for _, _, phases, _ in axes)
+    return _Tiles(points, outputs, rows, points * (0.5 + 1 / grids[last]), inner)
+
+
+def _count_transforms(spec: ConvSpec, tiles: _Tiles, spectra_bytes: FloatArray) -> Parts:
+    signals, pairs = _count_lanes(spec, tiles.inner, tiles.rows)
     row = known_axes(spec)[-1]
     scattered = row.stride > 1 or row.dilation > 1 or row.taps == 1
-    parts = {
-        "plugin_transform_flops": signals * 2.5 * points * np.log2(np.maximum(points, 2)),
-        "plugin_product_flops": 8 * bins * pairs,
-        "plugin_bytes": spectra_bytes + (8 * bins * signals if inner > 1 else 0) + _tensor_bytes(spec),
+    passed_on = 8 * tiles.bins * signals if tiles.inner > 1 else 0
+    return {
+        "plugin_transform_flops": signals * 2.5 * tiles.points * np.log2(np.maximum(tiles.points, 2)),
+        "plugin_product_flops": 8 * tiles.bins * pairs,
+        "plugin_bytes": spectra_bytes + passed_on + _tensor_bytes(spec),
         "plugin_tiles": signals / LANES,
-        "plugin_scattered_samples": rows * inputs * points * scattered,
+        "plugin_scattered_samples": tiles.rows * spec.group * tiles.inner * tiles.points * scattered,
     }
-    seconds: FloatArray = np.zeros_like(points)
-    for name, part in parts.items():
-        seconds = seconds + SECONDS_PER[name] * part
-    best = _pick(seconds, spectra_bytes, _spectra_limit(spec))
-    return Work(plugin_calls=1, **{name: float(part[best]) for name, part in parts.items()})
+
+
+def _count_sliding(spec: ConvSpec, tiles: _Tiles) -> Parts:
+    signals, _ = _count_lanes(spec, tiles.inner, tiles.rows)
+    parts = {
+        "plugin_sliding_flops": signals * tiles.outputs * prod(spec.kernel_shape),
+        "plugin_sliding_samples": signals / 2 * (tiles.points + tiles.outputs),
+        "plugin_bytes": np.full_like(tiles.points, _tensor_bytes(spec)),
+        "plugin_tiles": signals / LANES,
+    }
+    row = known_axes(spec)[-1]
+    scattered = tiles.rows * spec.group * tiles.points * (row.stride > 1 or row.dilation > 1)
+    return parts | {"plugin_scattered_samples": scattered}
+
+
+def _is_elementwise(spec: ConvSpec, inner: float) -> bool:
+    return inner == 1 and spec.out_channels == spec.group
 
 
 def _count_lanes(spec: ConvSpec, inner: float, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Transforms, and products a bin, with the idle lanes of vectors that channels or rows do not fill.
+    """Tiles loaded and stored, and products a bin, with the idle lanes of vectors that channels or rows do not fill.
 
     The library lets either run along the lanes, whichever takes fewer vectors.
     """
@@ -91,7 +138,7 @@ def _count_lanes(spec: ConvSpec, inner: float, rows: FloatArray) -> tuple[FloatA
         return np.ceil(np.asarray(count) / LANES) * LANES
 
     outputs = spec.out_channels / spec.group
-    if inner == outputs == 1:
+    if _is_elementwise(spec, inner):
         signals = 2 * np.minimum(rows * fill(spec.group), fill(rows) * spec.group)
         return signals, rows * spec.group
     across = rows * (fill(spec.group * inner) + spec.group * fill(outputs))
@@ -100,11 +147,15 @@ def _count_lanes(spec: ConvSpec, inner: float, rows: FloatArray) -> tuple[FloatA
     return np.minimum(across, along), pairs
 
 
-def _pick(seconds: FloatArray, spectra_bytes: FloatArray, limit: float) -> tuple[np.intp, ...]:
-    """Index of the fastest choice whose spectra fit, or of the smallest where none does."""
+def _pick(parts: Parts, spectra_bytes: FloatArray, limit: float) -> tuple[float, dict[str, float]]:
+    """Seconds and work of the fastest tiles whose spectra fit, or of the smallest where none does."""
+    seconds: FloatArray = np.zeros_like(spectra_bytes)
+    for name, part in parts.items():
+        seconds = seconds + SECONDS_PER[name] * part
     fitting = np.where(spectra_bytes <= limit, seconds, np.inf)
     order = fitting if np.isfinite(fitting).any() else spectra_bytes
-    return np.unravel_index(int(np.argmin(order)), order.shape)
+    best = np.unravel_index(int(np.argmin(order)), order.shape)
+    return float(seconds[best]), {name: float(part[best]) for name, part in parts.items()}
 
 
 def _split_axis(axis: Axis) -> tuple[int, int, int, int]:

@@ -46,6 +46,10 @@ class Work:
     """The native library: `2.5 T log2 T` for every real DFT of `T` points, forth or back."""
     plugin_product_flops: float = 0.0
     """Complex products of spectra, 8 flops each."""
+    plugin_sliding_flops: float = 0.0
+    """Multiplications and additions of tiles that are convolved tap by tap, and in `plugin_sliding_samples` what they
+    load and store."""
+    plugin_sliding_samples: float = 0.0
     plugin_bytes: float = 0.0
     """Spectra and tensors that pass through memory."""
     plugin_scattered_samples: float = 0.0

@@ -75,7 +75,7 @@ void activate(const Activation& activation, DType dtype, void* y, size_t count) 
 using Spectra = std::shared_ptr<const Block>;
 
 struct Convolution::State {
-  using SpectraKey = std::array<int64_t, 2 * kMaxRank + 1>;  // lengths, split dilations, lanes
+  using SpectraKey = std::array<int64_t, 2 * kMaxRank + 2>;  // lengths, split dilations, lanes, sliding
 
   ConvAttributes attributes;
   DType dtype;
@@ -163,7 +163,8 @@ struct Convolution::State {
       key[static_cast<size_t>(a)] = plan.axes[a].length;
       key[static_cast<size_t>(kMaxRank + a)] = plan.axes[a].split_dilation;
     }
-    key.back() = static_cast<int64_t>(plan.lanes);
+    key[2 * kMaxRank] = static_cast<int64_t>(plan.lanes);
+    key.back() = plan.sliding;
     const std::lock_guard<std::mutex> lock(mutex);
     const auto found = spectra.find(key);
     if (found != spectra.end()) return found->second;

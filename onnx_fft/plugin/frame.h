@@ -118,15 +118,15 @@ class Rows {
 };
 
 // Fills a tile; sample (j0, j1, j2) goes to the sum of its positions.
-template <typename Real, typename Storage>
-void load_tile(const TilePlan& plan, const Source& source, Tile<Real>& tile) {
+template <typename Real, typename Storage, typename AnyTile>
+void load_tile(const TilePlan& plan, const Source& source, AnyTile& tile) {
   constexpr int L = kLanes<Real>;
   tile.clear_rows();
   Rows<const void*> rows(source);
   const int64_t ahead = distance_ahead(source, plan.length[1]);
   for (int64_t j0 = 0; j0 < plan.length[0]; ++j0) {
     for (int64_t j1 = 0; j1 < plan.length[1]; ++j1) {
-      if (!rows.seek(j0, j1) && plan.real_axis == 2) continue;
+      if (!rows.seek(j0, j1) && tile.skips_rows()) continue;
       const int64_t position = int64_t{plan.position[0].data()[j0]} + plan.position[1].data()[j1];
       tile.mark_row(position);
       Real* target = tile.sample(position);
@@ -197,8 +197,8 @@ ONNX_FFT_INLINE Vec<Real> activate(const Activation& activation, Vec<Real> x) {
 }
 
 // Writes the tile's outputs (t0, t1, t2), with the bias added and the activation applied.
-template <typename Real, typename Storage>
-void store_tile(const TilePlan& plan, const Sink& sink, const Tile<Real>& tile) {
+template <typename Real, typename Storage, typename AnyTile>
+void store_tile(const TilePlan& plan, const Sink& sink, const AnyTile& tile) {
   constexpr int L = kLanes<Real>;
   alignas(ONNX_FFT_VECTOR_BYTES) Real bias_values[L] = {};
   for (int lane = 0; lane < sink.count; ++lane) bias_values[lane] = static_cast<Real>(sink.bias[lane]);

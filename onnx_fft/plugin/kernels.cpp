@@ -3,6 +3,7 @@
 
 #include "frame.h"
 #include "product.h"
+#include "sliding.h"
 #include "tile.h"
 
 namespace onnx_fft {
@@ -23,28 +24,37 @@ void inverse(const TilePlan& plan, const Real* spectrum, int64_t bin_stride, Rea
   store_tile<Real, Storage>(plan, sink, tile);
 }
 
+// Multiplies bins by those of the weights, and has the next line's fetched.
+template <typename Real>
+ONNX_FFT_INLINE void multiply_bins(Factor<Real> factor, int64_t first, int64_t count, Real* numbers) {
+  constexpr int L = kLanes<Real>;
+  const Real* bins = factor.bins + first * 2 * L;
+  const Line<Real> line{numbers};
+  for (int64_t n = 0; n < count; ++n, bins += 2 * L) {
+    Vec<Real> re = load(bins), im = load(bins + L);
+    if (factor.lane >= 0) {
+      re = broadcast(bins[factor.lane]);
+      im = broadcast(bins[factor.lane + L]);
+    }
+    prefetch<false>(bins + count * 2 * L);
+    prefetch<false>(bins + count * 2 * L + L);
+    const Complex<Real> x = line.get(n);
+    line.put(n, {x.re * re - x.im * im, x.im * re + x.re * im});
+  }
+}
+
 template <typename Real, typename Storage>
 void convolve(const TilePlan& plan, const Source& source, Factor<Real> factor, Real* scratch, const Sink& sink) {
-  constexpr int L = kLanes<Real>;
+  if (plan.is_sliding()) {
+    SlidingTile<Real> tile(plan, scratch);
+    load_tile<Real, Storage>(plan, source, tile);
+    tile.convolve(sink.outputs, factor);
+    return store_tile<Real, Storage>(plan, sink, tile);
+  }
   Tile<Real> tile(plan, scratch);
   load_tile<Real, Storage>(plan, source, tile);
   tile.filter([&] { mark_outputs(plan, sink, tile); },
-              [&](int64_t first, int64_t count, Real* numbers) {
-                const Real* bins = factor.bins + first * 2 * L;
-                for (int64_t n = 0; n < count; ++n, numbers += 2 * L, bins += 2 * L) {
-                  if (factor.lane < 0) {
-                    prefetch<false>(bins + count * 2 * L);
-                    prefetch<false>(bins + count * 2 * L + L);
-                  }
-                  Vec<Real> re = load(bins), im = load(bins + L);
-                  if (factor.lane >= 0) {
-                    re = broadcast(bins[factor.lane]);
-                    im = broadcast(bins[factor.lane + L]);
-                  }
-                  const Complex<Real> x = Line<Real>{numbers}.get(0);
-                  Line<Real>{numbers}.put(0, {x.re * re - x.im * im, x.im * re + x.re * im});
-                }
-              });
+              [&](int64_t first, int64_t count, Real* numbers) { multiply_bins(factor, first, count, numbers); });
   store_tile<Real, Storage>(plan, sink, tile);
 }
 

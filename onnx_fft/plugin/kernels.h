@@ -40,7 +40,8 @@ struct Sink : Planes<void*> {
   Activation activation;
 };
 
-// The spectrum a tile is multiplied by: complex vectors `bins`, each lane its own, or for lane >= 0 that one for all.
+// What a tile is convolved with, each lane its own, or for lane >= 0 that one for all: its spectrum, complex vectors
+// `bins`, or the taps themselves, real vectors.
 template <typename Real>
 struct Factor {
   const Real* bins;

@@ -1,156 +1,12 @@
+// How a convolution is cut into tiles: of all the ways, the one with the least predicted time.
 #include "plan.h"
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <numeric>
 
 namespace onnx_fft {
 namespace {
-
-constexpr double kPi = 3.14159265358979323846;
-
-// What a butterfly of each radix costs an element, roughly in loads and stores: one of each, more as the registers
-// fill.
-struct Radix {
-  int radix;
-  double cost;
-};
-constexpr Radix kRadices[] = {{2, 1.3}, {3, 1.4}, {4, 1.4}, {5, 1.7},  {6, 1.7},
-                              {7, 2.1}, {8, 1.8}, {9, 2.1}, {10, 2.2}, {12, 2.4}};
-
-// Cheapest chain of radices whose product is `length`; infinite cost where there is none.
-struct Chain {
-  double cost = 0;
-  std::vector<int> radices;
-};
-
-Chain factor(int length, std::map<int, Chain>& known) {
-  if (length == 1) return {};
-  const auto found = known.find(length);
-  if (found != known.end()) return found->second;
-  Chain best;
-  best.cost = INFINITY;
-  for (const Radix& r : kRadices) {
-    if (length % r.radix != 0) continue;
-    Chain rest = factor(length / r.radix, known);
-    if (rest.cost + r.cost < best.cost) {
-      rest.cost += r.cost;
-      rest.radices.insert(rest.radices.begin(), r.radix);
-      best = rest;
-    }
-  }
-  return known[length] = best;
-}
-
-Chain factor(int length) {
-  thread_local std::map<int, Chain> known;
-  return factor(length, known);
-}
-
-bool is_smooth(int64_t n) {
-  for (int prime : {2, 3, 5, 7}) {
-    while (n % prime == 0) n /= prime;
-  }
-  return n == 1;
-}
-
-int64_t next_length(int64_t least, bool even) {
-  int64_t n = std::max<int64_t>(least, even ? 2 : 1);
-  while (!is_smooth(n) || (even && n % 2 != 0)) ++n;
-  return n;
-}
-
-void push_root(std::vector<double>& roots, int64_t numerator, int64_t denominator) {
-  const double angle = -2 * kPi * static_cast<double>(numerator % denominator) / static_cast<double>(denominator);
-  roots.push_back(std::cos(angle));
-  roots.push_back(std::sin(angle));
-}
-
-LinePlan plan_line(int length) {
-  LinePlan line;
-  line.length = length;
-  int n = length, stride = 1;
-  std::vector<int> radices = factor(length).radices;
-  if (radices.empty()) radices.push_back(1);
-  for (const int radix : radices) {
-    const int count = n / radix;
-    line.steps.push_back({radix, count, stride, line.roots.size()});
-    for (int p = 0; p < count; ++p) {
-      for (int k = 1; k < radix; ++k) push_root(line.roots, int64_t{p} * k, n);
-    }
-    n = count;
-    stride *= radix;
-  }
-  return line;
-}
-
-// Longest real line that stays in the first-level cache with its scratch.
-constexpr int kLongestLine = 320;
-
-// Sequences a long real axis is cut into: the divisor that makes both DFTs about equally long.
-int choose_columns(int64_t length) {
-  if (length <= kLongestLine) return 1;
-  int best = 1;
-  for (int columns = 1; columns < length; ++columns) {
-    if (length % columns != 0 || (length / columns) % 2 != 0) continue;
-    const auto distance = [&](int c) { return std::abs(std::log(double(c) * c * 2 / double(length))); };
-    if (distance(columns) < distance(best)) best = columns;
-  }
-  return best;
-}
-
-template <typename Real>
-void fill_tables(const TilePlan& plan, const std::vector<double>& real_roots, TileTables<Real>& tables) {
-  const auto cast = [](const std::vector<double>& values) { return std::vector<Real>(values.begin(), values.end()); };
-  tables.real_roots = cast(real_roots);
-  tables.line_roots.push_back(cast(plan.real_line.roots));
-  for (const Pass& pass : plan.passes) {
-    tables.line_roots.push_back(cast(pass.line.roots));
-    tables.twiddles.push_back(cast(pass.twiddles));
-  }
-}
-
-Pass plan_columns(int columns, ptrdiff_t half, ptrdiff_t outer) {
-  Pass pass{plan_line(columns), half, outer, half, {}};
-  const int64_t length = int64_t{columns} * (half - 1) * 2;
-  for (ptrdiff_t k = 0; k < half; ++k) {
-    for (int n = 0; n < columns; ++n) push_root(pass.twiddles, n * k, length);
-  }
-  return pass;
-}
-
-std::shared_ptr<const TilePlan> plan_tile(const int64_t* length, int real_axis) {
-  auto plan = std::make_shared<TilePlan>();
-  std::copy(length, length + kMaxRank, plan->length);
-  plan->real_axis = real_axis;
-  plan->columns = choose_columns(length[real_axis]);
-  plan->real_length = static_cast<int>(length[real_axis] / plan->columns);
-  plan->real_line = plan_line(plan->real_length / 2);
-  const ptrdiff_t half = plan->real_length / 2 + 1;
-  ptrdiff_t others = 1;
-  for (int axis = 0; axis < kMaxRank; ++axis) others *= axis == real_axis ? 1 : length[axis];
-  if (plan->columns > 1) plan->passes.push_back(plan_columns(plan->columns, half, others));
-  ptrdiff_t stride = half * plan->columns, longest = half;
-  for (int axis = kMaxRank - 1; axis >= 0; --axis) {
-    for (int64_t n = 0; n < length[axis]; ++n) {
-      const int64_t across = n % plan->columns * 2 * half + n / plan->columns;
-      plan->position[axis].push_back(static_cast<int32_t>(axis == real_axis ? across : n * 2 * stride));
-    }
-    if (axis == real_axis || length[axis] == 1) continue;
-    others /= length[axis];
-    plan->passes.push_back({plan_line(static_cast<int>(length[axis])), stride, others, stride, {}});
-    stride *= length[axis];
-  }
-  plan->bins = static_cast<size_t>(stride);
-  for (const Pass& pass : plan->passes) longest = std::max<ptrdiff_t>(longest, pass.line.length);
-  plan->work = static_cast<size_t>(4 * longest);
-  std::vector<double> real_roots;
-  for (int k = 0; 2 * k <= half; ++k) push_root(real_roots, k, plan->real_length);
-  fill_tables(*plan, real_roots, plan->single);
-  fill_tables(*plan, real_roots, plan->twofold);
-  return plan;
-}
 
 // The sequences of one axis, by `split` of its dilation; lengths are left open.
 AxisPlan plan_sequences(const ConvAttributes& attributes, int axis, int64_t extent, int64_t outputs, bool split) {
@@ -182,19 +38,21 @@ int64_t whole_length(const AxisPlan& axis, int64_t outputs) {
   return std::max<int64_t>(outputs, std::max(needed - zeros, std::min(needed, until_end)));
 }
 
-// Tilings of one axis worth a look: for growing numbers of tiles the shortest DFT that gives enough outputs.
-std::vector<AxisPlan> tilings(AxisPlan axis, bool real) {
+// Tilings of one axis worth a look: for growing numbers of tiles the fewest samples that give enough outputs, and of
+// those that are transformed the shortest DFT of as many. `real`: its DFT is the real one, of even length.
+std::vector<AxisPlan> tilings(AxisPlan axis, bool sliding, bool real) {
   std::vector<AxisPlan> result;
   const int64_t outputs = ceil_divide(axis.outputs, axis.residues);
-  constexpr int64_t kLongest = 1 << 17;
+  const int64_t longest = std::max<int64_t>(1 << 17, 2 * axis.taps);
   for (int64_t tiles = 1; tiles <= outputs; tiles += 1 + tiles / 6) {
     const int64_t wanted = ceil_divide(outputs, tiles);
-    const bool trivial = axis.taps == 1 && !real;
-    axis.length = next_length(tiles == 1 ? whole_length(axis, outputs) : wanted + axis.taps - 1, real);
+    const bool trivial = axis.taps == 1 && !real && !sliding;
+    axis.length = wanted + axis.taps - 1;
+    if (!sliding) axis.length = next_length(tiles == 1 ? whole_length(axis, outputs) : axis.length, real);
     if (trivial) axis.length = 1;
     axis.step = trivial ? 1 : tiles == 1 ? outputs : axis.length - axis.taps + 1;
     axis.tiles = ceil_divide(outputs, axis.step);
-    if (axis.length <= kLongest && (result.empty() || result.back().length != axis.length)) result.push_back(axis);
+    if (axis.length <= longest && (result.empty() || result.back().length != axis.length)) result.push_back(axis);
     if (trivial || wanted * 3 < axis.taps) break;
   }
   return result;
@@ -202,9 +60,11 @@ std::vector<AxisPlan> tilings(AxisPlan axis, bool real) {
 
 // Speeds of one core in units a second; fitted by eye on a 2-core AMD EPYC (Zen 4, AVX-512), 2026-11. Only their ratios
 // matter here: they choose among tilings.
-constexpr double kTransformFlops = 30e9, kProductFlops = 90e9, kBytes = 8e9;
-constexpr double kTileSeconds = 1.5e-6;  // finding out where a tile's lanes lie, and starting its task
+constexpr double kTransformFlops = 38e9, kProductFlops = 90e9, kBytes = 8e9;
+constexpr double kSlidingFlops = 90e9, kSlidingSamples = 2.5e9;  // samples in and out of a tile
+constexpr double kTileSeconds = 1.5e-6;                          // finding out where a tile's lanes lie, and its task
 constexpr double kL2Bytes = 768 << 10, kMemoryFactor = 1.6;
+constexpr double kColumnsFactor = 1.5;  // a real line in columns takes short butterflies, and a twiddle between
 
 struct Load {
   double transforms, product_flops, spectra_bytes;
@@ -235,7 +95,20 @@ struct Estimate {
   double seconds, spectra_bytes;
 };
 
+Estimate estimate_sliding(const ConvPlan& plan, int lanes) {
+  double points = 1, outputs = 1, taps = 1;
+  for (const AxisPlan& axis : plan.axes) {
+    points *= double(axis.length);
+    outputs *= double(axis.step);
+    taps *= double(axis.kernel);
+  }
+  const double L = lanes, tiles = count_load(plan, 0, lanes).transforms / 2;
+  const double tile_seconds = L * (2 * outputs * taps / kSlidingFlops + (points + outputs) / kSlidingSamples);
+  return {tiles * (tile_seconds + kTileSeconds), 4 * taps * std::ceil(double(plan.group) / L) * L};
+}
+
 Estimate estimate(const ConvPlan& plan, int real_axis, int lanes) {
+  if (plan.sliding) return estimate_sliding(plan, lanes);
   double points = 1, bins = 1;
   for (int axis = 0; axis < kMaxRank; ++axis) {
     const double length = double(plan.axes[axis].length);
@@ -244,8 +117,9 @@ Estimate estimate(const ConvPlan& plan, int real_axis, int lanes) {
   }
   const Load load = count_load(plan, bins, lanes);
   const double tile_bytes = bins * 8 * lanes;
-  const double flops =
-      2.5 * points * std::log2(std::max(2.0, points)) * lanes * (tile_bytes > kL2Bytes ? kMemoryFactor : 1);
+  double flops = 2.5 * points * std::log2(std::max(2.0, points)) * lanes;
+  if (tile_bytes > kL2Bytes) flops *= kMemoryFactor;
+  if (plan.axes[real_axis].length > kLongestLine) flops *= kColumnsFactor;
   const double transform_seconds = flops / kTransformFlops + kTileSeconds;
   const double seconds =
       load.transforms * transform_seconds + load.product_flops / kProductFlops + load.spectra_bytes / kBytes;
@@ -259,80 +133,94 @@ double most_spectra_bytes(const ConvPlan& plan) {
   return 3.5 * weights + (32 << 20);
 }
 
-// Fills `axes[axis ...]` with every combination of tilings and keeps the best plan in `best`.
-struct Search {
-  std::vector<AxisPlan> choices[kMaxRank];
-  int real_axis;
-  int lanes;
-  ConvPlan best;
-  double least_bytes = INFINITY;
+// Finds the best plan among all combinations of tilings.
+class Search {
+ public:
+  Search(const ConvPlan& plan, int real_axis, int lanes) : plan_(plan), real_axis_(real_axis), lanes_(lanes) {}
 
-  void visit(ConvPlan& plan, int axis) {
-    if (axis < kMaxRank) {
-      for (const AxisPlan& choice : choices[axis]) {
-        plan.axes[axis] = choice;
-        visit(plan, axis + 1);
-      }
-      return;
-    }
-    plan.tiles = plan.phases = 1;
-    for (const AxisPlan& a : plan.axes) {
-      plan.tiles *= a.tiles * a.residues;
-      plan.phases *= a.phases;
-    }
-    for (const Lanes lanes_of : {Lanes::kChannels, Lanes::kTiles}) {
-      plan.lanes = lanes_of;
-      const Estimate found = estimate(plan, real_axis, lanes);
-      // where nothing fits, the smallest
-      const bool fits = found.spectra_bytes <= most_spectra_bytes(plan);
-      const bool best_fits = least_bytes <= most_spectra_bytes(plan);
-      const bool better = fits ? !best_fits || found.seconds < best.seconds : found.spectra_bytes < least_bytes;
-      if (better) {
-        best = plan;
-        best.seconds = found.seconds;
-        least_bytes = found.spectra_bytes;
-      }
+  // `choices`: of each axis.
+  void visit(const std::vector<AxisPlan>* choices, bool sliding) {
+    plan_.sliding = sliding;
+    fill_axis(choices, 0);
+  }
+
+  const ConvPlan& best() const { return best_; }
+
+ private:
+  void fill_axis(const std::vector<AxisPlan>* choices, int axis) {
+    if (axis == kMaxRank) return compare();
+    for (const AxisPlan& choice : choices[axis]) {
+      plan_.axes[axis] = choice;
+      fill_axis(choices, axis + 1);
     }
   }
+
+  void compare() {
+    plan_.tiles = plan_.phases = 1;
+    for (const AxisPlan& axis : plan_.axes) {
+      plan_.tiles *= axis.tiles * axis.residues;
+      plan_.phases *= axis.phases;
+    }
+    if (plan_.sliding && !plan_.is_elementwise()) return;
+    for (const Lanes lanes_of : {Lanes::kChannels, Lanes::kTiles}) {
+      plan_.lanes = lanes_of;
+      const Estimate found = estimate(plan_, real_axis_, lanes_);
+      // where nothing fits, the smallest
+      const bool fits = found.spectra_bytes <= most_spectra_bytes(plan_);
+      const bool best_fits = least_bytes_ <= most_spectra_bytes(plan_);
+      if (!(fits ? !best_fits || found.seconds < best_.seconds : found.spectra_bytes < least_bytes_)) continue;
+      best_ = plan_;
+      best_.seconds = found.seconds;
+      least_bytes_ = found.spectra_bytes;
+    }
+  }
+
+  ConvPlan plan_, best_;
+  const int real_axis_, lanes_;
+  double least_bytes_ = INFINITY;
 };
+
+// The last axis along which something is summed.
+int find_real_axis(const ConvAttributes& attributes) {
+  for (int axis = attributes.rank - 1; axis >= 0; --axis) {
+    if (attributes.kernel[axis] > 1) return kMaxRank - attributes.rank + axis;
+  }
+  return kMaxRank - 1;
+}
 
 }  // namespace
 
 ConvPlan plan_convolution(const ConvAttributes& attributes, const int64_t* x_shape, const int64_t* y_shape,
                           int64_t in_channels, int64_t out_channels, int lanes) {
-  Search search;
-  search.lanes = lanes;
-  const int shift = kMaxRank - attributes.rank;
   ConvPlan plan;
   plan.batch = x_shape[0];
   plan.group = attributes.group;
   plan.in_channels = in_channels;
   plan.out_channels = out_channels / attributes.group;
-  search.real_axis = kMaxRank - 1;
-  for (int axis = kMaxRank - 1; axis >= shift; --axis) {
-    if (attributes.kernel[axis - shift] > 1) {
-      search.real_axis = axis;
-      break;
-    }
-  }
-  for (int axis = 0; axis < kMaxRank; ++axis) {
-    if (axis < shift) {
-      search.choices[axis] = {AxisPlan{}};
-      continue;
-    }
-    for (const bool split : {true, false}) {
+  const int shift = kMaxRank - attributes.rank, real_axis = find_real_axis(attributes);
+  Search search(plan, real_axis, lanes);
+  for (const bool sliding : {false, true}) {
+    std::vector<AxisPlan> choices[kMaxRank];
+    for (int axis = 0; axis < kMaxRank; ++axis) {
+      if (axis < shift) {
+        choices[axis] = {AxisPlan{}};
+        continue;
+      }
       const int a = axis - shift;
-      if (split ? attributes.strides[a] > 1 : attributes.strides[a] == 1 && attributes.dilations[a] == 1) continue;
-      const AxisPlan sequences = plan_sequences(attributes, a, x_shape[2 + a], y_shape[2 + a], split);
-      const std::vector<AxisPlan> found = tilings(sequences, axis == search.real_axis);
-      search.choices[axis].insert(search.choices[axis].end(), found.begin(), found.end());
+      for (const bool split : {true, false}) {
+        if (split ? attributes.strides[a] > 1 : attributes.strides[a] == 1 && attributes.dilations[a] == 1) continue;
+        const AxisPlan sequences = plan_sequences(attributes, a, x_shape[2 + a], y_shape[2 + a], split);
+        const std::vector<AxisPlan> found = tilings(sequences, sliding, axis == real_axis);
+        choices[axis].insert(choices[axis].end(), found.begin(), found.end());
+      }
     }
+    search.visit(choices, sliding);
   }
-  search.visit(plan, 0);
+  ConvPlan best = search.best();
   int64_t length[kMaxRank];
-  for (int axis = 0; axis < kMaxRank; ++axis) length[axis] = search.best.axes[axis].length;
-  search.best.tile = plan_tile(length, search.real_axis);
-  return search.best;
+  for (int axis = 0; axis < kMaxRank; ++axis) length[axis] = best.axes[axis].length;
+  best.tile = best.sliding ? plan_sliding_tile(best.axes) : plan_tile(length, real_axis);
+  return best;
 }
 
 // ONNX Runtime's Conv outside a graph's blocked layout: im2col and a matrix product.

@@ -36,6 +36,7 @@ struct AxisPlan {
 
   int64_t input_step() const { return stride > 1 ? stride : output_step(); }
   int64_t output_step() const { return split_dilation ? dilation : 1; }
+  int64_t spacing() const { return dilation / input_step(); }  // from one tap to the next, where phases == 1
 };
 
 // A DFT along one line as a chain of short ones (Stockham): while n > 1, radix r takes elements apart by n / r.
@@ -72,6 +73,10 @@ struct TileTables {
 struct TilePlan {
   int64_t length[kMaxRank] = {1, 1, 1};
   std::vector<int32_t> position[kMaxRank];  // of each sample, in real vectors from the tile's begin
+
+  // Of a sliding tile, which is convolved as it is: taps along each axis, and samples from one to the next. None where
+  // it is transformed; what follows is for that.
+  int64_t taps[kMaxRank] = {}, spacing[kMaxRank] = {};
   int real_axis = 0;
   int real_length = 2;
   int columns = 1;
@@ -82,6 +87,7 @@ struct TilePlan {
   TileTables<float> single;
   TileTables<double> twofold;
 
+  bool is_sliding() const { return taps[0] > 0; }
   template <typename Real>
   const TileTables<Real>& tables() const;
 };
@@ -95,6 +101,15 @@ inline const TileTables<double>& TilePlan::tables<double>() const {
   return twofold;
 }
 
+// Longest real line that stays in the first-level cache with its scratch; a longer one is cut into columns.
+constexpr int kLongestLine = 320;
+
+// The shortest DFT of at least so many points: 2^a 3^b 5^c 7^d.
+int64_t next_length(int64_t least, bool even);
+
+std::shared_ptr<const TilePlan> plan_tile(const int64_t* length, int real_axis);
+std::shared_ptr<const TilePlan> plan_sliding_tile(const AxisPlan* axes);
+
 // Which index runs along the lanes of a vector.
 enum class Lanes { kChannels, kTiles };
 
@@ -102,12 +117,13 @@ struct ConvPlan {
   AxisPlan axes[kMaxRank];
   std::shared_ptr<const TilePlan> tile;
   Lanes lanes = Lanes::kChannels;
+  bool sliding = false;  // taps are summed one by one; elementwise plans only
   int64_t batch = 0, group = 1, in_channels = 1, out_channels = 1;  // of a group
   int64_t phases = 1;                                               // of all axes together
   int64_t tiles = 1;                                                // of one image
   double seconds = 0;                                               // predicted
 
-  // Whether nothing is summed but along the axes: a product of two spectra, bin by bin.
+  // Whether nothing is summed but along the axes; of spectra, a product bin by bin.
   bool is_elementwise() const { return in_channels == 1 && out_channels == 1 && phases == 1; }
 };
 

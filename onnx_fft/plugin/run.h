@@ -6,7 +6,7 @@
 //                 inputs                   weights                            outputs
 //   kChannels     [bin, row, block of k]   [bin, group, block of o, k]        [bin, row, group, block of o]
 //   kTiles        [bin, block of rows, k]  [bin, group, o, block of k]        [bin, block of rows, group, o]
-//   elementwise   -                        [block of groups, bin]             -
+//   elementwise   -                        [block of groups, bin], or taps    -
 #pragma once
 
 #include <algorithm>
@@ -34,17 +34,19 @@ class Runner {
         K_(plan.in_channels * plan.phases) {}
 
   size_t weights_bytes() const {
-    const int64_t numbers = plan_.is_elementwise() ? ceil_divide(plan_.group, L_) : weights_stride() / number_;
-    return tile_.bins * static_cast<size_t>(numbers * number_) * sizeof(Real);
+    const int64_t reals = plan_.is_elementwise() ? ceil_divide(plan_.group, L_) * block_reals()
+                                                 : static_cast<int64_t>(tile_.bins) * weights_stride();
+    return static_cast<size_t>(reals) * sizeof(Real);
   }
 
   // weights [group * out_channels, in_channels, *kernel] -> spectra, conjugated and scaled.
   void transform_weights(const Real* weights, Real* spectra, const Executor& executor) const {
-    const int64_t bins = static_cast<int64_t>(tile_.bins), outputs = plan_.group * plan_.out_channels;
+    const int64_t outputs = plan_.group * plan_.out_channels;
     if (plan_.is_elementwise()) {
       return each(executor, ceil_divide(plan_.group, L_), [&](int64_t block) {
-        weights_tile(weights, spectra + block * bins * number_, number_,
-                     [&](int lane) { return Tap{block * L_ + lane, 0}; });
+        Real* target = spectra + block * block_reals();
+        if (plan_.sliding) return copy_taps(weights, block, target);
+        weights_tile(weights, target, number_, [&](int lane) { return Tap{block * L_ + lane, 0}; });
       });
     }
     if (plan_.lanes == Lanes::kTiles) {
@@ -94,6 +96,11 @@ class Runner {
     int64_t output, k;
   };
 
+  int64_t tap_count() const { return plan_.axes[0].kernel * plan_.axes[1].kernel * plan_.axes[2].kernel; }
+
+  // Reals of an elementwise plan's weights, for a block of groups.
+  int64_t block_reals() const { return plan_.sliding ? tap_count() * L_ : static_cast<int64_t>(tile_.bins) * number_; }
+
   int64_t out_blocks() const { return ceil_divide(plan_.out_channels, L_); }
 
   int64_t weights_stride() const {
@@ -133,6 +140,15 @@ class Runner {
     spectra_.transform_weights(tile_, static_cast<Real>(1 / points), tile, spectra, stride);
   }
 
+  // [tap] vectors of a block of groups.
+  void copy_taps(const Real* weights, int64_t block, Real* taps) const {
+    std::fill_n(taps, block_reals(), Real(0));
+    for (int64_t lane = 0; lane < std::min(L_, plan_.group - block * L_); ++lane) {
+      const Real* w = weights + (block * L_ + lane) * tap_count();
+      for (int64_t tap = 0; tap < tap_count(); ++tap) taps[tap * L_ + lane] = w[tap];
+    }
+  }
+
   // Sample of axis `axis` that kernel element k falls on, -1 if it belongs to another phase. A kernel longer than the
   // tile wraps around, as the circular sum it takes part in does.
   int64_t sample_of(int axis, int64_t k, int64_t phase) const {
@@ -147,8 +163,7 @@ class Runner {
     const int64_t phase = tap.k % plan_.phases;
     const int64_t p2 = phase % a[2].phases, p1 = phase / a[2].phases % a[1].phases,
                   p0 = phase / a[2].phases / a[1].phases;
-    const Real* w =
-        weights + (tap.output * plan_.in_channels + tap.k / plan_.phases) * a[0].kernel * a[1].kernel * a[2].kernel;
+    const Real* w = weights + (tap.output * plan_.in_channels + tap.k / plan_.phases) * tap_count();
     for (int64_t k0 = 0; k0 < a[0].kernel; ++k0) {
       for (int64_t k1 = 0; k1 < a[1].kernel; ++k1) {
         for (int64_t k2 = 0; k2 < a[2].kernel; ++k2, ++w) {
@@ -237,7 +252,7 @@ class Runner {
   void run_elementwise(const Call& call, const Real* spectra) const {
     const bool channels = plan_.lanes == Lanes::kChannels;
     const int64_t rows = plan_.batch * plan_.tiles, lanes = channels ? plan_.group : rows;
-    const int64_t blocks = ceil_divide(lanes, L_), bins = static_cast<int64_t>(tile_.bins);
+    const int64_t blocks = ceil_divide(lanes, L_);
     each(call.executor, blocks * (channels ? rows : plan_.group), [&](int64_t task) {
       const int64_t block = task % blocks, other = task / blocks;
       Source source = make_source();
@@ -247,7 +262,7 @@ class Runner {
         add_sink_lane(call, sink, channels ? other : item, channels ? item : other);
       });
       const int64_t group_block = channels ? block : other / L_;
-      const Factor<Real> factor{spectra + group_block * bins * number_, channels ? -1 : static_cast<int>(other % L_)};
+      const Factor<Real> factor{spectra + group_block * block_reals(), channels ? -1 : static_cast<int>(other % L_)};
       const ScratchPool::Lease lease(pool_, scratch_bytes());
       kernels_.convolve(tile_, source, factor, lease.template as<Real>(), sink);
     });

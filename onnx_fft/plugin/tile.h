@@ -20,8 +20,9 @@ class Tile {
   // Marks none or all of the real lines, or those of one row of samples along the last axis.
   void clear_rows() { __builtin_memset(flags_, 0, static_cast<size_t>(rows())); }
   void mark_all() { __builtin_memset(flags_, 1, static_cast<size_t>(rows())); }
+  bool skips_rows() const { return plan_.real_axis == kMaxRank - 1; }
   void mark_row(int64_t position) {
-    if (plan_.real_axis != kMaxRank - 1) return mark_all();
+    if (!skips_rows()) return mark_all();
     __builtin_memset(flags_ + position / (2 * half()), 1, static_cast<size_t>(plan_.columns));
   }
 
