@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The native library in ways that Python's tests cannot see: the kernels under the address and undefined sanitizers on
-# each instruction set, and builds by Clang and for Arm (NEON), where a warning is an error. Takes a scratch folder.
+# each instruction set; builds by GCC, by Clang and for Arm (NEON), where a warning is an error; and that no code for one
+# instruction set can end up being called on a CPU without it. Takes a scratch folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,8 +18,25 @@ for isa in baseline avx2 avx512; do
   [ "$status" -eq 0 ] || [ "$status" -eq 2 ] || exit "$status" # 2: this CPU has no such instructions
 done
 
-configure clang -DCMAKE_CXX_COMPILER=clang++
-cmake --build "$scratch/clang"
+# Of a function that several objects define (inline ones, templates), the linker keeps any one for all callers: if that
+# is the one compiled for AVX, older CPUs die of it. So what such an object defines must have its set in its name.
+check_symbols() { # folder
+  local isa object functions foreign
+  for isa in avx2 avx512; do
+    object="$(find "$scratch/$1/CMakeFiles/kernels_$isa.dir" -name '*.o')"
+    functions="$(nm --defined-only --extern-only "$object" | awk '$2 ~ /[TWi]/ { print $3 }')"
+    foreign="$(grep -v "8onnx_fft${#isa}$isa" <<<"$functions" || true)"
+    [ -n "$functions" ] && [ -z "$foreign" ] && continue
+    printf 'got in %s:\n%s\nexpected functions of onnx_fft::%s alone\n' "$object" "${foreign:-none}" "$isa" | c++filt >&2
+    return 1
+  done
+}
+
+for compiler in g++ clang++; do
+  configure "$compiler" -DCMAKE_CXX_COMPILER="$compiler"
+  cmake --build "$scratch/$compiler"
+  check_symbols "$compiler"
+done
 
 # Compiled only: linking takes the other machine's libraries.
 configure arm -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_COMPILER_TARGET=aarch64-linux-gnu -DCMAKE_SYSTEM_NAME=Linux \
