@@ -84,9 +84,9 @@ class RfftLowering:
 
     def check_plan(self, spec: ConvSpec, plan: ConvPlan) -> None:
         """An exact plan of the axes that Rfft and Irfft compute."""
-        check_axes(spec, plan)
         if obstacle := self.find_obstacle(spec):
             raise ValueError(obstacle)
+        check_axes(spec, plan)
         lengths = _signal_lengths(plan)
         if not 1 <= len(lengths) <= MAX_SIGNAL_AXES or any(axis.columns != 1 for axis in plan.axes):
             raise ValueError(f"rfft takes one column and transforms 1 to {MAX_SIGNAL_AXES} axes, got {len(lengths)}")

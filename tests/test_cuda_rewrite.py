@@ -1,0 +1,296 @@
+"""--target cuda on whole models: imports, bodies, functions, external data, what is left, validation, errors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from commands import list_files, run
+from corpus import Array, list_op_types
+from lowered import executed_ops
+from onnx import ModelProto, helper
+from onnx.external_data_helper import convert_model_to_external_data
+from small_models import W1, X, assert_only_convs_replaced, conv, function_model, if_model, make_model, two_convs
+
+import onnx_fft.contrib
+import onnx_fft.cuda
+from onnx_fft import bench, rewrite, validate
+from onnx_fft.cuda import find_cuda_problem, is_for_cuda, needs_cuda
+from onnx_fft.doctor import examine
+from onnx_fft.errors import CudaUnavailable
+from onnx_fft.model.io import TARGET_KEY
+from onnx_fft.rewrite import Rewritten
+
+no_gpu = pytest.mark.skipif(not find_cuda_problem(), reason="the CUDA provider works here; test_cuda_gpu.py runs it")
+"""What these hold is what happens without a GPU."""
+
+
+def rewrite_all(model: ModelProto, lowering: str = "rfft", **options: Any) -> Rewritten:
+    return rewrite(model, target="cuda", lowering=lowering, select="all", **options)
+
+
+def imports(model: ModelProto) -> dict[str, int]:
+    return {entry.domain: entry.version for entry in model.opset_import}
+
+
+def without_contrib(model: ModelProto) -> ModelProto:
+    """The model without an import of ONNX Runtime's operators, as most are."""
+    kept = [entry for entry in model.opset_import if entry.domain != "com.microsoft"]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    return model
+
+
+def test_the_import_is_added_and_nothing_else_changes() -> None:
+    model = without_contrib(two_convs())
+    model.metadata_props.add(key="classes", value="cat,dog")
+    model.doc_string = "a model"
+    rewritten = rewrite_all(model).model
+    assert imports(rewritten) == {"": 17, "com.microsoft": 1}
+    del rewritten.opset_import[1:]
+    assert_only_convs_replaced(model, rewritten)
+    onnx.checker.check_model(rewrite_all(model).model, full_check=True)
+
+
+def test_standard_operators_need_no_import() -> None:
+    model = without_contrib(two_convs())
+    assert imports(rewrite_all(model, "matmul").model) == {"": 17}
+
+
+def test_nodes_say_what_they_are_for() -> None:
+    for lowering in ("rfft", "matmul"):
+        rewritten = rewrite_all(two_convs(), lowering).model
+        marks = [{entry.key: entry.value for entry in node.metadata_props} for node in rewritten.graph.node]
+        assert {mark.get(TARGET_KEY) for mark in marks if mark} == {"cuda"}
+        assert is_for_cuda(rewritten)
+        assert needs_cuda(rewritten) is (lowering == "rfft")
+    assert not is_for_cuda(rewrite(two_convs(), select="all").model)
+
+
+@pytest.mark.parametrize("make", [two_convs, if_model, function_model], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("lowering", ["rfft", "matmul", "auto"])
+def test_graphs_bodies_and_functions_compute_the_same(make: Any, lowering: str) -> None:
+    model = without_contrib(make())
+    rewritten = rewrite_all(model, lowering)
+    assert len(rewritten.report.replaced) == len(rewritten.report.rows) > 0
+    onnx.checker.check_model(rewritten.model, full_check=True)
+    for function in rewritten.model.functions:
+        assert "com.microsoft" in {entry.domain for entry in function.opset_import} or lowering == "matmul"
+    found = validate(model, rewritten.model)
+    assert found.ok, found.describe()
+    assert all(check.ok for check in found.convs)
+
+
+def test_the_verdict_says_who_computed() -> None:
+    model = two_convs()
+    found = validate(model, rewrite_all(model).model)
+    assert found.ok
+    if find_cuda_problem():
+        assert "no GPU took part: Rfft, Irfft, ComplexMul by NumPy" in found.summarize()[-1]
+        assert any("no GPU took part, because of ONNX Runtime" in note for note in found.notes)
+    else:
+        assert found.verdict.endswith("computed on the GPU")
+    assert "GPU" not in validate(model, rewrite_all(model, "matmul").model).verdict or not find_cuda_problem()
+
+
+def test_a_wrong_spectrum_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = onnx_fft.lowering.rfft.weight_spectrum
+    monkeypatch.setattr(onnx_fft.lowering.rfft, "weight_spectrum", lambda *args: np.conj(right(*args)))
+    found = validate(two_convs(), rewrite_all(two_convs()).model)
+    assert not found.ok
+    assert found.bisection is not None and found.bisection.sites == ("first",)
+
+
+def test_a_transform_left_out_is_found() -> None:
+    """NumPy's part must not make up for what the model lacks."""
+    rewritten = rewrite_all(two_convs()).model
+    (first, *_) = (node for node in rewritten.graph.node if node.op_type == "Irfft")
+    first.attribute[0].i = 1
+    assert first.attribute[0].name == "signal_ndim"
+    assert not validate(two_convs(), rewritten).ok
+
+
+@no_gpu
+def test_the_transforms_run() -> None:
+    ran = executed_ops(rewrite_all(two_convs()).model, {"x": X})
+    assert (ran["Rfft"], ran["Irfft"], ran["Conv"]) == (2, 2, 0)
+
+
+def depthwise(dtype: str, multiplier: int) -> ModelProto:
+    weight = np.random.default_rng(1).standard_normal((3 * multiplier, 1, 5, 5)).astype(dtype)
+    tensor = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    nodes = [conv("x", "y", "w", group=3)]
+    return make_model(nodes, {"w": weight}, y=(2, 3 * multiplier, 13, 11), dtype=tensor)
+
+
+@pytest.mark.parametrize(
+    "dtype, multiplier, has_one",
+    [("float32", 1, True), ("float16", 1, True), ("float64", 1, False), ("float32", 2, False)],
+)
+def test_complex_mul_is_used_where_it_has_a_kernel_and_broadcasts_rightly(
+    dtype: str, multiplier: int, has_one: bool
+) -> None:
+    ops = list_op_types(rewrite_all(depthwise(dtype, multiplier)).model)
+    assert (ops["ComplexMul"] == 1, ops["Mul"] == 4) == (has_one, not has_one)
+
+
+def test_what_is_left_has_a_reason() -> None:
+    nodes = [conv("x", "c", name="first"), conv("c", "y", "one", name="pointwise", pads=0)]
+    model = make_model(nodes, {"w1": W1, "one": np.ones((4, 4, 1, 1), np.float32)})
+    first, second = rewrite_all(model).report.rows
+    assert (first.lowering, second.lowering, second.code) == ("rfft", None, "no-lowering")
+    assert "one tap along every axis" in second.reason
+    assert [row.lowering for row in rewrite_all(model, "auto").report.rows] == ["rfft", "matmul"]
+
+
+def test_an_old_model_is_converted_for_rfft_and_not_for_the_other() -> None:
+    nodes = [conv("x", "y")]
+    model = make_model(nodes, {"w1": W1}, opset=11)
+    assert (rewrite_all(model).report.opset, rewrite_all(model).report.converted_from) == (13, 11)
+    auto = rewrite_all(model, "auto")
+    assert auto.report.opset == 11
+    assert [row.lowering for row in auto.report.rows] == ["matmul"]
+
+
+def test_a_plan_is_replayed_for_its_target() -> None:
+    model = two_convs()
+    first = rewrite_all(model)
+    again = rewrite(model, plan=first.plan)
+    assert again.model == first.model
+    assert again.plan["target"] == "cuda"
+    assert [row.predicted_s for row in again.report.rows] == [row.predicted_s for row in first.report.rows]
+
+
+def write_model(folder: Path) -> Path:
+    onnx.save(two_convs(), folder / "in.onnx")
+    return folder / "in.onnx"
+
+
+def test_the_command_line_writes_validated_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_model(tmp_path)
+    out, report = tmp_path / "out.onnx", tmp_path / "report.json"
+    assert run("rewrite", path, out, "--target", "cuda", "--select", "all", "--report", report) == 0
+    said = capsys.readouterr().err
+    assert "2 of 2 convolutions replaced" in said
+    assert ("no GPU took part" in said) is bool(find_cuda_problem())
+    validation = json.loads(report.read_text())["validation"]
+    assert validation["ok"] and len(validation["convs"]) == 2
+    assert needs_cuda(onnx.load(out))
+    assert run("validate", path, out) == 0
+
+
+def test_a_wrong_model_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = onnx_fft.lowering.rfft.weight_spectrum
+    monkeypatch.setattr(onnx_fft.lowering.rfft, "weight_spectrum", lambda *args: 1.01 * right(*args))
+    path = write_model(tmp_path)
+    assert run("rewrite", path, tmp_path / "out.onnx", "--target", "cuda", "--lowering", "rfft") == 3
+    assert "was not written" in capsys.readouterr().err
+    assert list_files(tmp_path) == {"in.onnx"}
+
+
+def test_auto_leaves_small_convs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("rewrite", write_model(tmp_path), tmp_path / "out.onnx", "--target", "cuda") == 0
+    assert "0 of 2 convolutions replaced" in capsys.readouterr().err
+    assert (tmp_path / "out.onnx").read_bytes() == onnx.load(tmp_path / "in.onnx").SerializeToString()
+
+
+def test_a_lowering_of_another_target_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_model(tmp_path)
+    assert run("rewrite", path, tmp_path / "out.onnx", "--target", "cuda", "--lowering", "dft") == 2
+    assert "expected one of auto, rfft, matmul; or pass --target ort" in capsys.readouterr().err
+    assert run("rewrite", path, tmp_path / "out.onnx", "--lowering", "rfft") == 2
+    assert "or pass --target cuda" in capsys.readouterr().err
+
+
+def test_external_data_stays_what_it_was(tmp_path: Path) -> None:
+    model = two_convs()
+    convert_model_to_external_data(model, location="w.bin", size_threshold=0)
+    onnx.save(model, tmp_path / "in.onnx")
+    before = [(tmp_path / name).read_bytes() for name in ("in.onnx", "w.bin")]
+    arguments = ("--target", "cuda", "--lowering", "rfft", "--include", "second")
+    assert run("rewrite", tmp_path / "in.onnx", tmp_path / "out.onnx", *arguments) == 0
+    assert [(tmp_path / name).read_bytes() for name in ("in.onnx", "w.bin")] == before
+    assert run("validate", tmp_path / "in.onnx", tmp_path / "out.onnx") == 0
+    ops = list_op_types(onnx.load(tmp_path / "out.onnx", load_external_data=False))
+    assert (ops["Conv"], ops["Rfft"]) == (1, 1)
+
+
+@no_gpu
+def test_bench_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for lowering in ("rfft", "matmul"):
+        onnx.save(rewrite_all(two_convs(), lowering).model, tmp_path / "out.onnx")
+        assert run("bench", write_model(tmp_path), tmp_path / "out.onnx", "--budget", "1s") == 7
+        said = capsys.readouterr().err
+        assert "got ONNX Runtime" in said and "expected ONNX Runtime's CUDAExecutionProvider" in said
+        assert "install onnxruntime-gpu" in said
+    with pytest.raises(CudaUnavailable):
+        bench(two_convs(), rewrite_all(two_convs()).model)
+
+
+@no_gpu
+def test_measuring_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_model(tmp_path)
+    assert run("rewrite", path, tmp_path / "out.onnx", "--target", "cuda", "--select", "measure") == 7
+    assert "to measure with; install onnxruntime-gpu" in capsys.readouterr().err
+    assert list_files(tmp_path) == {"in.onnx"}
+
+
+def test_doctor_tells_of_the_provider() -> None:
+    found = examine()
+    (line,) = (line for line in found.describe() if line.startswith("CUDA"))
+    assert found.to_dict()["cuda_problem"] == find_cuda_problem()
+    assert (find_cuda_problem() in line) if find_cuda_problem() else ("was right" in line)
+
+
+class FakeSession:
+    """A CUDA provider that gives back what `respond` makes of the input."""
+
+    respond: Any = None
+
+    def __init__(self, *_: Any, providers: Any) -> None:
+        assert providers[0][0] == "CUDAExecutionProvider"
+
+    def run(self, _: Any, feeds: dict[str, Array]) -> list[Array]:
+        return [FakeSession.respond(feeds["x"])]
+
+
+def fail(_: Array) -> Array:
+    raise RuntimeError("libcufft.so.12: cannot open shared object file")
+
+
+@pytest.mark.parametrize(
+    "respond, problem",
+    [
+        (lambda x: x, ""),
+        (lambda x: 8 * x, "computes Rfft or Irfft wrongly"),
+        (lambda x: np.pad(x, ((0, 0), (0, 1))), "computes Rfft or Irfft wrongly"),
+        (fail, "does not compute an FFT (libcufft.so.12"),
+    ],
+    ids=["works", "unscaled", "another length", "no cuFFT"],
+)
+def test_a_provider_that_is_listed_has_to_compute(respond: Any, problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", FakeSession)
+    monkeypatch.setattr(FakeSession, "respond", respond)
+    found = find_cuda_problem.__wrapped__()
+    assert (problem in found) if problem else (found == "")
+
+
+@pytest.mark.parametrize(
+    "version, options", [("1.17.3", {}), ("1.18.0", {"use_tf32": "0"}), ("1.32.0", {"use_tf32": "0"})]
+)
+def test_float32_is_asked_for_in_full_where_that_can_be(
+    version: str, options: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    assert onnx_fft.cuda.exact_providers() == [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
