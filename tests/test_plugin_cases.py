@@ -6,7 +6,6 @@ from collections import Counter
 
 import fetch_models
 import numpy as np
-import onnx
 import pytest
 from corpus import Case, causal_cases, conv_cases, converted_cases, list_op_types, run_model
 from hypothesis import assume, given, settings
@@ -31,6 +30,8 @@ by_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 PLUGIN = find_lowering("plugin")
 (PLAN,) = PLUGIN.candidates(SPECS["dense"])
+
+OPSET = 17  # every supported ONNX Runtime has it
 
 TYPES = {TensorProto.FLOAT: TensorProto.DOUBLE}
 
@@ -86,14 +87,15 @@ def test_any_convolution_is_exact(trial: Trial) -> None:
     assume(not PLUGIN.find_obstacle(trial.spec))
     # The tolerance of float16 is that of one rounding; an activation that stays a node of its own rounds once more.
     assume(trial.spec.dtype != "float16" or activation is None or activation.op_type in OPERATOR_ACTIVATIONS)
-    lowered = lower(PLUGIN, trial.spec, PLAN, trial.opset, seed=trial.seed, has_bias_input=trial.has_bias_input)
+    opset = min(trial.opset, OPSET)
+    lowered = lower(PLUGIN, trial.spec, PLAN, opset, seed=trial.seed, has_bias_input=trial.has_bias_input)
     rng = np.random.default_rng(trial.seed)
     for shape in trial.shapes:
         feeds = lowered.make_feeds(shape, rng)
         assert_right(lowered, feeds, run_library(lowered.model, feeds)[0])
 
 
-@pytest.mark.parametrize("opset", [7, 17, onnx.defs.onnx_opset_version()])
+@pytest.mark.parametrize("opset", [7, OPSET])
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_the_matrix_of_the_lowerings(spec: ConvSpec, opset: int, rng: np.random.Generator) -> None:
     lowered = lower(PLUGIN, spec, PLAN, opset)
