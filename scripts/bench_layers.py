@@ -4,6 +4,7 @@
     python scripts/bench_layers.py --select 'dw|FIR' --lowering dft  # some layers, dft as well
     python scripts/bench_layers.py --peers                           # PyTorch, OpenVINO and others beside them
     python scripts/bench_layers.py --target plugin                   # with the native library, and its own promises
+    python scripts/bench_layers.py --target cuda --dtype float16     # on an NVIDIA GPU, against cuDNN's Conv
     python scripts/bench_layers.py --markdown layers.md --json layers.json --plot layers.svg
 
 The Conv and our models take turns in one process (`onnx_fft.timing`); each peer has a process of its own, in turn with
@@ -30,22 +31,26 @@ from bench_plot import draw_layers
 from bench_tables import add_target, describe_run, describe_target, make_parser, refuse, write_json, write_results
 from corpus import Array, build_conv_model, draw_input, draw_weights
 from layer_results import Measured, Variant, make_table, summarize_rows
-from layers import FIELD, LAYERS, PLUGIN_LAYERS, TRAPS, Layer
+from layers import CUDA_LAYERS, FIELD, LAYERS, PLUGIN_LAYERS, TRAPS, Layer
 from machine_limits import Limits, measure_limits
 from onnx import ModelProto
 from peers import describe_peers, measure_peers
 
-from onnx_fft.errors import PluginUnavailable
+from onnx_fft.errors import CudaUnavailable, PluginUnavailable
 from onnx_fft.fourier.oracle import ConvGeometry, Sample, conv_direct, conv_direct_at, sample_conv
 from onnx_fft.lowering import LOWERING_NAMES, TARGETS
-from onnx_fft.model.spec import ConvSpec
+from onnx_fft.model.spec import SUPPORTED_DTYPES, ConvSpec
 from onnx_fft.rewrite import rewrite
 from onnx_fft.runtime import find_libraries, open_runner, open_source
 from onnx_fft.timing.launch import Machine, time_models
 from onnx_fft.timing.stats import compare
 
-TITLES = {"ort": "Layers on plain ONNX Runtime", "plugin": "Layers with the native library"}
-TABLES = {"ort": LAYERS, "plugin": PLUGIN_LAYERS}
+TITLES = {
+    "ort": "Layers on plain ONNX Runtime",
+    "plugin": "Layers with the native library",
+    "cuda": "Layers on ONNX Runtime's CUDA provider",
+}
+TABLES = {"ort": LAYERS, "plugin": PLUGIN_LAYERS, "cuda": CUDA_LAYERS}
 SEED = 0
 OPSET = 17
 ORACLE_BUDGET = 2e8
@@ -66,7 +71,9 @@ def measure_layer(
     models = [original, *(v.model for v in changed)]
     errors = [judge(model) for model in models]
     sources, libraries = [open_source(model) for model in models], find_libraries(models)
-    timings, machine = time_models(sources, {"x": x}, threads=threads, budget_s=budget_s, custom_ops=libraries)
+    timings, machine = time_models(
+        sources, {"x": x}, threads=threads, budget_s=budget_s, custom_ops=libraries, cuda=target == "cuda"
+    )
     conv, *others = timings
     found: dict[bytes, Variant] = {}
     for variant, timing, error in zip(changed, others, errors[1:], strict=True):
@@ -143,6 +150,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--traps", action="store_true", help="also the layers that only look like gains, and field layers"
     )
+    parser.add_argument("--dtype", choices=SUPPORTED_DTYPES, default="float32", help="of the layers (default: float32)")
     parser.add_argument("--peers", action="store_true", help="also other libraries, see scripts/requirements-peers.txt")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the speed-ups there, .svg or .png")
     options = parser.parse_args(arguments)
@@ -160,15 +168,21 @@ def list_layers(target: str, traps: bool) -> list[Layer]:
     return [*table, *(layer for layer in (*TRAPS, *FIELD) if traps and layer.name not in names)]
 
 
+def set_dtype(layer: Layer, dtype: str) -> Layer:
+    """The layer in `dtype`; what is promised is promised for float32."""
+    least = layer.at_least if dtype == layer.spec.dtype else None
+    return replace(layer, spec=replace(layer.spec, dtype=dtype), at_least=least)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     layers = list_layers(options.target, options.traps)
-    selected = [layer for layer in layers if re.search(options.select, layer.name)]
+    selected = [set_dtype(layer, options.dtype) for layer in layers if re.search(options.select, layer.name)]
     if not selected:
         return refuse(f"{options.select!r} matches none of: {', '.join(layer.name for layer in layers)}")
     try:
         notes = describe_target(options.target)
-    except PluginUnavailable as error:
+    except (PluginUnavailable, CudaUnavailable) as error:
         return refuse(str(error))
     limits: Limits | None = None
     if options.target == "plugin":

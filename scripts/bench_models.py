@@ -38,7 +38,7 @@ from fetch_models import fetch
 from onnx_fft.bench import Benchmark, bench, find_feed
 from onnx_fft.checks.compare import compare_outputs
 from onnx_fft.checks.feeds import Feed
-from onnx_fft.errors import PluginUnavailable
+from onnx_fft.errors import CudaUnavailable, PluginUnavailable
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.report import Report
 from onnx_fft.rewrite import rewrite
@@ -196,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return refuse(f"{options.select!r} matches none of: {', '.join(c.name for c in CASES)}")
     try:
         notes = describe_target(options.target)
-    except PluginUnavailable as error:
+    except (PluginUnavailable, CudaUnavailable) as error:
         return refuse(str(error))
     measured, refused = [], []
     settings = {name: getattr(options, name) for name in ("target", "threads", "fix_shapes")}

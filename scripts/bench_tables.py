@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from onnx_fft.cuda import check_cuda
 from onnx_fft.doctor import examine
 from onnx_fft.errors import PluginUnavailable
 from onnx_fft.lowering import TARGETS
@@ -55,7 +56,13 @@ def add_target(parser: argparse.ArgumentParser) -> None:
 
 
 def describe_target(target: str) -> list[str]:
-    """Header lines: which kernels of the native library run. Raises PluginUnavailable where they do not run here."""
+    """Header lines: which kernels of the native library run, what the GPU is timed with.
+
+    Raises PluginUnavailable or CudaUnavailable where what the target needs does not run here.
+    """
+    if target == "cuda":
+        check_cuda("to time layers on")
+        return ["CUDA provider with its defaults (TF32 where the GPU has it); inputs and outputs stay on the GPU"]
     if target != "plugin":
         return []
     found = examine()

@@ -160,6 +160,10 @@ PLUGIN_LAYERS: tuple[Layer, ...] = _promise_plugin()
 """The reference table of the native library."""
 
 
+CUDA_LAYERS: tuple[Layer, ...] = tuple(replace(layer, should_gain=None, at_least=None) for layer in LAYERS)
+"""The reference table on NVIDIA GPUs, of which nothing is promised."""
+
+
 def input_shape(spec: ConvSpec, batch: int = 1, extent: int = 32) -> tuple[int, ...]:
     """The input's shape `[batch, in_channels, *extents]`; `batch` and `extent` stand in for dims not fixed."""
     return (spec.batch or batch, spec.in_channels, *(e or extent for e in spec.extents))

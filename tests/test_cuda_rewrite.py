@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import bench_layers
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from commands import list_files, run
 from corpus import Array, list_op_types
@@ -24,6 +26,7 @@ from onnx_fft.doctor import examine
 from onnx_fft.errors import CudaUnavailable
 from onnx_fft.model.io import TARGET_KEY
 from onnx_fft.rewrite import Rewritten
+from onnx_fft.timing.worker import make_run
 
 no_gpu = pytest.mark.skipif(not find_cuda_problem(), reason="the CUDA provider works here; test_cuda_gpu.py runs it")
 """What these hold is what happens without a GPU."""
@@ -275,10 +278,8 @@ def fail(_: Array) -> Array:
     ids=["works", "unscaled", "another length", "no cuFFT"],
 )
 def test_a_provider_that_is_listed_has_to_compute(respond: Any, problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import onnxruntime
-
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    monkeypatch.setattr(onnxruntime, "InferenceSession", FakeSession)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(ort, "InferenceSession", FakeSession)
     monkeypatch.setattr(FakeSession, "respond", respond)
     found = find_cuda_problem.__wrapped__()
     assert (problem in found) if problem else (found == "")
@@ -290,7 +291,33 @@ def test_a_provider_that_is_listed_has_to_compute(respond: Any, problem: str, mo
 def test_float32_is_asked_for_in_full_where_that_can_be(
     version: str, options: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import onnxruntime
-
-    monkeypatch.setattr(onnxruntime, "__version__", version)
+    monkeypatch.setattr(ort, "__version__", version)
     assert onnx_fft.cuda.exact_providers() == [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
+
+
+@no_gpu
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_the_layer_bench_names_what_is_missing(dtype: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench_layers.main(["--target", "cuda", "--dtype", dtype]) == 2
+    assert "expected ONNX Runtime's CUDAExecutionProvider to time layers on" in capsys.readouterr().err
+
+
+def test_a_run_on_a_device_gives_its_outputs_there() -> None:
+    """On the CPU as the device, which is bound the same way."""
+    session = ort.InferenceSession(two_convs().SerializeToString(), providers=["CPUExecutionProvider"])
+    bound = make_run(ort, session, {"x": X}, "cpu")
+    assert bound() is None, "outputs stay on the device"
+    (plain,) = make_run(ort, session, {"x": X}, "")()  # type: ignore[misc]
+    assert plain.shape == (2, 4, 13, 11)
+    with pytest.raises(Exception, match="x"):
+        make_run(ort, session, {"x": X[:, :2]}, "cpu")()
+
+
+def test_a_run_with_text_is_not_bound_to_a_device() -> None:
+    text = helper.make_tensor_value_info("t", onnx.TensorProto.STRING, [1])
+    other = helper.make_tensor_value_info("u", onnx.TensorProto.STRING, [1])
+    graph = helper.make_graph([helper.make_node("Identity", ["t"], ["u"])], "g", [text], [other])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = make_run(ort, session, {"t": np.array(["a"], object)}, "cpu")()  # type: ignore[misc]
+    assert list(found) == ["a"]
