@@ -20,6 +20,7 @@ from onnx_fft.errors import OnnxFftError, PluginUnavailable, UsageError, Validat
 from onnx_fft.measure.cache import cache_folder, clear_cache, list_entries
 from onnx_fft.model.io import find_data_files, find_problem, load_model, staged_model
 from onnx_fft.model.staging import check_output, write_text
+from onnx_fft.plugin import is_available
 from onnx_fft.progress import Progress
 from onnx_fft.report import Report
 from onnx_fft.rewrite import Rewritten, dry_run, rewrite
@@ -91,7 +92,9 @@ def _run_rewrite(options: argparse.Namespace, console: Console) -> None:
         staged.commit()
     _write_text(options.save_plan, json.dumps(rewritten.plan, indent=2))
     _write_text(options.report, report)
-    console.print(f"wrote {options.output}", markup=False, highlight=False, soft_wrap=True)
+    _print_lines([f"wrote {options.output}"], console)
+    if options.target == "plugin" and rewritten.report.replaced and not is_available():
+        _print_lines(["no native library here: this machine runs the original Convs; see 'onnx-fft doctor'"], console)
 
 
 def _check_standard(original: Path, rewritten: Path) -> None:

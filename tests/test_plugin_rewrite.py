@@ -233,6 +233,18 @@ def test_validation_without_the_library_says_so() -> None:
     assert any("the native library was not used" in note for note in validation.notes)
 
 
+def test_the_command_line_tells_where_the_library_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, output = tmp_path / "in.onnx", tmp_path / "out.onnx"
+    onnx.save(build_conv_model(LARGE), source)
+    assert run("rewrite", source, output, "--target", "plugin", "--no-validate") == 0
+    assert "no native library here" not in "".join(capsys.readouterr())
+    monkeypatch.setenv("ONNX_FFT_LIBRARY", str(tmp_path / "absent.so"))
+    assert run("rewrite", source, output, "--target", "plugin", "--no-validate") == 0
+    assert "no native library here" in "".join(capsys.readouterr())
+
+
 def test_an_absorbed_activation_is_held_against_float64() -> None:
     nodes = [conv("x", "c", "w1", "b1", name="first"), helper.make_node("Clip", ["c", "low"], ["y"])]
     constants = {"w1": W1, "b1": np.ones(4, np.float32), "low": np.array(-0.25, np.float32)}

@@ -60,10 +60,27 @@ Parts = dict[str, FloatArray]
 
 
 @dataclass(frozen=True, slots=True)
+class _Sequences:
+    """What one axis is split into, and the shortest DFT that gives all outputs of a sequence at once.
+
+    A circular sum that reaches past the end of the tile comes out at its begin; the zeros before the input can take it.
+    """
+
+    taps: int
+    outputs: int
+    phases: int
+    """Sequences that are summed."""
+    residues: int
+    """Sequences that are computed apart."""
+    whole: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Tiles:
-    """Tiles of one size each, over a grid of lengths."""
+    """Tiles of one size each, over a grid of lengths; `samples` as loaded to slide over."""
 
     points: FloatArray
+    samples: FloatArray
     outputs: FloatArray
     rows: FloatArray
     bins: FloatArray
@@ -84,17 +101,19 @@ def count_plugin_work(spec: ConvSpec) -> Work:
 
 def _cut_tiles(spec: ConvSpec) -> _Tiles:
     axes = [_split_axis(axis) for axis in known_axes(spec)]
-    grids = np.meshgrid(*(_find_lengths(taps, outputs) for taps, outputs, _, _ in axes), indexing="ij")
+    grids = np.meshgrid(*(_find_lengths(axis) for axis in axes), indexing="ij")
     points: FloatArray = np.ones_like(grids[0])
-    outputs: FloatArray = np.ones_like(points)
+    samples, outputs = points, points
     rows: FloatArray = np.full_like(points, spec.batch or 1)
-    for length, (taps, wanted, _, residues) in zip(grids, axes, strict=True):
-        points = points * length
-        outputs = outputs * np.minimum(length - taps + 1, wanted)
-        rows = rows * residues * np.ceil(wanted / (length - taps + 1))
-    last = max((number for number, (taps, *_) in enumerate(axes) if taps > 1), default=len(axes) - 1)
-    inner = spec.in_channels // spec.group * prod(phases for _, _, phases, _ in axes)
-    return _Tiles(points, outputs, rows, points * (0.5 + 1 / grids[last]), inner)
+    for length, axis in zip(grids, axes, strict=True):
+        complete = length >= axis.whole
+        step = np.where(complete, axis.outputs, length - axis.taps + 1)
+        points, outputs = points * length, outputs * step
+        samples = samples * (step + axis.taps - 1)
+        rows = rows * axis.residues * np.ceil(axis.outputs / step)
+    last = max((number for number, axis in enumerate(axes) if axis.taps > 1), default=len(axes) - 1)
+    inner = spec.in_channels // spec.group * prod(axis.phases for axis in axes)
+    return _Tiles(points, samples, outputs, rows, points * (0.5 + 1 / grids[last]), inner)
 
 
 def _count_transforms(spec: ConvSpec, tiles: _Tiles, spectra_bytes: FloatArray) -> Parts:
@@ -115,12 +134,12 @@ def _count_sliding(spec: ConvSpec, tiles: _Tiles) -> Parts:
     signals, _ = _count_lanes(spec, tiles.inner, tiles.rows)
     parts = {
         "plugin_sliding_flops": signals * tiles.outputs * prod(spec.kernel_shape),
-        "plugin_sliding_samples": signals / 2 * (tiles.points + tiles.outputs),
+        "plugin_sliding_samples": signals / 2 * (tiles.samples + tiles.outputs),
         "plugin_bytes": np.full_like(tiles.points, _tensor_bytes(spec)),
         "plugin_tiles": signals / LANES,
     }
     row = known_axes(spec)[-1]
-    scattered = tiles.rows * spec.group * tiles.points * (row.stride > 1 or row.dilation > 1)
+    scattered = tiles.rows * spec.group * tiles.samples * (row.stride > 1 or row.dilation > 1)
     return parts | {"plugin_scattered_samples": scattered}
 
 
@@ -158,28 +177,31 @@ def _pick(parts: Parts, spectra_bytes: FloatArray, limit: float) -> tuple[float,
     return float(seconds[best]), {name: float(part[best]) for name, part in parts.items()}
 
 
-def _split_axis(axis: Axis) -> tuple[int, int, int, int]:
-    """Taps and outputs of each sequence of one axis, sequences that are summed, sequences computed apart."""
-    assert axis.output_extent is not None
+def _split_axis(axis: Axis) -> _Sequences:
+    assert axis.output_extent is not None and axis.extent is not None
+    step, phases, residues, last_offset = axis.dilation, 1, min(axis.phases, axis.output_extent), 0
+    taps, outputs = axis.taps, ceil_divide(axis.output_extent, residues)
     if axis.stride > 1:
-        step = gcd(axis.stride, axis.dilation)
-        phases = ceil_divide(min(axis.stride, axis.span), step)
-        return ceil_divide(axis.span, axis.stride), axis.output_extent, phases, 1
-    residues = min(axis.phases, axis.output_extent)
-    return axis.taps, ceil_divide(axis.output_extent, residues), 1, residues
+        apart = gcd(axis.stride, axis.dilation)
+        phases, residues, step = ceil_divide(min(axis.stride, axis.span), apart), 1, axis.stride
+        taps, outputs, last_offset = ceil_divide(axis.span, axis.stride), axis.output_extent, (phases - 1) * apart
+    zeros = max(0, ceil_divide(axis.pad_begin - max(last_offset, residues - 1), step))
+    needed = outputs + taps - 1
+    whole = max(outputs, needed - zeros, min(needed, (axis.extent - 1 + axis.pad_begin) // step + 1))
+    return _Sequences(taps, outputs, phases, residues, whole)
 
 
-def _find_lengths(taps: int, outputs: int) -> FloatArray:
+def _find_lengths(axis: _Sequences) -> FloatArray:
     """DFT lengths `2^a 3^b 5^c 7^d` from the kernel's up to one that holds all outputs; 1 where nothing is summed."""
-    if taps == 1:
+    if axis.taps == 1:
         return np.ones(1)
-    longest = min(taps + outputs - 1, max(MAX_LENGTH, 2 * taps))
+    longest = min(axis.whole, max(MAX_LENGTH, 2 * axis.taps))
     powers = [
         np.array([base**power for power in range(ceil(np.log(2 * longest) / np.log(base)))]) for base in (2, 3, 5, 7)
     ]
     smooth = np.unique(np.einsum("a,b,c,d->abcd", *powers))
     whole = smooth[np.searchsorted(smooth, longest)]
-    lengths: FloatArray = smooth[(smooth >= taps) & (smooth <= whole)].astype(np.float64)
+    lengths: FloatArray = smooth[(smooth >= min(axis.taps, whole)) & (smooth <= whole)].astype(np.float64)
     places = np.linspace(0, len(lengths) - 1, min(len(lengths), MAX_CHOICES)).round().astype(int)
     return np.take(lengths, places)
 

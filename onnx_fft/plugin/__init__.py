@@ -22,7 +22,7 @@ LIBRARY_NAME = {"darwin": "libonnx_fft.dylib", "win32": "onnx_fft.dll"}.get(sys.
 LIBRARY_VARIABLE = "ONNX_FFT_LIBRARY"
 """The environment variable that names another build of the library to use."""
 
-NEXT_STEP = "install GCC or Clang, then install onnx-fft from source (pip install --no-binary onnx-fft onnx-fft)"
+NEXT_STEP = "install GCC or Clang, then install onnx-fft again from its sources (pip install --editable .)"
 
 
 def library_path() -> Path:
