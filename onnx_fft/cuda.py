@@ -17,6 +17,9 @@ from onnx_fft.model.scopes import walk_bodies
 
 TARGET = "cuda"
 PROVIDER = "CUDAExecutionProvider"
+DEVICE = "cuda"
+"""What ONNX Runtime calls the memory of the GPU."""
+
 
 TF32_OPTION_VERSION = (1, 18)
 """The first ONNX Runtime whose CUDA provider knows `use_tf32`."""
@@ -57,7 +60,7 @@ def find_cuda_problem() -> str:
     ort = _ort()
     name, available = f"ONNX Runtime {ort.__version__}", ort.get_available_providers()
     if PROVIDER not in available:
-        return f"{name} with {', '.join(available)} only"
+        return f"{name} with no more than {', '.join(available)}"
     options = ort.SessionOptions()
     options.log_severity_level = 4
     x = np.arange(16, dtype=np.float32).reshape(2, 8)

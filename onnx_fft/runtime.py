@@ -38,7 +38,10 @@ ORT = "onnxruntime"
 REFERENCE = "onnx.reference"
 PIECES = "onnxruntime and NumPy"
 CPU_PROVIDERS = ("CPUExecutionProvider",)
-STAND_IN = f"{', '.join(NAMES)} by NumPy and everything else by ONNX Runtime on the CPU"
+STAND_IN = (
+    f"NumPy computed {' and '.join([', '.join(NAMES[:-1]), NAMES[-1]])}, ONNX Runtime on the CPU the rest, "
+    "but for bodies and functions that hold them, which ONNX's evaluator ran"
+)
 """Who computes what under `PIECES`."""
 
 KNOWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft")

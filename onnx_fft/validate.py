@@ -182,7 +182,7 @@ class _Validator:
             return "; computed on the GPU"
         if runner.engine != PIECES:
             return ""
-        self.notes.append(f"no GPU took part, because of {runner.note}; computed were {STAND_IN}")
+        self.notes.append(f"no GPU took part ({runner.note}), so what one computes was not checked")
         return f"; no GPU took part: {STAND_IN}"
 
     def _compare_feed(self, runner: Runner, feed: Feed) -> FeedResult:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from onnx.external_data_helper import uses_external_data
 
-from onnx_fft.cuda import PROVIDER, gpu_name
+from onnx_fft.cuda import DEVICE, PROVIDER, gpu_name
 from onnx_fft.model.external import external_path
 from onnx_fft.model.scopes import walk_tensors
 from onnx_fft.runtime import CPU_PROVIDERS, EngineError, Source, Value
@@ -137,7 +137,7 @@ def time_models(
             "profile_runs": PROFILE_RUNS if profile else 0,
             "custom_ops": [str(library) for library in custom_ops],
             "providers": [PROVIDER, *CPU_PROVIDERS] if cuda else CPU_PROVIDERS,
-            "device": "cuda" if cuda else "",
+            "device": DEVICE if cuda else "",
         }
         result = _run_worker(job, folder)
         peaks = [
