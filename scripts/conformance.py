@@ -21,6 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from conformance_browser import BrowserError
 from conformance_cases import collect_cases, write_cases
 from conformance_judge import judge
 from conformance_runtimes import RUNTIMES, MissingRuntime, find_dist, run_runtime
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found["speed"] = committed["speed"]
             if options.speed:
                 found["speed"] = time_pairs(find_dist(options.environments), folder / "cases", folder)
-        except MissingRuntime as error:
+        except (MissingRuntime, BrowserError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
     print(render(found))

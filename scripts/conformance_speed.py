@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import onnx
-from conformance_browser import run_page
+from conformance_browser import BrowserError, run_page
 from conformance_cases import REAL_MODEL, SEED, write_feeds
 from fetch_models import fetch
 
@@ -24,6 +24,8 @@ from onnx_fft.timing.stats import compare, format_ms, summarize
 MODELS = Path(__file__).resolve().parents[1] / "models"
 BUDGET_S, MIN_RUNS = 20.0, 7
 LIMIT_S = 900.0
+MAX_RELATIVE_L2 = 1e-5
+"""Between the outputs of the two models; the time of a wrong one is worth nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +55,22 @@ def time_pairs(dist: Path, folder: Path, out: Path) -> dict[str, Any]:
     before = os.getloadavg()[0]
     run_page(dist, folder, out, query="?time", timeout_s=LIMIT_S)
     version, *lines = (json.loads(line) for line in (out / "speed.jsonl").read_text().splitlines())
-    rows = [
-        {
-            "model": line["name"],
-            "shapes": next(pair.shapes for pair in PAIRS if pair.name == line["name"]),
-            "replaced": replaced[line["name"]],
-            "original_s": summarize(line["original_s"]).to_dict(),
-            "rewritten_s": summarize(line["rewritten_s"]).to_dict(),
-            "ratio": compare(line["original_s"], line["rewritten_s"]).to_dict(),
-        }
-        for line in lines
-    ]
+    rows = []
+    for pair, written, line in zip(PAIRS, pairs, lines, strict=True):
+        difference = compare_outputs(out / f"{written['original']}.bin", out / f"{written['rewritten']}.bin")
+        if not difference <= MAX_RELATIVE_L2:
+            raise BrowserError(f"{pair.name}: the outputs differ by {difference:.0e}, allowed {MAX_RELATIVE_L2:.0e}")
+        times = {side: line[side] for side in ("original_s", "rewritten_s")}
+        rows.append(
+            {
+                "model": pair.name,
+                "shapes": pair.shapes,
+                "replaced": replaced[pair.name],
+                "relative_l2": difference,
+                **{side: summarize(samples).to_dict() for side, samples in times.items()},
+                "ratio": compare(*times.values()).to_dict(),
+            }
+        )
     load = [round(value, 1) for value in (before, os.getloadavg()[0])]
     return {
         "version": version["version"],
@@ -72,6 +79,15 @@ def time_pairs(dist: Path, folder: Path, out: Path) -> dict[str, Any]:
         "load_before_and_after": load,
         "rows": rows,
     }
+
+
+def compare_outputs(original: Path, rewritten: Path) -> float:
+    """The relative L2 difference of two raw float32 tensors; infinity for other sizes or what is no number."""
+    before, after = (np.fromfile(path, np.float32).astype(np.float64) for path in (original, rewritten))
+    if before.shape != after.shape or before.size == 0:
+        return float("inf")
+    difference = float(np.linalg.norm(after - before) / np.linalg.norm(before))
+    return difference if np.isfinite(difference) else float("inf")
 
 
 def read_cpu() -> str:

@@ -16,6 +16,7 @@ import pytest
 from conformance_cases import LOWERINGS, ORIGINAL, REAL_MODEL, Entry, Tensor, collect_cases, write_cases
 from conformance_judge import Cell, judge
 from conformance_runtimes import RUNTIMES, MissingRuntime, run_runtime
+from conformance_speed import compare_outputs
 from conformance_table import find_deviations, render
 from conformance_worker import RUNTIMES as ENGINES
 from conformance_worker import run_entry
@@ -173,6 +174,20 @@ def test_deviations_are_found_both_ways() -> None:
     (gone,) = find_deviations({**COMMITTED, "cases": COMMITTED["cases"][1:]}, COMMITTED)
     assert COMMITTED["cases"][0] in gone
     assert find_deviations({**COMMITTED, "cases": [*COMMITTED["cases"], "new"]}, COMMITTED) == []
+
+
+def test_a_fast_but_wrong_output_is_no_result(tmp_path: Path) -> None:
+    right = TRUTH.astype(np.float32)
+    for name, values in {
+        "right": right,
+        "near": right * np.float32(1 + 1e-6),
+        "short": right[:1],
+        "nan": right * np.nan,
+    }.items():
+        (tmp_path / name).write_bytes(values.tobytes())
+    assert compare_outputs(tmp_path / "right", tmp_path / "near") == pytest.approx(1e-6, rel=0.1)
+    for name in ("short", "nan"):
+        assert compare_outputs(tmp_path / "right", tmp_path / name) == float("inf")
 
 
 # --- what was committed -------------------------------------------------------------------------------------------

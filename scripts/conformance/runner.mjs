@@ -21,16 +21,19 @@ async function readFeeds(ort, files, entry) {
   return feeds;
 }
 
+function asBytes({ data }) {
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
+
 async function runEntry(ort, files, entry, options) {
   const session = await ort.InferenceSession.create(await files.read(entry.model), options);
   try {
     const results = await session.run(await readFeeds(ort, files, entry));
     const outputs = [];
     for (const name of entry.outputs) {
-      const { type, dims, data } = results[name];
       const file = `${entry.name}.output${outputs.length}.bin`;
-      await files.write(file, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-      outputs.push({ dtype: type, shape: [...dims], file });
+      await files.write(file, asBytes(results[name]));
+      outputs.push({ dtype: results[name].type, shape: [...results[name].dims], file });
     }
     return outputs;
   } finally {
@@ -59,7 +62,7 @@ async function time(session, feeds) {
   return (performance.now() - started) / 1000;
 }
 
-/** Every pair of speed.json: both models in turn, the first of each pair changing, for about budget_s seconds. */
+/** Every pair of speed.json: both models in turn, who goes first changing, for about budget_s seconds. */
 export async function timeAll(ort, files, version, options) {
   const { pairs, budget_s, min_runs } = JSON.parse(new TextDecoder().decode(await files.read("speed.json")));
   await files.append("speed.jsonl", { version });
@@ -68,7 +71,8 @@ export async function timeAll(ort, files, version, options) {
     const sides = [];
     for (const model of [pair.original, pair.rewritten]) {
       const session = await ort.InferenceSession.create(await files.read(model), options);
-      await session.run(feeds); // the first run allocates
+      const [output] = Object.values(await session.run(feeds)); // the first run allocates, and is not timed
+      await files.write(`${model}.bin`, asBytes(output));
       sides.push({ session, seconds: [] });
     }
     const turns = [...sides];
