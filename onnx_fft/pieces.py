@@ -18,7 +18,7 @@ from onnx import ModelProto, NodeProto, ValueInfoProto, helper
 
 from onnx_fft.contrib import is_cuda_only
 from onnx_fft.model.external import tensor_array
-from onnx_fft.model.scopes import find_bodies, free_inputs
+from onnx_fft.model.scopes import IR_WITH_CONSTANT_INITIALIZERS, find_bodies, free_inputs
 
 Value = Any
 
@@ -43,7 +43,7 @@ class Pieces:
         """`open_piece` loads a model cut out of `model`, whose external data lies under `base_dir`."""
         self._model, self._base_dir, self._open = model, base_dir, open_piece
         self._pieces = cut_pieces(model)
-        self._loaded: dict[int, Any] = {}
+        self._loaded: dict[tuple[int, frozenset[str]], Any] = {}
         self._dense = {tensor.name: tensor for tensor in model.graph.initializer}
         self._sparse = {tensor.values.name: tensor for tensor in model.graph.sparse_initializer}
 
@@ -52,9 +52,10 @@ class Pieces:
         values = dict(feeds)
         for number, piece in enumerate(self._pieces):
             given = {name: values[name] for name in piece.reads if name in values}
-            if number not in self._loaded:
-                self._loaded[number] = self._open(self._make_model(piece, given), piece.by_numpy)
-            results = self._loaded[number].run(list(piece.makes), given)
+            key = (number, frozenset(given))  # a constant of an old model may be fed, or not
+            if key not in self._loaded:
+                self._loaded[key] = self._open(self._make_model(piece, given), piece.by_numpy)
+            results = self._loaded[key].run(list(piece.makes), given)
             wanted = set(output_names).union(*(later.reads for later in self._pieces[number + 1 :]))
             values = {name: value for name, value in values.items() if name in wanted}
             values |= dict(zip(piece.makes, results, strict=True))
@@ -75,7 +76,7 @@ class Pieces:
         called = _find_called(self._model, piece.nodes)
         functions = [function for function in self._model.functions if (function.domain, function.name) in called]
         model = helper.make_model(graph, opset_imports=self._model.opset_import, functions=functions)
-        model.ir_version = self._model.ir_version
+        model.ir_version = max(self._model.ir_version, IR_WITH_CONSTANT_INITIALIZERS)
         return model
 
 

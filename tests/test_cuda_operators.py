@@ -97,6 +97,12 @@ def test_what_has_no_kernel_is_refused(flags: dict[str, int]) -> None:
         run_one(fft_node("Rfft", "x", "y", 1, **flags), x=np.ones((2, 8)))
 
 
+def test_attributes_may_be_left_out(rng: np.random.Generator) -> None:
+    x = rng.standard_normal((2, 8))
+    node = helper.make_node("Rfft", ["x"], ["y"], domain=DOMAIN)
+    np.testing.assert_array_equal(run_one(node, x=x), run_one(fft_node("Rfft", "x", "y", 1), x=x))
+
+
 def chain() -> tuple[ModelProto, dict[str, Array]]:
     """Work for ONNX Runtime before, between and after an Rfft and an Irfft, with one tensor passed all along."""
     x = np.random.default_rng(3).standard_normal((2, 8)).astype(np.float32)
@@ -151,6 +157,21 @@ def test_pieces_read_external_data(tmp_path: Path) -> None:
     runner = open_runner(open_source(tmp_path / "m.onnx"))
     np.testing.assert_array_equal(runner.run(feeds)["y"], expected)
     assert runner.engine == PIECES
+
+
+def test_pieces_of_an_old_model_keep_its_constants() -> None:
+    """Before IR version 4, constants are inputs as well."""
+    model, feeds = chain()
+    expected = open_runner(open_source(model)).run(feeds)["y"]
+    model.ir_version = 3
+    model.graph.input.extend(
+        helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in model.graph.initializer
+    )
+    runner = open_runner(open_source(model))
+    np.testing.assert_array_equal(runner.run(feeds)["y"], expected)
+    assert runner.engine == PIECES
+    zeroed = runner.run({**feeds, "two": np.zeros(1, np.float32)})
+    np.testing.assert_allclose(zeroed["y"], feeds["x"] + 1, rtol=1e-6)
 
 
 def test_a_constant_and_an_input_may_be_outputs() -> None:

@@ -42,7 +42,7 @@ def test_only_long_kernels_are_replaced(layer: Layer) -> None:
     if decision.plan is None:
         assert decision.refusal is not None
         assert decision.refusal.code == "no-gain"
-        assert f"{MIN_GAIN_CUDA}x needed" in decision.reason
+        assert f"the speed by datasheets, {MIN_GAIN_CUDA}x needed" in decision.reason
 
 
 def test_the_margin_is_wider_than_where_something_is_measured() -> None:

@@ -113,6 +113,7 @@ def choose(spec: ConvSpec, opset: int, request: Request) -> Decision:
     best = max(possible, key=lambda option: option.gain)
     judged = [describe_lengths(known.extents) for known in _judged_specs(spec)]
     where = f" on {' and '.join(judged)}" if None in spec.extents else ""
+    where += " by datasheets" if request.target == "cuda" else ""
     needed = needed_gain(spec, best.plan, request.target) if best.plan is not None else MIN_GAIN
     if not request.is_forced and best.gain < needed:
         sentence = f"{best.lowering} predicted at {best.gain:.2f}x the speed{where}, {needed}x needed"
