@@ -36,10 +36,6 @@ from onnx_fft.runtime import find_libraries, walk_nodes
 LARGE = make_spec((8, 8), (31, 31), (64, 64), group=8, has_bias=True)
 
 ORT, ONNX = (tuple(map(int, module.__version__.split(".")[:2])) for module in (onnxruntime, onnx))
-needs_shared_pool = pytest.mark.skipif(
-    not hasattr(onnxruntime, "set_global_thread_pool_sizes"),
-    reason="this ONNX Runtime has no thread pool for two sessions to be timed on (1.22 has none, 1.26 has)",
-)
 
 
 @pytest.fixture
@@ -257,7 +253,6 @@ def test_an_absorbed_activation_is_held_against_float64() -> None:
     assert [check.ok for check in wrong.convs] == [False]
 
 
-@needs_shared_pool
 def test_bench_times_the_library() -> None:
     original = build_conv_model(LARGE)
     benchmark = bench(original, forced(original), budget_s=0.2, memory=False)
@@ -265,7 +260,6 @@ def test_bench_times_the_library() -> None:
     assert [(node.name, node.lowering) for node in benchmark.nodes if node.lowering] == [("conv", "plugin")]
 
 
-@needs_shared_pool
 def test_the_measured_choice_has_the_library_as_candidate() -> None:
     request = Request(select="measure", target="plugin")
     contest = make_contest(LARGE, 17, ((1, 8, 64, 64),), request)

@@ -45,6 +45,8 @@ RELOAD_BELOW_S = 1.0
 QUIET = 4
 MEMORY_RUNS = 3
 """The second run on the same shapes is the first that plans its memory ahead."""
+SIZE_POOL = "set_global_thread_pool_sizes"
+SPINNING_KEY = "session.intra_op.allow_spinning"
 EXTERNAL_DATA_KEY = "session.model_external_initializers_file_folder_path"
 
 
@@ -122,7 +124,7 @@ def read_nodes(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _run_job(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     ort: Any = importlib.import_module("onnxruntime")
     ort.set_default_logger_severity(QUIET)
-    ort.set_global_thread_pool_sizes(job["threads"], 1)
+    _share_threads(ort, job["threads"])
     feeds = _read_feeds(job["feeds"], folder)
     loaded = [_load(ort, job, index) for index in range(len(job["models"]))]
     started = (time.perf_counter(), _all_cpu_s(), time.process_time())
@@ -147,7 +149,7 @@ def _measure_memory(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """
     ort: Any = importlib.import_module("onnxruntime")
     ort.set_default_logger_severity(QUIET)
-    ort.set_global_thread_pool_sizes(job["threads"], 1)
+    _share_threads(ort, job["threads"])
     feeds = _read_feeds(job["feeds"], folder)
     before, _ = read_memory()
     session = _open(ort, job, job["memory_of"], _options(ort, job, job["memory_of"]))
@@ -199,10 +201,23 @@ def _read_feeds(kinds: dict[str, list[Any]], folder: Path) -> dict[str, Any]:
     return feeds
 
 
+def _share_threads(ort: Any, threads: int) -> None:
+    """Size the thread pool that all sessions share, where this ONNX Runtime lets Python do so (1.26 does)."""
+    if hasattr(ort, SIZE_POOL):
+        getattr(ort, SIZE_POOL)(threads, 1)
+
+
 def _options(ort: Any, job: dict[str, Any], index: int) -> Any:
-    """The session options of one model: all optimizations, the global thread pool, quiet."""
+    """The session options of one model: all optimizations, quiet, and the shared thread pool.
+
+    Where there is none, threads that wait must sleep: pools that spin take each other's cores.
+    """
     options = ort.SessionOptions()
-    options.use_per_session_threads = False
+    if hasattr(ort, SIZE_POOL):
+        options.use_per_session_threads = False
+    else:
+        options.intra_op_num_threads = job["threads"]
+        options.add_session_config_entry(SPINNING_KEY, "0")
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = QUIET
     if job["base_dirs"][index]:
