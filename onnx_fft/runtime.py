@@ -44,6 +44,9 @@ STAND_IN = (
 )
 """Who computes what under `PIECES`."""
 
+ON_CPU = "ONNX Runtime computed on the CPU"
+"""Who computes a model that is for the CUDA provider and needs nothing of it, where that does not work."""
+
 KNOWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft")
 EXTERNAL_DATA_KEY = "session.model_external_initializers_file_folder_path"
 ORT_QUIET = 4
@@ -139,8 +142,8 @@ def open_runner(source: Source, *, expose: Sequence[str] = (), custom_ops: Seque
             return Runner(ORT, _open_ort(source, model, bool(expose), custom_ops), names)
         except Exception as error:
             said = f"{ORT}: {_first_line(error)}"
-        if needs_cuda(model):
-            return _open_pieces(source, model, names, custom_ops)
+        if needs_cuda(model) and (problem := find_cuda_problem()):
+            return _open_pieces(source, model, names, custom_ops, problem)
         return _open_reference(source, said, names)
 
 
@@ -227,7 +230,9 @@ def _open_ort(source: Source, model: ModelProto, changed: bool, custom_ops: Sequ
     return ort.InferenceSession(where, options, providers=find_providers(source.model))
 
 
-def _open_pieces(source: Source, model: ModelProto, names: Sequence[str], custom_ops: Sequence[str | Path]) -> Runner:
+def _open_pieces(
+    source: Source, model: ModelProto, names: Sequence[str], custom_ops: Sequence[str | Path], problem: str
+) -> Runner:
     copy = ModelProto()
     copy.CopyFrom(model)  # pieces are loaded later, when the caller may have changed it
 
@@ -240,7 +245,7 @@ def _open_pieces(source: Source, model: ModelProto, names: Sequence[str], custom
                 runner.refusals.append(f"{ORT}: {_first_line(error)}")
         return _open_evaluator(cut)
 
-    runner = Runner(PIECES, Pieces(copy, source.base_dir, open_piece), names, find_cuda_problem())
+    runner = Runner(PIECES, Pieces(copy, source.base_dir, open_piece), names, problem)
     return runner
 
 

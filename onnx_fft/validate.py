@@ -23,10 +23,12 @@ from onnx_fft.checks.noise import excuse, is_numeric_failure, measure_noise
 from onnx_fft.checks.probes import Probe, judge_probe, make_probe_feeds
 from onnx_fft.checks.result import FeedResult, Validation, give_verdict
 from onnx_fft.checks.search import search
+from onnx_fft.cuda import find_cuda_problem, is_for_cuda
 from onnx_fft.errors import InvalidModelError
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.runtime import (
+    ON_CPU,
     ORT,
     PIECES,
     REFERENCE,
@@ -180,10 +182,10 @@ class _Validator:
         if runner.is_on_gpu:
             self.notes.append("the rewritten model was run by the CUDA provider, without TF32")
             return "; computed on the GPU"
-        if runner.engine != PIECES:
+        if not is_for_cuda(self.rewritten.model):
             return ""
-        self.notes.append(f"no GPU took part ({runner.note}), so what one computes was not checked")
-        return f"; no GPU took part: {STAND_IN}"
+        self.notes.append(f"no GPU took part ({find_cuda_problem()}), so what one computes was not checked")
+        return f"; no GPU took part: {STAND_IN if runner.engine == PIECES else ON_CPU}"
 
     def _compare_feed(self, runner: Runner, feed: Feed) -> FeedResult:
         self.progress(f"comparing on {feed.label}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from onnx.external_data_helper import convert_model_to_external_data
 from small_models import W1, X, assert_only_convs_replaced, conv, function_model, if_model, make_model, two_convs
 
 import onnx_fft.lowering.rfft
+import onnx_fft.runtime
 from onnx_fft import rewrite, validate
 from onnx_fft.cuda import find_cuda_problem, is_for_cuda, needs_cuda
 from onnx_fft.model.io import TARGET_KEY
@@ -92,7 +94,20 @@ def test_the_verdict_says_who_computed() -> None:
         assert any("no GPU took part (ONNX Runtime" in note for note in found.notes)
     else:
         assert found.verdict.endswith("computed on the GPU")
-    assert "GPU" not in validate(model, rewrite_all(model, "matmul").model).verdict or not find_cuda_problem()
+    standard = validate(model, rewrite_all(model, "matmul").model)
+    assert standard.verdict.endswith("ONNX Runtime computed on the CPU" if find_cuda_problem() else "on the GPU")
+    assert "GPU" not in validate(model, rewrite(model, lowering="matmul", select="all").model).verdict
+
+
+def test_what_a_gpu_refuses_is_not_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a CUDA provider that works, a model that does not load there is wrong."""
+    rewritten = rewrite_all(two_convs()).model
+    for module in (onnx_fft.runtime, sys.modules["onnx_fft.validate"]):
+        monkeypatch.setattr(module, "find_cuda_problem", lambda: "")
+    monkeypatch.setattr(onnx_fft.runtime, "exact_providers", lambda: ["CPUExecutionProvider"])
+    found = validate(two_convs(), rewritten)
+    assert not found.ok
+    assert "does not load" in found.verdict and "Rfft" in found.verdict
 
 
 def test_a_wrong_spectrum_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
