@@ -60,14 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what.add_argument("--check", action="store_true", help="compare with the committed table instead of writing it")
     what.add_argument("--speed", action="store_true", help="measure the speed in the browser anew as well")
     options = parser.parse_args(arguments)
-    committed = json.loads(JSON.read_text()) if JSON.exists() else {"speed": None}
+    committed = json.loads(JSON.read_text())
     with tempfile.TemporaryDirectory(prefix="onnx-fft-") as scratch:
         folder = Path(scratch)
         try:
-            found = run_matrix(options.environments, folder)
-            found["speed"] = committed["speed"]
-            if options.speed:
-                found["speed"] = time_pairs(find_dist(options.environments), folder / "cases", folder)
+            speed = (
+                time_pairs(find_dist(options.environments), folder / "speed") if options.speed else committed["speed"]
+            )
+            found = {**run_matrix(options.environments, folder), "speed": speed}
         except (MissingRuntime, BrowserError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2

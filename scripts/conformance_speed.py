@@ -45,19 +45,20 @@ PAIRS: tuple[Pair, ...] = (
 )
 
 
-def time_pairs(dist: Path, folder: Path, out: Path) -> dict[str, Any]:
-    """Times of every pair, as plain JSON types, with the machine's load while they were taken."""
+def time_pairs(dist: Path, folder: Path) -> dict[str, Any]:
+    """Times of every pair, as plain JSON types, with the machine's load; the folder is made. Raises BrowserError."""
+    folder.mkdir()
     pairs, replaced = [], {}
     for pair in PAIRS:
         written, replaced[pair.name] = _write_pair(pair, folder)
         pairs.append(written)
     (folder / "speed.json").write_text(json.dumps({"pairs": pairs, "budget_s": BUDGET_S, "min_runs": MIN_RUNS}))
     before = os.getloadavg()[0]
-    run_page(dist, folder, out, query="?time", timeout_s=LIMIT_S)
-    version, *lines = (json.loads(line) for line in (out / "speed.jsonl").read_text().splitlines())
+    run_page(dist, folder, folder, query="?time", timeout_s=LIMIT_S)
+    version, *lines = (json.loads(line) for line in (folder / "speed.jsonl").read_text().splitlines())
     rows = []
     for pair, written, line in zip(PAIRS, pairs, lines, strict=True):
-        difference = compare_outputs(out / f"{written['original']}.bin", out / f"{written['rewritten']}.bin")
+        difference = compare_outputs(*(folder / f"{written[side]}.bin" for side in ("original", "rewritten")))
         if not difference <= MAX_RELATIVE_L2:
             raise BrowserError(f"{pair.name}: the outputs differ by {difference:.0e}, allowed {MAX_RELATIVE_L2:.0e}")
         times = {side: line[side] for side in ("original_s", "rewritten_s")}
