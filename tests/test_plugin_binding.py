@@ -228,6 +228,9 @@ PARALLEL = {
     "groups": Conv(extents=(40, 41), kernel=(5, 5), channels=(15, 35), group=5, activation="Clip").lifted(),
     "depthwise": Conv(extents=(70, 80), kernel=(9, 9), channels=(40, 40), group=40, activation="LeakyRelu").lifted(),
     "depthwise, 3 channels": Conv(extents=(90, 95), kernel=(7, 7), channels=(3, 3), group=3).lifted(),
+    "depthwise, few taps": Conv(
+        extents=(90, 95), kernel=(3, 3), channels=(40, 40), group=40, activation="Clip"
+    ).lifted(),
     "1-D": Conv(extents=(5000,), kernel=(63,), activation="HardSigmoid").lifted(),
     "1-D, long kernel": Conv(extents=(20_000,), kernel=(1500,), channels=(2, 2), group=2, batch=1).lifted(),
     "strides": Conv(extents=(100, 90), kernel=(9, 8), strides=(2, 3), channels=(6, 8)).lifted(),
