@@ -71,6 +71,7 @@ def test_float16_makes_conv_twice_as_fast() -> None:
 def test_the_figures_say_where_they_are_from_and_that_nothing_is_measured() -> None:
     data = json.loads(GPUS.read_text())
     assert data["measured"] is False
+    assert set(data) - {"gpus", "sources", "measured", "date", "assumed"} == set(data["assumed"])
     assert len(data["sources"]) == len(data["gpus"]) == len(load_gpus()) >= 2
     for gpu, source in zip(data["gpus"], data["sources"], strict=True):
         assert " ".join(gpu["name"].split()[:2]) in source and "datasheet" in source
