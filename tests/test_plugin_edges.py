@@ -49,6 +49,7 @@ EDGES = {
         extents=(60, 50), kernel=(31, 29), channels=(17, 17), group=17, pads=(15, 14, 15, 14)
     ),
     "depthwise, long kernel": Conv(extents=(700,), kernel=(401,), channels=(3, 3), group=3, pads=(200, 200)),
+    "one channel, long kernel": Conv(extents=(1700,), kernel=(601,), channels=(1, 1), group=1, batch=1, pads=(0, 0)),
     "multiplier, 19 groups": Conv(extents=(200,), kernel=(21,), channels=(19, 57), group=19),
     "5 groups of 3 and 7": Conv(extents=(30, 30), kernel=(5, 5), channels=(15, 35), group=5),
     "9 groups of 17 and 1": Conv(extents=(120,), kernel=(13,), channels=(153, 9), group=9),
@@ -91,6 +92,8 @@ def test_edge(name: str, kind: str) -> None:
 SWEEPS = {
     "depthwise": (Conv(kernel=(31,), channels=(3, 3), group=3, pads=(0, 0)), ((31, 331),)),
     "long kernel": (Conv(kernel=(401,), channels=(3, 3), group=3, pads=(0, 200)), ((201, 420, 7),)),
+    "many tiles": (Conv(kernel=(31,), channels=(2, 3), group=1, pads=(0, 0)), ((31, 390),)),
+    "one channel": (Conv(kernel=(5,), channels=(1, 1), group=1, pads=(2, 2)), ((1, 70),)),
     "dense": (Conv(kernel=(7,), channels=(3, 5), group=1, pads=(3, 3)), ((1, 200),)),
     "whole": (Conv(kernel=(500,), channels=(1, 1), group=1, pads=(499, 20)), ((1, 160, 5),)),
     "stride and dilation": (Conv(kernel=(5,), strides=(3,), dilations=(2,), pads=(4, 1)), ((4, 150),)),

@@ -1,0 +1,36 @@
+// How the library cuts convolutions into tiles, for the tests that hold the planner's picture of it against it, and
+// their own cases against what there is. Reads one convolution a line: lanes, batch, channels of a group in and out,
+// group, rank, and for each axis extent, kernel, stride, dilation and both pads. Prints of each what is done with a
+// tile, what runs along the lanes, and for each axis the samples and the outputs of a tile and their number.
+#include <algorithm>
+#include <iostream>
+
+#include "plan.h"
+
+int main() {
+  using namespace onnx_fft;
+  int lanes = 0;
+  while (std::cin >> lanes) {
+    int64_t x_shape[kMaxRank + 2] = {}, y_shape[kMaxRank + 2] = {}, in_channels = 0, out_channels = 0;
+    ConvAttributes a;
+    std::cin >> x_shape[0] >> in_channels >> out_channels >> a.group >> a.rank;
+    x_shape[1] = in_channels * a.group;
+    y_shape[0] = x_shape[0];
+    y_shape[1] = out_channels * a.group;
+    for (int axis = 0; axis < a.rank; ++axis) {
+      std::cin >> x_shape[2 + axis] >> a.kernel[axis] >> a.strides[axis] >> a.dilations[axis] >> a.pads_begin[axis] >>
+          a.pads_end[axis];
+      const int64_t room = x_shape[2 + axis] + a.pads_begin[axis] + a.pads_end[axis];
+      y_shape[2 + axis] = (room - a.dilations[axis] * (a.kernel[axis] - 1) - 1) / a.strides[axis] + 1;
+    }
+    const ConvPlan plan = plan_convolution(a, x_shape, y_shape, in_channels, y_shape[1], lanes);
+    const char* const transformed = plan.is_elementwise() ? "elementwise" : "summed";
+    std::cout << (plan.sliding ? "sliding" : transformed) << ' '
+              << (plan.lanes == Lanes::kChannels ? "channels" : "tiles");
+    for (int axis = kMaxRank - a.rank; axis < kMaxRank; ++axis) {
+      const AxisPlan& planned = plan.axes[axis];
+      std::cout << ' ' << planned.length << ' ' << planned.step << ' ' << planned.tiles * planned.residues;
+    }
+    std::cout << '\n';
+  }
+}

@@ -1,0 +1,173 @@
+"""How the native library cuts convolutions into tiles: as the planner pictures it, and in every way that tests try.
+
+The library's own planning, plugin/plan.cpp, is compiled into a small program (tests/native/plans.cpp) that prints it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import pytest
+from layers import FIELD, LAYERS, TRAPS, make_spec
+from lowered import geometry_of
+from plugin_models import Conv
+from test_plugin_binding import PARALLEL
+from test_plugin_edges import EDGES, SWEEPS, sweep
+
+from onnx_fft import plugin
+from onnx_fft.fourier.oracle import ConvGeometry
+from onnx_fft.lowering import plugin_work
+from onnx_fft.model.spec import ConvSpec
+
+DRIVER = Path(__file__).parent / "native" / "plans.cpp"
+SOURCES = Path(plugin.__file__).resolve().parent
+
+KINDS = {f"{way} {lanes}" for way in ("sliding", "elementwise", "summed") for lanes in ("channels", "tiles")}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done with a tile and runs along the lanes, and for each axis the samples, outputs and number of tiles."""
+
+    kind: str
+    lengths: tuple[int, ...]
+    steps: tuple[int, ...]
+    tiles: tuple[int, ...]
+
+
+Request = tuple[int, tuple[int, int], tuple[int, ...], tuple[int, ...], ConvGeometry]
+"""Batch, channels in and out, extents, kernel, the rest."""
+
+Planner = Callable[[Iterable[Request], int], list[Plan]]
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Planner:
+    """The library's plans for vectors of so many lanes."""
+    compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
+    if compiler is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no C++ compiler")
+    program = tmp_path_factory.mktemp("plans") / "plans"
+    sources = [str(DRIVER), *map(str, SOURCES.glob("*plan.cpp"))]
+    subprocess.run([compiler, "-std=c++17", "-O1", f"-I{SOURCES}", *sources, "-o", str(program)], check=True)
+
+    def run(requests: Iterable[Request], lanes: int) -> list[Plan]:
+        text = "\n".join(_write(request, lanes) for request in requests)
+        done = subprocess.run([str(program)], input=text, capture_output=True, text=True, check=True)
+        return [_read(line) for line in done.stdout.splitlines()]
+
+    return run
+
+
+def _write(request: Request, lanes: int) -> str:
+    batch, (inner, outer), extents, kernel, g = request
+    axes = zip(extents, kernel, g.strides, g.dilations, g.pads_begin, g.pads_end, strict=True)
+    numbers = (
+        lanes,
+        batch,
+        inner // g.group,
+        outer // g.group,
+        g.group,
+        len(kernel),
+        *(n for axis in axes for n in axis),
+    )
+    return " ".join(map(str, numbers))
+
+
+def _read(line: str) -> Plan:
+    way, lanes, *numbers = line.split()
+    values = tuple(map(int, numbers))
+    return Plan(f"{way} {lanes}", values[::3], values[1::3], values[2::3])
+
+
+def of_conv(conv: Conv) -> Request:
+    return conv.batch, conv.channels, conv.extents, conv.kernel, conv.geometry
+
+
+def of_spec(spec: ConvSpec) -> Request:
+    extents = tuple(extent for extent in spec.extents if extent is not None)
+    return spec.batch or 1, (spec.in_channels, spec.out_channels), extents, spec.kernel_shape, geometry_of(spec)
+
+
+# --- what tests try -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+def test_the_edges_are_of_every_kind(plan: Planner, lanes: int) -> None:
+    """For each length of vectors: of float32 in baseline, AVX2 and AVX-512, two of them of float64 as well."""
+    assert {found.kind for found in plan(map(of_conv, EDGES.values()), lanes)} == KINDS
+    ways = {found.kind.split()[0] for found in plan(map(of_conv, PARALLEL.values()), lanes)}
+    assert ways == {"sliding", "elementwise", "summed"}
+
+
+def test_the_sweeps_cross_the_ends_of_tiles(plan: Planner) -> None:
+    """With several tiles, there are last ones that have all outputs, that lack one, and that have one only."""
+    for is_sliding in (False, True):
+        seen = {lanes: set(find_last_outputs(plan, lanes, is_sliding)) for lanes in (4, 8, 16)}
+        assert all({"all", "all but one"} <= found for found in seen.values()), seen
+        assert "one" in set.union(*seen.values()), seen
+
+
+def find_last_outputs(plan: Planner, lanes: int, is_sliding: bool) -> Iterator[str]:
+    """How many outputs the last of several tiles along an axis has."""
+    for name in SWEEPS:
+        convs = [conv.lifted() for conv in sweep(name)]
+        for conv, found in zip(convs, plan(map(of_conv, convs), lanes), strict=True):
+            outputs = conv.geometry.output_extents(conv.extents, conv.kernel)
+            for count, step, tiles in zip(outputs, found.steps, found.tiles, strict=True):
+                if found.kind.startswith("sliding") is is_sliding and tiles == -(-count // step) > 1 and step > 2:
+                    yield {0: "all", 1: "one", step - 1: "all but one"}.get(count % step, "some")
+
+
+# --- what the planner takes the library to do -----------------------------------------------------------------------
+
+PICTURED = {
+    **{layer.name: layer.spec for layer in (*LAYERS, *FIELD, *TRAPS)},
+    "stride 2": make_spec((32, 48), (7, 7), (112, 112), strides=(2, 2)),
+    "stride 4, 1-D": make_spec((1, 64), (512,), (1024,), batch=32, strides=(4,), pads=((254,), (254,))),
+    "dw stride 2": make_spec((96, 96), (9, 9), (56, 56), group=96, strides=(2, 2)),
+    "3-D": make_spec((16, 16), (5, 5, 5), (32, 32, 32)),
+    "dw 3-D": make_spec((32, 32), (5, 7, 7), (16, 56, 56), group=32),
+    "groups": make_spec((64, 64), (5, 5), (56, 56), group=8),
+    "few channels": make_spec((3, 3), (15, 15), (200, 300)),
+    "dw 5x5 on one channel": make_spec((1, 1), (5, 5), (500, 700), group=1),
+    "causal": make_spec((64, 64), (255,), (4000,), group=64, pads="causal"),
+}
+"""Without dilations, for which the library may fill a kernel with zeros, and the planner never does."""
+
+del PICTURED["1x1 256->256 56x56"]  # whose one tap the planner does not transform along any axis, the library along one
+
+MOST_APART = 1.25
+"""What the library's tiles may cost more or less than the planner's, both counted by the planner (1.14 in 2026-11)."""
+
+
+def count_seconds(spec: ConvSpec, found: Plan, monkeypatch: pytest.MonkeyPatch) -> float:
+    """What the library's plan costs by the planner's count."""
+    lengths = iter(found.lengths)
+    with monkeypatch.context() as patch:
+        patch.setattr(plugin_work, "_find_lengths", lambda axis: np.array([float(next(lengths))]))
+        tiles = plugin_work._cut_tiles(spec)
+    assert tiles.rows.item() == (spec.batch or 1) * prod(found.tiles)
+    assert tiles.outputs.item() == prod(found.steps)
+    if found.kind.startswith("sliding"):
+        parts = plugin_work._count_sliding(spec, tiles)
+    else:
+        parts = plugin_work._count_transforms(spec, tiles, 8 * tiles.bins * spec.out_channels * tiles.inner)
+    return sum(plugin_work.SECONDS_PER[name] * part.item() for name, part in parts.items())
+
+
+@pytest.mark.parametrize("name", PICTURED)
+def test_the_planner_knows_what_the_library_does(plan: Planner, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = PICTURED[name]
+    (found,) = plan([of_spec(spec)], plugin_work.LANES)
+    work = plugin_work.count_plugin_work(spec)
+    expected = sum(cost * getattr(work, part) for part, cost in plugin_work.SECONDS_PER.items())
+    taken = count_seconds(spec, found, monkeypatch)
+    assert 1 / MOST_APART <= taken / expected <= MOST_APART
