@@ -1,9 +1,9 @@
 """The machines that a target is judged on: those measured for ONNX Runtime's CPU provider, or GPUs by their datasheets.
 
 Nothing of the GPUs is measured. `gpus.json` holds their peaks and where they are published. The rest is assumed: the
-shares of the peaks that are reached, large ones for cuDNN's Conv, whose kernels for large kernel shapes are far from any
-peak in practice, and smaller ones for what replaces it, so that the error goes Conv's way; and `operator_s`, the few
-microseconds that launching a kernel takes. Conv is taken to run on tensor cores in TF32, or in float16, where it is
+shares of the peaks that are reached, large ones for cuDNN's Conv, whose kernels for large kernel shapes are far from
+any peak in practice, and smaller ones for what replaces it, so that the error goes Conv's way; and `operator_s`, the
+few microseconds that launching a kernel takes. Conv is taken to run on tensor cores in TF32, or in float16, where it is
 twice as fast; with fewer than `least_output_channels` a group it takes the time of those. A depthwise Conv does not use
 tensor cores.
 """
