@@ -24,6 +24,7 @@ from article_numpy import (
     predict_logit,
     sigmoid,
 )
+from article_results import AUTO, FORCED
 from onnx import ModelProto
 
 from onnx_fft.report import Report
@@ -37,10 +38,6 @@ Say = Callable[[str], None]
 
 CONV = "conv"
 NUMPY_WAYS: dict[str, Conv] = {"loops": conv_by_loops, "article": conv_as_in_article, "right": conv_by_fft}
-FORCED: dict[str, str] = {"dft": "ort", "matmul": "ort", "plugin": "plugin"}
-"""The lowerings and the target that has each; every Conv is replaced."""
-AUTO: dict[str, str] = {"auto": "ort", "auto_plugin": "plugin"}
-"""What the planner does with its defaults, for each target."""
 KERNELS = (3, 7, 15, 31, 63)
 UNLIMITED_BYTES = 1 << 40
 SEED = 0

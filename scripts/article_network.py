@@ -86,15 +86,15 @@ def read_tensors(model: onnx.ModelProto) -> dict[str, npt.NDArray[np.float32]]:
 def draw_tensors(kernel: int, seed: int) -> dict[str, npt.NDArray[np.float32]]:
     """Weights that nobody trained, for timing the network with padded `kernel` x `kernel` Convs.
 
-    Each layer's are as large as keeps the size of what passes through it (He et al., 2015).
+    Those of a Conv lie about a mean that keeps an image as bright as it is: about zero, ReLU might let nothing through.
+    Those of the dense layers keep the size of what passes (He et al., 2015).
     """
     rng = np.random.default_rng((seed, kernel))
-    features = count_features(kernel, is_padded=True)
-    shapes: dict[str, tuple[int, ...]] = {f"conv{number + 1}": (1, 1, kernel, kernel) for number in range(CONVS)}
-    shapes |= {"hidden": (HIDDEN, features), "logit": (1, HIDDEN)}
     tensors = {}
-    for name, shape in shapes.items():
-        scale = np.sqrt(2.0 / np.prod(shape[1:]))
-        tensors[f"{name}.weight"] = (scale * rng.standard_normal(shape)).astype(np.float32)
-        tensors[f"{name}.bias"] = np.full(shape[:1], 0.1, np.float32)
-    return tensors
+    for name in (f"conv{number + 1}" for number in range(CONVS)):
+        tensors[f"{name}.weight"] = rng.uniform(-1, 3, (1, 1, kernel, kernel)) / kernel**2
+        tensors[f"{name}.bias"] = np.zeros(1)
+    for name, shape in (("hidden", (HIDDEN, count_features(kernel, is_padded=True))), ("logit", (1, HIDDEN))):
+        tensors[f"{name}.weight"] = np.sqrt(2 / shape[1]) * rng.standard_normal(shape)
+        tensors[f"{name}.bias"] = np.zeros(shape[0])
+    return {name: tensor.astype(np.float32) for name, tensor in tensors.items()}

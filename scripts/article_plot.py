@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from article_results import FORCED, LABELS, TARGETS, format_times
+from article_results import AUTO, FORCED, LABELS, format_times
 from bench_plot import FAINT, INK
 
 INKS = {"dft": "#d1571f", "matmul": "#2a9d8f", "plugin": "#1f6fb2"}
@@ -31,7 +31,7 @@ def draw_kernels(kernels: Sequence[Mapping[str, Any]], header: Sequence[str], pa
     figure.subplots_adjust(0.08, 0.2, 0.98, 0.92)
     for name in FORCED:
         _draw_lowering(axes, name, *read_series(kernels, name))
-    for name in TARGETS:
+    for name in AUTO:
         mark, lowering = MARKS[name]
         look = {"marker": mark, "s": 70, "facecolors": "none", "edgecolors": INKS[lowering], "linewidths": 1.6}
         replaced = [row for row in kernels if row["ways"][name]["replaced"]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -24,28 +24,34 @@ SEED = 0
 Probabilities = npt.NDArray[np.float64]
 
 
-def measure_vgg(target: str, *, threads: int, budget_s: float, say: Callable[[str], None]) -> dict[str, Any]:
-    """The model as the planner has it for `target`: Convs replaced, speed, and how far it is from the original.
+def measure_vgg(
+    targets: Iterable[str], *, threads: int, budget_s: float, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """The model as the planner has it for each target: Convs replaced, speed, and how far it is from the original.
 
     Plain JSON types. Raises FetchError without a network on the first call, PluginUnavailable without the library.
     """
     (case,) = (case for case in CASES if case.name == NAME)
-    say(f"{NAME}, --target {target}: timing")
-    measured = measure_model(case, target=target, threads=threads, budget_s=budget_s, fix_shapes=False)
-    say(f"{NAME}, --target {target}: {IMAGES} predictions")
-    result = rewrite(fetch(NAME), target=target)
     images = [pad_image(image) for image in draw_images(IMAGES, SEED).scale()]
+    say(f"{NAME}: {IMAGES} predictions")
     before = predict_classes(open_source(fetch(NAME)), images)
-    after = predict_classes(open_source(LoadedModel(result.model, result.base_dir)), images)
-    return {
-        "target": target,
-        "original_s": measured.benchmark.original.run_s.median,
-        "ratio": measured.benchmark.ratio.to_dict(),
-        "relative_l2": measured.relative_l2,
-        "convs": measured.to_dict()["convs"],
-        "replaced": len(measured.report.replaced),
-        **compare_predictions(before, after),
-    }
+    rows = []
+    for target in targets:
+        say(f"{NAME}, --target {target}")
+        measured = measure_model(case, target=target, threads=threads, budget_s=budget_s, fix_shapes=False)
+        result = rewrite(fetch(NAME), target=target)
+        after = predict_classes(open_source(LoadedModel(result.model, result.base_dir)), images)
+        row = {
+            "target": target,
+            "original_s": measured.benchmark.original.run_s.median,
+            "ratio": measured.benchmark.ratio.to_dict(),
+            "relative_l2": measured.relative_l2,
+            "convs": measured.to_dict()["convs"],
+            "replaced": len(measured.report.replaced),
+            **compare_predictions(before, after),
+        }
+        rows.append(row)
+    return rows
 
 
 def pad_image(image: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

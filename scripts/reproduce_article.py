@@ -27,19 +27,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import onnx
 from article_images import draw_images
-from article_measure import AUTO, KERNELS, SEED, measure_kernels, measure_ways
+from article_measure import KERNELS, SEED, measure_kernels, measure_ways
 from article_network import TRAINED, build_network
 from article_plot import draw_kernels
-from article_results import make_lines, replace_block, write_text
+from article_results import AUTO, make_lines, write_text
 from article_training import SEED_IMAGES, train
 from article_vgg import measure_vgg
 from bench_tables import describe_run, describe_target, refuse
+from readme_blocks import write_block
 
 from onnx_fft.errors import PluginUnavailable
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "scripts" / "results"
-README = ROOT / "README.md"
+RESULTS = Path(__file__).resolve().parent / "results"
 IMAGES, SEED_TEST = 253, SEED_IMAGES + 1
 
 
@@ -57,7 +56,7 @@ def measure(threads: int, budget_s: float) -> dict[str, Any]:
     settings: dict[str, Any] = {"threads": threads, "budget_s": budget_s, "say": say}
     network, machine = measure_ways(onnx.load(TRAINED), draw_images(IMAGES, SEED_TEST), **settings)
     kernels, machines = measure_kernels(KERNELS, **settings)
-    vgg = [measure_vgg(target, **settings) for target in AUTO.values()]
+    vgg = measure_vgg(AUTO.values(), **settings)
     header = [*describe_run([machine, *machines], SEED), *notes]
     return {"header": header, "network": network, "kernels": kernels, "vgg": vgg}
 
@@ -82,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_text(lines, options.folder / "article.md")
     draw_kernels(content["kernels"], content["header"], options.folder / "article.svg")
     if options.folder == RESULTS:
-        README.write_text(replace_block(README.read_text(encoding="utf-8"), lines), encoding="utf-8")
+        write_block("article", lines)
     return 0
 
 
