@@ -122,6 +122,7 @@ def test_a_wrong_output_fails(values: Sequence[Array], tmp_path: Path) -> None:
         ("dft", {"MatMul": 2}, True),
         ("dft", {"DFT": 2, "FusedConv": 1}, True),
         ("plugin", {"Add": 1}, True),
+        ("matmul", {}, True),
         (ORIGINAL, {"MatMul": 2}, True),
         ("dft", {"RDFT": 1, "Convert": 2}, False),
         ("plugin", {"FusedConv": 1}, False),

@@ -2,13 +2,7 @@
 // read(name) -> Promise<Uint8Array>, write(name, bytes) -> Promise and append(name, object) -> Promise (a line of JSON).
 // Nothing is judged here. The format is that of scripts/conformance_worker.py.
 
-const ARRAYS = {
-  bool: Uint8Array,
-  float16: globalThis.Float16Array ?? Uint16Array,
-  float32: Float32Array,
-  float64: Float64Array,
-  int64: BigInt64Array,
-};
+const ARRAYS = { float16: globalThis.Float16Array ?? Uint16Array, float32: Float32Array };
 
 /** @returns {Promise<object>} the inputs of an entry by name */
 async function readFeeds(ort, files, entry) {
