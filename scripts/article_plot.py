@@ -12,6 +12,8 @@ from article_results import AUTO, FORCED, LABELS, format_times
 from bench_plot import FAINT, INK
 
 INKS = {"dft": "#d1571f", "matmul": "#2a9d8f", "plugin": "#1f6fb2"}
+LABEL_SHIFTS = {"dft": -5, "matmul": 5, "plugin": 0}
+"""Points that the last value stands above its line's end, since two lines end close together."""
 MARKS = {"auto": ("o", "matmul"), "auto_plugin": ("s", "plugin")}
 """The shape of each mark, and the lowering whose colour it has."""
 
@@ -50,7 +52,7 @@ def draw_kernels(kernels: Sequence[Mapping[str, Any]], header: Sequence[str], pa
 def _draw_lowering(axes: Any, name: str, kernels: Sequence[int], ratios: Sequence[float]) -> None:
     """A line with its last value at the end."""
     axes.plot(kernels, ratios, color=INKS[name], linewidth=1.8, marker=".", label=f"{name}, forced")
-    place = {"textcoords": "offset points", "xytext": (8, 0), "va": "center"}
+    place = {"textcoords": "offset points", "xytext": (8, LABEL_SHIFTS[name]), "va": "center"}
     axes.annotate(format_times(ratios[-1]), (kernels[-1], ratios[-1]), color=INKS[name], fontsize=8, **place)
 
 
@@ -63,7 +65,7 @@ def _scale(axes: Any, kernels: Sequence[Mapping[str, Any]]) -> None:
     axes.set_xticks(sides, [f"{side}x{side}" for side in sides])
     axes.set_xticks([], minor=True)
     low, high = axes.get_ylim()
-    ticks = [tick for tick in (0.001, 0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if low <= tick <= high]
+    ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if low <= tick <= high]
     axes.set_yticks(ticks, [f"{tick:g}x" for tick in ticks])
     axes.set_yticks([], minor=True)
     axes.set_xlabel("kernel of all three Convs (log scale)", fontsize=8)
