@@ -16,6 +16,7 @@ sums over all images, where the ways take turns. Errors are against float64.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 import time
@@ -25,6 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import article_vgg
 import onnx
 from article_images import draw_images
 from article_measure import KERNELS, SEED, measure_kernels, measure_ways
@@ -32,8 +34,8 @@ from article_network import TRAINED, build_network
 from article_plot import draw_kernels
 from article_results import AUTO, make_lines, write_text
 from article_training import SEED_IMAGES, train
-from article_vgg import measure_vgg
 from bench_tables import describe_run, describe_target, refuse
+from fetch_models import FetchError, fetch
 from readme_blocks import write_block
 
 from onnx_fft.errors import PluginUnavailable
@@ -50,13 +52,23 @@ def say(text: str) -> None:
 STARTED = time.perf_counter()
 
 
-def measure(threads: int, budget_s: float) -> dict[str, Any]:
-    """Everything, as plain JSON types. Raises PluginUnavailable where the native library does not run here."""
-    notes = describe_target("plugin")
+def check_needs() -> list[str]:
+    """What would fail minutes later, first; lines about the native library.
+
+    Raises ImportError without matplotlib (the extra `plot`), FetchError without a network on the first call, and
+    PluginUnavailable where the native library does not run.
+    """
+    importlib.import_module("matplotlib")
+    fetch(article_vgg.NAME)
+    return describe_target("plugin")
+
+
+def measure(threads: int, budget_s: float, notes: Sequence[str]) -> dict[str, Any]:
+    """Everything, as plain JSON types."""
     settings: dict[str, Any] = {"threads": threads, "budget_s": budget_s, "say": say}
     network, machine = measure_ways(onnx.load(TRAINED), draw_images(IMAGES, SEED_TEST), **settings)
     kernels, machines = measure_kernels(KERNELS, **settings)
-    vgg = measure_vgg(AUTO.values(), **settings)
+    vgg = article_vgg.measure_vgg(AUTO.values(), **settings)
     header = [*describe_run([machine, *machines], SEED), *notes]
     return {"header": header, "network": network, "kernels": kernels, "vgg": vgg}
 
@@ -68,12 +80,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--budget", type=float, default=5.0, metavar="S", help="seconds of timed runs a comparison")
     parser.add_argument("--folder", type=Path, default=RESULTS, help="write there instead, and leave the README alone")
     options = parser.parse_args(arguments)
+    try:
+        notes = check_needs()
+    except (PluginUnavailable, FetchError, ImportError) as error:
+        return refuse(str(error))
     if options.train:
         TRAINED.write_bytes(build_network(train(say)).SerializeToString(deterministic=True))
-    try:
-        content = measure(options.threads, options.budget)
-    except PluginUnavailable as error:
-        return refuse(str(error))
+    content = measure(options.threads, options.budget, notes)
     lines = make_lines(content)
     print("\n".join(lines))
     options.folder.mkdir(parents=True, exist_ok=True)

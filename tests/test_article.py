@@ -30,6 +30,7 @@ from article_numpy import (
     swap_quadrants,
 )
 from article_results import OURS
+from fetch_models import FetchError
 from onnx import ModelProto
 
 from onnx_fft.errors import PluginUnavailable
@@ -238,13 +239,19 @@ def test_the_vgg_sees_the_image_in_the_middle_and_classes_are_compared() -> None
     assert found == {"images": 2, "agreeing": 1, "probability_error": pytest.approx(0.15)}
 
 
-def test_without_the_library_nothing_is_measured(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("needed", "error"),
+    [("describe_target", PluginUnavailable("no library")), ("fetch", FetchError("no network"))],
+    ids=["library", "network"],
+)
+def test_without_what_it_needs_nothing_is_measured(
+    needed: str, error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(target: str) -> list[str]:
-        raise PluginUnavailable(f"no library for {target}")
+    def refuse(name: str) -> list[str]:
+        raise error
 
-    monkeypatch.setattr(reproduce_article, "describe_target", refuse)
+    monkeypatch.setattr(reproduce_article, "fetch", Path)
+    monkeypatch.setattr(reproduce_article, needed, refuse)
     assert reproduce_article.main(["--folder", str(tmp_path / "out")]) == 2
-    assert "no library for plugin" in capsys.readouterr().err
+    assert f"error: {error}" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
