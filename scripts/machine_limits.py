@@ -42,7 +42,7 @@ class Limits:
     def least_seconds(self, spec: ConvSpec) -> float:
         """What the layer's FFT tiles take at these rates."""
         work = count_plugin_work(spec)
-        flops = work.plugin_transform_flops + work.plugin_product_flops
+        flops = work.plugin_transform_flops + work.plugin_product_flops + work.plugin_sliding_flops
         return max(flops / self.flops_per_s, work.plugin_bytes / self.bytes_per_s)
 
     def describe(self) -> str:

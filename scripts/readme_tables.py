@@ -1,0 +1,85 @@
+"""Puts the tables of layers and of models into the README, from what the bench scripts wrote to scripts/results.
+
+python scripts/readme_tables.py
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench_tables import Table
+from readme_blocks import write_block
+
+from onnx_fft.timing.stats import format_ms
+
+RESULTS = Path(__file__).resolve().parent / "results"
+LEFT = "left alone"
+
+
+def make_layers_block(results: Path = RESULTS) -> list[str]:
+    """Every layer of both runs: plain ONNX Runtime, the native library, and the peers, which ran beside the library."""
+    plain, native = (_read_layers(results / f"{name}.json") for name in ("layers", "layers_plugin"))
+    peers = list(dict.fromkeys(peer for layer in native.values() for peer in layer["peers"]))
+    rows = []
+    for name, layer in native.items():
+        error = f"{layer['variants']['plugin']['relative_l2']:.0e} ({layer['conv_relative_l2']:.0e})"
+        rows.append(
+            (
+                name,
+                format_ms(layer["conv_s"]["median"]),
+                _format_auto(plain[name]["variants"]["auto"]) if name in plain else "",
+                _format_auto(layer["variants"]["auto"]),
+                *(_format_peer(layer["peers"].get(peer)) for peer in peers),
+                error,
+            )
+        )
+    columns = ("layer", "Conv ms", "plain ORT", "native library", *peers, "error (Conv's)")
+    return Table(columns, tuple(rows)).to_markdown()
+
+
+def make_models_block(results: Path = RESULTS) -> list[str]:
+    """Every model of both runs."""
+    plain, native = _read_models(results / "models.md"), _read_models(results / "models_plugin.md")
+    missing = {"ratio": "", "Convs replaced": ""}
+    rows = []
+    for name, model in plain.items():
+        faster = native.get(name, missing)
+        cells = (model["original ms"], *(run[column] for run in (model, faster) for column in missing))
+        rows.append((name, *cells))
+    columns = ("model", "original ms", "plain ORT", "Convs replaced", "native library", "Convs replaced")
+    return Table(columns, tuple(rows)).to_markdown()
+
+
+def _read_models(path: Path) -> dict[str, dict[str, str]]:
+    """The rows of the Markdown table in a file of bench_models.py, by model."""
+    lines = [line.strip("| \n") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    columns, _, *rows = ([cell.strip() for cell in line.split("|")] for line in lines)
+    return {row[0]: dict(zip(columns, row, strict=True)) for row in rows}
+
+
+def _read_layers(path: Path) -> dict[str, Any]:
+    """The rows of a file of bench_layers.py, by layer."""
+    return {row["layer"]: row for row in json.loads(path.read_text(encoding="utf-8"))["layers"]}
+
+
+def _format_auto(variant: Mapping[str, Any]) -> str:
+    return LEFT if variant["ratio"] is None else f"**{variant['ratio']['value']:.2f}x**"
+
+
+def _format_peer(peer: Mapping[str, Any] | None) -> str:
+    if peer is None or peer["ratio"] is None:
+        return "" if peer is None else str(peer["note"])
+    ratio = peer["ratio"]["value"]
+    return f"{ratio:.2f}x" if ratio >= 0.1 else f"{ratio:.1g}x"
+
+
+def main() -> None:
+    write_block("layers", make_layers_block())
+    write_block("models", make_models_block())
+
+
+if __name__ == "__main__":
+    main()
