@@ -22,7 +22,8 @@ from plugin_models import make_model
 import onnx_fft
 from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
 
-SERVING = Path(__file__).resolve().parent.parent / "scripts" / "serving"
+ROOT = Path(__file__).resolve().parent.parent
+SERVING = ROOT / "scripts" / "serving"
 ORT = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
 OLDEST_WITH_LIBRARY = (1, 19)
 ORT_VARIABLE = "ONNX_FFT_TEST_ORT"
@@ -139,6 +140,24 @@ def test_errors_are_sentences(run_model: Path, files: Files, tmp_path: Path) -> 
         assert re.search(f"^run_model: .*{sentence}", done.stderr), done.stderr
         assert not output.exists()
     assert call(run_model).returncode == 2
+
+
+@pytest.mark.usefixtures("native_library")
+def test_what_the_readme_says(ort_library: str, tmp_path: Path) -> None:
+    """Its commands, on the model that it speaks of; with the library and without it they give the same."""
+    if ort_library:
+        pytest.skip("the README takes the library in the Python package")
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    (block,) = (block for block in blocks if "run_model" in block)
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    onnx.save(onnx_fft.rewrite(ROOT / "models" / "large_kernel.onnx", target="plugin").model, tmp_path / "native.onnx")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "PYTHON": sys.executable}
+    command = ["bash", "-euc", block]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (np.fromfile(tmp_path / name, np.float32) for name in ("y.bin", "y_by_function.bin"))
+    assert 0 < relative_l2(ours, theirs) < 1e-5
 
 
 def test_a_package_without_the_library_is_an_error(tmp_path: Path) -> None:
