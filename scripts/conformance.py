@@ -1,6 +1,6 @@
 """Where rewritten models run: every lowering on every runtime, against float64.
 
-    bash scripts/conformance.sh            # sets up the runtimes, runs the matrix, writes scripts/results/conformance.*
+    bash scripts/conformance.sh            # sets up the runtimes, runs the matrix, writes results and README block
     bash scripts/conformance.sh --speed    # and measures the speed in the browser anew
     bash scripts/conformance.sh --check    # writes nothing: 1 where a case fails or passes unlike the committed table
 
@@ -27,6 +27,7 @@ from conformance_judge import judge
 from conformance_runtimes import RUNTIMES, MissingRuntime, find_dist, run_runtime
 from conformance_speed import time_pairs
 from conformance_table import find_deviations, render
+from readme_blocks import write_block
 
 ROOT = Path(__file__).resolve().parents[1]
 JSON = ROOT / "scripts" / "results" / "conformance.json"
@@ -78,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if deviations else 0
     JSON.write_text(json.dumps(found, indent=1) + "\n")
     MARKDOWN.write_text(render(found))
+    write_block("conformance", render(found).splitlines())
     return 0
 
 
