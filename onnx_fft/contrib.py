@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-Array = NDArray[Any]
+from onnx_fft.model.scopes import MICROSOFT_DOMAIN
 
-DOMAIN = "com.microsoft"
+Array = NDArray[Any]
 
 
 class Rfft(OpRun):
     """`[..., *T]` -> `[..., *T[:-1], T[-1] // 2 + 1, 2]`: the DFT of the last `signal_ndim` dimensions, unscaled."""
 
-    op_domain = DOMAIN
+    op_domain = MICROSOFT_DOMAIN
 
     def _run(self, x: Array, signal_ndim: int = 1, **flags: int) -> tuple[Array]:
         _check_flags(flags)
@@ -31,7 +31,7 @@ class Rfft(OpRun):
 class Irfft(OpRun):
     """`[..., *bins, 2]` -> `[..., *bins[:-1], 2 (bins[-1] - 1)]`, divided by the number of samples of a signal."""
 
-    op_domain = DOMAIN
+    op_domain = MICROSOFT_DOMAIN
 
     def _run(self, x: Array, signal_ndim: int = 1, **flags: int) -> tuple[Array]:
         _check_flags(flags)
@@ -46,7 +46,7 @@ class ComplexMul(OpRun):
     The kernel gives something else where it would along others, so that is an error here.
     """
 
-    op_domain = DOMAIN
+    op_domain = MICROSOFT_DOMAIN
 
     def _run(self, a: Array, b: Array) -> tuple[Array]:
         if a.shape[a.ndim - b.ndim :] != b.shape or b.shape[-1] != 2:
@@ -70,7 +70,7 @@ class Evaluator(ReferenceEvaluator):
 
 def is_cuda_only(domain: str, op_type: str) -> bool:
     """Whether only ONNX Runtime's CUDA provider has a kernel for the operator."""
-    return domain == DOMAIN and op_type in NAMES
+    return domain == MICROSOFT_DOMAIN and op_type in NAMES
 
 
 def _widen(x: Array) -> Array:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
-from onnx_fft.contrib import DOMAIN, is_cuda_only
+from onnx_fft.contrib import is_cuda_only
 from onnx_fft.errors import CudaUnavailable
+from onnx_fft.lowering import CUDA
 from onnx_fft.model.io import TARGET_KEY
-from onnx_fft.model.scopes import walk_bodies
+from onnx_fft.model.scopes import MICROSOFT_DOMAIN, walk_bodies
 
-TARGET = "cuda"
 PROVIDER = "CUDAExecutionProvider"
 DEVICE = "cuda"
 """What ONNX Runtime calls the memory of the GPU."""
@@ -35,7 +35,7 @@ def needs_cuda(model: ModelProto) -> bool:
 def is_for_cuda(model: ModelProto) -> bool:
     """Whether the model has such nodes, or nodes that were written for the CUDA provider."""
     marks = (entry for body in walk_bodies(model) for node in body.node for entry in node.metadata_props)
-    return needs_cuda(model) or any((mark.key, mark.value) == (TARGET_KEY, TARGET) for mark in marks)
+    return needs_cuda(model) or any((mark.key, mark.value) == (TARGET_KEY, CUDA) for mark in marks)
 
 
 def exact_providers() -> list[Any]:
@@ -86,12 +86,12 @@ def gpu_name() -> str:
 
 def _make_round_trip() -> ModelProto:
     nodes = [
-        helper.make_node("Rfft", ["x"], ["f"], domain=DOMAIN, signal_ndim=1, normalized=0, onesided=1),
-        helper.make_node("Irfft", ["f"], ["y"], domain=DOMAIN, signal_ndim=1, normalized=0, onesided=1),
+        helper.make_node("Rfft", ["x"], ["f"], domain=MICROSOFT_DOMAIN, signal_ndim=1, normalized=0, onesided=1),
+        helper.make_node("Irfft", ["f"], ["y"], domain=MICROSOFT_DOMAIN, signal_ndim=1, normalized=0, onesided=1),
     ]
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 8]) for name in ("x", "y"))
     graph = helper.make_graph(nodes, "round_trip", [x], [y])
-    imports = [helper.make_opsetid("", 13), helper.make_opsetid(DOMAIN, 1)]
+    imports = [helper.make_opsetid("", 13), helper.make_opsetid(MICROSOFT_DOMAIN, 1)]
     return helper.make_model(graph, opset_imports=imports, ir_version=8)
 
 

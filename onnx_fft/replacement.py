@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from onnx import ModelProto
 
-from onnx_fft.lowering import find_lowering
+from onnx_fft.lowering import CUDA, find_lowering
 from onnx_fft.lowering.base import ConvPlan, Ports
 from onnx_fft.model.activations import absorb_activation
 from onnx_fft.model.functions import add_functions, import_domains
@@ -19,7 +19,7 @@ from onnx_fft.model.sites import ConvSite, find_sites
 from onnx_fft.model.splice import splice, unused_prefix
 from onnx_fft.progress import Progress, no_progress
 
-MARKED_TARGETS = ("cuda",)
+MARKED_TARGETS = (CUDA,)
 """Those noted in the nodes; the others' nodes tell by their operators."""
 
 

@@ -28,7 +28,7 @@ from onnx_fft.contrib import NAMES, Evaluator
 from onnx_fft.cuda import PROVIDER, exact_providers, find_cuda_problem, is_for_cuda, needs_cuda
 from onnx_fft.errors import InvalidModelError
 from onnx_fft.model.io import LoadedModel, load_model
-from onnx_fft.model.scopes import walk_bodies
+from onnx_fft.model.scopes import MICROSOFT_DOMAIN, walk_bodies
 from onnx_fft.pieces import Pieces
 
 Value = Any
@@ -47,7 +47,7 @@ STAND_IN = (
 ON_CPU = "ONNX Runtime computed on the CPU"
 """Who computes a model that is for the CUDA provider and needs nothing of it, where that does not work."""
 
-KNOWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft")
+KNOWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", MICROSOFT_DOMAIN)
 EXTERNAL_DATA_KEY = "session.model_external_initializers_file_folder_path"
 ORT_QUIET = 4
 """ORT's log level "fatal": an error we catch and report must not be printed as well."""
@@ -174,7 +174,7 @@ def find_unknown_operators(model: ModelProto) -> list[str]:
             f"{node.domain}:{node.op_type}"
             for node in walk_nodes(model)
             if node.domain not in KNOWN_DOMAINS
-            and not node.domain.startswith("com.microsoft")
+            and not node.domain.startswith(MICROSOFT_DOMAIN)
             and (node.domain, node.op_type) not in local
         }
     )

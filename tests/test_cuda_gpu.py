@@ -24,10 +24,11 @@ from strategies import FRAGMENT_LOWERINGS, Trial, trials
 from test_lowering import SPECS, feed_shape
 
 from onnx_fft import bench, rewrite, validate
-from onnx_fft.contrib import DOMAIN, Evaluator
+from onnx_fft.contrib import Evaluator
 from onnx_fft.cuda import PROVIDER, exact_providers, find_cuda_problem
 from onnx_fft.lowering import TARGETS
 from onnx_fft.lowering.base import Lowering
+from onnx_fft.model.scopes import MICROSOFT_DOMAIN
 from onnx_fft.model.spec import ConvSpec
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(find_cuda_problem()), reason=f"got {find_cuda_problem()}")]
@@ -49,9 +50,9 @@ def run_on_gpu(model: ModelProto, feeds: dict[str, Array]) -> tuple[list[Array],
 
 
 def fft_model(op_type: str, shape: tuple[int, ...], axes: int, dtype: int = TensorProto.FLOAT) -> ModelProto:
-    node = helper.make_node(op_type, ["x"], ["y"], domain=DOMAIN, signal_ndim=axes, normalized=0, onesided=1)
+    node = helper.make_node(op_type, ["x"], ["y"], domain=MICROSOFT_DOMAIN, signal_ndim=axes, normalized=0, onesided=1)
     x, y = helper.make_tensor_value_info("x", dtype, shape), helper.make_tensor_value_info("y", dtype, None)
-    imports = [helper.make_opsetid("", 13), helper.make_opsetid(DOMAIN, 1)]
+    imports = [helper.make_opsetid("", 13), helper.make_opsetid(MICROSOFT_DOMAIN, 1)]
     return helper.make_model(helper.make_graph([node], "g", [x], [y]), opset_imports=imports, ir_version=8)
 
 
@@ -85,10 +86,10 @@ def test_the_last_of_many_samples_are_divided_as_well() -> None:
 
 def test_complex_mul_broadcasts_leading_dimensions(rng: np.random.Generator) -> None:
     a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((5, 600, 2), (600, 2)))
-    node = helper.make_node("ComplexMul", ["a", "b"], ["y"], domain=DOMAIN)
+    node = helper.make_node("ComplexMul", ["a", "b"], ["y"], domain=MICROSOFT_DOMAIN)
     values = [helper.make_tensor_value_info(name, 1, x.shape) for name, x in (("a", a), ("b", b))]
     graph = helper.make_graph([node], "g", values, [helper.make_tensor_value_info("y", 1, a.shape)])
-    imports = [helper.make_opsetid("", 13), helper.make_opsetid(DOMAIN, 1)]
+    imports = [helper.make_opsetid("", 13), helper.make_opsetid(MICROSOFT_DOMAIN, 1)]
     model = helper.make_model(graph, opset_imports=imports, ir_version=8)
     (y,), _ = run_on_gpu(model, {"a": a, "b": b})
     (expected,) = Evaluator(model).run(None, {"a": a, "b": b})

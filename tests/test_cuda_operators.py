@@ -11,7 +11,8 @@ from corpus import Array, run_model
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.external_data_helper import convert_model_to_external_data
 
-from onnx_fft.contrib import DOMAIN, Evaluator
+from onnx_fft.contrib import Evaluator
+from onnx_fft.model.scopes import MICROSOFT_DOMAIN
 from onnx_fft.pieces import cut_pieces
 from onnx_fft.runtime import PIECES, REFERENCE, EngineError, open_runner, open_source
 
@@ -29,12 +30,12 @@ def make_model(
     results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
     tensors = [numpy_helper.from_array(value, name) for name, value in (constants or {}).items()]
     graph = helper.make_graph(nodes, "g", values, results, tensors)
-    imports = [helper.make_opsetid("", 17), helper.make_opsetid(DOMAIN, 1)]
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid(MICROSOFT_DOMAIN, 1)]
     return helper.make_model(graph, opset_imports=imports, ir_version=8)
 
 
 def fft_node(op_type: str, x: str, y: str, axes: int, **flags: int) -> onnx.NodeProto:
-    return helper.make_node(op_type, [x], [y], domain=DOMAIN, signal_ndim=axes, **{**FLAGS, **flags})
+    return helper.make_node(op_type, [x], [y], domain=MICROSOFT_DOMAIN, signal_ndim=axes, **{**FLAGS, **flags})
 
 
 def run_one(node: onnx.NodeProto, **inputs: Array) -> Array:
@@ -79,14 +80,14 @@ def test_irfft_divides_by_the_samples_of_all_its_axes(axes: int, dtype: str, rng
 
 def test_complex_mul_is_the_product(rng: np.random.Generator) -> None:
     a, b = rng.standard_normal((3, 5, 2)), rng.standard_normal((5, 2))
-    y = run_one(helper.make_node("ComplexMul", ["a", "b"], ["y"], domain=DOMAIN), a=a, b=b)
+    y = run_one(helper.make_node("ComplexMul", ["a", "b"], ["y"], domain=MICROSOFT_DOMAIN), a=a, b=b)
     np.testing.assert_allclose(y[..., 0], a[..., 0] * b[:, 0] - a[..., 1] * b[:, 1])
     np.testing.assert_allclose(y[..., 1], a[..., 0] * b[:, 1] + a[..., 1] * b[:, 0])
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 2), (1, 5, 2), (5, 1)])
 def test_complex_mul_broadcasts_no_other_way_than_the_kernel(shape: tuple[int, ...]) -> None:
-    node = helper.make_node("ComplexMul", ["a", "b"], ["y"], domain=DOMAIN)
+    node = helper.make_node("ComplexMul", ["a", "b"], ["y"], domain=MICROSOFT_DOMAIN)
     with pytest.raises(ValueError, match="expected the second to end the first"):
         run_one(node, a=np.ones((3, 5, 2)), b=np.ones(shape))
 
@@ -99,7 +100,7 @@ def test_what_has_no_kernel_is_refused(flags: dict[str, int]) -> None:
 
 def test_attributes_may_be_left_out(rng: np.random.Generator) -> None:
     x = rng.standard_normal((2, 8))
-    node = helper.make_node("Rfft", ["x"], ["y"], domain=DOMAIN)
+    node = helper.make_node("Rfft", ["x"], ["y"], domain=MICROSOFT_DOMAIN)
     np.testing.assert_array_equal(run_one(node, x=x), run_one(fft_node("Rfft", "x", "y", 1), x=x))
 
 

@@ -6,12 +6,14 @@ from onnx_fft.lowering.matmul import MatMulLowering
 from onnx_fft.lowering.plugin import PluginLowering
 from onnx_fft.lowering.rfft import RfftLowering
 
+CUDA = "cuda"
+
 _MATMUL = MatMulLowering()
 
 TARGETS: dict[str, tuple[Lowering, ...]] = {
     "ort": (_MATMUL, DftLowering()),
     "plugin": (PluginLowering(),),
-    "cuda": (RfftLowering(), _MATMUL),
+    CUDA: (RfftLowering(), _MATMUL),
 }
 """What a rewritten model is to run on, and the lowerings for it in the order of preference at equal cost.
 

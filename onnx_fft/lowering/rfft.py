@@ -43,10 +43,10 @@ from onnx_fft.lowering.columns import (
 from onnx_fft.lowering.counting import check_axes, count_tiles, index_bytes, known_axes, weight_bytes
 from onnx_fft.lowering.framing import make_frame
 from onnx_fft.lowering.work import Work
+from onnx_fft.model.scopes import MICROSOFT_DOMAIN
 from onnx_fft.model.spec import ConvSpec
 from onnx_fft.model.weights import ConvWeights
 
-DOMAIN = "com.microsoft"
 MAX_SIGNAL_AXES = 3
 TILE_MULTIPLE = 128
 """Of the samples of a tile; see 2."""
@@ -146,7 +146,7 @@ class RfftLowering:
 
 
 def _transform(b: FragmentBuilder, op_type: str, x: gs.Variable, axes: int) -> gs.Variable:
-    return b.op(f"{DOMAIN}::{op_type}", x, signal_ndim=axes, normalized=0, onesided=1)
+    return b.op(f"{MICROSOFT_DOMAIN}::{op_type}", x, signal_ndim=axes, normalized=0, onesided=1)
 
 
 def _multiply(b: FragmentBuilder, x: gs.Variable, spectrum: ComplexArray) -> gs.Variable:
@@ -158,7 +158,7 @@ def _multiply(b: FragmentBuilder, x: gs.Variable, spectrum: ComplexArray) -> gs.
         return multiply_elements(b, x, spectrum)
     elements = channels * prod(bins)
     factors = np.stack([spectrum.real, spectrum.imag], axis=-1).reshape(elements, 2)
-    product = b.op(f"{DOMAIN}::ComplexMul", b.reshape(x, -1, elements, 2), b.real(factors))
+    product = b.op(f"{MICROSOFT_DOMAIN}::ComplexMul", b.reshape(x, -1, elements, 2), b.real(factors))
     return b.reshape(product, -1, channels, *bins, 2)
 
 

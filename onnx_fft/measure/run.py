@@ -17,8 +17,9 @@ from onnx import ModelProto
 
 from onnx_fft._version import __version__
 from onnx_fft.checks.feeds import Feed, describe_made_up
-from onnx_fft.cuda import TARGET, check_cuda, gpu_name
+from onnx_fft.cuda import check_cuda, gpu_name
 from onnx_fft.errors import InvalidModelError, Refusal
+from onnx_fft.lowering import CUDA
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.measure.budget import Budget
 from onnx_fft.measure.cache import Cache, Environment
@@ -107,7 +108,7 @@ def measure_model(
     """
     if request.target == "plugin":
         library_path()
-    if cuda := request.target == TARGET:
+    if cuda := request.target == CUDA:
         check_cuda("to measure with")
     asked = [position for position, decision in enumerate(predicted) if decision.options]
     if not asked:
@@ -226,7 +227,7 @@ def _make_notes(cache: Cache | None, outcome: Outcome, feeds: Sequence[Feed]) ->
 
 def _environment(settings: MeasureSettings, request: Request) -> Environment:
     library = sha256(library_path().read_bytes()).hexdigest()[:LIBRARY_DIGITS] if request.target == "plugin" else ""
-    gpu = gpu_name() if request.target == TARGET else ""
+    gpu = gpu_name() if request.target == CUDA else ""
     return Environment(
         settings.threads or 0, ort_version(), cpu_model(), os.cpu_count() or 1, __version__, library, gpu
     )

@@ -15,6 +15,7 @@ from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper, nump
 from onnx_fft.lowering import find_lowering
 from onnx_fft.lowering.base import ConvPlan, Ports
 from onnx_fft.measure.choice import Contest
+from onnx_fft.model.scopes import MICROSOFT_DOMAIN
 from onnx_fft.model.spec import ConvSpec
 from onnx_fft.model.weights import ConvWeights
 
@@ -61,7 +62,7 @@ def _make_conv(contest: Contest, weight: NDArray[Any], bias: NDArray[Any] | None
         inputs.pop()
     op_type, domain = "Conv", ""
     if spec.activation is not None or spec.has_sum:
-        op_type, domain = "FusedConv", "com.microsoft"
+        op_type, domain = "FusedConv", MICROSOFT_DOMAIN
     if spec.activation is not None:
         attributes["activation"] = spec.activation.op_type
         if spec.activation.params:
@@ -90,7 +91,7 @@ def _make_model(
     inputs = [_describe(spec, "x", spec.in_channels, extents)]
     inputs += [_describe(spec, "z", spec.out_channels, outputs)] if spec.has_sum else []
     graph = helper.make_graph(list(nodes), "single_conv", inputs, [y], list(constants))
-    imports = [helper.make_opsetid("", contest.opset), helper.make_opsetid("com.microsoft", MICROSOFT_OPSET)]
+    imports = [helper.make_opsetid("", contest.opset), helper.make_opsetid(MICROSOFT_DOMAIN, MICROSOFT_OPSET)]
     imports += [helper.make_opsetid(domain, 1) for domain in {function.domain for function in functions}]
     return helper.make_model(graph, opset_imports=imports, ir_version=IR_VERSION, functions=functions)
 

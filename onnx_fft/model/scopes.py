@@ -19,6 +19,8 @@ from onnx_fft.errors import Refusal
 
 Body = GraphProto | FunctionProto
 DEFAULT_DOMAINS = ("", "ai.onnx")
+MICROSOFT_DOMAIN = "com.microsoft"
+"""Of operators that ONNX Runtime adds to the standard's."""
 
 IR_WITH_CONSTANT_INITIALIZERS = 4
 """Before this IR version every initializer had to be a graph input too, without thereby being meant to change."""

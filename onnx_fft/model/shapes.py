@@ -24,7 +24,7 @@ from onnx.external_data_helper import uses_external_data
 
 from onnx_fft.errors import InvalidModelError, UsageError
 from onnx_fft.model.external import tensor_array
-from onnx_fft.model.scopes import DEFAULT_DOMAINS, Body, is_graph, walk_bodies
+from onnx_fft.model.scopes import DEFAULT_DOMAINS, MICROSOFT_DOMAIN, Body, is_graph, walk_bodies
 
 MAX_SHAPE_ELEMENTS = 1024
 """Larger tensors are not shapes, axes or sizes: inference does not need their data."""
@@ -128,7 +128,7 @@ def _prepare_body(body: Body, local: Container[tuple[str, str]], *, is_main: boo
     for node in body.node:
         if node.domain in DEFAULT_DOMAINS:
             node.domain = ""  # inference does not know the other name
-        if (node.domain, node.op_type) == ("com.microsoft", "FusedConv"):
+        if (node.domain, node.op_type) == (MICROSOFT_DOMAIN, "FusedConv"):
             node.domain, node.op_type = "", "Conv"
             del node.input[3:]
             kept = [attribute for attribute in node.attribute if not attribute.name.startswith("activation")]

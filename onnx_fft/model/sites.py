@@ -15,6 +15,7 @@ from onnx_fft.model.geometry import Dims, resolve_spec
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import (
     DEFAULT_DOMAINS,
+    MICROSOFT_DOMAIN,
     Body,
     Refused,
     Scope,
@@ -44,7 +45,7 @@ CONVOLUTIONS = (
 OWN_DOMAIN = "onnx_fft"
 """Of the native library's operators and of the functions that stand in for them."""
 
-RUNTIME_DOMAINS = ("com.microsoft", "com.ms.")
+RUNTIME_DOMAINS = (MICROSOFT_DOMAIN, "com.ms.")
 """Beginnings of the domains ONNX Runtime keeps for itself."""
 
 
@@ -198,7 +199,7 @@ def _resolve_site(
 def _check_operator(node: NodeProto, scope: Scope) -> None:
     """Refuse what is no floating-point Conv or FusedConv with its input, weight and output."""
     is_plain = node.op_type == "Conv" and node.domain in DEFAULT_DOMAINS
-    if not is_plain and (node.domain, node.op_type) != ("com.microsoft", "FusedConv"):
+    if not is_plain and (node.domain, node.op_type) != (MICROSOFT_DOMAIN, "FusedConv"):
         raise Refused("operator", f"{':'.join(filter(None, (node.domain, node.op_type)))} is not rewritten")
     if len(node.input) < 2 or not all(node.input[:2]) or len(node.output) != 1 or not node.output[0]:
         raise Refused("bad-node", f"inputs are {list(node.input)}, outputs {list(node.output)}, expected x, w, and y")

@@ -18,7 +18,14 @@ from onnx.reference import ReferenceEvaluator
 
 from onnx_fft.errors import Refusal
 from onnx_fft.model.external import Array, tensor_array
-from onnx_fft.model.scopes import DEFAULT_DOMAINS, IR_WITH_CONSTANT_INITIALIZERS, Refused, Scope, read_attributes
+from onnx_fft.model.scopes import (
+    DEFAULT_DOMAINS,
+    IR_WITH_CONSTANT_INITIALIZERS,
+    MICROSOFT_DOMAIN,
+    Refused,
+    Scope,
+    read_attributes,
+)
 
 MAX_DEPTH = 64
 """Longest chain of nodes followed from a weight to its leaves."""
@@ -139,7 +146,7 @@ class _Resolver:
 
 def _is_foldable(node: NodeProto) -> bool:
     if node.op_type == "DequantizeLinear":
-        return node.domain in (*DEFAULT_DOMAINS, "com.microsoft")
+        return node.domain in (*DEFAULT_DOMAINS, MICROSOFT_DOMAIN)
     return node.domain in DEFAULT_DOMAINS and node.op_type in FOLDABLE
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from onnx_fft.errors import Refusal
-from onnx_fft.lowering import TARGETS
+from onnx_fft.lowering import CUDA, TARGETS
 from onnx_fft.lowering.base import ConvPlan, Lowering
 from onnx_fft.model.spec import ConvSpec, describe_lengths
 from onnx_fft.plan.cost import MACHINES, Machine, border_seconds, conv_seconds, growth_bytes, lowering_seconds
@@ -113,7 +113,7 @@ def choose(spec: ConvSpec, opset: int, request: Request) -> Decision:
     best = max(possible, key=lambda option: option.gain)
     judged = [describe_lengths(known.extents) for known in _judged_specs(spec)]
     where = f" on {' and '.join(judged)}" if None in spec.extents else ""
-    where += " by datasheets" if request.target == "cuda" else ""
+    where += " by datasheets" if request.target == CUDA else ""
     needed = needed_gain(spec, best.plan, request.target) if best.plan is not None else MIN_GAIN
     if not request.is_forced and best.gain < needed:
         sentence = f"{best.lowering} predicted at {best.gain:.2f}x the speed{where}, {needed}x needed"
@@ -134,7 +134,7 @@ def predict_gain(spec: ConvSpec, plan: ConvPlan, machines: Sequence[Machine] = M
 
 def needed_gain(spec: ConvSpec, plan: ConvPlan, target: str = "ort") -> float:
     """Predicted speed-up from which on a Conv is replaced by this plan."""
-    if target == "cuda":
+    if target == CUDA:
         return MIN_GAIN_CUDA
     return MIN_GAIN_SCATTERED if lowering_work(spec, plan).plugin_scattered_samples else MIN_GAIN
 

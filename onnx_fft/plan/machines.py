@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from onnx_fft.lowering import CUDA
 from onnx_fft.plan.cost import MACHINES, Machine
 from onnx_fft.plan.work import Work
 
@@ -25,7 +26,7 @@ BUTTERFLY_FLOPS = 10
 
 def machines_for(target: str) -> tuple[Machine, ...]:
     """A Conv is replaced where that pays on all of them; times are reported for the first."""
-    return GPU_MACHINES if target == "cuda" else MACHINES
+    return GPU_MACHINES if target == CUDA else MACHINES
 
 
 def load_gpus(path: Path = GPUS) -> tuple[Machine, ...]:
