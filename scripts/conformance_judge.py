@@ -44,14 +44,6 @@ class Known:
 KNOWN: tuple[Known, ...] = (
     Known(
         "openvino",
-        "dft",
-        "Signal size greater than input size is not supported yet",
-        "DFT",
-        "the CPU plugin refuses a real DFT with a `dft_length` beyond its input, by which the lowering appends zeros",
-        "the operator came like that, in openvinotoolkit/openvino#12099; no issue is known to us",
-    ),
-    Known(
-        "openvino",
         "plugin",
         "No conversion rule found for operations: onnx_fft.FFTConv",
         "onnx_fft::FFTConv",

@@ -25,7 +25,7 @@ from strategies import (
 )
 
 from onnx_fft.contrib import Evaluator
-from onnx_fft.fourier.axis import Axis
+from onnx_fft.fourier.axis import Axis, AxisPlan
 from onnx_fft.lowering import LOWERINGS
 from onnx_fft.lowering.base import ConvPlan, Lowering
 from onnx_fft.model.spec import Activation, ConvSpec
@@ -33,6 +33,8 @@ from onnx_fft.runtime import open_runner, open_source
 
 TRANSFORMS = {"matmul": {"MatMul": 2}, "dft": {"DFT": 2}, "rfft": {"Rfft": 1, "Irfft": 1}}
 """The operators that a lowering cannot do without: once forward, once back."""
+
+(DFT,) = (lowering for lowering in FRAGMENT_LOWERINGS if lowering.name == "dft")
 
 DOMAINS = {"matmul": {""}, "dft": {""}, "rfft": {"", "com.microsoft"}}
 
@@ -130,6 +132,30 @@ def test_the_frequency_domain_is_what_runs(lowering: Lowering, spec: ConvSpec, r
     ran = executed_ops(lowered.model, lowered.make_feeds(feed_shape(spec), rng))
     assert all(ran[op_type] >= count for op_type, count in TRANSFORMS[lowering.name].items())
     assert not {name for name in ran if "Conv" in name}
+
+
+@by_spec
+@pytest.mark.parametrize("opset", [17, 20])
+def test_one_sided_dft_reads_as_many_samples_as_it_transforms(spec: ConvSpec, opset: int) -> None:
+    """OpenVINO appends no zeros to a real signal."""
+    for plan in DFT.candidates(spec):
+        inferred = onnx.shape_inference.infer_shapes(lower(DFT, spec, plan, opset).model, strict_mode=True)
+        (node,) = (node for node in inferred.graph.node if any(a.name == "onesided" and a.i for a in node.attribute))
+        (signal,) = (value for value in inferred.graph.value_info if value.name == node.input[0])
+        (length,) = (tensor for tensor in inferred.graph.initializer if tensor.name == node.input[1])
+        assert signal.type.tensor_type.shape.dim[-2].dim_value == numpy_helper.to_array(length)
+
+
+def test_zeros_before_the_one_sided_dft_are_counted() -> None:
+    """Of two convolutions in 16 points, 14 samples long and 16: what a Pad reads and writes, and it."""
+    short, full = (make_spec([Axis(2, extent=3), Axis(3, extent=extent)], (5, 7, 1)) for extent in (14, 16))
+    plan = ConvPlan("dft", (AxisPlan(4, 1, whole=True), AxisPlan(16, 1, whole=True)))
+    DFT.check_plan(short, plan)
+    DFT.check_plan(full, plan)
+    less, more = DFT.count_work(short, plan), DFT.count_work(full, plan)
+    framing = 8 * (5 * 3 * 2 + 7 * 2 * 2)  # of the two more samples and outputs of each line
+    assert less.serial_bytes - more.serial_bytes == 4 * 5 * 3 * (14 + 16) - framing
+    assert less.operators - more.operators == 1
 
 
 @by_lowering

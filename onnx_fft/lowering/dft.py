@@ -9,6 +9,10 @@ extends the half-spectrum by zeros to `T2`, and the real part of the full invers
 
     y[t] = Re (1/T) sum_{f < T/2 + 1} c[f] Y[f] exp(2 pi i f t / T),   c = 1 for f = 0 and T/2, else 2
 
+Along the other axes, too, the operator extends the signal by zeros to its `dft_length`. The one-sided DFT finds them in
+its input: up to 2026.4.1 OpenVINO's CPU plugin refuses a real signal shorter than that. (Its ONNX frontend takes the
+axis from the attribute of opsets 17 to 19 only, so that newer files fail there.)
+
 Lengths are powers of two because ONNX Runtime's operator is accurate (and fast) only there.
 """
 
@@ -80,6 +84,10 @@ class DftLowering:
         stages = sum(log2(axis_plan.dft_length) for axis_plan in plan.axes)
         work = count_framing(spec, axes, plan, rows) + Work(butterflies=signals * points * stages / 2)
         work += Work(serial_bytes=4 * 8 * signals * points, operators=8)
+        *others, read = (axis_plan.input_length(axis) for axis, axis_plan in zip(axes, plan.axes, strict=True))
+        if (length := plan.axes[-1].dft_length) > read:
+            lines = rows * spec.in_channels * prod(others)
+            work += Work(serial_bytes=4 * lines * (read + length), operators=1)
         if spec.is_depthwise:
             return work + count_traffic(6 * 8 * signals * points)
         inner, outputs = spec.in_channels // spec.group, spec.out_channels // spec.group
@@ -96,10 +104,13 @@ class DftLowering:
         b = FragmentBuilder(spec, ports)
         x = b.input()
         count = len(frame.axes)
-        z = b.reshape(frame_columns(b, x, frame), -1, spec.in_channels, *frame.input_lengths, 1)
+        *others, read = frame.input_lengths
+        length = frame.plans[-1].dft_length
+        z = b.pad(frame_columns(b, x, frame), [0] * (count + 2), [0] * (count + 1) + [length - read])
+        z = b.reshape(z, -1, spec.in_channels, *others, length, 1)
         for axis in reversed(range(count)):
             z = _dft(b, z, frame, axis, onesided=axis == count - 1)
-        spectrum = _double_bins(weight_spectrum(spec, weights, frame.axes, frame.plans), plan.axes[-1].dft_length)
+        spectrum = _double_bins(weight_spectrum(spec, weights, frame.axes, frame.plans), length)
         z = (multiply_elements if spec.is_depthwise else multiply_channels)(b, z, spectrum)
         for axis in range(count):
             z = _dft(b, z, frame, axis, inverse=True)
