@@ -93,7 +93,7 @@ def _run_rewrite(options: argparse.Namespace, console: Console) -> None:
     _write_text(options.save_plan, json.dumps(rewritten.plan, indent=2))
     _write_text(options.report, report)
     _print_lines([f"wrote {options.output}"], console)
-    if options.target == "plugin" and rewritten.report.replaced and not is_available():
+    if rewritten.plan["target"] == "plugin" and rewritten.report.replaced and not is_available():
         _print_lines(["no native library here: this machine runs the original Convs; see 'onnx-fft doctor'"], console)
 
 

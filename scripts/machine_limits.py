@@ -1,9 +1,9 @@
 """What this machine reaches at most, measured with NumPy, and the least time a layer can take with the native library.
 
 A layer's limit is `max(flops / peak, bytes / bandwidth)`: the flops of the tiles `onnx_fft.lowering.plugin_work` picks
-(2.5 T log2 T a real DFT of T points, 8 a product of two bins) at the peak of a float32 matrix product, or the bytes
-they move at the bandwidth of an array copy, whichever is longer. What stays in the caches, or is summed directly, may
-beat it.
+(2.5 T log2 T a real DFT of T points, 8 a product of two bins, 2 a tap that is slid over) at the peak of a float32 matrix
+product, or the bytes they move at the bandwidth of an array copy, whichever is longer. What stays in the caches may beat
+it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Limits:
             f"Limit: the share of max(flops / peak, bytes / bandwidth) that is reached; peak "
             f"{self.flops_per_s / 1e9:.0f} Gflop/s (float32 matrix product, {SIDE}x{SIDE}x{SIDE}), bandwidth "
             f"{self.bytes_per_s / 1e9:.1f} GB/s (copy of {COPY_BYTES >> 20} MiB), both NumPy's here; flops and bytes "
-            "of FFT tiles, so that what stays in the caches or is summed directly may be beyond 100%."
+            "of the library's tiles, so that what stays in the caches may be beyond 100%."
         )
 
 

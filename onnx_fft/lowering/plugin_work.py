@@ -9,8 +9,8 @@ tiles of `T` points in all, `rows` of them with the batch, and `B` bins of the h
     bytes        8 B * (the weight's spectra, and rows * (inputs + out_channels) where channels are summed)
 
 where `inputs` counts the input channels times their phases, and lanes of vectors that stay idle count as well. Samples
-are loaded one by one where a stride or a dilation of the last axis scatters them, or nothing is summed along it. A
-depthwise tile stays in the cache from end to end; of a short kernel it slides over the samples without transforms:
+are loaded one by one where a stride or a dilation of the last axis scatters them, or nothing is summed along it. The
+spectra of a depthwise tile do not pass through memory. A short kernel slides over the samples, without transforms:
 
     sliding      rows * channels * outputs * taps * 2            flops
 """
@@ -29,15 +29,15 @@ from onnx_fft.lowering.work import Work
 from onnx_fft.model.spec import ConvSpec
 
 SECONDS_PER = {
-    "plugin_transform_flops": 1 / 100e9,
-    "plugin_product_flops": 1 / 200e9,
+    "plugin_transform_flops": 1 / 76e9,
+    "plugin_product_flops": 1 / 180e9,
     "plugin_sliding_flops": 1 / 180e9,
     "plugin_sliding_samples": 1 / 5e9,
-    "plugin_bytes": 1 / 20e9,
+    "plugin_bytes": 1 / 16e9,
     "plugin_scattered_samples": 1e-9,
     "plugin_tiles": 0.75e-6,
 }
-"""What tiles are compared by, as in `plugin/plan.cpp`; what they take on a machine is in its calibration."""
+"""What tiles are compared by: `plugin/plan.cpp` on two cores. What they take on a machine is in its calibration."""
 
 LANES = 16
 """Of an AVX-512 vector, for which the cost model is calibrated."""
@@ -53,7 +53,6 @@ SPARE_BYTES = 32 << 20
 """The library holds spectra of the weight up to so many times its own size, and so many bytes more."""
 
 FloatArray = NDArray[np.float64]
-
 
 Parts = dict[str, FloatArray]
 """Work of each kind, over a grid of tile lengths."""
@@ -94,14 +93,15 @@ def count_plugin_work(spec: ConvSpec) -> Work:
     spectra_bytes = 8 * tiles.bins * spec.out_channels * tiles.inner
     ways = [_pick(_count_transforms(spec, tiles, spectra_bytes), spectra_bytes, _spectra_limit(spec))]
     if _is_elementwise(spec, tiles.inner):
+        tiles = _cut_tiles(spec, sliding=True)
         ways.append(_pick(_count_sliding(spec, tiles), np.zeros_like(tiles.points), 0))
     _, parts = min(ways, key=lambda way: way[0])
     return Work(plugin_calls=1, **parts)
 
 
-def _cut_tiles(spec: ConvSpec) -> _Tiles:
+def _cut_tiles(spec: ConvSpec, *, sliding: bool = False) -> _Tiles:
     axes = [_split_axis(axis) for axis in known_axes(spec)]
-    grids = np.meshgrid(*(_find_lengths(axis) for axis in axes), indexing="ij")
+    grids = np.meshgrid(*(_find_lengths(axis, sliding) for axis in axes), indexing="ij")
     points: FloatArray = np.ones_like(grids[0])
     samples, outputs = points, points
     rows: FloatArray = np.full_like(points, spec.batch or 1)
@@ -136,10 +136,9 @@ def _count_sliding(spec: ConvSpec, tiles: _Tiles) -> Parts:
         "plugin_sliding_flops": signals * tiles.outputs * prod(spec.kernel_shape),
         "plugin_sliding_samples": signals / 2 * (tiles.samples + tiles.outputs),
         "plugin_bytes": np.full_like(tiles.points, _tensor_bytes(spec)),
-        "plugin_tiles": signals / LANES,
+        "plugin_tiles": signals / 2 / LANES,
     }
-    row = known_axes(spec)[-1]
-    scattered = tiles.rows * spec.group * tiles.samples * (row.stride > 1 or row.dilation > 1)
+    scattered = tiles.rows * spec.group * tiles.samples * (known_axes(spec)[-1].stride > 1)
     return parts | {"plugin_scattered_samples": scattered}
 
 
@@ -191,9 +190,12 @@ def _split_axis(axis: Axis) -> _Sequences:
     return _Sequences(taps, outputs, phases, residues, whole)
 
 
-def _find_lengths(axis: _Sequences) -> FloatArray:
-    """DFT lengths `2^a 3^b 5^c 7^d` from the kernel's up to one that holds all outputs; 1 where nothing is summed."""
-    if axis.taps == 1:
+def _find_lengths(axis: _Sequences, sliding: bool) -> FloatArray:
+    """DFT lengths `2^a 3^b 5^c 7^d` from the kernel's up to one that holds all outputs.
+
+    Tiles that are transformed are 1 long where nothing is summed.
+    """
+    if axis.taps == 1 and not sliding:
         return np.ones(1)
     longest = min(axis.whole, max(MAX_LENGTH, 2 * axis.taps))
     powers = [

@@ -55,7 +55,7 @@ class Work:
     plugin_scattered_samples: float = 0.0
     """Samples of its tiles that do not lie side by side in the input."""
     plugin_tiles: float = 0.0
-    """Transforms of a vector of tiles, each a task of its own."""
+    """Vectors of tiles that are transformed one way, or slid over."""
     plugin_calls: float = 0.0
 
     def __add__(self, other: Work) -> Work:

@@ -149,8 +149,8 @@ struct Convolution::State {
   Spectra make_spectra(const ConvPlan& plan, const void* weights, const Executor& executor) const {
     std::vector<Real> storage;
     const Runner<Real> runs = runner<Real>(plan);
-    auto block = std::make_shared<Block>(allocate_block(runs.weights_bytes()));
-    runs.transform_weights(widened(weights, weight_count(), storage), static_cast<Real*>(block->memory.get()),
+    auto block = std::make_shared<Block>(allocate_block(runs.weights().bytes()));
+    runs.weights().prepare(widened(weights, weight_count(), storage), static_cast<Real*>(block->memory.get()),
                            executor);
     return block;
   }
@@ -159,12 +159,12 @@ struct Convolution::State {
   template <typename Real>
   Spectra constant_spectra(const ConvPlan& plan) {
     SpectraKey key{};
-    for (int a = 0; a < kMaxRank; ++a) {
+    key.back() = plan.sliding;
+    for (int a = 0; a < (plan.sliding ? 0 : kMaxRank); ++a) {
       key[static_cast<size_t>(a)] = plan.axes[a].length;
       key[static_cast<size_t>(kMaxRank + a)] = plan.axes[a].split_dilation;
     }
-    key[2 * kMaxRank] = static_cast<int64_t>(plan.lanes);
-    key.back() = plan.sliding;
+    if (!plan.sliding) key[2 * kMaxRank] = static_cast<int64_t>(plan.lanes);
     const std::lock_guard<std::mutex> lock(mutex);
     const auto found = spectra.find(key);
     if (found != spectra.end()) return found->second;

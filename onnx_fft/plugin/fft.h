@@ -1,4 +1,4 @@
-// DFTs along one line of any length that plan.cpp factors, complex and real.
+// DFTs along one line of any length that tile_plan.cpp factors, complex and real.
 #pragma once
 
 #include "dft.h"

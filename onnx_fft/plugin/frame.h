@@ -57,10 +57,13 @@ ONNX_FFT_INLINE int64_t clamp(int64_t value, int64_t low, int64_t high) {
   return value < low ? low : value > high ? high : value;
 }
 
+// Along a row that is alone: by eye on a 2-core AMD EPYC (Zen 4), 2026-11.
+constexpr int64_t kElementsAhead = 512;
+
 // Where a lane's samples will be wanted soon. Lanes are as many streams of memory, more than the hardware foresees.
 template <typename Pointer>
 ONNX_FFT_INLINE int64_t distance_ahead(const Planes<Pointer>& planes, int64_t rows) {
-  return rows > 1 ? 2 * planes.stride[1] : 512;
+  return rows > 1 ? 2 * planes.step[1] * planes.stride[1] : kElementsAhead;
 }
 
 // Up to a vector of samples from `first` on along the last axis of one lane's row.
@@ -69,7 +72,7 @@ ONNX_FFT_INLINE Vec<Real> load_run(const Source& source, int lane, const Storage
                                    int64_t ahead) {
   constexpr int L = kLanes<Real>;
   const int64_t begin = source.lanes[lane].origin[2] + first * source.step[2];
-  prefetch<false>(row + begin + ahead);
+  prefetch<false>(row, begin + ahead);
   if constexpr (sizeof(Storage) == sizeof(Real)) {
     if (source.step[2] == 1) {
       const int64_t last = clamp(source.extent[2] - begin, 0, count);
@@ -150,7 +153,7 @@ ONNX_FFT_INLINE void store_run(const Sink& sink, int lane, Vec<Real> run, Storag
                                int64_t ahead) {
   constexpr int L = kLanes<Real>;
   const int64_t begin = sink.lanes[lane].origin[2] + first * sink.step[2];
-  prefetch<true>(row + begin + ahead);
+  prefetch<true>(row, begin + ahead);
   if constexpr (sizeof(Storage) == sizeof(Real)) {
     if (sink.step[2] == 1) return store_lanes(row + begin, run, 0, clamp(sink.extent[2] - begin, 0, count));
   }

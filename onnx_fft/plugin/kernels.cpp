@@ -28,7 +28,7 @@ void inverse(const TilePlan& plan, const Real* spectrum, int64_t bin_stride, Rea
 template <typename Real>
 ONNX_FFT_INLINE void multiply_bins(Factor<Real> factor, int64_t first, int64_t count, Real* numbers) {
   constexpr int L = kLanes<Real>;
-  const Real* bins = factor.bins + first * 2 * L;
+  const Real* bins = factor.values + first * 2 * L;
   const Line<Real> line{numbers};
   for (int64_t n = 0; n < count; ++n, bins += 2 * L) {
     Vec<Real> re = load(bins), im = load(bins + L);
@@ -36,8 +36,8 @@ ONNX_FFT_INLINE void multiply_bins(Factor<Real> factor, int64_t first, int64_t c
       re = broadcast(bins[factor.lane]);
       im = broadcast(bins[factor.lane + L]);
     }
-    prefetch<false>(bins + count * 2 * L);
-    prefetch<false>(bins + count * 2 * L + L);
+    prefetch<false>(bins, count * 2 * L);
+    prefetch<false>(bins, count * 2 * L + L);
     const Complex<Real> x = line.get(n);
     line.put(n, {x.re * re - x.im * im, x.im * re + x.re * im});
   }

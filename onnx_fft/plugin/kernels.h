@@ -40,11 +40,11 @@ struct Sink : Planes<void*> {
   Activation activation;
 };
 
-// What a tile is convolved with, each lane its own, or for lane >= 0 that one for all: its spectrum, complex vectors
-// `bins`, or the taps themselves, real vectors.
+// What a tile is convolved with, each lane its own, or for lane >= 0 that one for all: the bins of its spectrum,
+// complex vectors, or its taps, real ones.
 template <typename Real>
 struct Factor {
-  const Real* bins;
+  const Real* values;
   int lane;
 };
 
@@ -59,8 +59,8 @@ struct Product {
   int64_t a_first, a_row, b_block, c_row, c_block;  // in reals
 };
 
-// One element type's kernels; `Real` is what is computed in. A `tile` is scratch of `scratch_size` reals, aligned to a
-// vector. Spectra lie as [re, im] vectors `bin_stride` reals apart.
+// One element type's kernels; `Real` is what is computed in. A `tile` is scratch memory, as much as
+// `Runner::scratch_bytes` says, aligned to a vector. Spectra lie as [re, im] vectors `bin_stride` reals apart.
 template <typename Real>
 struct Kernels {
   void (*forward)(const TilePlan&, const Source&, Real* tile, Real* spectrum, int64_t bin_stride);

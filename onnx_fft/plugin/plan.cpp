@@ -62,6 +62,7 @@ std::vector<AxisPlan> tilings(AxisPlan axis, bool sliding, bool real) {
 // matter here: they choose among tilings.
 constexpr double kTransformFlops = 38e9, kProductFlops = 90e9, kBytes = 8e9;
 constexpr double kSlidingFlops = 90e9, kSlidingSamples = 2.5e9;  // samples in and out of a tile
+constexpr double kSlidingBytes = 4 << 20;                        // larger tiles leave caches cold and cores idle
 constexpr double kTileSeconds = 1.5e-6;                          // finding out where a tile's lanes lie, and its task
 constexpr double kL2Bytes = 768 << 10, kMemoryFactor = 1.6;
 constexpr double kColumnsFactor = 1.5;  // a real line in columns takes short butterflies, and a twiddle between
@@ -103,7 +104,8 @@ Estimate estimate_sliding(const ConvPlan& plan, int lanes) {
     taps *= double(axis.kernel);
   }
   const double L = lanes, tiles = count_load(plan, 0, lanes).transforms / 2;
-  const double tile_seconds = L * (2 * outputs * taps / kSlidingFlops + (points + outputs) / kSlidingSamples);
+  double tile_seconds = L * (2 * outputs * taps / kSlidingFlops + (points + outputs) / kSlidingSamples);
+  if (4 * points * L > kSlidingBytes) tile_seconds *= kMemoryFactor;
   return {tiles * (tile_seconds + kTileSeconds), 4 * taps * std::ceil(double(plan.group) / L) * L};
 }
 
@@ -180,7 +182,7 @@ class Search {
   double least_bytes_ = INFINITY;
 };
 
-// The last axis along which something is summed.
+// The last axis along which something is summed, or the last axis.
 int find_real_axis(const ConvAttributes& attributes) {
   for (int axis = attributes.rank - 1; axis >= 0; --axis) {
     if (attributes.kernel[axis] > 1) return kMaxRank - attributes.rank + axis;
@@ -200,6 +202,7 @@ ConvPlan plan_convolution(const ConvAttributes& attributes, const int64_t* x_sha
   const int shift = kMaxRank - attributes.rank, real_axis = find_real_axis(attributes);
   Search search(plan, real_axis, lanes);
   for (const bool sliding : {false, true}) {
+    if (sliding && plan.in_channels * plan.out_channels > 1) break;
     std::vector<AxisPlan> choices[kMaxRank];
     for (int axis = 0; axis < kMaxRank; ++axis) {
       if (axis < shift) {
@@ -225,9 +228,9 @@ ConvPlan plan_convolution(const ConvAttributes& attributes, const int64_t* x_sha
 
 // ONNX Runtime's Conv outside a graph's blocked layout: im2col and a matrix product.
 double direct_seconds(const ConvPlan& plan) {
-  double products = double(plan.batch * plan.group * plan.in_channels * plan.out_channels), elements = 0;
+  double products = double(plan.batch * plan.group * plan.in_channels * plan.out_channels);
   for (const AxisPlan& axis : plan.axes) products *= double(axis.kernel * axis.outputs);
-  elements = products / double(plan.out_channels);
+  const double elements = products / double(plan.out_channels);
   return 2 * products / kProductFlops + elements / 10e9;
 }
 

@@ -1,5 +1,5 @@
-// How a tile is transformed, and how a convolution is cut into tiles. Plain data: the kernels read it, plan.cpp makes
-// it.
+// How a tile is transformed, and how a convolution is cut into tiles. Plain data: the kernels read it, tile_plan.cpp
+// and plan.cpp make it.
 #pragma once
 
 #include <cstddef>
@@ -30,7 +30,7 @@ struct AxisPlan {
   int64_t phase_step = 1;  // their offsets are 0, phase_step, ...
   int64_t residues = 1;    // output sequences that are computed apart: `dilation`, or as many as there are outputs
   int64_t taps = 1;        // of each sequence
-  int64_t length = 1;      // DFT length T
+  int64_t length = 1;      // samples of a tile: the DFT length T, or what a sliding tile holds
   int64_t step = 1;        // outputs of a tile
   int64_t tiles = 1;       // of one output sequence
 
@@ -74,6 +74,8 @@ struct TilePlan {
   int64_t length[kMaxRank] = {1, 1, 1};
   std::vector<int32_t> position[kMaxRank];  // of each sample, in real vectors from the tile's begin
 
+  size_t bins = 0;  // complex vectors of scratch: the spectrum's, or as many as hold the samples
+
   // Of a sliding tile, which is convolved as it is: taps along each axis, and samples from one to the next. None where
   // it is transformed; what follows is for that.
   int64_t taps[kMaxRank] = {}, spacing[kMaxRank] = {};
@@ -82,7 +84,6 @@ struct TilePlan {
   int columns = 1;
   LinePlan real_line;        // complex, of real_length / 2
   std::vector<Pass> passes;  // in forward order
-  size_t bins = 0;           // complex vectors in the array
   size_t work = 0;           // complex vectors of scratch a line needs
   TileTables<float> single;
   TileTables<double> twofold;

@@ -13,6 +13,7 @@
 
 #include "kernels.h"
 #include "scratch.h"
+#include "weights.h"
 
 namespace onnx_fft {
 
@@ -29,41 +30,12 @@ class Runner {
         kernels_(kernels),
         spectra_(spectra),
         pool_(pool),
+        weights_(plan, spectra, vector_bytes / static_cast<int>(sizeof(Real)), pool),
         L_(vector_bytes / static_cast<int>(sizeof(Real))),
         number_(2 * L_),
         K_(plan.in_channels * plan.phases) {}
 
-  size_t weights_bytes() const {
-    const int64_t reals = plan_.is_elementwise() ? ceil_divide(plan_.group, L_) * block_reals()
-                                                 : static_cast<int64_t>(tile_.bins) * weights_stride();
-    return static_cast<size_t>(reals) * sizeof(Real);
-  }
-
-  // weights [group * out_channels, in_channels, *kernel] -> spectra, conjugated and scaled.
-  void transform_weights(const Real* weights, Real* spectra, const Executor& executor) const {
-    const int64_t outputs = plan_.group * plan_.out_channels;
-    if (plan_.is_elementwise()) {
-      return each(executor, ceil_divide(plan_.group, L_), [&](int64_t block) {
-        Real* target = spectra + block * block_reals();
-        if (plan_.sliding) return copy_taps(weights, block, target);
-        weights_tile(weights, target, number_, [&](int lane) { return Tap{block * L_ + lane, 0}; });
-      });
-    }
-    if (plan_.lanes == Lanes::kTiles) {
-      const int64_t blocks = ceil_divide(K_, L_);
-      return each(executor, outputs * blocks, [&](int64_t task) {
-        weights_tile(weights, spectra + task * number_, weights_stride(),
-                     [&](int lane) { return Tap{task / blocks, task % blocks * L_ + lane}; });
-      });
-    }
-    each(executor, plan_.group * out_blocks() * K_, [&](int64_t task) {
-      const int64_t group = task / K_ / out_blocks(), block = task / K_ % out_blocks();
-      weights_tile(weights, spectra + task * number_, weights_stride(), [&](int lane) {
-        const int64_t o = block * L_ + lane;
-        return Tap{o < plan_.out_channels ? group * plan_.out_channels + o : outputs, task % K_};
-      });
-    });
-  }
+  const Weights<Real>& weights() const { return weights_; }
 
   void run(const void* x, const Real* spectra, const Real* bias, void* y, size_t itemsize, const Activation& activation,
            const Executor& executor) const {
@@ -91,88 +63,9 @@ class Runner {
     const Executor& executor;
   };
 
-  // One kernel: output channel, and k = in_channel * phases + phase.
-  struct Tap {
-    int64_t output, k;
-  };
-
-  int64_t tap_count() const { return plan_.axes[0].kernel * plan_.axes[1].kernel * plan_.axes[2].kernel; }
-
-  // Reals of an elementwise plan's weights, for a block of groups.
-  int64_t block_reals() const { return plan_.sliding ? tap_count() * L_ : static_cast<int64_t>(tile_.bins) * number_; }
-
-  int64_t out_blocks() const { return ceil_divide(plan_.out_channels, L_); }
-
-  int64_t weights_stride() const {
-    return number_ * plan_.group *
-           (plan_.lanes == Lanes::kChannels ? out_blocks() * K_ : plan_.out_channels * ceil_divide(K_, L_));
-  }
-
   // Strides of whole pages would put every bin into the same few sets of the cache.
   int64_t padded(int64_t stride) const {
     return stride * static_cast<int64_t>(sizeof(Real)) % 4096 == 0 ? stride + number_ : stride;
-  }
-
-  // The last term is for a flag for each real line.
-  size_t scratch_bytes() const {
-    return (tile_.bins + tile_.work) * static_cast<size_t>(number_) * sizeof(Real) + tile_.bins;
-  }
-
-  template <typename Body>
-  static void each(const Executor& executor, int64_t count, const Body& body) {
-    executor.parallel_for(
-        executor.state,
-        [](void* data, size_t index) { (*static_cast<const Body*>(data))(static_cast<int64_t>(index)); },
-        static_cast<size_t>(count), const_cast<Body*>(&body));
-  }
-
-  template <typename TapOf>
-  void weights_tile(const Real* weights, Real* spectra, int64_t stride, const TapOf& tap_of) const {
-    const ScratchPool::Lease lease(pool_, scratch_bytes());
-    Real* tile = lease.template as<Real>();
-    std::fill_n(tile, tile_.bins * static_cast<size_t>(number_), Real(0));
-    for (int lane = 0; lane < L_; ++lane) {
-      const Tap tap = tap_of(lane);
-      if (tap.output < plan_.group * plan_.out_channels && tap.k < K_) place_kernel(weights, tap, tile + lane);
-    }
-    double points = 4;  // forward DFTs give twice the spectrum, of inputs and of weights
-    for (const int64_t length : tile_.length) points *= static_cast<double>(length);
-    spectra_.transform_weights(tile_, static_cast<Real>(1 / points), tile, spectra, stride);
-  }
-
-  // [tap] vectors of a block of groups.
-  void copy_taps(const Real* weights, int64_t block, Real* taps) const {
-    std::fill_n(taps, block_reals(), Real(0));
-    for (int64_t lane = 0; lane < std::min(L_, plan_.group - block * L_); ++lane) {
-      const Real* w = weights + (block * L_ + lane) * tap_count();
-      for (int64_t tap = 0; tap < tap_count(); ++tap) taps[tap * L_ + lane] = w[tap];
-    }
-  }
-
-  // Sample of axis `axis` that kernel element k falls on, -1 if it belongs to another phase. A kernel longer than the
-  // tile wraps around, as the circular sum it takes part in does.
-  int64_t sample_of(int axis, int64_t k, int64_t phase) const {
-    const AxisPlan& a = plan_.axes[axis];
-    if (a.split_dilation) return k % a.length;
-    const int64_t offset = k * a.dilation - phase * a.phase_step;
-    return offset < 0 || offset % a.stride != 0 ? -1 : offset / a.stride % a.length;
-  }
-
-  void place_kernel(const Real* weights, const Tap& tap, Real* lane) const {
-    const AxisPlan* a = plan_.axes;
-    const int64_t phase = tap.k % plan_.phases;
-    const int64_t p2 = phase % a[2].phases, p1 = phase / a[2].phases % a[1].phases,
-                  p0 = phase / a[2].phases / a[1].phases;
-    const Real* w = weights + (tap.output * plan_.in_channels + tap.k / plan_.phases) * tap_count();
-    for (int64_t k0 = 0; k0 < a[0].kernel; ++k0) {
-      for (int64_t k1 = 0; k1 < a[1].kernel; ++k1) {
-        for (int64_t k2 = 0; k2 < a[2].kernel; ++k2, ++w) {
-          const int64_t s0 = sample_of(0, k0, p0), s1 = sample_of(1, k1, p1), s2 = sample_of(2, k2, p2);
-          if (s0 < 0 || s1 < 0 || s2 < 0) continue;
-          lane[int64_t{tile_.position[0][s0] + tile_.position[1][s1] + tile_.position[2][s2]} * L_] += *w;
-        }
-      }
-    }
   }
 
   // Where the tile of a row (n * tiles + tile) begins along each axis, counted in steps, and its residue.
@@ -262,19 +155,20 @@ class Runner {
         add_sink_lane(call, sink, channels ? other : item, channels ? item : other);
       });
       const int64_t group_block = channels ? block : other / L_;
-      const Factor<Real> factor{spectra + group_block * block_reals(), channels ? -1 : static_cast<int>(other % L_)};
-      const ScratchPool::Lease lease(pool_, scratch_bytes());
+      const Factor<Real> factor{spectra + group_block * weights_.block_reals(),
+                                channels ? -1 : static_cast<int>(other % L_)};
+      const ScratchPool::Lease lease(pool_, scratch_bytes<Real>(tile_, L_));
       kernels_.convolve(tile_, source, factor, lease.template as<Real>(), sink);
     });
   }
 
   void forward_tile(const Source& source, Real* spectrum, int64_t stride) const {
-    const ScratchPool::Lease lease(pool_, scratch_bytes());
+    const ScratchPool::Lease lease(pool_, scratch_bytes<Real>(tile_, L_));
     kernels_.forward(tile_, source, lease.template as<Real>(), spectrum, stride);
   }
 
   void inverse_tile(const Real* spectrum, int64_t stride, const Sink& sink) const {
-    const ScratchPool::Lease lease(pool_, scratch_bytes());
+    const ScratchPool::Lease lease(pool_, scratch_bytes<Real>(tile_, L_));
     kernels_.inverse(tile_, spectrum, stride, lease.template as<Real>(), sink);
   }
 
@@ -290,7 +184,7 @@ class Runner {
 
   void run_channels(const Call& call, const Real* spectra, int64_t first, int64_t rows) const {
     const int64_t all_k = plan_.group * K_, in_blocks = ceil_divide(all_k, L_), bins = static_cast<int64_t>(tile_.bins);
-    const int64_t out_numbers = plan_.group * out_blocks();
+    const int64_t out_numbers = plan_.group * weights_.out_blocks();
     const int64_t in_stride = padded(rows * in_blocks * number_), out_stride = padded(rows * out_numbers * number_);
     const ScratchPool::Lease lease(pool_, static_cast<size_t>(bins * (in_stride + out_stride)) * sizeof(Real));
     Real* const inputs = lease.template as<Real>();
@@ -303,16 +197,16 @@ class Runner {
     });
     each_bin(call.executor, [&](int64_t bin) {
       for (int64_t group = 0; group < plan_.group; ++group) {
-        spectra_.multiply({inputs + bin * in_stride,
-                           spectra + bin * weights_stride() + group * out_blocks() * K_ * number_,
-                           outputs + bin * out_stride + group * out_blocks() * number_, rows, K_, out_blocks(),
-                           group * K_, in_blocks * number_, K_ * number_, out_numbers * number_, number_});
+        spectra_.multiply(
+            {inputs + bin * in_stride, spectra + bin * weights_.stride() + group * weights_.out_blocks() * K_ * number_,
+             outputs + bin * out_stride + group * weights_.out_blocks() * number_, rows, K_, weights_.out_blocks(),
+             group * K_, in_blocks * number_, K_ * number_, out_numbers * number_, number_});
       }
     });
     each(call.executor, rows * out_numbers, [&](int64_t task) {
-      const int64_t group = task % out_numbers / out_blocks();
+      const int64_t group = task % out_numbers / weights_.out_blocks();
       Sink sink = make_sink(call);
-      fill_lanes(task % out_blocks(), plan_.out_channels, [&](int64_t o) {
+      fill_lanes(task % weights_.out_blocks(), plan_.out_channels, [&](int64_t o) {
         add_sink_lane(call, sink, first + task / out_numbers, group * plan_.out_channels + o);
       });
       inverse_tile(outputs + task * number_, out_stride, sink);
@@ -334,7 +228,7 @@ class Runner {
     });
     each_bin(call.executor, [&](int64_t bin) {
       for (int64_t group = 0; group < plan_.group; ++group) {
-        spectra_.multiply({spectra + bin * weights_stride() + group * plan_.out_channels * k_blocks * number_,
+        spectra_.multiply({spectra + bin * weights_.stride() + group * plan_.out_channels * k_blocks * number_,
                            inputs + bin * in_stride + group * K_ * number_,
                            outputs + bin * out_stride + group * plan_.out_channels * number_, plan_.out_channels, K_,
                            blocks, 0, k_blocks * number_, all_k * number_, number_, all_o * number_});
@@ -352,6 +246,7 @@ class Runner {
   const Kernels<Real>& kernels_;
   const SpectrumKernels<Real>& spectra_;
   ScratchPool& pool_;
+  const Weights<Real> weights_;
   const int64_t L_, number_, K_;
 };
 

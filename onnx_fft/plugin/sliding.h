@@ -48,7 +48,7 @@ class SlidingTile {
   template <int N, bool Shared>
   void sum(Real* target, Factor<Real> taps) const {
     Vec<Real> sums[N] = {};
-    const Real* tap = taps.bins + (Shared ? taps.lane : 0);
+    const Real* tap = taps.values + (Shared ? taps.lane : 0);
     for (int64_t k0 = 0; k0 < plan_.taps[0]; ++k0) {
       for (int64_t k1 = 0; k1 < plan_.taps[1]; ++k1) {
         const Real* x = target + k0 * plan_.spacing[0] * stride_[0] + k1 * plan_.spacing[1] * stride_[1];

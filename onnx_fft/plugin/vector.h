@@ -47,10 +47,10 @@ ONNX_FFT_INLINE void store(Real* p, Vec<Real> v) {
   *reinterpret_cast<Vec<Real>*>(p) = v;
 }
 
-// Has the line of memory that holds `p` brought into the cache; `p` need not be readable.
-template <bool Write>
-ONNX_FFT_INLINE void prefetch(const void* p) {
-  __builtin_prefetch(p, Write);
+// Has the line of memory that holds p[index] brought into the cache; it need not be in the array.
+template <bool Write, typename T>
+ONNX_FFT_INLINE void prefetch(const T* p, int64_t index) {
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + index * sizeof(T)), Write);
 }
 
 template <typename Real>

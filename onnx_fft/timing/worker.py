@@ -202,7 +202,7 @@ def _read_feeds(kinds: dict[str, list[Any]], folder: Path) -> dict[str, Any]:
 
 
 def _share_threads(ort: Any, threads: int) -> None:
-    """Size the thread pool that all sessions share, where this ONNX Runtime lets Python do so (1.26 does)."""
+    """Size the thread pool that all sessions share, where ONNX Runtime lets Python do so (1.22 does not, 1.26 does)."""
     if hasattr(ort, SIZE_POOL):
         getattr(ort, SIZE_POOL)(threads, 1)
 

@@ -53,10 +53,11 @@ Case draw_case(Random& random) {
   Case c{};
   ConvAttributes& a = c.attributes;
   a.rank = static_cast<int>(pick(random, 1, kMaxRank));
-  a.group = pick(random, 1, 4);
+  const bool depthwise = pick(random, 1, 3) == 1;
+  a.group = pick(random, 1, depthwise ? 40 : 4);
   c.batch = pick(random, 1, 2);
-  c.in_channels = pick(random, 1, 3) == 1 ? 1 : pick(random, 1, 9);
-  c.out_channels = a.group * pick(random, 1, 18);
+  c.in_channels = depthwise ? 1 : pick(random, 1, 9);
+  c.out_channels = a.group * (depthwise ? 1 : pick(random, 1, 18));
   c.has_bias = pick(random, 0, 1);
   c.constant_weights = pick(random, 0, 2) > 0;
   const int64_t longest = a.rank == 1 ? 300 : a.rank == 2 ? 40 : 12;
