@@ -22,7 +22,7 @@ from typing import Any
 
 from onnx_fft.errors import UsageError
 from onnx_fft.fourier.axis import AxisPlan
-from onnx_fft.lowering import LOWERING_NAMES, TARGETS, find_lowering
+from onnx_fft.lowering import TARGETS, find_lowering
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.model.spec import ConvSpec, describe_spec
 from onnx_fft.plan.choose import Decision
@@ -58,7 +58,7 @@ def read_target(source: str | Path | Mapping[str, Any]) -> str:
     """The target of a plan; raises UsageError for one there is not."""
     data = _load(Path(source)) if isinstance(source, str | Path) else source
     target = data.get("target", "ort") if isinstance(data, Mapping) else "ort"
-    if target not in TARGETS:
+    if target not in list(TARGETS):  # which compares, and hashes nothing
         raise UsageError(f"got target {target!r} in a plan; expected one of {', '.join(TARGETS)}; correct it")
     return str(target)
 
@@ -72,6 +72,7 @@ def read_plan(source: str | Path | Mapping[str, Any], specs: Mapping[str, ConvSp
             f"got {where}, which is no plan; expected 'onnx_fft_plan': {VERSION} and a list 'convs'; "
             "write one with --save-plan"
         )
+    target = read_target(data)
     try:
         entries = {str(entry["name"]): entry for entry in data["convs"]}
         if len(entries) < len(data["convs"]):
@@ -83,7 +84,7 @@ def read_plan(source: str | Path | Mapping[str, Any], specs: Mapping[str, ConvSp
         _check_model(where, {name: entry["geometry"] for name, entry in entries.items()}, specs)
         return {
             name: PlannedConv(
-                _entry_from_json(where, name, entry, specs[name]),
+                _entry_from_json(where, name, entry, specs[name], target),
                 _read_seconds(entry, "measured_conv_s"),
                 _read_seconds(entry, "measured_s"),
             )
@@ -112,13 +113,14 @@ def _entry_to_json(name: str, spec: ConvSpec, decision: Decision) -> dict[str, A
     return entry
 
 
-def _entry_from_json(where: str, name: str, entry: Mapping[str, Any], spec: ConvSpec) -> ConvPlan | None:
+def _entry_from_json(where: str, name: str, entry: Mapping[str, Any], spec: ConvSpec, target: str) -> ConvPlan | None:
     if entry["lowering"] is None:
         return None
-    if entry["lowering"] not in LOWERING_NAMES:
+    names = [lowering.name for lowering in TARGETS[target]]
+    if entry["lowering"] not in names:
         raise UsageError(
             f"got lowering {entry['lowering']!r} for {name!r} in {where}; "
-            f"expected null or one of {', '.join(LOWERING_NAMES)}"
+            f"expected null or one of {', '.join(names)}, which target {target} has; correct one of the two"
         )
     plan = ConvPlan(entry["lowering"], tuple(AxisPlan(**axis) for axis in entry["axes"]))
     try:
