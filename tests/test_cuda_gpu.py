@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from lowered import Lowered, assert_right, lower
 from onnx import ModelProto, TensorProto, helper
 from small_models import function_model, if_model, two_convs
-from strategies import FRAGMENT_LOWERINGS, Trial, trials
+from strategies import Trial, trials
 from test_lowering import SPECS, feed_shape
 
 from onnx_fft import bench, rewrite, validate
@@ -146,7 +146,3 @@ def test_a_measured_choice_is_made_on_the_gpu() -> None:
     report = rewrite(model, target="cuda", select="measure", budget_s=5.0, use_cache=False).report
     assert report.measurement is not None
     assert report.measurement.contests >= 0
-
-
-def test_both_lowerings_are_among_those_tested_without_a_gpu() -> None:
-    assert set(LOWERINGS) <= set(FRAGMENT_LOWERINGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -11,14 +12,14 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 from layers import FIELD, LAYERS, TRAPS, Layer, make_spec
-from strategies import Trial, trials
+from strategies import FRAGMENT_LOWERINGS, Trial, trials
 
 from onnx_fft.errors import UsageError
 from onnx_fft.fourier.axis import AxisPlan
 from onnx_fft.fourier.tiling import smooth_plans
 from onnx_fft.lowering import TARGETS, find_lowering
 from onnx_fft.lowering.base import ConvPlan, spec_axes
-from onnx_fft.plan.choose import MIN_GAIN, MIN_GAIN_CUDA, Request, choose
+from onnx_fft.plan.choose import MIN_GAIN, MIN_GAIN_CUDA, Request, choose, predict_gain
 from onnx_fft.plan.cost import conv_seconds
 from onnx_fft.plan.file import plan_to_json, read_plan, read_target
 from onnx_fft.plan.machines import GPUS, load_gpus, machines_for
@@ -45,6 +46,10 @@ def test_only_long_kernels_are_replaced(layer: Layer) -> None:
         assert f"the speed by datasheets, {MIN_GAIN_CUDA}x needed" in decision.reason
 
 
+def test_both_lowerings_are_among_those_tested_without_a_gpu() -> None:
+    assert set(TARGETS["cuda"]) <= set(FRAGMENT_LOWERINGS)
+
+
 def test_the_margin_is_wider_than_where_something_is_measured() -> None:
     assert MIN_GAIN_CUDA > MIN_GAIN
 
@@ -58,6 +63,23 @@ def test_the_preferred_lowering_is_the_one_predicted_faster() -> None:
             assert decision.plan == best.plan
             chosen[layer.name] = best.lowering
     assert set(chosen.values()) == {lowering.name for lowering in TARGETS["cuda"]}, chosen
+
+
+@pytest.mark.parametrize("max_growth_bytes, code", [(1 << 20, "no-lowering"), (1 << 30, "no-gain")])
+def test_the_cap_is_not_blamed_for_a_gain_that_would_not_do(max_growth_bytes: int, code: str) -> None:
+    decision = choose(make_spec((64, 64), (600,), (25000,)), 17, replace(CUDA, max_growth_bytes=max_growth_bytes))
+    assert MIN_GAIN < max(option.gain for option in decision.options) < MIN_GAIN_CUDA
+    assert decision.refusal is not None
+    assert decision.refusal.code == code
+
+
+@pytest.mark.parametrize("kernel_shape, extents", [((9,), (400,)), ((5, 5), (40, 40)), ((3, 3, 3), (9, 9, 9))])
+def test_more_output_channels_never_make_conv_faster(kernel_shape: tuple[int, ...], extents: tuple[int, ...]) -> None:
+    for machine in machines_for("cuda"):
+        specs = [make_spec((16, channels), kernel_shape, extents) for channels in range(1, 65)]
+        seconds = [conv_seconds(spec, machine) for spec in specs]
+        assert seconds == sorted(seconds)
+        assert seconds[-1] > seconds[0]
 
 
 def test_float16_makes_conv_twice_as_fast() -> None:
@@ -87,9 +109,7 @@ def test_twice_the_memory_speed_gains_more(tmp_path: Path) -> None:
     spec = make_spec((64, 64), (4096,), (8192,), group=64, batch=32, pads="causal")
     plan = RFFT.candidates(spec)[-1]
     slow, fast = machines_for("cuda")[0], load_gpus(tmp_path / "gpus.json")[0]
-    work = RFFT.count_work(spec, plan)
-    assert work.memory_bytes * fast.seconds_per.memory_bytes < work.memory_bytes * slow.seconds_per.memory_bytes
-    assert conv_seconds(spec, fast) > 0.9 * conv_seconds(spec, slow)
+    assert predict_gain(spec, plan, (fast,)) > 1.3 * predict_gain(spec, plan, (slow,))
 
 
 @settings(max_examples=200)
@@ -102,6 +122,18 @@ def test_candidates_are_lengths_that_the_operators_take(trial: Trial) -> None:
         assert lengths[-1] % 2 == 0
         assert prod(lengths) % 128 == 0
         assert RFFT.count_work(trial.spec, plan).memory_bytes > 0
+
+
+def test_a_product_in_many_operators_counts_as_such() -> None:
+    """Where ComplexMul has no kernel, or does not broadcast so; with a multiplier, more outputs are transformed too."""
+    spec = make_spec((16, 16), (9, 9), (40, 40), group=16)
+    plan = RFFT.candidates(spec)[0]
+    one, float64 = (RFFT.count_work(each, plan) for each in (spec, replace(spec, dtype="float64")))
+    assert float64.operators > one.operators
+    assert float64.memory_bytes > 1.2 * one.memory_bytes
+    double = RFFT.count_work(replace(spec, out_channels=32), plan)
+    assert double.operators == float64.operators
+    assert double.memory_bytes > 1.5 * one.memory_bytes + (float64.memory_bytes - one.memory_bytes)
 
 
 def test_lengths_are_smooth_and_whole_where_that_is_shorter() -> None:
@@ -162,5 +194,21 @@ def test_a_plan_file_keeps_its_target() -> None:
     assert read_target(data) == data["target"] == "cuda"
     assert read_plan(data, {"c": SPEC})["c"].plan == decision.plan
     assert read_target({key: value for key, value in data.items() if key != "target"}) == "ort"
-    with pytest.raises(UsageError, match="got target 'tpu'"):
-        read_target({**data, "target": "tpu"})
+    for wrong in ("tpu", ["cuda"]):
+        with pytest.raises(UsageError, match=re.escape(f"got target {wrong!r}")):
+            read_target({**data, "target": wrong})
+
+
+def test_a_plan_for_cuda_is_none_for_the_target_that_is_meant_by_no_word() -> None:
+    decision = choose(SPEC, 17, Request("rfft", target="cuda"))
+    data = plan_to_json({"c": SPEC}, {"c": decision}, "cuda")
+    del data["target"]
+    with pytest.raises(UsageError, match="expected null or one of matmul, dft, which target ort has; correct one"):
+        read_plan(data, {"c": SPEC})
+
+
+def test_a_plan_for_cuda_holds_only_what_cuda_has() -> None:
+    decision = choose(SPEC, 17, Request("dft"))
+    data = plan_to_json({"c": SPEC}, {"c": decision}, "cuda")
+    with pytest.raises(UsageError, match=r"got lowering 'dft'.*one of rfft, matmul, which target cuda has"):
+        read_plan(data, {"c": SPEC})

@@ -15,6 +15,9 @@ Rfft transforms the last `signal_ndim` dimensions (1 to 3), the last one to its 
    is one of `[rows, channels * bins, 2]` and `[channels * bins, 2]`, and other dtypes and multipliers take real
    operators.
 5. An empty batch, which Conv takes, is no transform to cuFFT.
+6. A kernel keeps the cuFFT plans of all shapes it has met, and the GPU memory they work in, as long as the session.
+7. Runs of one session at a time share a plan, and with it that memory. By the code they may spoil each other's results,
+   which was not tried: one run at a time for each session.
 
 Axes along which nothing is summed have no transform and count among the rows.
 """
@@ -117,6 +120,9 @@ class RfftLowering:
         if not spec.is_depthwise:
             numbers += 8 * signals * bins  # transposed there and back
             work += Work(gemm_flops=8 * rows * pairs * bins, operators=4)
+        elif not _has_complex_mul(spec):
+            numbers += 12 * signals * bins  # split, multiplied by both parts of the spectrum, added, joined
+            work += Work(operators=8)
         return work + Work(memory_bytes=4 * numbers)
 
     def growth_bytes(self, spec: ConvSpec, plan: ConvPlan) -> int:
@@ -151,15 +157,20 @@ def _transform(b: FragmentBuilder, op_type: str, x: gs.Variable, axes: int) -> g
 
 def _multiply(b: FragmentBuilder, x: gs.Variable, spectrum: ComplexArray) -> gs.Variable:
     """The product of spectra `[rows, channels, *bins, 2]`, summed over input channels."""
-    channels, outputs, inputs, *bins = spectrum.shape
+    channels, _, inputs, *bins = spectrum.shape
     if inputs > 1:
         return multiply_channels(b, x, spectrum)
-    if outputs > 1 or b.dtype != np.float32:
+    if not _has_complex_mul(b.spec):
         return multiply_elements(b, x, spectrum)
     elements = channels * prod(bins)
     factors = np.stack([spectrum.real, spectrum.imag], axis=-1).reshape(elements, 2)
     product = b.op(f"{MICROSOFT_DOMAIN}::ComplexMul", b.reshape(x, -1, elements, 2), b.real(factors))
     return b.reshape(product, -1, channels, *bins, 2)
+
+
+def _has_complex_mul(spec: ConvSpec) -> bool:
+    """Whether ComplexMul computes a depthwise product; see 4. The product in float16 is one in float32."""
+    return spec.out_channels == spec.group and spec.dtype != "float64"
 
 
 def _signal_lengths(plan: ConvPlan) -> list[int]:

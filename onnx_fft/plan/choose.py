@@ -106,7 +106,8 @@ def choose(spec: ConvSpec, opset: int, request: Request) -> Decision:
     options = tuple(_best_option(lowering, spec, opset, request) for lowering in request.lowerings)
     conv_s = conv_seconds(spec, request.machines[0])
     possible = [option for option in options if option.plan is not None]
-    missed = [o for o in options if o.plan is None and o.gain > 0 and (request.is_forced or o.gain >= MIN_GAIN)]
+    least = 0.0 if request.is_forced else least_gain(request.target)
+    missed = [option for option in options if option.plan is None and option.gain > 0 and option.gain >= least]
     if not possible:
         code = "growth" if missed else "no-lowering"
         return leave(Refusal(code, "; ".join(option.reason for option in options)), conv_s, options)
@@ -114,7 +115,8 @@ def choose(spec: ConvSpec, opset: int, request: Request) -> Decision:
     judged = [describe_lengths(known.extents) for known in _judged_specs(spec)]
     where = f" on {' and '.join(judged)}" if None in spec.extents else ""
     where += " by datasheets" if request.target == CUDA else ""
-    needed = needed_gain(spec, best.plan, request.target) if best.plan is not None else MIN_GAIN
+    assert best.plan is not None
+    needed = needed_gain(spec, best.plan, request.target)
     if not request.is_forced and best.gain < needed:
         sentence = f"{best.lowering} predicted at {best.gain:.2f}x the speed{where}, {needed}x needed"
         sentence = "; ".join([sentence, *(option.reason for option in missed)])
@@ -132,11 +134,14 @@ def predict_gain(spec: ConvSpec, plan: ConvPlan, machines: Sequence[Machine] = M
     )
 
 
+def least_gain(target: str) -> float:
+    """Predicted speed-up from which on a Conv is replaced for `target`, by the plans that are predicted best."""
+    return MIN_GAIN_CUDA if target == CUDA else MIN_GAIN
+
+
 def needed_gain(spec: ConvSpec, plan: ConvPlan, target: str = "ort") -> float:
     """Predicted speed-up from which on a Conv is replaced by this plan."""
-    if target == CUDA:
-        return MIN_GAIN_CUDA
-    return MIN_GAIN_SCATTERED if lowering_work(spec, plan).plugin_scattered_samples else MIN_GAIN
+    return MIN_GAIN_SCATTERED if lowering_work(spec, plan).plugin_scattered_samples else least_gain(target)
 
 
 def leave(refusal: Refusal, conv_s: float | None = None, options: tuple[Option, ...] = ()) -> Decision:

@@ -1,4 +1,4 @@
-"""What a convolution costs, in seconds, on plain ONNX Runtime: its own Conv, and each lowering under a plan.
+"""What a convolution costs, in seconds, in ONNX Runtime: its own Conv, and each lowering under a plan.
 
 A cost is a count of work (`work.py`) times the seconds each unit takes on one machine. Predictions need not be right to
 the percent: a Conv is replaced only where they leave a margin (`choose.MIN_GAIN`).
@@ -26,16 +26,19 @@ Runtime 1.32, 2-core AVX-512 machine, autumn 2026), and fusions are lost."""
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The seconds one unit of each kind of work takes on one machine, in float32; a CPU with 2 threads.
+    """The seconds one unit of each kind of work takes in float32, on a CPU with the threads it was measured with or
+    on a GPU.
 
     `border_bytes_s` is the speed of what a replacement costs its neighbours, `float16_speed` how many times faster
-    Conv is in float16, which a CPU computes in float32.
+    Conv is in float16, which a CPU computes in float32, `least_output_channels` how many a group Conv computes at
+    least, wanted or not.
     """
 
     name: str
     seconds_per: Work
     border_bytes_s: float = BORDER_BYTES_S
     float16_speed: float = 1.0
+    least_output_channels: int = 1
 
 
 def load_calibration(path: Path = CALIBRATION) -> Machine:
@@ -66,7 +69,8 @@ MACHINES = (CALIBRATED, make_faster(CALIBRATED))
 
 def conv_seconds(spec: ConvSpec, machine: Machine) -> float:
     """ONNX Runtime's own Conv, all optimizations on."""
-    return _seconds(conv_work(spec), machine) / (machine.float16_speed if spec.dtype == "float16" else 1.0)
+    seconds = _seconds(conv_work(spec, machine.least_output_channels), machine)
+    return seconds / (machine.float16_speed if spec.dtype == "float16" else 1.0)
 
 
 def lowering_seconds(spec: ConvSpec, plan: ConvPlan, machine: Machine) -> float:

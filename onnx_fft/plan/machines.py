@@ -4,8 +4,8 @@ Nothing of the GPUs is measured. `gpus.json` holds their peaks and where they ar
 shares of the peaks that are reached, large ones for cuDNN's Conv, whose kernels for large kernel shapes are far from
 any peak in practice, and smaller ones for what replaces it, so that the error goes Conv's way; and `operator_s`, the
 few microseconds that launching a kernel takes. Conv is taken to run on tensor cores in TF32, or in float16, where it is
-twice as fast; with fewer than `least_output_channels` a group it takes the time of those. A depthwise Conv does not use
-tensor cores.
+twice as fast; with fewer than `least_output_channels` a group it multiplies as much as with those. A 2-D depthwise Conv
+does not use tensor cores.
 """
 
 from __future__ import annotations
@@ -51,11 +51,10 @@ def _make_machine(gpu: dict[str, Any], data: dict[str, Any]) -> Machine:
         nchwc_bytes=conv_byte_s,
         depthwise_flops=1 / (share["depthwise_conv"] * gpu["flops_s"]),
         depthwise_bytes=conv_byte_s,
-        im2col_elements=2 * data["least_output_channels"] * conv_flop_s,
         im2col_flops=conv_flop_s,
         im2col_bytes=conv_byte_s,
     )
-    return Machine(gpu["name"], seconds_per, 1 / byte_s, gpu["float16_speed"])
+    return Machine(gpu["name"], seconds_per, 1 / byte_s, gpu["float16_speed"], data["least_output_channels"])
 
 
 GPU_MACHINES = load_gpus()

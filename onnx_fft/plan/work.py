@@ -17,17 +17,20 @@ NCHWC_BLOCK = 16
 """Output channels a group from which on ONNX Runtime's Conv runs in its blocked layout: one AVX-512 register."""
 
 
-def conv_work(spec: ConvSpec) -> Work:
-    """The work of ONNX Runtime's own Conv, by the kernel that takes the convolution."""
+def conv_work(spec: ConvSpec, least_output_channels: int = 1) -> Work:
+    """The work of ONNX Runtime's own Conv, by the kernel that takes the convolution.
+
+    But for a 2-D depthwise one, with fewer than `least_output_channels` a group it multiplies as much as with those.
+    """
     axes = known_axes(spec)
     outputs = (spec.batch or 1) * prod(axis.output_extent or 1 for axis in axes)
     inputs = (spec.batch or 1) * prod(axis.extent or 1 for axis in axes)
     inner, out_per_group = spec.in_channels // spec.group, spec.out_channels // spec.group
     elements = float(outputs) * spec.group * inner * prod(spec.kernel_shape)
-    flops = 2.0 * elements * out_per_group
     traffic = 4.0 * (inputs * spec.in_channels + outputs * spec.out_channels)
     if spec.rank == 2 and spec.is_depthwise and spec.group > 1 and out_per_group == 1:
-        return Work(depthwise_flops=flops * _rows_inside(axes[0]), depthwise_bytes=traffic, operators=1)
+        return Work(depthwise_flops=2.0 * elements * _rows_inside(axes[0]), depthwise_bytes=traffic, operators=1)
+    flops = 2.0 * elements * max(out_per_group, least_output_channels)
     if spec.rank == 2 and out_per_group >= NCHWC_BLOCK:
         return Work(nchwc_flops=flops, nchwc_bytes=traffic, operators=1)
     strided = elements if max(spec.strides) > 1 else 0.0
