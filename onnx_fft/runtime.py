@@ -44,8 +44,12 @@ STAND_IN = (
 )
 """Who computes what under `PIECES`."""
 
-ON_CPU = "ONNX Runtime computed on the CPU"
-"""Who computes a model that is for the CUDA provider and needs nothing of it, where that does not work."""
+WITHOUT_GPU = {
+    PIECES: "NumPy stood in for cuFFT",
+    ORT: "ONNX Runtime computed on the CPU",
+    REFERENCE: "ONNX's evaluator computed",
+}
+"""By engine, who computes a model that is for the CUDA provider where that takes no part."""
 
 KNOWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", MICROSOFT_DOMAIN)
 EXTERNAL_DATA_KEY = "session.model_external_initializers_file_folder_path"

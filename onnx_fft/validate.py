@@ -28,11 +28,11 @@ from onnx_fft.errors import InvalidModelError
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.runtime import (
-    ON_CPU,
     ORT,
     PIECES,
     REFERENCE,
     STAND_IN,
+    WITHOUT_GPU,
     EngineError,
     Runner,
     Source,
@@ -173,19 +173,22 @@ class _Validator:
         return runner
 
     def _check_engine(self, runner: Runner) -> None:
-        """Raise EngineError where ONNX Runtime ran the original, and the rewritten model is nothing for it."""
-        if runner.engine == REFERENCE and self.engine == ORT:
+        """Raise EngineError where ONNX Runtime, having run the original or having a GPU, does not run the other."""
+        has_gpu = is_for_cuda(self.rewritten.model) and not find_cuda_problem()
+        if runner.engine == REFERENCE and (self.engine == ORT or has_gpu):
             raise EngineError(runner.note)
 
     def _note_gpu(self, runner: Runner) -> str:
-        """What the verdict has to say of a model for the CUDA provider: whether that computed."""
+        """What the verdict has to say of a model for the CUDA provider: that it took part, or who computed instead."""
         if runner.is_on_gpu:
-            self.notes.append("the rewritten model was run by the CUDA provider, without TF32")
-            return "; computed on the GPU"
+            self.notes.append("the CUDA provider ran what it has kernels for of the rewritten model, without TF32")
+            return "; the CUDA provider took part"
         if not is_for_cuda(self.rewritten.model):
             return ""
-        self.notes.append(f"no GPU took part ({find_cuda_problem()}), so what one computes was not checked")
-        return f"; no GPU took part: {STAND_IN if runner.engine == PIECES else ON_CPU}"
+        why = find_cuda_problem() or runner.note
+        who = f"; {STAND_IN}" if runner.engine == PIECES else ""
+        self.notes.append(f"no GPU took part ({why}), so what one computes was not checked{who}")
+        return f"; no GPU took part: {WITHOUT_GPU[runner.engine]}"
 
     def _compare_feed(self, runner: Runner, feed: Feed) -> FeedResult:
         self.progress(f"comparing on {feed.label}")
