@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "convolution.h"
+#include "half.h"
 
 namespace {
 
@@ -81,13 +82,23 @@ std::vector<double> draw_values(Random& random, size_t size) {
   return values;
 }
 
+// What an output comes to, and the sum of its squared terms, which tells how large it might be.
+struct Sum {
+  double value = 0, squares = 0;
+
+  void add(double term) {
+    value += term;
+    squares += term * term;
+  }
+};
+
 // The sum for one output position: `at` holds batch, channel and the place along each axis.
-double sum_at(const Case& c, const Shape& at, const std::vector<double>& x, const std::vector<double>& w) {
+Sum sum_at(const Case& c, const Shape& at, const std::vector<double>& x, const std::vector<double>& w) {
   const ConvAttributes& a = c.attributes;
   const int64_t group = at[1] / (c.out_channels / a.group);
   int64_t kernel_size = 1;
   for (int axis = 0; axis < a.rank; ++axis) kernel_size *= a.kernel[axis];
-  double sum = 0;
+  Sum sum;
   for (int64_t channel = 0; channel < c.in_channels; ++channel) {
     for (int64_t tap = 0; tap < kernel_size; ++tap) {
       int64_t rest = tap, place = 0, scale = 1;
@@ -101,15 +112,22 @@ double sum_at(const Case& c, const Shape& at, const std::vector<double>& x, cons
         scale *= c.extents[axis];
       }
       const int64_t plane = at[0] * c.in_channels * a.group + group * c.in_channels + channel;
-      if (inside) sum += x[plane * scale + place] * w[(at[1] * c.in_channels + channel) * kernel_size + tap];
+      if (inside) sum.add(x[plane * scale + place] * w[(at[1] * c.in_channels + channel) * kernel_size + tap]);
     }
   }
   return sum;
 }
 
-template <typename Real>
-std::vector<Real> convert(const std::vector<double>& values) {
-  return std::vector<Real>(values.begin(), values.end());
+// The values as they are stored; rounds `values` to that.
+template <typename Storage>
+std::vector<Storage> store(std::vector<double>& values) {
+  using Real = decltype(onnx_fft::widen(Storage{}));
+  std::vector<Storage> stored(values.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    onnx_fft::narrow(static_cast<Real>(values[i]), &stored[i]);
+    values[i] = onnx_fft::widen(stored[i]);
+  }
+  return stored;
 }
 
 // Each task on the thread of its number, so that two threads are at work.
@@ -122,19 +140,20 @@ void run_on_two(void*, void (*task)(void*, size_t), size_t tasks, void* data) {
   other.join();
 }
 
-// Relative L2 error of one run.
-template <typename Real>
+// L2 error of one run, relative to the size of the terms.
+template <typename Storage>
 double measure_error(const Case& c, DType dtype, Random& random) {
   const Shape x_shape = c.x_shape();
-  const std::vector<double> x = draw_values(random, count(x_shape)), w = draw_values(random, count(c.w_shape()));
-  const std::vector<double> bias = draw_values(random, static_cast<size_t>(c.out_channels));
-  const std::vector<Real> xr = convert<Real>(x), wr = convert<Real>(w), br = convert<Real>(bias);
+  std::vector<double> x = draw_values(random, count(x_shape)), w = draw_values(random, count(c.w_shape()));
+  std::vector<double> bias = draw_values(random, static_cast<size_t>(c.out_channels));
+  const std::vector<Storage> xr = store<Storage>(x), wr = store<Storage>(w), br = store<Storage>(bias);
   const Convolution convolution(c.attributes, dtype, c.out_channels, c.in_channels,
                                 c.constant_weights ? wr.data() : nullptr);
   Shape y_shape(x_shape.size());
   convolution.output_shape(x_shape.data(), y_shape.data());
   if (c.constant_weights) convolution.prepare(x_shape.data());
-  std::vector<Real> y(count(y_shape), Real(1e9));
+  std::vector<double> untouched(count(y_shape), 1e4);
+  std::vector<Storage> y = store<Storage>(untouched);
   convolution.run(xr.data(), x_shape.data(), c.constant_weights ? nullptr : wr.data(), c.has_bias ? br.data() : nullptr,
                   y.data(), {nullptr, run_on_two});
   double error = 0, norm = 0;
@@ -144,9 +163,11 @@ double measure_error(const Case& c, DType dtype, Random& random) {
     for (size_t axis = y_shape.size(); axis-- > 0; rest /= static_cast<size_t>(y_shape[axis])) {
       at[axis] = static_cast<int64_t>(rest % static_cast<size_t>(y_shape[axis]));
     }
-    const double expected = sum_at(c, at, x, w) + (c.has_bias ? bias[static_cast<size_t>(at[1])] : 0);
-    error += (y[i] - expected) * (y[i] - expected);
-    norm += expected * expected;
+    Sum expected = sum_at(c, at, x, w);
+    if (c.has_bias) expected.add(bias[static_cast<size_t>(at[1])]);
+    const double difference = onnx_fft::widen(y[i]) - expected.value;
+    error += difference * difference;
+    norm += expected.squares;
   }
   return std::sqrt(error / std::max(norm, 1e-30));
 }
@@ -165,13 +186,14 @@ std::string describe(const Case& c) {
 
 bool check(int number, Random& random) {
   const Case c = draw_case(random);
-  const bool is_double = number % 3 == 0;
-  const double error =
-      is_double ? measure_error<double>(c, DType::kFloat64, random) : measure_error<float>(c, DType::kFloat32, random);
-  const double limit = is_double ? 1e-14 : 1e-6;
+  const DType dtype = number % 4 == 0 ? DType::kFloat64 : number % 4 == 1 ? DType::kFloat16 : DType::kFloat32;
+  const double error = dtype == DType::kFloat64   ? measure_error<double>(c, dtype, random)
+                       : dtype == DType::kFloat16 ? measure_error<onnx_fft::Half>(c, dtype, random)
+                                                  : measure_error<float>(c, dtype, random);
+  const double limit = dtype == DType::kFloat64 ? 1e-14 : dtype == DType::kFloat16 ? 1e-3 : 5e-7;
   if (error <= limit) return true;
-  std::printf("%d: error %.1e over %.0e, %s: %s\n", number, error, limit, is_double ? "float64" : "float32",
-              describe(c).c_str());
+  std::printf("%d: error %.1e over %.0e, float%d: %s\n", number, error, limit,
+              8 * static_cast<int>(onnx_fft::element_bytes(dtype)), describe(c).c_str());
   return false;
 }
 
