@@ -16,6 +16,8 @@ from onnx_fft.model.scopes import MICROSOFT_DOMAIN
 
 Array = NDArray[Any]
 
+COMPLEX_MUL_DTYPES = ("float16", "float32")
+
 
 class Rfft(OpRun):
     """`[..., *T]` -> `[..., *T[:-1], T[-1] // 2 + 1, 2]`: the DFT of the last `signal_ndim` dimensions, unscaled."""
@@ -23,7 +25,7 @@ class Rfft(OpRun):
     op_domain = MICROSOFT_DOMAIN
 
     def _run(self, x: Array, signal_ndim: int = 1, **flags: int) -> tuple[Array]:
-        _check_flags(flags)
+        _check_transform(x, flags)
         spectrum = np.fft.rfftn(_widen(x), axes=tuple(range(-(signal_ndim or 1), 0)))
         return (np.stack([spectrum.real, spectrum.imag], axis=-1).astype(x.dtype),)
 
@@ -34,7 +36,7 @@ class Irfft(OpRun):
     op_domain = MICROSOFT_DOMAIN
 
     def _run(self, x: Array, signal_ndim: int = 1, **flags: int) -> tuple[Array]:
-        _check_flags(flags)
+        _check_transform(x, flags)
         wide = _widen(x)
         signal = np.fft.irfftn(wide[..., 0] + 1j * wide[..., 1], axes=tuple(range(-(signal_ndim or 1), 0)))
         return (signal.astype(x.dtype),)
@@ -43,7 +45,8 @@ class Irfft(OpRun):
 class ComplexMul(OpRun):
     """The product of complex numbers `[..., 2]`; the second operand broadcasts along leading dimensions only.
 
-    The kernel gives something else where it would along others, so that is an error here.
+    The kernel gives something else where it would along others, so that is an error here, and so are the types that
+    there is no kernel for.
     """
 
     op_domain = MICROSOFT_DOMAIN
@@ -51,6 +54,8 @@ class ComplexMul(OpRun):
     def _run(self, a: Array, b: Array) -> tuple[Array]:
         if a.shape[a.ndim - b.ndim :] != b.shape or b.shape[-1] != 2:
             raise ValueError(f"got shapes {list(a.shape)} and {list(b.shape)}; expected the second to end the first")
+        if a.dtype not in COMPLEX_MUL_DTYPES or b.dtype != a.dtype:
+            raise ValueError(f"got {a.dtype} and {b.dtype}; expected {' or '.join(COMPLEX_MUL_DTYPES)} for both")
         left, right = (_widen(each) for each in (a, b))
         product = (left[..., 0] + 1j * left[..., 1]) * (right[..., 0] + 1j * right[..., 1])
         return (np.stack([product.real, product.imag], axis=-1).astype(a.dtype),)
@@ -78,6 +83,8 @@ def _widen(x: Array) -> Array:
     return x.astype(np.float32) if x.dtype == np.float16 else x
 
 
-def _check_flags(flags: dict[str, int]) -> None:
+def _check_transform(x: Array, flags: dict[str, int]) -> None:
+    if x.size == 0:
+        raise ValueError(f"got shape {list(x.shape)}; expected a signal: cuFFT makes no plan for none")
     if flags.get("normalized") or flags.get("onesided", 1) != 1:
         raise ValueError(f"got {flags}; expected normalized=0 and onesided=1, which are all there are kernels for")

@@ -38,7 +38,7 @@ from corpus import build_conv_model, draw_input, draw_weights
 from layers import make_spec
 
 from onnx_fft.fourier.axis import AxisPlan
-from onnx_fft.lowering import LOWERINGS
+from onnx_fft.lowering import TARGETS
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.model.spec import ConvSpec, describe_spec
 from onnx_fft.plan.choose import needed_gain, predict_gain
@@ -151,7 +151,7 @@ def replay(conv: ModelProto, spec: ConvSpec, plan: ConvPlan) -> ModelProto:
 def pick_plans(spec: ConvSpec) -> list[ConvPlan]:
     """The plans of `matmul` that look best and second best, and the best of `dft` unless it is hopeless."""
     chosen: list[ConvPlan] = []
-    for lowering, count in ((LOWERINGS[0], 2), (LOWERINGS[1], 1)):
+    for lowering, count in zip(TARGETS["ort"], (2, 1), strict=True):
         plans = [plan for plan in lowering.candidates(spec) if growth_bytes(spec, plan) <= MAX_GROWTH_BYTES]
         plans.sort(key=lambda plan: lowering_seconds(spec, plan, CALIBRATED))
         chosen += plans[:count]

@@ -79,10 +79,10 @@ def test_irfft_divides_by_the_samples_of_all_its_axes(axes: int, dtype: str, rng
 
 
 def test_complex_mul_is_the_product(rng: np.random.Generator) -> None:
-    a, b = rng.standard_normal((3, 5, 2)), rng.standard_normal((5, 2))
+    a, b = rng.standard_normal((3, 5, 2)).astype(np.float32), rng.standard_normal((5, 2)).astype(np.float32)
     y = run_one(helper.make_node("ComplexMul", ["a", "b"], ["y"], domain=MICROSOFT_DOMAIN), a=a, b=b)
-    np.testing.assert_allclose(y[..., 0], a[..., 0] * b[:, 0] - a[..., 1] * b[:, 1])
-    np.testing.assert_allclose(y[..., 1], a[..., 0] * b[:, 1] + a[..., 1] * b[:, 0])
+    np.testing.assert_allclose(y[..., 0], a[..., 0] * b[:, 0] - a[..., 1] * b[:, 1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(y[..., 1], a[..., 0] * b[:, 1] + a[..., 1] * b[:, 0], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 2), (1, 5, 2), (5, 1)])
@@ -96,6 +96,18 @@ def test_complex_mul_broadcasts_no_other_way_than_the_kernel(shape: tuple[int, .
 def test_what_has_no_kernel_is_refused(flags: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="normalized=0 and onesided=1"):
         run_one(fft_node("Rfft", "x", "y", 1, **flags), x=np.ones((2, 8)))
+
+
+def test_complex_mul_has_no_kernel_for_float64() -> None:
+    node = helper.make_node("ComplexMul", ["a", "b"], ["y"], domain=MICROSOFT_DOMAIN)
+    with pytest.raises(ValueError, match="got float64 and float64; expected float16 or float32"):
+        run_one(node, a=np.ones((3, 5, 2)), b=np.ones((5, 2)))
+
+
+@pytest.mark.parametrize("op_type, shape", [("Rfft", (0, 8)), ("Irfft", (0, 5, 2))])
+def test_there_is_no_transform_of_an_empty_batch(op_type: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="expected a signal"):
+        run_one(fft_node(op_type, "x", "y", 1), x=np.ones(shape, np.float32))
 
 
 def test_attributes_may_be_left_out(rng: np.random.Generator) -> None:

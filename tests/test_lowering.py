@@ -26,7 +26,7 @@ from strategies import (
 
 from onnx_fft.contrib import Evaluator
 from onnx_fft.fourier.axis import Axis, AxisPlan
-from onnx_fft.lowering import LOWERINGS
+from onnx_fft.lowering import find_lowering
 from onnx_fft.lowering.base import ConvPlan, Lowering
 from onnx_fft.model.spec import Activation, ConvSpec
 from onnx_fft.runtime import open_runner, open_source
@@ -34,10 +34,9 @@ from onnx_fft.runtime import open_runner, open_source
 TRANSFORMS = {"matmul": {"MatMul": 2}, "dft": {"DFT": 2}, "rfft": {"Rfft": 1, "Irfft": 1}}
 """The operators that a lowering cannot do without: once forward, once back."""
 
-(DFT,) = (lowering for lowering in FRAGMENT_LOWERINGS if lowering.name == "dft")
-
 DOMAINS = {"matmul": {""}, "dft": {""}, "rfft": {"", "com.microsoft"}}
 
+MATMUL, DFT = find_lowering("matmul"), find_lowering("dft")
 by_lowering = pytest.mark.parametrize("lowering", FRAGMENT_LOWERINGS, ids=lambda lowering: lowering.name)
 
 SPECS = {
@@ -192,7 +191,7 @@ def test_bias_sum_and_activation_are_those_of_fused_conv(
 
 def test_the_bounds_of_clip_are_scalars() -> None:
     spec = make_spec([Axis(3, extent=8)], (1, 1, 1), activation=Activation("Clip", (-0.5, 0.5)))
-    model = lower(LOWERINGS[0], spec, LOWERINGS[0].candidates(spec)[0], 17).model
+    model = lower(MATMUL, spec, MATMUL.candidates(spec)[0], 17).model
     (clip,) = (node for node in model.graph.node if node.op_type == "Clip")
     bounds = [tensor for tensor in model.graph.initializer if tensor.name in clip.input[1:]]
     assert [list(tensor.dims) for tensor in bounds] == [[], []]
@@ -251,6 +250,7 @@ def test_every_plan_gives_the_same(lowering: Lowering, data: st.DataObject) -> N
     """One convolution, two plans drawn from the candidates: both right."""
     trial = data.draw(trials())
     assume(not lowering.find_obstacle(trial.spec))
+    assume(lowering.name != "rfft" or trial.shapes[0][0] > 0)
     for _ in range(2):
         plan = data.draw(st.composite(draw_plan)(lowering, trial.spec))
         lowered = lower(lowering, trial.spec, plan, lowering.min_opset(trial.spec), seed=trial.seed)
@@ -289,7 +289,7 @@ DISTORTIONS: dict[str, Callable[[Array], Array]] = {
 @pytest.mark.parametrize("distort", DISTORTIONS.values(), ids=DISTORTIONS)
 def test_comparison_rejects(distort: Callable[[Array], Array], rng: np.random.Generator) -> None:
     spec = SPECS["dense"]
-    lowered = lower(LOWERINGS[0], spec, LOWERINGS[0].candidates(spec)[0], 17)
+    lowered = lower(MATMUL, spec, MATMUL.candidates(spec)[0], 17)
     feeds = lowered.make_feeds(feed_shape(spec), rng)
     right = compute_truth(lowered, feeds).astype(np.float32)
     assert_right(lowered, feeds, right)
@@ -299,7 +299,7 @@ def test_comparison_rejects(distort: Callable[[Array], Array], rng: np.random.Ge
 
 def test_scale_is_that_of_the_outputs(rng: np.random.Generator) -> None:
     spec = make_spec([Axis(9, extent=4000)], (3, 2, 1))
-    lowered = lower(LOWERINGS[0], spec, LOWERINGS[0].candidates(spec)[0], 17)
+    lowered = lower(MATMUL, spec, MATMUL.candidates(spec)[0], 17)
     feeds = lowered.make_feeds(feed_shape(spec), rng)
     rms = np.sqrt(np.mean(np.square(compute_truth(lowered, feeds)), axis=(0, 2)))
     np.testing.assert_allclose(output_scale(lowered, feeds).ravel(), rms, rtol=0.1)

@@ -18,7 +18,7 @@ from recorded import ENVIRONMENT, NOISE, OPEN_SPEC, SETTLED, SPEC, make_test_con
 from onnx_fft import rewrite
 from onnx_fft.cli import main
 from onnx_fft.errors import UsageError
-from onnx_fft.lowering import LOWERINGS
+from onnx_fft.lowering import TARGETS
 from onnx_fft.measure.cache import Cache, cache_folder, list_entries
 from onnx_fft.measure.candidates import HOPELESS, MAX_CANDIDATES, are_distinct, make_contest
 from onnx_fft.measure.choice import Candidate
@@ -74,7 +74,7 @@ def test_the_options_of_a_contest_compute_the_same(spec: ConvSpec) -> None:
     shape = (2 if spec.batch is None else 1, 8, 40, 40)
     contest = make_contest(spec, 17, (shape,), Request(select="measure", max_growth_bytes=1 << 30))
     if not contest.candidates:
-        contest = replace(contest, candidates=(Candidate(LOWERINGS[0].candidates(spec)[0], 1.0, 0),))
+        contest = replace(contest, candidates=(Candidate(TARGETS["ort"][0].candidates(spec)[0], 1.0, 0),))
     feeds = make_feeds(spec, shape)
     (conv,), *lowered = [run_model(model, feeds) for model in make_models(contest)]
     assert lowered

@@ -21,9 +21,6 @@ TARGETS: dict[str, tuple[Lowering, ...]] = {
 ONNX Runtime's CUDA provider, with operators that nothing else has.
 """
 
-LOWERINGS = TARGETS["ort"]
-"""The lowerings made of standard operators."""
-
 LOWERING_NAMES = tuple(dict.fromkeys(lowering.name for lowerings in TARGETS.values() for lowering in lowerings))
 """Of every target, each once."""
 
