@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, NodeProto, ValueInfoProto, helper
+from onnx import ModelProto, NodeProto, TypeProto, ValueInfoProto, helper
 
 from onnx_fft.contrib import is_cuda_only
 from onnx_fft.model.external import tensor_array
 from onnx_fft.model.scopes import IR_WITH_CONSTANT_INITIALIZERS, find_bodies, free_inputs
+from onnx_fft.model.shapes import infer_shapes
+from onnx_fft.model.weights import densify
 
 Value = Any
 
@@ -46,6 +48,8 @@ class Pieces:
         self._loaded: dict[tuple[int, frozenset[str]], Any] = {}
         self._dense = {tensor.name: tensor for tensor in model.graph.initializer}
         self._sparse = {tensor.values.name: tensor for tensor in model.graph.sparse_initializer}
+        graph = infer_shapes(model, base_dir).graph
+        self._types = {value.name: value.type for value in (*graph.input, *graph.value_info)}
 
     def run(self, output_names: Sequence[str], feeds: Mapping[str, Value]) -> list[Value]:
         """The outputs of these names; raises whatever the piece that fails raises."""
@@ -60,15 +64,20 @@ class Pieces:
             values = {name: value for name, value in values.items() if name in wanted}
             values |= dict(zip(piece.makes, results, strict=True))
         for name in set(output_names) - values.keys():
-            values[name] = tensor_array(self._dense[name], self._base_dir)
+            values[name] = self._read_constant(name)
         return [values[name] for name in output_names]
+
+    def _read_constant(self, name: str) -> Value:
+        if name in self._sparse:
+            return densify(self._sparse[name], self._base_dir)
+        return tensor_array(self._dense[name], self._base_dir)
 
     def _make_model(self, piece: Piece, given: Mapping[str, Value]) -> ModelProto:
         stored = piece.reads - given.keys()
         graph = helper.make_graph(
             piece.nodes,
             "piece",
-            [_describe(name, value) for name, value in given.items()],
+            [_describe(name, value, self._types.get(name)) for name, value in given.items()],
             [ValueInfoProto(name=name) for name in piece.makes],
             [tensor for name, tensor in self._dense.items() if name in stored],
             sparse_initializer=[tensor for name, tensor in self._sparse.items() if name in stored],
@@ -118,8 +127,11 @@ def _find_called(model: ModelProto, nodes: Sequence[NodeProto]) -> set[tuple[str
     return called
 
 
-def _describe(name: str, value: Value) -> ValueInfoProto:
-    """A graph input of the type of `value`, its lengths open."""
+def _describe(name: str, value: Value, known: TypeProto | None) -> ValueInfoProto:
+    """A graph input of the type of `value`, its lengths open; what is empty has none to see, and is of type `known`."""
+    is_empty = value is None or (isinstance(value, list) and not value)
+    if is_empty and known is not None:
+        return ValueInfoProto(name=name, type=known)
     array = np.asarray(value[0] if isinstance(value, list) and value else value)
     kind = helper.np_dtype_to_tensor_dtype(array.dtype)
     if isinstance(value, list):

@@ -195,6 +195,43 @@ def test_a_constant_and_an_input_may_be_outputs() -> None:
     np.testing.assert_array_equal(found["x"], feeds["x"])
 
 
+def test_a_sparse_constant_may_be_an_output() -> None:
+    model, feeds = chain()
+    values, indices = numpy_helper.from_array(np.array([3.0], np.float32), "s"), numpy_helper.from_array(np.array([1]))
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [3]))
+    model.graph.output.append(helper.make_tensor_value_info("s", TensorProto.FLOAT, [3]))
+    np.testing.assert_array_equal(open_runner(open_source(model)).run(feeds)["s"], [0, 3, 0])
+
+
+def test_an_empty_sequence_keeps_its_type() -> None:
+    """It crosses from one piece to another, and nothing in it says that it is of float32."""
+    x = np.ones((2, 8), np.float32)
+    nodes = [
+        helper.make_node("SequenceEmpty", [], ["empty"], dtype=TensorProto.FLOAT),
+        fft_node("Rfft", "x", "f", 1),
+        helper.make_node("SequenceInsert", ["empty", "f"], ["filled"]),
+        helper.make_node("ConcatFromSequence", ["filled"], ["y"], axis=0),
+    ]
+    runner = open_runner(open_source(make_model(nodes, {"x": x}, ["y"])))
+    np.testing.assert_allclose(runner.run({"x": x})["y"][:, 0], [[8, 0], [8, 0]])
+    assert runner.engine == PIECES
+
+
+def test_an_empty_optional_keeps_its_type() -> None:
+    x = np.ones((2, 8), np.float32)
+    kind = helper.make_tensor_type_proto(TensorProto.FLOAT, None)
+    nodes = [
+        helper.make_node("Optional", [], ["nothing"], type=kind),
+        fft_node("Rfft", "x", "f", 1),
+        helper.make_node("OptionalHasElement", ["nothing"], ["has"]),
+        helper.make_node("Cast", ["has"], ["number"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["f", "number"], ["y"]),
+    ]
+    runner = open_runner(open_source(make_model(nodes, {"x": x}, ["y"])))
+    np.testing.assert_allclose(runner.run({"x": x})["y"][:, 0], [[8, 0], [8, 0]])
+    assert runner.engine == PIECES
+
+
 def test_a_piece_that_onnx_runtime_refuses_is_told() -> None:
     """ONNX Runtime has no one-dimensional Conv for float64 on the CPU; the evaluator has."""
     x = np.ones((1, 1, 8))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,7 @@ class _Resolver:
         if (owner, name) not in self.known:
             sparse = owner.tensors.get(name)
             if isinstance(sparse, SparseTensorProto):
-                self.known[owner, name] = _densify(sparse, scope)
+                self.known[owner, name] = densify(sparse, scope.base_dir)
             else:
                 self._evaluate(owner.producers[name], owner, depth)
         return self.known[owner, name]
@@ -167,14 +168,14 @@ def _constant_values(node: NodeProto, scope: Scope) -> list[Array]:
     """The value of a Constant node given in another form than a dense tensor."""
     ((form, value),) = read_attributes(node).items()
     if form == "sparse_value":
-        return [_densify(value, scope)]
+        return [densify(value, scope.base_dir)]
     return [np.asarray(value, dtype=np.float32 if form.startswith("value_float") else np.int64)]
 
 
-def _densify(sparse: SparseTensorProto, scope: Scope) -> Array:
+def densify(sparse: SparseTensorProto, base_dir: Path | None) -> Array:
     """Sparse to dense; indices are linear `[NNZ]` or coordinates `[NNZ, rank]`."""
-    values = tensor_array(sparse.values, scope.base_dir)
-    indices = tensor_array(sparse.indices, scope.base_dir)
+    values = tensor_array(sparse.values, base_dir)
+    indices = tensor_array(sparse.indices, base_dir)
     dense = np.zeros(tuple(sparse.dims), values.dtype)
     if indices.ndim == 2:
         dense[tuple(indices.T)] = values
