@@ -56,6 +56,8 @@ class Report:
     """What the file might grow by; None where a plan decided."""
     original_bytes: int | None = None
     """Size of the model before, its external data included."""
+    predicted_for: str = ""
+    """The GPU that times are predicted for, "" for the CPU that the planner was calibrated on."""
 
     @property
     def replaced(self) -> tuple[Row, ...]:
@@ -76,6 +78,7 @@ class Report:
             "original_bytes": self.original_bytes,
             "opset": self.opset,
             "converted_from": self.converted_from,
+            "predicted_for": self.predicted_for,
             "measurement": None if self.measurement is None else self.measurement.to_dict(),
             "rows": list(map(asdict, self.rows)),
         }
@@ -96,7 +99,8 @@ class Report:
             before, after = (
                 _milliseconds(sum(value or 0.0 for value in values)) for values in zip(*pairs, strict=True)
             )
-            text += f", {'measured' if is_measured else 'predicted'} {before} -> {after} ms for these, "
+            where = f" on {self.predicted_for}" if self.predicted_for and not is_measured else ""
+            text += f", {'measured' if is_measured else 'predicted'} {before} -> {after} ms for these{where}, "
             text += format_growth(self.growth_bytes)
         if self.max_growth_bytes is not None and (capped := sum(row.code == "growth" for row in self.rows)):
             cap = format_size(self.max_growth_bytes)
@@ -130,10 +134,11 @@ def make_report(
     measurement: Measurement | None = None,
     max_growth_bytes: int | None = None,
     original_bytes: int | None = None,
+    predicted_for: str = "",
 ) -> Report:
     """The report on `decisions`, one for each of `sites`."""
     rows = tuple(map(_make_row, sites, decisions))
-    return Report(rows, opset, converted_from, measurement, max_growth_bytes, original_bytes)
+    return Report(rows, opset, converted_from, measurement, max_growth_bytes, original_bytes, predicted_for)
 
 
 def _make_row(site: ConvSite, decision: Decision) -> Row:

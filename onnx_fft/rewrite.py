@@ -14,7 +14,7 @@ from typing import Any
 from onnx import ModelProto
 
 from onnx_fft.errors import OpsetError, Refusal
-from onnx_fft.lowering import find_lowering
+from onnx_fft.lowering import CUDA, find_lowering
 from onnx_fft.measure.run import MeasureSettings, measure_model
 from onnx_fft.model.io import LoadedModel, load_model, model_bytes
 from onnx_fft.model.opset import convert_opset, model_opset
@@ -163,7 +163,8 @@ def _decide_model(
     opset = model_opset(loaded.model)
     converted_from = before if opset != before else None
     cap = None if options.plan is not None else request.max_growth_bytes
-    report = make_report(sites, decisions, opset, converted_from, measurement, cap, original_bytes)
+    gpu = request.machines[0].name if request.target == CUDA else ""
+    report = make_report(sites, decisions, opset, converted_from, measurement, cap, original_bytes, gpu)
     return loaded, sites, decisions, report
 
 

@@ -23,6 +23,7 @@ import onnx_fft.runtime
 from onnx_fft import rewrite, validate
 from onnx_fft.cuda import find_cuda_problem, is_for_cuda, needs_cuda
 from onnx_fft.model.io import TARGET_KEY
+from onnx_fft.plan.machines import machines_for
 from onnx_fft.rewrite import Rewritten
 
 no_gpu = pytest.mark.skipif(not find_cuda_problem(), reason="the CUDA provider works here; test_cuda_gpu.py runs it")
@@ -98,7 +99,9 @@ def test_the_verdict_says_who_computed() -> None:
     standard = validate(model, rewrite_all(model, "matmul").model)
     who = "no GPU took part: ONNX Runtime computed on the CPU" if find_cuda_problem() else "the CUDA provider took part"
     assert standard.verdict.endswith(who)
-    assert "GPU" not in validate(model, rewrite(model, lowering="matmul", select="all").model).verdict
+    plain = rewrite(model, lowering="matmul", select="all")
+    assert "GPU" not in validate(model, plain.model).verdict
+    assert plain.report.predicted_for == ""
 
 
 def two_float64_convs() -> ModelProto:
@@ -208,6 +211,9 @@ def test_the_command_line_writes_validated_models(tmp_path: Path, capsys: pytest
     assert run("rewrite", path, out, "--target", "cuda", "--select", "all", "--report", report) == 0
     said = capsys.readouterr().err
     assert "2 of 2 convolutions replaced" in said
+    gpu = machines_for("cuda")[0].name
+    assert f" ms for these on {gpu}, " in said
+    assert json.loads(report.read_text())["predicted_for"] == gpu
     assert ("no GPU took part" in said) is bool(find_cuda_problem())
     validation = json.loads(report.read_text())["validation"]
     assert validation["ok"] and len(validation["convs"]) == 2

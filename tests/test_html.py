@@ -219,6 +219,11 @@ def test_origin_is_told() -> None:
         assert part in text
 
 
+def test_the_gpu_that_times_are_predicted_for_is_told() -> None:
+    assert "Predicted forsome GPU" in Outline(render_report(replace(make_report(), predicted_for="some GPU"))).text
+    assert "Predicted for" not in Outline(render_report(make_report())).text
+
+
 def test_made_up_shapes_are_told() -> None:
     text = Outline(render_report(None, benchmark=replace(make_benchmark(), made_up="x 1x3x64x64 was made up"))).text
     assert "x 1x3x64x64 was made up" in text

@@ -180,6 +180,8 @@ def _render_origin(report: Report | None, validation: Validation | None, benchma
         facts.append(("Timed on", report.measurement.machine.describe()))
     else:
         facts.append(("Machine", f"{cpu_model()}, {platform.system()} {platform.machine()}"))
+    if report is not None and report.predicted_for:
+        facts.append(("Predicted for", report.predicted_for))
     if validation is not None and validation.engine:
         facts.append(("Original run by", validation.engine))
     seeds = sorted({part.seed for part in (validation, benchmark) if part is not None})
