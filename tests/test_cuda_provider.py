@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from onnx_fft import bench, rewrite
 from onnx_fft.cuda import find_cuda_problem
 from onnx_fft.doctor import examine
 from onnx_fft.errors import CudaUnavailable
-from onnx_fft.measure.cache import Environment
+from onnx_fft.measure.run import MeasureSettings, open_cache
+from onnx_fft.plan.choose import Request
 from onnx_fft.timing.worker import make_run
 
 no_gpu = pytest.mark.skipif(not find_cuda_problem(), reason="the CUDA provider works here; test_cuda_gpu.py runs it")
@@ -151,7 +152,8 @@ def cpu_for_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("cpu_for_gpu")
 def test_bench_times_both_models_on_the_gpu() -> None:
-    found = bench(two_convs(), rewrite_all(two_convs(), "matmul").model, budget_s=0.2, profile=False)
+    found = bench(two_convs(), rewrite_all(two_convs(), "matmul").model, budget_s=0.2, profile=True)
+    assert (found.nodes, found.rank_op_types(8)) == ((), []), "profiles have the time that launching took"
     assert found.machine.describe().startswith("some GPU; ")
     assert len(found.original.samples_s) == len(found.rewritten.samples_s) >= 7
     assert found.original.peak_bytes is None, "the memory of the CPU says nothing"
@@ -165,9 +167,22 @@ def test_measuring_times_what_is_not_hopeless_on_a_gpu() -> None:
     assert report.measurement.contests == 1
     (row,) = report.rows
     assert row.measured_conv_s is not None and row.measured_s is not None
-    assert report.measurement.machine is None or report.measurement.machine.gpu == "some GPU"
+    assert report.measurement.machine is not None
+    assert report.measurement.machine.gpu == "some GPU"
 
 
-def test_the_cache_knows_the_gpu() -> None:
-    first = Environment(2, "1.32.0", "some CPU", 2, "0.1.0", gpu="one")
-    assert asdict(first) != asdict(replace(first, gpu="another"))
+def test_the_cache_knows_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    environments = []
+    for name in ("one", "another"):
+        monkeypatch.setattr(onnx_fft.measure.run, "gpu_name", lambda name=name: name)
+        cache = open_cache(MeasureSettings(), Request(target="cuda"))
+        assert cache is not None
+        environments.append(cache.environment)
+    assert replace(environments[0], gpu="another") == environments[1] != environments[0]
+
+
+def test_without_a_name_of_the_gpu_nothing_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_fft.measure.run, "gpu_name", lambda: "")
+    assert open_cache(MeasureSettings(), Request(target="cuda")) is None
+    assert open_cache(MeasureSettings(), Request()) is not None
+    assert open_cache(MeasureSettings(use_cache=False), Request()) is None

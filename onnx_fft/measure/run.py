@@ -117,7 +117,7 @@ def measure_model(
     feeds = find_feeds(loaded, settings.input_shapes, settings.seed)
     contests = _find_contests(loaded, [sites[position] for position in asked], feeds, request)
     budget = Budget(settings.budget_s)
-    cache = Cache(_environment(settings, request)) if settings.use_cache else None
+    cache = open_cache(settings, request)
     results = run_contests(
         Counter(contest for contest in contests.values() if contest.candidates),
         partial(time_contest_once, threads=settings.threads, cuda=cuda),
@@ -225,9 +225,12 @@ def _make_notes(cache: Cache | None, outcome: Outcome, feeds: Sequence[Feed]) ->
     return tuple(notes)
 
 
-def _environment(settings: MeasureSettings, request: Request) -> Environment:
-    library = sha256(library_path().read_bytes()).hexdigest()[:LIBRARY_DIGITS] if request.target == "plugin" else ""
+def open_cache(settings: MeasureSettings, request: Request) -> Cache | None:
+    """The timings of this machine; None where they are not wanted, or where its GPU has no name to know them by."""
     gpu = gpu_name() if request.target == CUDA else ""
-    return Environment(
-        settings.threads or 0, ort_version(), cpu_model(), os.cpu_count() or 1, __version__, library, gpu
+    if not settings.use_cache or (request.target == CUDA and not gpu):
+        return None
+    library = sha256(library_path().read_bytes()).hexdigest()[:LIBRARY_DIGITS] if request.target == "plugin" else ""
+    return Cache(
+        Environment(settings.threads or 0, ort_version(), cpu_model(), os.cpu_count() or 1, __version__, library, gpu)
     )
