@@ -138,6 +138,24 @@ def _add_verb(verbs: Any, name: str, description: str) -> argparse.ArgumentParse
 
 
 def _add_choice(verb: argparse.ArgumentParser) -> None:
+    _add_kinds(verb)
+    _add_names(verb)
+    _add_input_shape(verb, "fix an input to this shape, in the model too; repeatable")
+    verb.add_argument(
+        "--max-growth",
+        type=_parse_size,
+        metavar="SIZE",
+        help="how much larger the file may become, such as 64M or 1G (default: its own size, and at least 64M)",
+    )
+    verb.add_argument(
+        "--plan", type=Path, metavar="JSON", help="replay a plan written by --save-plan instead of choosing"
+    )
+    verb.add_argument("--opset", type=int, help="convert the model to this opset, newer than its own, first")
+    _add_measuring(verb)
+
+
+def _add_kinds(verb: argparse.ArgumentParser) -> None:
+    """What to replace by what, for what."""
     verb.add_argument(
         "--target",
         choices=list(TARGETS),
@@ -158,6 +176,9 @@ def _add_choice(verb: argparse.ArgumentParser) -> None:
         help="which convolutions: auto, those predicted to gain; all, whatever can be replaced; "
         "measure, those shown to gain in this model on this machine (default auto)",
     )
+
+
+def _add_names(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--include",
         action="append",
@@ -168,18 +189,6 @@ def _add_choice(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--exclude", action="append", default=[], metavar="REGEX", help="no convolution whose name matches; repeatable"
     )
-    _add_input_shape(verb, "fix an input to this shape, in the model too; repeatable")
-    verb.add_argument(
-        "--max-growth",
-        type=_parse_size,
-        metavar="SIZE",
-        help="how much larger the file may become, such as 64M or 1G (default: its own size, and at least 64M)",
-    )
-    verb.add_argument(
-        "--plan", type=Path, metavar="JSON", help="replay a plan written by --save-plan instead of choosing"
-    )
-    verb.add_argument("--opset", type=int, help="convert the model to this opset, newer than its own, first")
-    _add_measuring(verb)
 
 
 def _add_measuring(verb: argparse.ArgumentParser) -> None:
