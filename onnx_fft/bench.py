@@ -128,8 +128,8 @@ def bench(
     pass `input_shapes` for one that matters. `threads` None leaves their number to ONNX Runtime. `profile` adds a few
     runs for the tables of time by operator type and by node, `memory` a process a model for its peak memory.
     `custom_ops` are operator libraries for ONNX Runtime; our own is used where a model has nodes for it. Where a model
-    was written for the CUDA provider, that runs both, without `profile`, since ONNX Runtime's times of nodes are those of
-    launching kernels and not the kernels' own, and without `memory`, which would be the CPU's.
+    was written for the CUDA provider, that runs both: without `profile`, since ONNX Runtime's times of nodes are those
+    of launching kernels, not the kernels' own; and without `memory`, which would be the CPU's.
 
     Raises UsageError for a bad call, InvalidModelError where ONNX Runtime does not run one of the models, and
     CudaUnavailable where one wants the CUDA provider and that does not work.

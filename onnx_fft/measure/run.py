@@ -106,15 +106,13 @@ def measure_model(
     where no input is found, InvalidModelError where ONNX Runtime does not run the original model, PluginUnavailable
     where the native library is to be timed and is not there, CudaUnavailable where the CUDA provider is.
     """
-    if request.target == "plugin":
-        library_path()
-    if cuda := request.target == CUDA:
-        check_cuda("to measure with")
+    _check_target(request.target)
     asked = [position for position, decision in enumerate(predicted) if decision.options]
     if not asked:
         return list(predicted), Measurement(settings.budget_s, 0.0)
     progress("looking for inputs")
     feeds = find_feeds(loaded, settings.input_shapes, settings.seed)
+    cuda = request.target == CUDA
     contests = _find_contests(loaded, [sites[position] for position in asked], feeds, request)
     budget = Budget(settings.budget_s)
     cache = open_cache(settings, request)
@@ -146,6 +144,14 @@ def measure_model(
         _make_notes(cache, outcome, feeds),
     )
     return decisions, measurement
+
+
+def _check_target(target: str) -> None:
+    """Raise PluginUnavailable or CudaUnavailable where there is nothing here to measure `target` with."""
+    if target == "plugin":
+        library_path()
+    if target == CUDA:
+        check_cuda("to measure with")
 
 
 def _find_contests(
