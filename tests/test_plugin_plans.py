@@ -153,13 +153,13 @@ MOST_APART = 1.25
 
 def count_seconds(spec: ConvSpec, found: Plan, monkeypatch: pytest.MonkeyPatch) -> float:
     """What the library's plan costs by the planner's count."""
-    lengths = iter(found.lengths)
+    lengths, sliding = iter(found.lengths), found.kind.startswith("sliding")
     with monkeypatch.context() as patch:
-        patch.setattr(plugin_work, "_find_lengths", lambda axis: np.array([float(next(lengths))]))
-        tiles = plugin_work._cut_tiles(spec)
+        patch.setattr(plugin_work, "_find_lengths", lambda *_: np.array([float(next(lengths))]))
+        tiles = plugin_work._cut_tiles(spec, sliding=sliding)
     assert tiles.rows.item() == (spec.batch or 1) * prod(found.tiles)
     assert tiles.outputs.item() == prod(found.steps)
-    if found.kind.startswith("sliding"):
+    if sliding:
         parts = plugin_work._count_sliding(spec, tiles)
     else:
         parts = plugin_work._count_transforms(spec, tiles, 8 * tiles.bins * spec.out_channels * tiles.inner)

@@ -163,14 +163,17 @@ def test_initializers_of_ir_3_stay_constants() -> None:
         assert validation.ok, validation.describe()
 
 
-def test_a_plan_of_several_lowerings_on_ir_3() -> None:
+def test_several_lowerings_on_ir_3() -> None:
+    """One target after the other, since a plan has the lowerings of one only."""
     model = old_model(3)
-    plan = rewrite(model, lowering="matmul").plan
-    for place in (0, 1):
-        mixed = {**plan, "convs": [dict(entry) for entry in plan["convs"]]}
-        mixed["convs"][place] |= {"lowering": "plugin", "axes": []}
-        rewritten = rewrite(model, plan=mixed).model
+    steps: list[dict[str, Any]] = [{"target": "plugin", "include": ["first"]}, {"target": "ort", "include": ["second"]}]
+    for order in (steps, steps[::-1]):
+        rewritten = model
+        for options in order:
+            rewritten = rewrite(rewritten, select="all", **options).model
         onnx.checker.check_model(rewritten, full_check=True)
+        assert len(plugin_nodes(rewritten)) == 1
+        assert "Conv" not in {node.op_type for node in rewritten.graph.node}
         assert [value.name for value in rewritten.graph.input] == ["x"]
         assert_same(model, rewritten)
 
