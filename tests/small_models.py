@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from corpus import Array, run_model
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from onnx_fft import rewrite
+from onnx_fft.cuda import find_cuda_problem
 from onnx_fft.model.io import REPLACES_KEY
+from onnx_fft.model.scopes import MICROSOFT_DOMAIN
+from onnx_fft.rewrite import Rewritten
 
 RNG = np.random.default_rng(17)
 W1 = (RNG.standard_normal((4, 3, 5, 5)) / 8).astype(np.float32)
@@ -22,6 +28,9 @@ Y = (2, 4, 13, 11)
 
 FLOAT = TensorProto.FLOAT
 BOTH = ("matmul", "dft")
+
+no_gpu = pytest.mark.skipif(not find_cuda_problem(), reason="the CUDA provider works here; test_cuda_gpu.py runs it")
+"""What these hold is what happens without a GPU."""
 
 
 def conv(x: str, y: str, w: str = "w1", *rest: str, name: str = "", pads: int = 2, **attributes: Any) -> NodeProto:
@@ -49,7 +58,7 @@ def make_model(
         values += [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in stored]
     output = helper.make_tensor_value_info("y", dtype, list(y))
     graph = helper.make_graph(nodes, "g", values, [output], stored)
-    imports = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
+    imports = [helper.make_opsetid("", opset), helper.make_opsetid(MICROSOFT_DOMAIN, 1)]
     return helper.make_model(graph, opset_imports=imports, ir_version=ir_version, **options)
 
 
@@ -60,6 +69,40 @@ def two_convs() -> ModelProto:
         conv("r1", "y", "w2", name="second", pads=1),
     ]
     return make_model(nodes)
+
+
+def make_open_model(
+    nodes: Sequence[NodeProto],
+    inputs: Mapping[str, Array],
+    outputs: Sequence[str],
+    constants: Mapping[str, Array] | None = None,
+) -> ModelProto:
+    """A model that reads values of the types of `inputs`, lengths open, and gives ones of the type of the first."""
+    kinds = {name: helper.np_dtype_to_tensor_dtype(x.dtype) for name, x in inputs.items()}
+    values = [helper.make_tensor_value_info(name, kinds[name], [None] * x.ndim) for name, x in inputs.items()]
+    results = [helper.make_tensor_value_info(name, next(iter(kinds.values())), None) for name in outputs]
+    tensors = [numpy_helper.from_array(value, name) for name, value in (constants or {}).items()]
+    graph = helper.make_graph(nodes, "g", values, results, tensors)
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid(MICROSOFT_DOMAIN, 1)]
+    return helper.make_model(graph, opset_imports=imports, ir_version=8)
+
+
+def contrib_node(op_type: str, inputs: Sequence[str], y: str, **attributes: int) -> NodeProto:
+    return helper.make_node(op_type, inputs, [y], domain=MICROSOFT_DOMAIN, **attributes)
+
+
+def fft_node(op_type: str, x: str, y: str, axes: int, **flags: int) -> NodeProto:
+    return contrib_node(op_type, [x], y, **{"signal_ndim": axes, "normalized": 0, "onesided": 1, **flags})
+
+
+def rewrite_for_cuda(model: ModelProto | Path, lowering: str = "rfft", **options: Any) -> Rewritten:
+    """Whatever can be replaced."""
+    return rewrite(model, target="cuda", lowering=lowering, select="all", **options)
+
+
+def write_two_convs(folder: Path) -> Path:
+    onnx.save(two_convs(), folder / "in.onnx")
+    return folder / "in.onnx"
 
 
 def info(name: str, elem_type: int = FLOAT, shape: Sequence[int | str] | None = None) -> onnx.ValueInfoProto:

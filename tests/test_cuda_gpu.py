@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ import onnxruntime as ort
 import pytest
 from corpus import Array, build_conv_model
 from hypothesis import given, settings
+from layers import make_spec
 from lowered import Lowered, assert_right, lower
-from onnx import ModelProto, TensorProto, helper
-from small_models import function_model, if_model, two_convs
+from onnx import ModelProto
+from small_models import contrib_node, fft_node, function_model, if_model, make_open_model, rewrite_for_cuda, two_convs
 from strategies import Trial, trials
+from test_cuda_operators import LIMITS
 from test_lowering import SPECS, feed_shape
 
 from onnx_fft import bench, rewrite, validate
@@ -28,7 +31,6 @@ from onnx_fft.contrib import Evaluator
 from onnx_fft.cuda import PROVIDER, exact_providers, find_cuda_problem
 from onnx_fft.lowering import TARGETS
 from onnx_fft.lowering.base import Lowering
-from onnx_fft.model.scopes import MICROSOFT_DOMAIN
 from onnx_fft.model.spec import ConvSpec
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(find_cuda_problem()), reason=f"got {find_cuda_problem()}")]
@@ -49,11 +51,8 @@ def run_on_gpu(model: ModelProto, feeds: dict[str, Array]) -> tuple[list[Array],
     return outputs, Counter((node["op_name"], node.get("provider", "")) for node in nodes)
 
 
-def fft_model(op_type: str, shape: tuple[int, ...], axes: int, dtype: int = TensorProto.FLOAT) -> ModelProto:
-    node = helper.make_node(op_type, ["x"], ["y"], domain=MICROSOFT_DOMAIN, signal_ndim=axes, normalized=0, onesided=1)
-    x, y = helper.make_tensor_value_info("x", dtype, shape), helper.make_tensor_value_info("y", dtype, None)
-    imports = [helper.make_opsetid("", 13), helper.make_opsetid(MICROSOFT_DOMAIN, 1)]
-    return helper.make_model(helper.make_graph([node], "g", [x], [y]), opset_imports=imports, ir_version=8)
+def fft_model(op_type: str, x: Array, axes: int = 1) -> ModelProto:
+    return make_open_model([fft_node(op_type, "x", "y", axes)], {"x": x}, ["y"])
 
 
 @pytest.fixture(autouse=True)
@@ -65,13 +64,12 @@ def _in_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("axes", [1, 2, 3])
 def test_transforms_are_what_numpy_takes_them_for(axes: int, dtype: str, rng: np.random.Generator) -> None:
-    tensor = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     x = rng.standard_normal((3, 8, 16, 32)).astype(dtype)
-    half = run_on_gpu(fft_model("Rfft", x.shape, axes, tensor), {"x": x})[0][0]
-    (expected,) = Evaluator(fft_model("Rfft", x.shape, axes, tensor)).run(None, {"x": x})
-    np.testing.assert_allclose(half, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
-    back = run_on_gpu(fft_model("Irfft", half.shape, axes, tensor), {"x": half})[0][0]
-    np.testing.assert_allclose(back, x, rtol=0, atol=1e-5)
+    half = run_on_gpu(fft_model("Rfft", x, axes), {"x": x})[0][0]
+    (expected,) = Evaluator(fft_model("Rfft", x, axes)).run(None, {"x": x})
+    np.testing.assert_allclose(half, expected, rtol=0, atol=LIMITS[dtype] * np.abs(expected).max())
+    back = run_on_gpu(fft_model("Irfft", half, axes), {"x": half})[0][0]
+    np.testing.assert_allclose(back, x, rtol=0, atol=LIMITS[dtype] * np.abs(x).max())
 
 
 def test_the_last_of_many_samples_are_divided_as_well() -> None:
@@ -79,18 +77,14 @@ def test_the_last_of_many_samples_are_divided_as_well() -> None:
     rows = (1 << 17) + 3
     x = np.zeros((rows, 65, 2), np.float32)
     x[:, 0, 0] = 128
-    (y,), _ = run_on_gpu(fft_model("Irfft", x.shape, 1), {"x": x})
+    (y,), _ = run_on_gpu(fft_model("Irfft", x), {"x": x})
     assert y.shape == (rows, 128)
     np.testing.assert_allclose(y, 1, rtol=1e-5)
 
 
 def test_complex_mul_broadcasts_leading_dimensions(rng: np.random.Generator) -> None:
     a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((5, 600, 2), (600, 2)))
-    node = helper.make_node("ComplexMul", ["a", "b"], ["y"], domain=MICROSOFT_DOMAIN)
-    values = [helper.make_tensor_value_info(name, 1, x.shape) for name, x in (("a", a), ("b", b))]
-    graph = helper.make_graph([node], "g", values, [helper.make_tensor_value_info("y", 1, a.shape)])
-    imports = [helper.make_opsetid("", 13), helper.make_opsetid(MICROSOFT_DOMAIN, 1)]
-    model = helper.make_model(graph, opset_imports=imports, ir_version=8)
+    model = make_open_model([contrib_node("ComplexMul", ["a", "b"], "y")], {"a": a, "b": b}, ["y"])
     (y,), _ = run_on_gpu(model, {"a": a, "b": b})
     (expected,) = Evaluator(model).run(None, {"a": a, "b": b})
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
@@ -128,20 +122,39 @@ def test_any_convolution_is_exact(trial: Trial) -> None:
 @pytest.mark.parametrize("lowering", [lowering.name for lowering in LOWERINGS])
 def test_whole_models_validate_on_the_gpu(make: Any, lowering: str) -> None:
     model = make()
-    found = validate(model, rewrite(model, target="cuda", lowering=lowering, select="all").model)
+    found = validate(model, rewrite_for_cuda(model, lowering).model)
     assert found.ok, found.describe()
     assert found.verdict.endswith("the CUDA provider took part")
 
 
 def test_models_are_timed_on_the_gpu() -> None:
     model = two_convs()
-    found = bench(model, rewrite(model, target="cuda", select="all").model, budget_s=1.0)
+    found = bench(model, rewrite_for_cuda(model).model, budget_s=1.0)
     assert found.original.providers[0] == found.rewritten.providers[0] == PROVIDER
     assert found.machine.gpu
 
 
 def test_a_measured_choice_is_made_on_the_gpu() -> None:
-    model = build_conv_model(SPECS["dense"])
+    """A causal filter of 4096 taps a channel, for which cuDNN has no good kernel."""
+    model = build_conv_model(make_spec((64, 64), (4096,), (8192,), group=64, pads="causal"))
     report = rewrite(model, target="cuda", select="measure", budget_s=5.0, use_cache=False).report
     assert report.measurement is not None
-    assert report.measurement.contests >= 0
+    assert report.measurement.contests == 1
+    assert report.measurement.machine is not None
+    assert report.measurement.machine.gpu
+
+
+def test_two_threads_with_a_session_each(rng: np.random.Generator) -> None:
+    """One session for both may not do, see `lowering/rfft.py`."""
+    spec = make_spec((4, 4), (31,), (4000,))
+    lowered = lower(LOWERINGS[0], spec, LOWERINGS[0].candidates(spec)[0], 17)
+    every = [[lowered.make_feeds(feed_shape(spec), rng) for _ in range(50)] for _ in range(2)]
+
+    def run_all(feeds: list[dict[str, Array]]) -> list[Array]:
+        session = ort.InferenceSession(lowered.model.SerializeToString(), providers=exact_providers())
+        return [session.run(None, each)[0] for each in feeds]
+
+    with ThreadPoolExecutor(2) as pool:
+        for feeds, outputs in zip(every, pool.map(run_all, every), strict=True):
+            for each, y in zip(feeds, outputs, strict=True):
+                assert_right(lowered, each, y)

@@ -10,36 +10,15 @@ import pytest
 from corpus import Array, run_model
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.external_data_helper import convert_model_to_external_data
+from small_models import contrib_node, fft_node, make_open_model
 
 from onnx_fft.contrib import Evaluator
-from onnx_fft.model.scopes import MICROSOFT_DOMAIN
 from onnx_fft.pieces import cut_pieces
 from onnx_fft.runtime import PIECES, REFERENCE, EngineError, open_runner, open_source
 
-FLAGS = {"normalized": 0, "onesided": 1}
-
-
-def make_model(
-    nodes: list[onnx.NodeProto], inputs: dict[str, Array], outputs: list[str], constants: dict[str, Array] | None = None
-) -> ModelProto:
-    """A model of `nodes` that reads values of the types of `inputs`, lengths open."""
-    values = [
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), [None] * x.ndim)
-        for name, x in inputs.items()
-    ]
-    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
-    tensors = [numpy_helper.from_array(value, name) for name, value in (constants or {}).items()]
-    graph = helper.make_graph(nodes, "g", values, results, tensors)
-    imports = [helper.make_opsetid("", 17), helper.make_opsetid(MICROSOFT_DOMAIN, 1)]
-    return helper.make_model(graph, opset_imports=imports, ir_version=8)
-
-
-def fft_node(op_type: str, x: str, y: str, axes: int, **flags: int) -> onnx.NodeProto:
-    return helper.make_node(op_type, [x], [y], domain=MICROSOFT_DOMAIN, signal_ndim=axes, **{**FLAGS, **flags})
-
 
 def run_one(node: onnx.NodeProto, **inputs: Array) -> Array:
-    (result,) = Evaluator(make_model([node], inputs, [node.output[0]])).run(None, inputs)
+    (result,) = Evaluator(make_open_model([node], inputs, [node.output[0]])).run(None, inputs)
     return np.asarray(result)
 
 
@@ -80,14 +59,14 @@ def test_irfft_divides_by_the_samples_of_all_its_axes(axes: int, dtype: str, rng
 
 def test_complex_mul_is_the_product(rng: np.random.Generator) -> None:
     a, b = rng.standard_normal((3, 5, 2)).astype(np.float32), rng.standard_normal((5, 2)).astype(np.float32)
-    y = run_one(helper.make_node("ComplexMul", ["a", "b"], ["y"], domain=MICROSOFT_DOMAIN), a=a, b=b)
+    y = run_one(contrib_node("ComplexMul", ["a", "b"], "y"), a=a, b=b)
     np.testing.assert_allclose(y[..., 0], a[..., 0] * b[:, 0] - a[..., 1] * b[:, 1], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(y[..., 1], a[..., 0] * b[:, 1] + a[..., 1] * b[:, 0], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 2), (1, 5, 2), (5, 1)])
 def test_complex_mul_broadcasts_no_other_way_than_the_kernel(shape: tuple[int, ...]) -> None:
-    node = helper.make_node("ComplexMul", ["a", "b"], ["y"], domain=MICROSOFT_DOMAIN)
+    node = contrib_node("ComplexMul", ["a", "b"], "y")
     with pytest.raises(ValueError, match="expected the second to end the first"):
         run_one(node, a=np.ones((3, 5, 2)), b=np.ones(shape))
 
@@ -99,7 +78,7 @@ def test_what_has_no_kernel_is_refused(flags: dict[str, int]) -> None:
 
 
 def test_complex_mul_has_no_kernel_for_float64() -> None:
-    node = helper.make_node("ComplexMul", ["a", "b"], ["y"], domain=MICROSOFT_DOMAIN)
+    node = contrib_node("ComplexMul", ["a", "b"], "y")
     with pytest.raises(ValueError, match="got float64 and float64; expected float16 or float32"):
         run_one(node, a=np.ones((3, 5, 2)), b=np.ones((5, 2)))
 
@@ -112,7 +91,7 @@ def test_there_is_no_transform_of_an_empty_batch(op_type: str, shape: tuple[int,
 
 def test_attributes_may_be_left_out(rng: np.random.Generator) -> None:
     x = rng.standard_normal((2, 8))
-    node = helper.make_node("Rfft", ["x"], ["y"], domain=MICROSOFT_DOMAIN)
+    node = contrib_node("Rfft", ["x"], "y")
     np.testing.assert_array_equal(run_one(node, x=x), run_one(fft_node("Rfft", "x", "y", 1), x=x))
 
 
@@ -127,7 +106,7 @@ def chain() -> tuple[ModelProto, dict[str, Array]]:
         helper.make_node("Add", ["b", "a"], ["y"]),
     ]
     constants = {"one": np.ones(1, np.float32), "two": np.full(1, 2, np.float32)}
-    return make_model(nodes, {"x": x}, ["y", "f"], constants), {"x": x}
+    return make_open_model(nodes, {"x": x}, ["y", "f"], constants), {"x": x}
 
 
 def test_a_model_is_cut_at_what_only_cuda_has() -> None:
@@ -212,7 +191,7 @@ def test_an_empty_sequence_keeps_its_type() -> None:
         helper.make_node("SequenceInsert", ["empty", "f"], ["filled"]),
         helper.make_node("ConcatFromSequence", ["filled"], ["y"], axis=0),
     ]
-    runner = open_runner(open_source(make_model(nodes, {"x": x}, ["y"])))
+    runner = open_runner(open_source(make_open_model(nodes, {"x": x}, ["y"])))
     np.testing.assert_allclose(runner.run({"x": x})["y"][:, 0], [[8, 0], [8, 0]])
     assert runner.engine == PIECES
 
@@ -227,7 +206,7 @@ def test_an_empty_optional_keeps_its_type() -> None:
         helper.make_node("Cast", ["has"], ["number"], to=TensorProto.FLOAT),
         helper.make_node("Add", ["f", "number"], ["y"]),
     ]
-    runner = open_runner(open_source(make_model(nodes, {"x": x}, ["y"])))
+    runner = open_runner(open_source(make_open_model(nodes, {"x": x}, ["y"])))
     np.testing.assert_allclose(runner.run({"x": x})["y"][:, 0], [[8, 0], [8, 0]])
     assert runner.engine == PIECES
 
@@ -236,7 +215,7 @@ def test_a_piece_that_onnx_runtime_refuses_is_told() -> None:
     """ONNX Runtime has no one-dimensional Conv for float64 on the CPU; the evaluator has."""
     x = np.ones((1, 1, 8))
     nodes = [helper.make_node("Conv", ["x", "w"], ["s"]), fft_node("Rfft", "s", "y", 1)]
-    runner = open_runner(open_source(make_model(nodes, {"x": x}, ["y"], {"w": np.ones((1, 1, 3))})))
+    runner = open_runner(open_source(make_open_model(nodes, {"x": x}, ["y"], {"w": np.ones((1, 1, 3))})))
     runner.run({"x": x})
     assert runner.engine == REFERENCE
     assert "Conv" in runner.note

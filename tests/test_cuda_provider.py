@@ -15,8 +15,8 @@ import pytest
 from commands import list_files, run
 from corpus import Array, build_conv_model
 from layers import make_spec as make_layer
-from onnx import ModelProto, helper
-from small_models import X, two_convs
+from onnx import helper
+from small_models import X, no_gpu, rewrite_for_cuda, two_convs, write_two_convs
 
 import onnx_fft.cuda
 import onnx_fft.measure.run
@@ -29,33 +29,22 @@ from onnx_fft.measure.run import MeasureSettings, open_cache
 from onnx_fft.plan.choose import Request
 from onnx_fft.timing.worker import make_run
 
-no_gpu = pytest.mark.skipif(not find_cuda_problem(), reason="the CUDA provider works here; test_cuda_gpu.py runs it")
-
-
-def rewrite_all(model: ModelProto, lowering: str = "rfft") -> onnx_fft.Rewritten:
-    return rewrite(model, target="cuda", lowering=lowering, select="all")
-
-
-def write_model(folder: Path) -> Path:
-    onnx.save(two_convs(), folder / "in.onnx")
-    return folder / "in.onnx"
-
 
 @no_gpu
 def test_bench_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for lowering in ("rfft", "matmul"):
-        onnx.save(rewrite_all(two_convs(), lowering).model, tmp_path / "out.onnx")
-        assert run("bench", write_model(tmp_path), tmp_path / "out.onnx", "--budget", "1s") == 7
+        onnx.save(rewrite_for_cuda(two_convs(), lowering).model, tmp_path / "out.onnx")
+        assert run("bench", write_two_convs(tmp_path), tmp_path / "out.onnx", "--budget", "1s") == 7
         said = capsys.readouterr().err
         assert "got ONNX Runtime" in said and "expected ONNX Runtime's CUDAExecutionProvider" in said
         assert "install onnxruntime-gpu" in said
     with pytest.raises(CudaUnavailable):
-        bench(two_convs(), rewrite_all(two_convs()).model)
+        bench(two_convs(), rewrite_for_cuda(two_convs()).model)
 
 
 @no_gpu
 def test_measuring_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write_model(tmp_path)
+    path = write_two_convs(tmp_path)
     assert run("rewrite", path, tmp_path / "out.onnx", "--target", "cuda", "--select", "measure") == 7
     assert "to measure with; install onnxruntime-gpu" in capsys.readouterr().err
     assert list_files(tmp_path) == {"in.onnx"}
@@ -152,7 +141,7 @@ def cpu_for_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("cpu_for_gpu")
 def test_bench_times_both_models_on_the_gpu() -> None:
-    found = bench(two_convs(), rewrite_all(two_convs(), "matmul").model, budget_s=0.2, profile=True)
+    found = bench(two_convs(), rewrite_for_cuda(two_convs(), "matmul").model, budget_s=0.2, profile=True)
     assert (found.nodes, found.rank_op_types(8)) == ((), []), "profiles have the time that launching took"
     assert found.machine.describe().startswith("some GPU; ")
     assert len(found.original.samples_s) == len(found.rewritten.samples_s) >= 7

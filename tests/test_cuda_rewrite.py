@@ -16,22 +16,28 @@ from corpus import list_op_types
 from lowered import executed_ops
 from onnx import ModelProto, TensorProto, helper
 from onnx.external_data_helper import convert_model_to_external_data
-from small_models import W1, W2, X, assert_only_convs_replaced, conv, function_model, if_model, make_model, two_convs
+from small_models import (
+    W1,
+    W2,
+    X,
+    assert_only_convs_replaced,
+    conv,
+    function_model,
+    if_model,
+    make_model,
+    no_gpu,
+    rewrite_for_cuda,
+    two_convs,
+    write_two_convs,
+)
 
 import onnx_fft.lowering.rfft
 import onnx_fft.runtime
 from onnx_fft import rewrite, validate
 from onnx_fft.cuda import find_cuda_problem, is_for_cuda, needs_cuda
 from onnx_fft.model.io import TARGET_KEY
+from onnx_fft.model.scopes import MICROSOFT_DOMAIN
 from onnx_fft.plan.machines import machines_for
-from onnx_fft.rewrite import Rewritten
-
-no_gpu = pytest.mark.skipif(not find_cuda_problem(), reason="the CUDA provider works here; test_cuda_gpu.py runs it")
-"""What these hold is what happens without a GPU."""
-
-
-def rewrite_all(model: ModelProto | Path, lowering: str = "rfft", **options: Any) -> Rewritten:
-    return rewrite(model, target="cuda", lowering=lowering, select="all", **options)
 
 
 def imports(model: ModelProto) -> dict[str, int]:
@@ -40,7 +46,7 @@ def imports(model: ModelProto) -> dict[str, int]:
 
 def without_contrib(model: ModelProto) -> ModelProto:
     """The model without an import of ONNX Runtime's operators, as most are."""
-    kept = [entry for entry in model.opset_import if entry.domain != "com.microsoft"]
+    kept = [entry for entry in model.opset_import if entry.domain != MICROSOFT_DOMAIN]
     del model.opset_import[:]
     model.opset_import.extend(kept)
     return model
@@ -50,21 +56,21 @@ def test_the_import_is_added_and_nothing_else_changes() -> None:
     model = without_contrib(two_convs())
     model.metadata_props.add(key="classes", value="cat,dog")
     model.doc_string = "a model"
-    rewritten = rewrite_all(model).model
-    assert imports(rewritten) == {"": 17, "com.microsoft": 1}
+    rewritten = rewrite_for_cuda(model).model
+    assert imports(rewritten) == {"": 17, MICROSOFT_DOMAIN: 1}
     del rewritten.opset_import[1:]
     assert_only_convs_replaced(model, rewritten)
-    onnx.checker.check_model(rewrite_all(model).model, full_check=True)
+    onnx.checker.check_model(rewrite_for_cuda(model).model, full_check=True)
 
 
 def test_standard_operators_need_no_import() -> None:
     model = without_contrib(two_convs())
-    assert imports(rewrite_all(model, "matmul").model) == {"": 17}
+    assert imports(rewrite_for_cuda(model, "matmul").model) == {"": 17}
 
 
 def test_nodes_say_what_they_are_for() -> None:
     for lowering in ("rfft", "matmul"):
-        rewritten = rewrite_all(two_convs(), lowering).model
+        rewritten = rewrite_for_cuda(two_convs(), lowering).model
         marks = [{entry.key: entry.value for entry in node.metadata_props} for node in rewritten.graph.node]
         assert {mark.get(TARGET_KEY) for mark in marks if mark} == {"cuda"}
         assert is_for_cuda(rewritten)
@@ -76,11 +82,11 @@ def test_nodes_say_what_they_are_for() -> None:
 @pytest.mark.parametrize("lowering", ["rfft", "matmul", "auto"])
 def test_graphs_bodies_and_functions_compute_the_same(make: Any, lowering: str) -> None:
     model = without_contrib(make())
-    rewritten = rewrite_all(model, lowering)
+    rewritten = rewrite_for_cuda(model, lowering)
     assert len(rewritten.report.replaced) == len(rewritten.report.rows) > 0
     onnx.checker.check_model(rewritten.model, full_check=True)
     for function in rewritten.model.functions:
-        assert "com.microsoft" in {entry.domain for entry in function.opset_import} or lowering == "matmul"
+        assert MICROSOFT_DOMAIN in {entry.domain for entry in function.opset_import} or lowering == "matmul"
     found = validate(model, rewritten.model)
     assert found.ok, found.describe()
     assert all(check.ok for check in found.convs)
@@ -88,7 +94,7 @@ def test_graphs_bodies_and_functions_compute_the_same(make: Any, lowering: str) 
 
 def test_the_verdict_says_who_computed() -> None:
     model = two_convs()
-    found = validate(model, rewrite_all(model).model)
+    found = validate(model, rewrite_for_cuda(model).model)
     assert found.ok
     if find_cuda_problem():
         assert found.verdict.endswith("; no GPU took part: NumPy stood in for cuFFT")
@@ -96,7 +102,7 @@ def test_the_verdict_says_who_computed() -> None:
         assert "NumPy computed Rfft, Irfft and ComplexMul" in note
     else:
         assert found.verdict.endswith("the CUDA provider took part")
-    standard = validate(model, rewrite_all(model, "matmul").model)
+    standard = validate(model, rewrite_for_cuda(model, "matmul").model)
     who = "no GPU took part: ONNX Runtime computed on the CPU" if find_cuda_problem() else "the CUDA provider took part"
     assert standard.verdict.endswith(who)
     plain = rewrite(model, lowering="matmul", select="all")
@@ -114,7 +120,7 @@ def two_float64_convs() -> ModelProto:
 @pytest.mark.parametrize("lowering", ["rfft", "matmul"])
 def test_the_verdict_says_that_the_evaluator_computed(lowering: str) -> None:
     model = two_float64_convs()
-    found = validate(model, rewrite_all(model, lowering, include=["first"]).model)
+    found = validate(model, rewrite_for_cuda(model, lowering, include=["first"]).model)
     assert found.ok
     assert found.verdict.endswith("; no GPU took part: ONNX's evaluator computed")
     assert any(note.startswith("no GPU took part (ONNX Runtime") for note in found.notes)
@@ -123,7 +129,7 @@ def test_the_verdict_says_that_the_evaluator_computed(lowering: str) -> None:
 @pytest.mark.parametrize("make", [two_convs, two_float64_convs], ids=lambda make: make.__name__)
 def test_what_a_gpu_refuses_is_not_made_up_for(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a CUDA provider that works, a model that does not load there is wrong, whoever ran the original."""
-    rewritten = rewrite_all(make()).model
+    rewritten = rewrite_for_cuda(make()).model
     for module in (onnx_fft.runtime, sys.modules["onnx_fft.validate"]):
         monkeypatch.setattr(module, "find_cuda_problem", lambda: "")
     monkeypatch.setattr(onnx_fft.runtime, "exact_providers", lambda: ["CPUExecutionProvider"])
@@ -135,14 +141,14 @@ def test_what_a_gpu_refuses_is_not_made_up_for(make: Any, monkeypatch: pytest.Mo
 def test_a_wrong_spectrum_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     right = onnx_fft.lowering.rfft.weight_spectrum
     monkeypatch.setattr(onnx_fft.lowering.rfft, "weight_spectrum", lambda *args: np.conj(right(*args)))
-    found = validate(two_convs(), rewrite_all(two_convs()).model)
+    found = validate(two_convs(), rewrite_for_cuda(two_convs()).model)
     assert not found.ok
     assert found.bisection is not None and found.bisection.sites == ("first",)
 
 
 def test_a_transform_left_out_is_found() -> None:
     """NumPy's part must not make up for what the model lacks."""
-    rewritten = rewrite_all(two_convs()).model
+    rewritten = rewrite_for_cuda(two_convs()).model
     (first, *_) = (node for node in rewritten.graph.node if node.op_type == "Irfft")
     first.attribute[0].i = 1
     assert first.attribute[0].name == "signal_ndim"
@@ -151,7 +157,7 @@ def test_a_transform_left_out_is_found() -> None:
 
 @no_gpu
 def test_the_transforms_run() -> None:
-    ran = executed_ops(rewrite_all(two_convs()).model, {"x": X})
+    ran = executed_ops(rewrite_for_cuda(two_convs()).model, {"x": X})
     assert (ran["Rfft"], ran["Irfft"], ran["Conv"]) == (2, 2, 0)
 
 
@@ -169,44 +175,39 @@ def depthwise(dtype: str, multiplier: int) -> ModelProto:
 def test_complex_mul_is_used_where_it_has_a_kernel_and_broadcasts_rightly(
     dtype: str, multiplier: int, has_one: bool
 ) -> None:
-    ops = list_op_types(rewrite_all(depthwise(dtype, multiplier)).model)
+    ops = list_op_types(rewrite_for_cuda(depthwise(dtype, multiplier)).model)
     assert (ops["ComplexMul"] == 1, ops["Mul"] == 4) == (has_one, not has_one)
 
 
 def test_what_is_left_has_a_reason() -> None:
     nodes = [conv("x", "c", name="first"), conv("c", "y", "one", name="pointwise", pads=0)]
     model = make_model(nodes, {"w1": W1, "one": np.ones((4, 4, 1, 1), np.float32)})
-    first, second = rewrite_all(model).report.rows
+    first, second = rewrite_for_cuda(model).report.rows
     assert (first.lowering, second.lowering, second.code) == ("rfft", None, "no-lowering")
     assert "one tap along every axis" in second.reason
-    assert [row.lowering for row in rewrite_all(model, "auto").report.rows] == ["rfft", "matmul"]
+    assert [row.lowering for row in rewrite_for_cuda(model, "auto").report.rows] == ["rfft", "matmul"]
 
 
 def test_an_old_model_is_converted_for_rfft_and_not_for_the_other() -> None:
     nodes = [conv("x", "y")]
     model = make_model(nodes, {"w1": W1}, opset=11)
-    assert (rewrite_all(model).report.opset, rewrite_all(model).report.converted_from) == (13, 11)
-    auto = rewrite_all(model, "auto")
+    assert (rewrite_for_cuda(model).report.opset, rewrite_for_cuda(model).report.converted_from) == (13, 11)
+    auto = rewrite_for_cuda(model, "auto")
     assert auto.report.opset == 11
     assert [row.lowering for row in auto.report.rows] == ["matmul"]
 
 
 def test_a_plan_is_replayed_for_its_target() -> None:
     model = two_convs()
-    first = rewrite_all(model)
+    first = rewrite_for_cuda(model)
     again = rewrite(model, plan=first.plan)
     assert again.model == first.model
     assert again.plan["target"] == "cuda"
     assert [row.predicted_s for row in again.report.rows] == [row.predicted_s for row in first.report.rows]
 
 
-def write_model(folder: Path) -> Path:
-    onnx.save(two_convs(), folder / "in.onnx")
-    return folder / "in.onnx"
-
-
 def test_the_command_line_writes_validated_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write_model(tmp_path)
+    path = write_two_convs(tmp_path)
     out, report = tmp_path / "out.onnx", tmp_path / "report.json"
     assert run("rewrite", path, out, "--target", "cuda", "--select", "all", "--report", report) == 0
     said = capsys.readouterr().err
@@ -226,20 +227,20 @@ def test_a_wrong_model_is_not_written(
 ) -> None:
     right = onnx_fft.lowering.rfft.weight_spectrum
     monkeypatch.setattr(onnx_fft.lowering.rfft, "weight_spectrum", lambda *args: 1.01 * right(*args))
-    path = write_model(tmp_path)
+    path = write_two_convs(tmp_path)
     assert run("rewrite", path, tmp_path / "out.onnx", "--target", "cuda", "--lowering", "rfft") == 3
     assert "was not written" in capsys.readouterr().err
     assert list_files(tmp_path) == {"in.onnx"}
 
 
 def test_auto_leaves_small_convs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("rewrite", write_model(tmp_path), tmp_path / "out.onnx", "--target", "cuda") == 0
+    assert run("rewrite", write_two_convs(tmp_path), tmp_path / "out.onnx", "--target", "cuda") == 0
     assert "0 of 2 convolutions replaced" in capsys.readouterr().err
     assert (tmp_path / "out.onnx").read_bytes() == onnx.load(tmp_path / "in.onnx").SerializeToString()
 
 
 def test_a_lowering_of_another_target_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write_model(tmp_path)
+    path = write_two_convs(tmp_path)
     assert run("rewrite", path, tmp_path / "out.onnx", "--target", "cuda", "--lowering", "dft") == 2
     assert "expected one of auto, rfft, matmul; or pass --target ort" in capsys.readouterr().err
     assert run("rewrite", path, tmp_path / "out.onnx", "--lowering", "rfft") == 2
@@ -264,7 +265,7 @@ def test_external_data_stays_what_it_was(tmp_path: Path) -> None:
 def test_published_models(name: str, replaced: int, convs: int, real_model: Callable[[str], Path]) -> None:
     """The first has its convolutions in nested bodies, the second works along one axis of images."""
     path = real_model(name)
-    rewritten = rewrite_all(path, max_growth_bytes=1 << 30)
+    rewritten = rewrite_for_cuda(path, max_growth_bytes=1 << 30)
     assert (len(rewritten.report.replaced), len(rewritten.report.rows)) == (replaced, convs)
     found = validate(path, rewritten.model)
     assert found.ok, found.describe()
