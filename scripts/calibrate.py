@@ -145,7 +145,8 @@ def replay(conv: ModelProto, spec: ConvSpec, plan: ConvPlan) -> ModelProto:
     """The model of one Conv, rewritten by this very plan."""
     (row,) = inspect(conv).rows
     entry = {"name": row.name, "geometry": describe_spec(spec), **asdict(plan)}
-    return rewrite(conv, plan={"onnx_fft_plan": VERSION, "convs": [entry]}).model
+    target = next(name for name, lowerings in TARGETS.items() if plan.lowering in {each.name for each in lowerings})
+    return rewrite(conv, plan={"onnx_fft_plan": VERSION, "target": target, "convs": [entry]}).model
 
 
 def pick_plans(spec: ConvSpec) -> list[ConvPlan]:
