@@ -110,7 +110,8 @@ class DftLowering:
         z = b.reshape(z, -1, spec.in_channels, *others, length, 1)
         for axis in reversed(range(count)):
             z = _dft(b, z, frame, axis, onesided=axis == count - 1)
-        spectrum = _double_bins(weight_spectrum(spec, weights, frame.axes, frame.plans), length)
+        spectrum = weight_spectrum(spec, weights, frame.axes, frame.plans)
+        _double_bins(spectrum, length)
         z = (multiply_elements if spec.is_depthwise else multiply_channels)(b, z, spectrum)
         for axis in range(count):
             z = _dft(b, z, frame, axis, inverse=True)
@@ -135,7 +136,6 @@ def _dft(
     return b.op("DFT", x, length, b.integers(axis + 2), **flags)
 
 
-def _double_bins(spectrum: ComplexArray, dft_length: int) -> ComplexArray:
-    """`c` of the module's docstring put into the half-spectrum `[..., bins]`."""
+def _double_bins(spectrum: ComplexArray, dft_length: int) -> None:
+    """Multiply the half-spectrum `[..., bins]` by `c` of the module's docstring, in place."""
     spectrum[..., 1 : (dft_length + 1) // 2] *= 2
-    return spectrum
