@@ -174,3 +174,10 @@ def test_the_planner_knows_what_the_library_does(plan: Planner, name: str, monke
     expected = sum(cost * getattr(work, part) for part, cost in plugin_work.SECONDS_PER.items())
     taken = count_seconds(spec, found, monkeypatch)
     assert 1 / MOST_APART <= taken / expected <= MOST_APART
+
+
+def test_the_longest_kernels_are_transformed(plan: Planner) -> None:
+    """Though their spectra are more than the library likes to keep: a sum of a million taps takes minutes."""
+    taps = (200_003, 500_009, 1_000_003)
+    convs = [Conv(extents=(1_000_003,), kernel=(k,), group=1, channels=(1, 1), batch=1, pads=(0, 0)) for k in taps]
+    assert [found.kind.split()[0] for found in plan(map(of_conv, convs), plugin_work.LANES)] == ["elementwise"] * 3

@@ -167,9 +167,9 @@ class Search {
     for (const Lanes lanes_of : {Lanes::kChannels, Lanes::kTiles}) {
       plan_.lanes = lanes_of;
       const Estimate found = estimate(plan_, real_axis_, lanes_);
-      // where nothing fits, the smallest
-      const bool fits = found.spectra_bytes <= most_spectra_bytes(plan_);
-      const bool best_fits = least_bytes_ <= most_spectra_bytes(plan_);
+      // of spectra those that fit, where none does the smallest; sliding, which comes last, has to be faster
+      const bool fits = plan_.sliding || found.spectra_bytes <= most_spectra_bytes(plan_);
+      const bool best_fits = plan_.sliding || least_bytes_ <= most_spectra_bytes(plan_);
       if (!(fits ? !best_fits || found.seconds < best_.seconds : found.spectra_bytes < least_bytes_)) continue;
       best_ = plan_;
       best_.seconds = found.seconds;
