@@ -177,7 +177,7 @@ def test_the_planner_knows_what_the_library_does(plan: Planner, name: str, monke
 
 
 def test_the_longest_kernels_are_transformed(plan: Planner) -> None:
-    """Though their spectra are more than the library likes to keep: a sum of a million taps takes minutes."""
-    taps = (200_003, 500_009, 1_000_003)
+    """Though their spectra are more than the library likes to keep: sums of so many taps take minutes."""
+    taps = (200_003, 500_009, 900_001)
     convs = [Conv(extents=(1_000_003,), kernel=(k,), group=1, channels=(1, 1), batch=1, pads=(0, 0)) for k in taps]
     assert [found.kind.split()[0] for found in plan(map(of_conv, convs), plugin_work.LANES)] == ["elementwise"] * 3
