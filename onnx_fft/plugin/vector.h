@@ -50,7 +50,9 @@ ONNX_FFT_INLINE void store(Real* p, Vec<Real> v) {
 // Has the line of memory that holds p[index] brought into the cache; it need not be in the array.
 template <bool Write, typename T>
 ONNX_FFT_INLINE void prefetch(const T* p, int64_t index) {
-  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + index * sizeof(T)), Write);
+  constexpr int kSecondLevel = 2;  // the first has no room left for it
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + index * sizeof(T)), Write,
+                     kSecondLevel);
 }
 
 template <typename Real>
