@@ -42,6 +42,9 @@ SECONDS_PER = {
 LANES = 16
 """Of an AVX-512 vector, for which the cost model is calibrated."""
 
+ENOUGH_ROWS = 4
+"""Rows of a product of matrices from which on it is not slowed down by reading the weights' spectra."""
+
 MAX_LENGTH = 1 << 17
 """Longest DFT along an axis, unless the kernel is longer."""
 
@@ -161,7 +164,8 @@ def _count_lanes(spec: ConvSpec, inner: float, rows: FloatArray) -> tuple[FloatA
         return signals, rows * spec.group
     across = rows * (fill(spec.group * inner) + spec.group * fill(outputs))
     along = fill(rows) * spec.group * (inner + outputs)
-    pairs = np.where(across < along, rows * fill(outputs), fill(rows) * outputs) * inner * spec.group
+    few = np.minimum(1, rows / ENOUGH_ROWS)
+    pairs = np.where(across < along, rows * fill(outputs) / few, fill(rows) * outputs) * inner * spec.group
     return np.minimum(across, along), pairs
 
 
