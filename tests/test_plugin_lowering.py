@@ -316,7 +316,7 @@ def test_any_geometry_has_a_cost(spec: ConvSpec) -> None:
     work = lowering.count_work(spec, plan)
     assert (work.plugin_transform_flops > 0) != (work.plugin_sliding_flops > 0)
     assert (work.plugin_product_flops > 0) == (work.plugin_transform_flops > 0)
-    larger = replace(spec, batch=(spec.batch or 1) * 4)
+    larger = replace(spec, batch=(spec.batch or 1) * 16)
     assert lowering_seconds(larger, plan, CALIBRATED) > lowering_seconds(spec, plan, CALIBRATED)
 
 

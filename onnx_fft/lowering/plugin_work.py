@@ -103,7 +103,7 @@ def count_plugin_work(spec: ConvSpec) -> Work:
 
 
 def _cut_tiles(spec: ConvSpec, *, sliding: bool = False) -> _Tiles:
-    axes = [_split_axis(axis) for axis in known_axes(spec)]
+    axes = [_split_axis(axis) for axis in _used_axes(spec)]
     grids = np.meshgrid(*(_find_lengths(axis, sliding) for axis in axes), indexing="ij")
     points: FloatArray = np.ones_like(grids[0])
     samples, outputs = points, points
@@ -121,7 +121,7 @@ def _cut_tiles(spec: ConvSpec, *, sliding: bool = False) -> _Tiles:
 
 def _count_transforms(spec: ConvSpec, tiles: _Tiles, spectra_bytes: FloatArray) -> Parts:
     signals, pairs = _count_lanes(spec, tiles.inner, tiles.rows)
-    row = known_axes(spec)[-1]
+    row = _used_axes(spec)[-1]
     scattered = row.stride > 1 or row.dilation > 1 or row.taps == 1
     passed_on = 8 * tiles.bins * signals if tiles.inner > 1 else 0
     return {
@@ -141,7 +141,7 @@ def _count_sliding(spec: ConvSpec, tiles: _Tiles) -> Parts:
         "plugin_bytes": np.full_like(tiles.points, _tensor_bytes(spec)),
         "plugin_tiles": signals / 2 / LANES,
     }
-    scattered = tiles.rows * spec.group * tiles.samples * (known_axes(spec)[-1].stride > 1)
+    scattered = tiles.rows * spec.group * tiles.samples * (_used_axes(spec)[-1].stride > 1)
     return parts | {"plugin_scattered_samples": scattered}
 
 
@@ -178,6 +178,13 @@ def _pick(parts: Parts, spectra_bytes: FloatArray, limit: float) -> tuple[float,
     order = fitting if np.isfinite(fitting).any() else spectra_bytes
     best = np.unravel_index(int(np.argmin(order)), order.shape)
     return float(seconds[best]), {name: float(part[best]) for name, part in parts.items()}
+
+
+def _used_axes(spec: ConvSpec) -> list[Axis]:
+    """The axes without those of one sample and one tap, which the library drops; the last one where all are such."""
+    axes = known_axes(spec)
+    units = [axis.taps == axis.extent == axis.output_extent == 1 and axis.pad_begin == 0 for axis in axes]
+    return [axis for axis, is_unit in zip(axes, units, strict=True) if not is_unit] or axes[-1:]
 
 
 def _split_axis(axis: Axis) -> _Sequences:

@@ -182,6 +182,32 @@ class Search {
   double least_bytes_ = INFINITY;
 };
 
+// What is left of a convolution without the axes of one sample and one tap, which change nothing: lanes of 1-D signals
+// that were given as images [length, 1] are read in runs then.
+struct Shapes {
+  ConvAttributes attributes;
+  int64_t extents[kMaxRank], outputs[kMaxRank];
+};
+
+Shapes drop_unit_axes(const ConvAttributes& attributes, const int64_t* extents, const int64_t* outputs) {
+  Shapes kept{attributes, {}, {}};
+  int rank = 0;
+  for (int axis = 0; axis < attributes.rank; ++axis) {
+    const bool is_last_chance = rank == 0 && axis == attributes.rank - 1;
+    const bool is_unit = extents[axis] == 1 && outputs[axis] == 1 && attributes.kernel[axis] == 1;
+    if (is_unit && attributes.pads_begin[axis] == 0 && !is_last_chance) continue;
+    kept.extents[rank] = extents[axis];
+    kept.outputs[rank] = outputs[axis];
+    kept.attributes.kernel[rank] = attributes.kernel[axis];
+    kept.attributes.strides[rank] = attributes.strides[axis];
+    kept.attributes.dilations[rank] = attributes.dilations[axis];
+    kept.attributes.pads_begin[rank] = attributes.pads_begin[axis];
+    ++rank;
+  }
+  kept.attributes.rank = rank;
+  return kept;
+}
+
 // The last axis along which something is summed, or the last axis.
 int find_real_axis(const ConvAttributes& attributes) {
   for (int axis = attributes.rank - 1; axis >= 0; --axis) {
@@ -192,8 +218,10 @@ int find_real_axis(const ConvAttributes& attributes) {
 
 }  // namespace
 
-ConvPlan plan_convolution(const ConvAttributes& attributes, const int64_t* x_shape, const int64_t* y_shape,
+ConvPlan plan_convolution(const ConvAttributes& given, const int64_t* x_shape, const int64_t* y_shape,
                           int64_t in_channels, int64_t out_channels, int lanes) {
+  const Shapes shapes = drop_unit_axes(given, x_shape + 2, y_shape + 2);
+  const ConvAttributes& attributes = shapes.attributes;
   ConvPlan plan;
   plan.batch = x_shape[0];
   plan.group = attributes.group;
@@ -212,7 +240,7 @@ ConvPlan plan_convolution(const ConvAttributes& attributes, const int64_t* x_sha
       const int a = axis - shift;
       for (const bool split : {true, false}) {
         if (split ? attributes.strides[a] > 1 : attributes.strides[a] == 1 && attributes.dilations[a] == 1) continue;
-        const AxisPlan sequences = plan_sequences(attributes, a, x_shape[2 + a], y_shape[2 + a], split);
+        const AxisPlan sequences = plan_sequences(attributes, a, shapes.extents[a], shapes.outputs[a], split);
         const std::vector<AxisPlan> found = tilings(sequences, sliding, axis == real_axis);
         choices[axis].insert(choices[axis].end(), found.begin(), found.end());
       }
