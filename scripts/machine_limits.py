@@ -1,9 +1,9 @@
 """What this machine reaches at most, measured with NumPy, and the least time a layer can take with the native library.
 
 A layer's limit is `max(flops / peak, bytes / bandwidth)`: the flops of the tiles `onnx_fft.lowering.plugin_work` picks
-(2.5 T log2 T a real DFT of T points, 8 a product of two bins, 2 a tap that is slid over) at the peak of a float32 matrix
-product, or the bytes they move at the bandwidth of an array copy, whichever is longer. What stays in the caches may beat
-it.
+(2.5 T log2 T a real DFT of T points, 8 a product of two bins, 2 a tap that is slid over) at the peak of a float32
+matrix product, or the bytes they move at the bandwidth of an array copy, whichever is longer. What stays in the caches
+may beat it.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ LEFT = "left alone"
 
 
 def make_layers_block(results: Path = RESULTS) -> list[str]:
-    """Every layer that the native library was run on, with the peers; plain ONNX Runtime where its run has the layer."""
+    """Every layer that the native library ran, with the peers; plain ONNX Runtime where its run has the layer."""
     plain, native = (_read_layers(results / f"{name}.json") for name in ("layers", "layers_plugin"))
     peers = list(dict.fromkeys(peer for layer in native.values() for peer in layer["peers"]))
     rows = []

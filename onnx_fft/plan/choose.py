@@ -22,8 +22,8 @@ MIN_GAIN = 1.4
 
 MIN_GAIN_SCATTERED = 2.0
 """The same where the native library loads samples one by one, which is predicted less well: of 150 convolutions
-measured (2-core AMD EPYC, ONNX Runtime 1.32, 2 threads, 2026-11) the one that is predicted at 1.4x or more and loses, at
-1.6x, is such a one."""
+measured (2-core AMD EPYC, ONNX Runtime 1.32, 2 threads, 2026-11) the one that is predicted at 1.4x or more and loses
+is such a one, at 1.6x."""
 
 MIN_GAIN_CUDA = 2.0
 """The same for NVIDIA GPUs, of which nothing is measured."""
