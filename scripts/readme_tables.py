@@ -55,7 +55,7 @@ def make_models_block(results: Path = RESULTS) -> list[str]:
 
 def _read_models(path: Path) -> dict[str, dict[str, str]]:
     """The rows of the Markdown table in a file of bench_models.py, by model."""
-    lines = [line.strip("| \n") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    lines = [line.strip()[1:-1] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     columns, _, *rows = ([cell.strip() for cell in line.split("|")] for line in lines)
     return {row[0]: dict(zip(columns, row, strict=True)) for row in rows}
 
