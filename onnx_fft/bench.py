@@ -21,7 +21,15 @@ from onnx_fft.cuda import check_cuda, is_for_cuda
 from onnx_fft.errors import InvalidModelError, UsageError
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.progress import Progress, no_progress
-from onnx_fft.runtime import EngineError, Source, Value, find_libraries, open_original, open_source
+from onnx_fft.runtime import (
+    EngineError,
+    Source,
+    Value,
+    describe_missing_library,
+    find_libraries,
+    open_original,
+    open_source,
+)
 from onnx_fft.timing.launch import Machine, ModelTiming, time_models
 from onnx_fft.timing.nodes import NodeChange, compare_nodes
 from onnx_fft.timing.stats import (
@@ -62,6 +70,8 @@ class Benchmark:
     nodes: tuple[NodeChange, ...] = ()
     made_up: str = ""
     """Which input shapes had to be made up, and how to give others; "" for none."""
+    missing: str = ""
+    """That the native library did not take part, and why; "" where it did, or was not wanted."""
 
     @property
     def verdict(self) -> str:
@@ -89,6 +99,7 @@ class Benchmark:
             "input_shapes": {name: list(shape) for name, shape in self.input_shapes.items()},
             "feed": self.feed,
             "made_up": self.made_up,
+            "missing": self.missing,
             "seed": self.seed,
             "nodes": [node.to_dict() for node in self.nodes],
         }
@@ -97,7 +108,7 @@ class Benchmark:
         """The whole result as lines of text, verdict last."""
         shapes = ", ".join(f"{name}:{'x'.join(map(str, s)) or 'scalar'}" for name, s in self.input_shapes.items())
         lines = [self.machine.describe(), f"{self.feed}; seed {self.seed}; inputs {shapes or 'none'}"]
-        lines += [f"note: {self.made_up}"] if self.made_up else []
+        lines += [f"note: {note}" for note in (self.made_up, self.missing) if note]
         for label, timing in (("original", self.original), ("rewritten", self.rewritten)):
             lines.append(
                 f"{label:9}  run {describe_seconds(timing.run_s)}  load {format_ms(timing.load_s)} ms  "
@@ -163,7 +174,8 @@ def bench(
     shapes = {name: tuple(np.shape(value)) for name, value in feed.arrays.items()}
     ratio = compare(before.samples_s, after.samples_s)
     nodes = compare_nodes(*sources, before.nodes, after.nodes)
-    return Benchmark(before, after, ratio, machine, shapes, feed.label, seed, nodes, describe_made_up([feed]))
+    notes = describe_made_up([feed]), describe_missing_library(source.model for source in sources)
+    return Benchmark(before, after, ratio, machine, shapes, feed.label, seed, nodes, *notes)
 
 
 def find_feed(

@@ -20,10 +20,10 @@ from onnx_fft.errors import OnnxFftError, PluginUnavailable, UsageError, Validat
 from onnx_fft.measure.cache import cache_folder, clear_cache, list_entries
 from onnx_fft.model.io import find_data_files, find_problem, load_model, staged_model
 from onnx_fft.model.staging import check_output, write_text
-from onnx_fft.plugin import is_available
 from onnx_fft.progress import Progress
 from onnx_fft.report import Report
 from onnx_fft.rewrite import Rewritten, dry_run, rewrite
+from onnx_fft.runtime import describe_missing_library
 from onnx_fft.validate import validate
 
 BAR_COLUMNS = 16
@@ -93,8 +93,8 @@ def _run_rewrite(options: argparse.Namespace, console: Console) -> None:
     _write_text(options.save_plan, json.dumps(rewritten.plan, indent=2))
     _write_text(options.report, report)
     _print_lines([f"wrote {options.output}"], console)
-    if rewritten.plan["target"] == "plugin" and rewritten.report.replaced and not is_available():
-        _print_lines(["no native library here: this machine runs the original Convs; see 'onnx-fft doctor'"], console)
+    if rewritten.report.replaced and (note := describe_missing_library([rewritten.model])):
+        _print_lines([f"note: {note}"], console)
 
 
 def _check_standard(original: Path, rewritten: Path) -> None:

@@ -193,6 +193,12 @@ def find_libraries(models: Iterable[ModelProto], given: Sequence[str | Path] = (
     return tuple(given) if own.resolve() in known else (*given, own)
 
 
+def describe_missing_library(models: Iterable[ModelProto]) -> str:
+    """Why nodes of the native library run without it here, and what computes instead; "" where nothing is missing."""
+    problem = plugin.find_problem() if any(map(wants_plugin, models)) else ""
+    return f"the native library did not run, only the Convs that stand in for it: {problem}" if problem else ""
+
+
 def wants_plugin(model: ModelProto) -> bool:
     """Whether the model has nodes for our native library."""
     return any(node.domain == plugin.DOMAIN for node in walk_nodes(model))

@@ -37,11 +37,11 @@ from onnx_fft.runtime import (
     Runner,
     Source,
     Value,
+    describe_missing_library,
     find_libraries,
     open_original,
     open_runner,
     open_source,
-    wants_plugin,
 )
 
 Inputs = str | Path | Mapping[str, Value] | None
@@ -150,8 +150,8 @@ class _Validator:
     def _compare_functions(self, feeds: Sequence[Feed]) -> list[FeedResult]:
         """The rewritten model without our native library: its own functions compute then."""
         if self.custom_ops == self.given_ops:
-            if wants_plugin(self.rewritten.model):
-                self.notes.append("the native library was not used, only the functions that stand in for it")
+            if note := describe_missing_library([self.rewritten.model]):
+                self.notes.append(note)
             return []
         label = "without the native library"
         try:

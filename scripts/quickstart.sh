@@ -15,3 +15,4 @@ import onnxruntime
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 print(f"plain onnxruntime {onnxruntime.__version__} loads {sys.argv[1]}: {session.get_outputs()[0].shape}")
 PY
+echo "next: source ${bin%/bin}/bin/activate; onnx-fft inspect your_model.onnx"

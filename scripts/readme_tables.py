@@ -43,13 +43,16 @@ def make_layers_block(results: Path = RESULTS) -> list[str]:
 def make_models_block(results: Path = RESULTS) -> list[str]:
     """Every model of both runs."""
     plain, native = _read_models(results / "models.md"), _read_models(results / "models_plugin.md")
-    missing = {"ratio": "", "Convs replaced": ""}
     rows = []
     for name, model in plain.items():
-        faster = native.get(name, missing)
-        cells = (model["original ms"], *(run[column] for run in (model, faster) for column in missing))
-        rows.append((name, *cells))
-    columns = ("model", "original ms", "plain ORT", "Convs replaced", "native library", "Convs replaced")
+        cells = [model["input"], model["original ms"]]
+        peaks = [model["peak memory MiB"].split(" -> ")[0]]
+        for run in (model, native[name]):
+            replaced = "" if run["ratio"] == LEFT else f" ({run['Convs replaced']})"
+            cells.append(run["ratio"].split(" ")[0] + replaced if replaced else LEFT)
+            peaks.append("" if not replaced else run["peak memory MiB"].split(" -> ")[1])
+        rows.append((name, *cells, " / ".join(f"{float(peak):.0f}" if peak else "-" for peak in peaks)))
+    columns = ("model", "input", "original ms", "plain ORT (Convs)", "native library (Convs)", "peak memory MiB")
     return Table(columns, tuple(rows)).to_markdown()
 
 

@@ -41,7 +41,7 @@ ORT, ONNX = (tuple(map(int, module.__version__.split(".")[:2])) for module in (o
 @pytest.fixture
 def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine without a compiler."""
-    monkeypatch.setattr(onnx_fft.plugin, "is_available", lambda: False)
+    monkeypatch.setattr(onnx_fft.plugin, "find_problem", lambda: "got no library")
 
 
 # --- where convolutions stand -------------------------------------------------------------------------------------
@@ -229,19 +229,27 @@ def test_validation_without_the_library_says_so() -> None:
     validation = validate(original, forced(original))
     assert validation.ok, validation.describe()
     assert len(validation.feeds) == 1
-    assert any("the native library was not used" in note for note in validation.notes)
+    assert any("the native library did not run" in note for note in validation.notes)
 
 
 def test_the_command_line_tells_where_the_library_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source, output = tmp_path / "in.onnx", tmp_path / "out.onnx"
+    source, output, plan = (tmp_path / name for name in ("in.onnx", "out.onnx", "plan.json"))
     onnx.save(build_conv_model(LARGE), source)
-    assert run("rewrite", source, output, "--target", "plugin", "--no-validate") == 0
-    assert "no native library here" not in "".join(capsys.readouterr())
+    calls = (
+        ("rewrite", source, output, "--target", "plugin", "--no-validate", "--save-plan", plan),
+        ("rewrite", source, output, "--plan", plan, "--no-validate"),
+        ("bench", source, output, "--budget", "0.1"),
+    )
+    for call in calls:
+        assert run(*call) == 0
+        assert "the native library did not run" not in "".join(capsys.readouterr())
     monkeypatch.setenv("ONNX_FFT_LIBRARY", str(tmp_path / "absent.so"))
-    assert run("rewrite", source, output, "--target", "plugin", "--no-validate") == 0
-    assert "no native library here" in "".join(capsys.readouterr())
+    for call in calls:
+        assert run(*call) == 0
+        said = "".join(capsys.readouterr())
+        assert "the native library did not run" in said and "absent.so, which is no file" in said
 
 
 def test_an_absorbed_activation_is_held_against_float64() -> None:

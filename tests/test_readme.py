@@ -48,6 +48,8 @@ def test_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands = find_commands()
     assert {"inspect", "rewrite"} <= {command[0] for command in commands}, "the README shows no commands"
     shutil.copy(MODEL, tmp_path / "model.onnx")
+    (tmp_path / "models").symlink_to(MODEL.parent)
+    (tmp_path / "build").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for command in commands:

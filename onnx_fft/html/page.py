@@ -176,6 +176,7 @@ def _render_origin(report: Report | None, validation: Validation | None, benchma
         shapes = (f"{name} {'x'.join(map(str, s)) or 'scalar'}" for name, s in benchmark.input_shapes.items())
         facts += [("Timed on", benchmark.machine.describe()), ("Inputs timed", ", ".join(shapes) or "none")]
         facts += [("Made up", benchmark.made_up)] if benchmark.made_up else []
+        facts += [("Library", benchmark.missing)] if benchmark.missing else []
     elif report is not None and report.measurement is not None and report.measurement.machine is not None:
         facts.append(("Timed on", report.measurement.machine.describe()))
     else:

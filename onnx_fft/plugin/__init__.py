@@ -51,11 +51,16 @@ def library_path() -> Path:
 
 def is_available() -> bool:
     """Whether ONNX Runtime loads the library here."""
+    return not find_problem()
+
+
+def find_problem() -> str:
+    """Why ONNX Runtime does not load the library here; "" where it does."""
     try:
         _check_loads(library_path())
-    except PluginUnavailable:
-        return False
-    return True
+    except PluginUnavailable as error:
+        return str(error)
+    return ""
 
 
 def register(options: Any) -> Any:
