@@ -45,7 +45,11 @@ from onnx_fft.rewrite import rewrite
 from onnx_fft.runtime import EngineError, find_libraries, open_runner, open_source
 from onnx_fft.timing.stats import format_ms
 
-TITLES = {"ort": "Real models on plain ONNX Runtime", "plugin": "Real models with the native library"}
+TITLES = {
+    "ort": "Real models on plain ONNX Runtime",
+    "plugin": "Real models with the native library",
+    "cuda": "Real models on ONNX Runtime's CUDA provider",
+}
 SEED = 0
 MIN_RATIO = 0.97
 """A model slower than that counts as a loss, not as noise."""

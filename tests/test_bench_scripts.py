@@ -36,6 +36,7 @@ from peers import (
 from test_bench import SPEC, FakeClock
 
 from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
+from onnx_fft.lowering import TARGETS
 from onnx_fft.lowering.plugin_work import count_plugin_work
 from onnx_fft.model.spec import ConvSpec
 from onnx_fft.runtime import EngineError
@@ -267,3 +268,7 @@ def test_a_bar_without_a_number_is_no_gain() -> None:
     row["variants"]["matmul"]["ratio"] = None
     (bar,) = make_bars([row])
     assert (bar.ratio, bar.is_done, bar.label) == (1.0, False, "left alone")
+
+
+def test_every_target_has_its_tables() -> None:
+    assert set(bench_models.TITLES) == set(bench_layers.TITLES) == set(bench_layers.TABLES) == set(TARGETS)
