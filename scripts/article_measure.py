@@ -25,11 +25,12 @@ from article_numpy import (
     sigmoid,
 )
 from article_results import AUTO, FORCED
+from bench_models import open_in_ort
 from onnx import ModelProto
 
 from onnx_fft.report import Report
 from onnx_fft.rewrite import rewrite
-from onnx_fft.runtime import EngineError, find_libraries, open_runner, open_source
+from onnx_fft.runtime import find_libraries, open_source
 from onnx_fft.timing.launch import Machine, ModelTiming, time_models
 from onnx_fft.timing.stats import compare
 
@@ -145,9 +146,7 @@ def judge(logits: Logits, conv: Logits, truth: Logits, labels: npt.NDArray[np.bo
 
 def predict_all(model: ModelProto, pixels: npt.NDArray[np.float64]) -> Logits:
     """The logits of `pixels` `[count, SIZE, SIZE]` from ONNX Runtime, image by image, `[count]`."""
-    runner = open_runner(open_source(model), expose=[LOGIT], custom_ops=find_libraries([model]))
-    if runner.note:  # ONNX Runtime refused it, and another engine would run
-        raise EngineError(runner.note)
+    runner = open_in_ort(open_source(model), expose=[LOGIT])
     feeds = (image.astype(np.float32)[None, None] for image in pixels)
     return np.array([float(runner.run({INPUT: feed})[LOGIT][0, 0]) for feed in feeds])
 

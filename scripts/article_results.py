@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench_tables import Table, format_ratio
+from bench_tables import LEFT_ALONE, Table, format_ratio
 
 from onnx_fft.timing.stats import Ratio, format_ms
 
@@ -90,7 +90,7 @@ def make_ways_table(network: Mapping[str, Any]) -> Table:
             f"{way['replaced']} of {len(way['convs'])}" if name in OURS else "",
             format_seconds(way["seconds"]),
             format_times(ways["loops"]["seconds"] / way["seconds"]),
-            "left alone"
+            LEFT_ALONE
             if name in AUTO and not way["replaced"]
             else format_times(ways["conv"]["seconds"] / way["seconds"]),
             f"{way['agreeing']} of {images}",
@@ -157,7 +157,7 @@ def _format_kernel_way(name: str, way: Mapping[str, Any]) -> str:
     times = format_times(way["ratio"]["value"])
     if name not in AUTO:
         return times
-    return f"{times}, {way['replaced']} of {len(way['convs'])}" if way["replaced"] else "left alone"
+    return f"{times}, {way['replaced']} of {len(way['convs'])}" if way["replaced"] else LEFT_ALONE
 
 
 def summarize_kernels(kernels: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -190,7 +190,7 @@ def make_vgg_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             f"`{row['target']}`",
             f"{row['replaced']} of {len(row['convs'])}",
             format_ms(row["original_s"]),
-            format_ratio(Ratio(**row["ratio"])) if row["replaced"] else "left alone",
+            format_ratio(Ratio(**row["ratio"])) if row["replaced"] else LEFT_ALONE,
             f"{row['agreeing']} of {row['images']}",
             format_error(row["probability_error"]),
             format_error(row["relative_l2"]),

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from article_images import draw_images
-from bench_models import CASES, measure_model
+from bench_models import CASES, measure_model, open_in_ort
 from fetch_models import fetch
 
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.rewrite import rewrite
-from onnx_fft.runtime import EngineError, Source, find_libraries, open_runner, open_source
+from onnx_fft.runtime import Source, open_source
 
 NAME = "tumor_vgg16"
 INPUT, OUTPUT, SIZE = "input", "dense_3", 240
@@ -63,9 +63,7 @@ def pad_image(image: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
 
 def predict_classes(source: Source, images: list[npt.NDArray[np.float32]]) -> Probabilities:
     """The probabilities of the four classes, `[count, 4]`, from ONNX Runtime, image by image."""
-    runner = open_runner(source, custom_ops=find_libraries([source.model]))
-    if runner.note:  # ONNX Runtime refused it, and another engine would run
-        raise EngineError(runner.note)
+    runner = open_in_ort(source)
     return np.concatenate([runner.run({INPUT: image})[OUTPUT] for image in images]).astype(np.float64)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from bench_tables import (
+    LEFT_ALONE,
     Table,
     add_target,
     describe_run,
     describe_target,
     format_ratio,
+    format_shapes,
     list_losses,
     make_parser,
     refuse,
@@ -42,7 +44,7 @@ from onnx_fft.errors import CudaUnavailable, PluginUnavailable
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.report import Report
 from onnx_fft.rewrite import rewrite
-from onnx_fft.runtime import EngineError, find_libraries, open_runner, open_source
+from onnx_fft.runtime import EngineError, Runner, Source, find_libraries, open_runner, open_source
 from onnx_fft.timing.stats import format_ms
 
 TITLES = {
@@ -120,12 +122,17 @@ def measure_model(case: Case, *, target: str, threads: int, budget_s: float, fix
     return Measured(case, measured, result.report, difference, case.plugin_at_least if target == "plugin" else None)
 
 
+def open_in_ort(source: Source, expose: Sequence[str] = ()) -> Runner:
+    """The model in ONNX Runtime, with the native library where it wants that; EngineError where that refuses it."""
+    runner = open_runner(source, expose=expose, custom_ops=find_libraries([source.model]))
+    if runner.note:
+        raise EngineError(runner.note)
+    return runner
+
+
 def _compare(rewritten: LoadedModel, feed: Feed) -> float:
     """The worst relative L2 difference from the original's outputs."""
-    runner = open_runner(open_source(rewritten), custom_ops=find_libraries([rewritten.model]))
-    if runner.note:  # ONNX Runtime refused it
-        raise EngineError(runner.note)
-    outputs = runner.run(feed.arrays)
+    outputs = open_in_ort(open_source(rewritten)).run(feed.arrays)
     found = [c for name, value in feed.outputs.items() for c in compare_outputs(name, value, outputs[name])]
     return float(np.max([comparison.relative_l2 for comparison in found]))
 
@@ -151,11 +158,11 @@ def make_table(measured: Sequence[Measured], refused: Sequence[Case] = ()) -> Ta
         before, after = m.benchmark.original, m.benchmark.rewritten
         row = (
             m.case.name,
-            _print_shapes(m.benchmark.input_shapes),
+            format_shapes(m.benchmark.input_shapes),
             f"{len(m.report.replaced)} of {len(m.report.rows)}",
             format_ms(before.run_s.median),
             format_ms(after.run_s.median),
-            format_ratio(m.benchmark.ratio) if m.report.replaced else "left alone",
+            format_ratio(m.benchmark.ratio) if m.report.replaced else LEFT_ALONE,
             f"{before.load_s * 1e3:.0f} -> {after.load_s * 1e3:.0f}",
             f"{before.file_bytes / 2**20:.1f} -> {after.file_bytes / 2**20:.1f}",
             " -> ".join("?" if t.peak_bytes is None else f"{t.peak_bytes / 2**20:.1f}" for t in (before, after)),
@@ -164,17 +171,12 @@ def make_table(measured: Sequence[Measured], refused: Sequence[Case] = ()) -> Ta
         )
         rows.append(row)
     blank = ("",) * (len(columns) - 3)
-    rows += [(case.name, _print_shapes(case.input_shapes), REFUSED, *blank) for case in refused]
+    rows += [(case.name, format_shapes(case.input_shapes), REFUSED, *blank) for case in refused]
     return Table(columns, tuple(rows))
 
 
 def _print_promise(m: Measured) -> str:
     return "" if m.at_least is None else f"{m.at_least:g}x: {'met' if m.promise_kept else 'MISSED'}"
-
-
-def _print_shapes(shapes: Mapping[str, Sequence[int]]) -> str:
-    """`frame 1x3x256x256, data 1x32`."""
-    return ", ".join(f"{name} {'x'.join(map(str, shape)) or 'scalar'}" for name, shape in shapes.items())
 
 
 def summarize_rows(measured: Sequence[Measured]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +17,9 @@ from onnx_fft.errors import PluginUnavailable
 from onnx_fft.lowering import TARGETS
 from onnx_fft.timing.launch import Machine
 from onnx_fft.timing.stats import Ratio
+
+LEFT_ALONE = "left alone"
+"""In place of a ratio, where nothing was replaced."""
 
 METHOD = (
     "Times are medians of interleaved runs in one process on ONNX Runtime's global thread pool; a ratio is original "
@@ -98,6 +101,11 @@ def write_json(options: argparse.Namespace, content: dict[str, Any]) -> None:
     """Write the measurement as JSON where that was asked for."""
     if options.json is not None:
         options.json.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def format_shapes(shapes: Mapping[str, Sequence[int]]) -> str:
+    """`frame 1x3x256x256, data 1x32`."""
+    return ", ".join(f"{name} {'x'.join(map(str, shape)) or 'scalar'}" for name, shape in shapes.items())
 
 
 def format_ratio(ratio: Ratio) -> str:

@@ -14,12 +14,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import onnx
+from bench_tables import format_ratio, format_shapes
 from conformance_browser import BrowserError, run_page
 from conformance_cases import REAL_MODEL, SEED, write_feeds
 from fetch_models import fetch
 
 from onnx_fft.rewrite import rewrite
-from onnx_fft.timing.stats import compare, format_ms, summarize
+from onnx_fft.timing.launch import cpu_model
+from onnx_fft.timing.stats import Ratio, compare, format_ms, summarize
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 BUDGET_S, MIN_RUNS = 20.0, 7
@@ -75,7 +77,7 @@ def time_pairs(dist: Path, folder: Path) -> dict[str, Any]:
     load = [round(value, 1) for value in (before, os.getloadavg()[0])]
     return {
         "version": version["version"],
-        "cpu": read_cpu(),
+        "cpu": f"{cpu_model()}, {os.cpu_count() or 1} logical cores",
         "date": date.today().isoformat(),
         "load_before_and_after": load,
         "rows": rows,
@@ -89,16 +91,6 @@ def compare_outputs(original: Path, rewritten: Path) -> float:
         return float("inf")
     difference = float(np.linalg.norm(after - before) / np.linalg.norm(before))
     return difference if np.isfinite(difference) else float("inf")
-
-
-def read_cpu() -> str:
-    """The processor's name, "an unnamed CPU" where Linux does not tell."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} logical cores" if names else "an unnamed CPU"
 
 
 def _write_pair(pair: Pair, folder: Path) -> tuple[dict[str, Any], str]:
@@ -118,13 +110,6 @@ def _write_pair(pair: Pair, folder: Path) -> tuple[dict[str, Any], str]:
 
 def describe_row(row: dict[str, Any]) -> tuple[str, ...]:
     """Cells: model, input, Convs replaced, both times, ratio with its interval."""
-    shapes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in row["shapes"].items())
     times = (format_ms(row[side]["median"]) for side in ("original_s", "rewritten_s"))
-    ratio = row["ratio"]
-    return (
-        row["model"],
-        shapes,
-        row["replaced"],
-        *times,
-        f"{ratio['value']:.2f}x ({ratio['low']:.2f}-{ratio['high']:.2f})",
-    )
+    ratio = format_ratio(Ratio(**row["ratio"]))
+    return (row["model"], format_shapes(row["shapes"]), row["replaced"], *times, ratio)

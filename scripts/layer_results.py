@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench_tables import Table, format_ratio, list_losses
+from bench_tables import LEFT_ALONE, Table, format_ratio, list_losses
 from layers import Layer
 from onnx import ModelProto
 from peers import PEERS, PeerResult
@@ -124,7 +124,7 @@ def _format_variant(v: Variant) -> list[str]:
 
 
 def _format_auto(v: Variant) -> str:
-    return "left alone" if v.ratio is None else f"{v.lowering} {format_ratio(v.ratio)}"
+    return LEFT_ALONE if v.ratio is None else f"{v.lowering} {format_ratio(v.ratio)}"
 
 
 def summarize_rows(measured: Sequence[Measured]) -> list[str]:

@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench_tables import Table
+from bench_tables import LEFT_ALONE, Table
 from readme_blocks import write_block
 
 from onnx_fft.timing.stats import format_ms
 
 RESULTS = Path(__file__).resolve().parent / "results"
-LEFT = "left alone"
 
 
 def make_layers_block(results: Path = RESULTS) -> list[str]:
@@ -48,8 +47,8 @@ def make_models_block(results: Path = RESULTS) -> list[str]:
         cells = [model["input"], model["original ms"]]
         peaks = [model["peak memory MiB"].split(" -> ")[0]]
         for run in (model, native[name]):
-            replaced = "" if run["ratio"] == LEFT else f" ({run['Convs replaced']})"
-            cells.append(run["ratio"].split(" ")[0] + replaced if replaced else LEFT)
+            replaced = "" if run["ratio"] == LEFT_ALONE else f" ({run['Convs replaced']})"
+            cells.append(run["ratio"].split(" ")[0] + replaced if replaced else LEFT_ALONE)
             peaks.append("" if not replaced else run["peak memory MiB"].split(" -> ")[1])
         rows.append((name, *cells, " / ".join(f"{float(peak):.0f}" if peak else "-" for peak in peaks)))
     columns = ("model", "input", "original ms", "plain ORT (Convs)", "native library (Convs)", "peak memory MiB")
@@ -69,7 +68,7 @@ def _read_layers(path: Path) -> dict[str, Any]:
 
 
 def _format_auto(variant: Mapping[str, Any]) -> str:
-    return LEFT if variant["ratio"] is None else f"**{variant['ratio']['value']:.2f}x**"
+    return LEFT_ALONE if variant["ratio"] is None else f"**{variant['ratio']['value']:.2f}x**"
 
 
 def _format_peer(peer: Mapping[str, Any] | None) -> str:
