@@ -7,8 +7,8 @@ from onnx_fft._version import __version__
 from onnx_fft.bench import Benchmark, bench
 from onnx_fft.checks.result import Validation
 from onnx_fft.errors import OnnxFftError
-from onnx_fft.plugin import InferenceSession, register
-from onnx_fft.report import Report
+from onnx_fft.native import InferenceSession, register
+from onnx_fft.results import Report
 from onnx_fft.rewrite import Rewritten, inspect, rewrite
 from onnx_fft.validate import validate
 

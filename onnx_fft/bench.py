@@ -13,23 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto
 
-from onnx_fft.checks.feeds import Feed, describe_made_up, find_selectors, fix_shapes, load_feed, read_inputs
-from onnx_fft.checks.search import search
-from onnx_fft.cuda import check_cuda, is_for_cuda
 from onnx_fft.errors import InvalidModelError, UsageError
-from onnx_fft.model.io import LoadedModel
+from onnx_fft.inputs.feeds import Feed, describe_made_up, find_selectors, fix_shapes, load_feed, read_inputs
+from onnx_fft.inputs.search import search
+from onnx_fft.model.io import LoadedModel, ModelSource, load_model
 from onnx_fft.progress import Progress, no_progress
-from onnx_fft.runtime import (
-    EngineError,
-    Source,
-    Value,
-    describe_missing_library,
-    find_libraries,
-    open_original,
-    open_source,
-)
+from onnx_fft.runtime.cuda import check_cuda, is_for_cuda
+from onnx_fft.runtime.engines import EngineError, Value
+from onnx_fft.runtime.libraries import describe_missing_library, find_libraries
+from onnx_fft.runtime.opening import open_original
 from onnx_fft.timing.launch import Machine, ModelTiming, time_models
 from onnx_fft.timing.nodes import NodeChange, compare_nodes
 from onnx_fft.timing.stats import (
@@ -120,8 +113,8 @@ class Benchmark:
 
 
 def bench(
-    original: ModelProto | str | Path | LoadedModel,
-    rewritten: ModelProto | str | Path | LoadedModel,
+    original: ModelSource,
+    rewritten: ModelSource,
     *,
     inputs: str | Path | Mapping[str, Value] | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
@@ -148,7 +141,7 @@ def bench(
     progress = progress or no_progress
     if threads is not None and threads < 1:
         raise UsageError(f"got {threads} threads; expected 1 or more; leave it out to let ONNX Runtime choose")
-    sources = (open_source(original), open_source(rewritten))
+    sources = (load_model(original), load_model(rewritten))
     custom_ops = find_libraries((source.model for source in sources), custom_ops)
     if cuda := any(is_for_cuda(source.model) for source in sources):
         check_cuda("to time a model that was written for it")
@@ -179,8 +172,8 @@ def bench(
 
 
 def find_feed(
-    original: Source,
-    rewritten: Source,
+    original: LoadedModel,
+    rewritten: LoadedModel,
     *,
     inputs: str | Path | Mapping[str, Value] | None,
     input_shapes: Mapping[str, Sequence[int]],

@@ -19,10 +19,11 @@ import numpy.typing as npt
 from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnx_fft._version import __version__
-from onnx_fft.cuda import find_cuda_problem
-from onnx_fft.errors import PluginUnavailable
+from onnx_fft.errors import NativeUnavailable
 from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
-from onnx_fft.plugin import DOMAIN, InferenceSession, library_path
+from onnx_fft.native import InferenceSession, library_path
+from onnx_fft.provenance import OPERATOR_DOMAIN
+from onnx_fft.runtime.cuda import find_cuda_problem
 
 Array = npt.NDArray[Any]
 
@@ -87,7 +88,7 @@ def examine() -> Diagnosis:
             problem = f"got the nodes {', '.join(ran) or 'none'} in the profile of the self-test; expected FFTConv"
         if problem:
             problem += "; please report this, with what is printed here"
-    except PluginUnavailable as unavailable:
+    except NativeUnavailable as unavailable:
         problem = str(unavailable)
     except Exception as failure:  # ORT's exceptions have no common base
         problem = f"got an error in the self-test ({failure}); expected a result; please report this"
@@ -107,7 +108,7 @@ def examine() -> Diagnosis:
 def read_isa() -> str:
     """The instruction set whose kernels the library uses here: "baseline", "avx2", "avx512"."""
     output = helper.make_tensor_value_info("name", TensorProto.UINT8, ["length"])
-    node = helper.make_node("LibraryInfo", [], ["name"], domain=DOMAIN)
+    node = helper.make_node("LibraryInfo", [], ["name"], domain=OPERATOR_DOMAIN)
     session = InferenceSession(_make_model([node], [], [output], {}).SerializeToString())
     return bytes(session.run(None, {})[0]).decode()
 
@@ -141,11 +142,13 @@ def _make_test_model(shape: tuple[int, ...], weight: Array, bias: Array, pad: in
         "strides": [1] * 2,
         "dilations": [1] * 2,
     }
-    node = helper.make_node("FFTConv", ["x", "weight", "bias"], ["y"], domain=DOMAIN, pads=[pad] * 4, **attributes)
+    node = helper.make_node(
+        "FFTConv", ["x", "weight", "bias"], ["y"], domain=OPERATOR_DOMAIN, pads=[pad] * 4, **attributes
+    )
     input_ = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
     output = helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)
     model = _make_model([node], [input_], [output], {"weight": weight, "bias": bias})
-    model.functions.append(_make_fallback([*attributes, "pads"]))
+    model.functions.append(_make_fallback(list(attributes)))
     return model
 
 
@@ -155,11 +158,11 @@ def _make_fallback(attributes: list[str]) -> FunctionProto:
         kind = AttributeProto.INT if name == "group" else AttributeProto.INTS
         conv.attribute.append(AttributeProto(name=name, ref_attr_name=name, type=kind))
     opsets = [helper.make_opsetid("", OPSET)]
-    return helper.make_function(DOMAIN, "FFTConv", ["x", "weight", "bias"], ["y"], [conv], opsets, attributes)
+    return helper.make_function(OPERATOR_DOMAIN, "FFTConv", ["x", "weight", "bias"], ["y"], [conv], opsets, attributes)
 
 
 def _make_model(nodes: list[NodeProto], inputs: Any, outputs: Any, constants: dict[str, Array]) -> ModelProto:
     initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "self_test", inputs, outputs, initializers)
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(OPERATOR_DOMAIN, 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)

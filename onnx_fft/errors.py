@@ -1,20 +1,24 @@
 """Every error and refusal of the package.
 
-An error says three things: what it got, what it expected, what to do next. A *refusal* is no error:
-it is the reason why one convolution is left as it was, and the report prints it.
+An error carries three things as data: the problem (what was got, or what is missing), what would be right, and a hint
+at the next step. A *refusal* is not an error: it is the reason why one site is left alone, and the report prints it.
+*Invalid* raises; *unsupported* is refused.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from onnx_fft.hints import Hint, Wording, tell, word_in_python
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a convolution is left alone: a stable code and one sentence naming the value that decided it."""
+    """Why a site is left alone: a stable code, one sentence naming the value that decided it, and what changes that."""
 
     code: str
     reason: str
+    hint: Hint = ""
 
 
 class OnnxFftError(Exception):
@@ -22,9 +26,23 @@ class OnnxFftError(Exception):
 
     exit_code = 1
 
+    def __init__(self, problem: str, expected: str = "", hint: Hint = "") -> None:
+        """`problem` is a clause such as "got opset 3" or "matplotlib is not installed", `expected` a noun phrase."""
+        super().__init__(problem, expected, hint)
+        self.problem, self.expected, self.hint = problem, expected, hint
+
+    def tell(self, wording: Wording = word_in_python) -> str:
+        """The whole message, options in the words of whoever prints it."""
+        expected = f"expected {self.expected}" if self.expected else ""
+        return "; ".join(filter(None, (self.problem, expected, tell(self.hint, wording))))
+
+    def __str__(self) -> str:
+        """The message for Python."""
+        return self.tell()
+
 
 class UsageError(OnnxFftError):
-    """The call is wrong: an unknown flag value, a pattern that matches nothing, a missing file."""
+    """The call is wrong: an unknown value, a pattern that matches nothing, a missing file."""
 
     exit_code = 2
 
@@ -35,7 +53,7 @@ class InvalidModelError(OnnxFftError):
     exit_code = 2
 
 
-class ValidationFailedError(OnnxFftError):
+class ValidationFailed(OnnxFftError):
     """The rewritten model does not compute what the original computes."""
 
     exit_code = 3
@@ -53,7 +71,7 @@ class OutputError(OnnxFftError):
     exit_code = 5
 
 
-class PluginUnavailable(OnnxFftError):
+class NativeUnavailable(OnnxFftError):
     """The native library is missing, or ONNX Runtime does not load it, or it computes something else."""
 
     exit_code = 6

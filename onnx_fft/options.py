@@ -32,7 +32,7 @@ class Options:
     """None is `DEFAULT_BUDGET_S`."""
     threads: int | None = None
     use_cache: bool = True
-    target: str = "ort"
+    target: str = "standard"
 
 
 def check_options(options: Options) -> None:
@@ -42,7 +42,7 @@ def check_options(options: Options) -> None:
     _check_lowering(options)
     if options.select not in SELECTIONS:
         raise UsageError(f"got select {options.select!r}; expected one of {', '.join(SELECTIONS)}")
-    choosing = {"target": options.target != "ort", "lowering": options.lowering != "auto"}
+    choosing = {"target": options.target != "standard", "lowering": options.lowering != "auto"}
     choosing["select"] = options.select != "auto"
     choosing["max_growth"] = options.max_growth_bytes is not None
     if options.plan is not None and any(choosing.values()):

@@ -12,12 +12,13 @@ from onnx import ModelProto
 
 from onnx_fft.lowering import CUDA, find_lowering
 from onnx_fft.lowering.base import ConvPlan, Ports
-from onnx_fft.model.activations import absorb_activation
 from onnx_fft.model.functions import add_functions, import_domains
 from onnx_fft.model.io import LoadedModel
-from onnx_fft.model.sites import ConvSite, find_sites
 from onnx_fft.model.splice import splice, unused_prefix
 from onnx_fft.progress import Progress, no_progress
+from onnx_fft.provenance import make_marks
+from onnx_fft.sites.activations import absorb_activation
+from onnx_fft.sites.conv import ConvSite, find_sites
 
 MARKED_TARGETS = (CUDA,)
 """Those noted in the nodes; the others' nodes tell by their operators."""
@@ -72,4 +73,5 @@ def _replace(model: ModelProto, site: ConvSite, plan: ConvPlan, prefix: str, mar
     fragment = lowering.build(site.spec, plan, site.read_weights(), ports)
     add_functions(model, site.scope, fragment.functions)
     import_domains(model, site.scope, sorted({node.domain for node in fragment.nodes} - {""}))
-    splice(site, fragment.nodes, fragment.initializers, plan.lowering, mark)
+    marks = make_marks(site.name, plan.lowering, mark)
+    splice(site.scope, site.nodes, site.constants, fragment.nodes, fragment.initializers, marks)

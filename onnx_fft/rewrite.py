@@ -13,21 +13,20 @@ from typing import Any
 
 from onnx import ModelProto
 
+from onnx_fft.cost.choose import Decision, Request, choose, leave, limit_growth
+from onnx_fft.cost.plan_file import PlannedConv, plan_to_json, read_plan, read_target
+from onnx_fft.cost.predict import conv_seconds, growth_bytes, lowering_seconds
 from onnx_fft.errors import OpsetError, Refusal
 from onnx_fft.lowering import CUDA, find_lowering
 from onnx_fft.measure.run import MeasureSettings, measure_model
 from onnx_fft.model.io import LoadedModel, load_model, model_bytes
 from onnx_fft.model.opset import convert_opset, model_opset
 from onnx_fft.model.shapes import set_input_shapes
-from onnx_fft.model.sites import ConvSite, find_sites
 from onnx_fft.options import DEFAULT_BUDGET_S, Options, check_options, select_names
-from onnx_fft.plan.choose import Decision, Request, choose, leave, limit_growth
-from onnx_fft.plan.cost import conv_seconds, growth_bytes, lowering_seconds
-from onnx_fft.plan.file import PlannedConv, plan_to_json, read_plan, read_target
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.replacement import build_variant, keep_names, replace_all
-from onnx_fft.report import Report, make_report
-from onnx_fft.runtime import Source, open_source
+from onnx_fft.results import Report, make_report
+from onnx_fft.sites.conv import ConvSite, find_sites
 
 Given = ModelProto | str | Path
 
@@ -51,7 +50,7 @@ class Rewritten:
 def rewrite(
     source: Given,
     *,
-    target: str = "ort",
+    target: str = "standard",
     lowering: str = "auto",
     select: str = "auto",
     include: Sequence[str] = (),
@@ -67,9 +66,9 @@ def rewrite(
 ) -> Rewritten:
     """Replace the convolutions of a model (a path or a ModelProto, which is not changed) that gain from it.
 
-    `target`: "ort" writes standard operators only; "plugin" writes nodes of the native library, with functions that
-    stand in for them elsewhere; "cuda" writes what runs on ONNX Runtime's CUDA provider, some of it nowhere else.
-    `lowering`: "auto", or "matmul", "dft", "plugin" or "rfft" to use that one wherever it applies, if the target has
+    `target`: "standard" writes standard operators only; "native" writes nodes of the native library, with functions
+    that stand in for them elsewhere; "cuda" writes what runs on ONNX Runtime's CUDA provider, some of it nowhere else.
+    `lowering`: "auto", or "matmul", "dft", "fftconv" or "rfft" to use that one wherever it applies, if the target has
     it. `select`: "auto" replaces what is predicted to gain, "all" whatever can be, "measure" what is shown to gain in
     this model on this machine (see below). `include`, `exclude`: regular expressions on convolution names.
     `input_shapes` fixes graph inputs to these shapes, in the model too. `max_growth_bytes`: how much larger the file
@@ -82,7 +81,7 @@ def rewrite(
     original is made whatever the budget; without a gain there, nothing is replaced. These three are for "measure" only.
 
     `progress` is called with what is being done and, where it is known, the share that is done. Raises UsageError,
-    InvalidModelError, OpsetError, and PluginUnavailable or CudaUnavailable where the native library or the CUDA
+    InvalidModelError, OpsetError, and NativeUnavailable or CudaUnavailable where the native library or the CUDA
     provider is to be measured and is not there.
     """
     options = Options(
@@ -152,7 +151,7 @@ def _decide_model(
     measurement = None
     if options.select == "measure" and options.plan is None:
         build = partial(build_variant, loaded, sites, request.target)
-        original, ready = open_source(source), Source(loaded.model, loaded.base_dir)
+        original, ready = load_model(source), LoadedModel(loaded.model, loaded.base_dir)
         budget_s = DEFAULT_BUDGET_S if options.budget_s is None else options.budget_s
         settings = MeasureSettings(
             budget_s, options.threads, options.use_cache, input_shapes=options.input_shapes or {}

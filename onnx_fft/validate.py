@@ -11,45 +11,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from onnx import ModelProto
-
 from onnx_fft.checks.bisection import Bisection, bisect
 from onnx_fft.checks.compare import Comparison, compare_outputs
 from onnx_fft.checks.convs import check_convs
-from onnx_fft.checks.feeds import Feed, find_selectors, fix_shapes, load_feed, read_inputs
 from onnx_fft.checks.interface import compare_interfaces
 from onnx_fft.checks.lookback import find_before_saturation, is_float_decision
 from onnx_fft.checks.noise import excuse, is_numeric_failure, measure_noise
 from onnx_fft.checks.probes import Probe, judge_probe, make_probe_feeds
 from onnx_fft.checks.result import FeedResult, Validation, give_verdict
-from onnx_fft.checks.search import search
-from onnx_fft.cuda import find_cuda_problem, is_for_cuda
 from onnx_fft.errors import InvalidModelError
-from onnx_fft.model.io import LoadedModel
+from onnx_fft.inputs.feeds import Feed, find_selectors, fix_shapes, load_feed, read_inputs
+from onnx_fft.inputs.search import search
+from onnx_fft.model.io import LoadedModel, ModelSource, load_model
 from onnx_fft.progress import Progress, no_progress
-from onnx_fft.runtime import (
-    ORT,
-    PIECES,
-    REFERENCE,
-    STAND_IN,
-    WITHOUT_GPU,
-    EngineError,
-    Runner,
-    Source,
-    Value,
-    describe_missing_library,
-    find_libraries,
-    open_original,
-    open_runner,
-    open_source,
-)
+from onnx_fft.runtime.cuda import find_cuda_problem, is_for_cuda
+from onnx_fft.runtime.engines import ORT, PIECES, REFERENCE, STAND_IN, WITHOUT_GPU, EngineError, Runner, Value
+from onnx_fft.runtime.libraries import describe_missing_library, find_libraries
+from onnx_fft.runtime.opening import open_original, open_runner
 
 Inputs = str | Path | Mapping[str, Value] | None
 
 
 def validate(
-    original: ModelProto | str | Path | LoadedModel,
-    rewritten: ModelProto | str | Path | LoadedModel,
+    original: ModelSource,
+    rewritten: ModelSource,
     *,
     inputs: Inputs = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
@@ -69,7 +54,7 @@ def validate(
     Raises UsageError or InvalidModelError where the question cannot be answered.
     """
     return _Validator(
-        open_source(original), open_source(rewritten), seed, rtol, atol, tuple(custom_ops), progress or no_progress
+        load_model(original), load_model(rewritten), seed, rtol, atol, tuple(custom_ops), progress or no_progress
     ).validate(inputs, input_shapes or {})
 
 
@@ -78,8 +63,8 @@ class _Validator:
 
     def __init__(
         self,
-        original: Source,
-        rewritten: Source,
+        original: LoadedModel,
+        rewritten: LoadedModel,
         seed: int,
         rtol: float | None,
         atol: float,

@@ -3,14 +3,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-bin="$(bash scripts/setup_venv.sh '.[test]')"
+bin="$(bash scripts/setup/venv.sh '.[test]')"
 run() { echo "+ $*" >&2; "$bin/$@"; }
 
 run ruff check .
 run ruff format --check .
-run clang-format --dry-run --Werror onnx_fft/plugin/*.h onnx_fft/plugin/*.cpp tests/native/*.cpp \
+run clang-format --dry-run --Werror onnx_fft/native/*.h onnx_fft/native/*.cpp tests/native/driver/*.cpp \
   scripts/serving/*.cpp scripts/serving/standin/*.h
 run mypy
 run lint-imports
-run python scripts/fetch_models.py
+run python -m scripts.models.fetch
 run python -m pytest -n "${ONNX_FFT_TEST_WORKERS:-2}" "$@"

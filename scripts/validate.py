@@ -6,11 +6,8 @@ python scripts/validate.py original.onnx rewritten.onnx --input-shape image:1x3x
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from onnx_fft.cli import main
+from onnx_fft.cli.verbs import main
 
 if __name__ == "__main__":
     sys.exit(main(["validate", *sys.argv[1:]]))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from layers import make_spec
-
-from onnx_fft.cli import main
+from onnx_fft.cli.verbs import main
+from scripts.shared.layers import make_spec
 
 SPEC = make_spec((6, 6), (11, 11), (30, 30), has_bias=True)
 

@@ -11,15 +11,15 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from commands import SPEC
-from corpus import build_conv_model
-from fetch_models import fetch
 from hypothesis import HealthCheck, settings
 
 import onnx_fft.lowering.matmul
-from onnx_fft.errors import PluginUnavailable
+from onnx_fft.errors import NativeUnavailable
 from onnx_fft.fourier.spectrum import product_spectrum
-from onnx_fft.plugin import library_path
+from onnx_fft.native import library_path
+from scripts.models.fetch import fetch
+from scripts.shared.corpus import build_conv_model
+from tests.commands import SPEC
 
 SEED = int(os.environ.get("ONNX_FFT_SEED", "20260101"))
 
@@ -56,7 +56,7 @@ def native_library() -> Path:
     """The native library; a test is skipped where none was built, and fails in CI, which has a compiler."""
     try:
         return library_path()
-    except PluginUnavailable as error:
+    except NativeUnavailable as error:
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(str(error))

@@ -10,18 +10,19 @@ from unittest.mock import patch
 
 import numpy as np
 import onnx
-from corpus import TENSOR_TYPES, Array, draw_weights, executed_op_types
 from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
 from onnx_fft.checks.convcheck import activate
-from onnx_fft.contrib import OPERATORS
-from onnx_fft.cuda import needs_cuda
 from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
 from onnx_fft.lowering.base import ConvPlan, Fragment, Lowering, Ports
-from onnx_fft.model.spec import ConvSpec
+from onnx_fft.model.io import load_model
 from onnx_fft.model.weights import ConvWeights
-from onnx_fft.runtime import open_runner, open_source
+from onnx_fft.runtime.contrib import OPERATORS
+from onnx_fft.runtime.cuda import needs_cuda
+from onnx_fft.runtime.opening import open_runner
+from onnx_fft.sites.spec import ConvSpec
+from scripts.shared.corpus import TENSOR_TYPES, Array, draw_weights, executed_op_types
 
 PREFIX = "fft/"
 
@@ -144,7 +145,7 @@ def assert_right(lowered: Lowered, feeds: dict[str, Array], y: Array) -> None:
 
 def run_fragment(model: ModelProto, feeds: Mapping[str, Array]) -> list[Array]:
     """The outputs; ONNX Runtime's, but for the FFT operators that only its CUDA provider has."""
-    return list(open_runner(open_source(model)).run(feeds).values())
+    return list(open_runner(load_model(model)).run(feeds).values())
 
 
 def executed_ops(model: ModelProto, feeds: Mapping[str, Array]) -> Counter[str]:

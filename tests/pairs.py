@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from corpus import Array
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnx_fft.validate import Validation
+from scripts.shared.corpus import Array
 
 FLOAT = TensorProto.FLOAT
 RNG = np.random.default_rng(11)

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from corpus import Array, run_model
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnx_fft import rewrite
-from onnx_fft.cuda import find_cuda_problem
-from onnx_fft.model.io import REPLACES_KEY
 from onnx_fft.model.scopes import MICROSOFT_DOMAIN
+from onnx_fft.model.splice import splice
+from onnx_fft.provenance import REPLACES_KEY, make_marks
 from onnx_fft.rewrite import Rewritten
+from onnx_fft.runtime.cuda import find_cuda_problem
+from onnx_fft.sites.conv import ConvSite
+from scripts.shared.corpus import Array, run_model
 
 RNG = np.random.default_rng(17)
 W1 = (RNG.standard_normal((4, 3, 5, 5)) / 8).astype(np.float32)
@@ -180,3 +182,9 @@ def assert_only_convs_replaced(original: ModelProto, rewritten: ModelProto) -> N
     assert own
     assert new
     assert without(rewritten, own, new) == without(original, convs, gone)
+
+
+def splice_site(
+    site: ConvSite, nodes: Sequence[NodeProto], initializers: Sequence[TensorProto], lowering: str = ""
+) -> None:
+    splice(site.scope, site.nodes, site.constants, nodes, initializers, make_marks(site.name, lowering))

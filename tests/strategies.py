@@ -18,7 +18,7 @@ from onnx_fft.fourier.axis import Axis
 from onnx_fft.fourier.basis import axis_rank
 from onnx_fft.lowering import TARGETS
 from onnx_fft.lowering.base import ConvPlan, Lowering
-from onnx_fft.model.spec import SUPPORTED_DTYPES, Activation, ConvSpec
+from onnx_fft.sites.spec import SUPPORTED_DTYPES, Activation, ConvSpec
 
 Draw = st.DrawFn
 
@@ -32,7 +32,7 @@ ACTIVATIONS = (
 )
 """All of FusedConv's. None has a slope above 1, so that none makes an error larger."""
 
-FRAGMENT_LOWERINGS: tuple[Lowering, ...] = tuple(dict.fromkeys((*TARGETS["ort"], *TARGETS["cuda"])))
+FRAGMENT_LOWERINGS: tuple[Lowering, ...] = tuple(dict.fromkeys((*TARGETS["standard"], *TARGETS["cuda"])))
 """Those that plan axes and write a convolution out in operators, each once."""
 
 FLOAT64_ACTIVATIONS = ACTIVATIONS[:3]

@@ -20,10 +20,11 @@ from onnx_fft.checks.fragments import CutError, is_constant
 from onnx_fft.checks.replaced import ReplacedConv
 from onnx_fft.errors import Refusal
 from onnx_fft.model.external import tensor_array
+from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import Body, Scope, walk_bodies
 from onnx_fft.model.shapes import infer_shapes, strip_data
 from onnx_fft.model.weights import resolve_constant
-from onnx_fft.runtime import EngineError, Source
+from onnx_fft.runtime.engines import EngineError
 
 Dims = tuple[int | None, ...]
 
@@ -31,8 +32,8 @@ Dims = tuple[int | None, ...]
 class Hints:
     """What is known of the shapes in the original, its inputs as the rewritten model has them; inferred when asked."""
 
-    def __init__(self, original: Source, rewritten: Source) -> None:
-        """See `Source`."""
+    def __init__(self, original: LoadedModel, rewritten: LoadedModel) -> None:
+        """See `LoadedModel`."""
         self._original, self._rewritten = original, rewritten
 
     def find_dims(self, scope: Scope, name: str) -> Dims:
@@ -56,8 +57,8 @@ class Hints:
 
 
 def check_alone(
-    original: Source,
-    rewritten: Source,
+    original: LoadedModel,
+    rewritten: LoadedModel,
     conv: ReplacedConv,
     hints: Hints,
     seed: int,
@@ -99,7 +100,7 @@ def make_shapes(conv: ReplacedConv, weight_shape: Sequence[int], known: Dims) ->
     return list(dict.fromkeys(shapes))
 
 
-def _read_constants(original: Source, conv: ReplacedConv, custom_ops: Sequence[str | Path]) -> dict[str, Array]:
+def _read_constants(original: LoadedModel, conv: ReplacedConv, custom_ops: Sequence[str | Path]) -> dict[str, Array]:
     """The constants the Conv reads, in their own dtypes; CutError where the weight is none."""
     values = {}
     for name in conv.reads:

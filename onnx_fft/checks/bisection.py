@@ -14,9 +14,12 @@ from typing import Any
 from onnx import NodeProto
 
 from onnx_fft.checks.compare import compare_outputs
-from onnx_fft.checks.fragments import find_producers, read_site, region_between
-from onnx_fft.model.scopes import find_scopes
-from onnx_fft.runtime import EngineError, Source, Value, open_runner
+from onnx_fft.checks.fragments import region_between
+from onnx_fft.model.io import LoadedModel
+from onnx_fft.model.scopes import find_producers, find_scopes
+from onnx_fft.provenance import read_site
+from onnx_fft.runtime.engines import EngineError, Value
+from onnx_fft.runtime.opening import open_runner
 
 CHUNK = 24
 """Tensors exposed in one run; bounds the memory that they hold."""
@@ -38,8 +41,8 @@ class Bisection:
 
 
 def bisect(
-    original: Source,
-    rewritten: Source,
+    original: LoadedModel,
+    rewritten: LoadedModel,
     feed: Mapping[str, Value],
     *,
     rtol: float | None = None,
@@ -69,7 +72,7 @@ def bisect(
     )
 
 
-def _blame(rewritten: Source, name: str, node: NodeProto, shared: set[str], why: str, done: int) -> Bisection:
+def _blame(rewritten: LoadedModel, name: str, node: NodeProto, shared: set[str], why: str, done: int) -> Bisection:
     scope = find_scopes(rewritten.model, rewritten.base_dir)[0]
     region = region_between(scope, name, shared - {name}).nodes
     sites = tuple(dict.fromkeys(site for site in map(read_site, region) if site))

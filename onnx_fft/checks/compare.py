@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onnx_fft.runtime import Value
+from onnx_fft.runtime.engines import Value
 
 Array = npt.NDArray[Any]
 

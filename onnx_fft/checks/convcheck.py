@@ -16,19 +16,16 @@ import numpy as np
 from onnx import NodeProto, helper
 
 from onnx_fft.checks.compare import TOLERANCES, Array
-from onnx_fft.checks.fragments import CutError, cut_fragment, find_producers, is_constant
+from onnx_fft.checks.fragments import CutError, cut_fragment, is_constant
 from onnx_fft.checks.replaced import ReplacedConv
-from onnx_fft.errors import Refusal
 from onnx_fft.fourier.oracle import ConvGeometry, Float64Array, Sample, conv_direct, conv_direct_at, sample_conv
-from onnx_fft.model.external import tensor_array
-from onnx_fft.model.scopes import Scope, find_scopes
-from onnx_fft.model.weights import resolve_constant
-from onnx_fft.runtime import EngineError, Source, Value, open_runner
+from onnx_fft.model.io import LoadedModel
+from onnx_fft.model.scopes import Scope
+from onnx_fft.runtime.engines import EngineError, Value
+from onnx_fft.runtime.opening import open_runner
 
 BUDGET = 2e8
 """Multiply-adds an oracle may cost: about a second in NumPy."""
-CHUNK = 16
-"""Convs whose inputs are recorded in one run; bounds the memory that recorded tensors hold."""
 OWN_ERROR_FACTOR = 16
 """A sum that cancels loses digits in every algorithm: so many times the original Conv's own error is always allowed."""
 
@@ -56,25 +53,6 @@ class ConvCheck:
         return asdict(self)
 
 
-def record_tensors(
-    source: Source, names: Sequence[str], feed: Mapping[str, Value], custom_ops: Sequence[str | Path] = ()
-) -> dict[str, Value]:
-    """The values of tensors of the main graph under one feed; constants are read from the file."""
-    found: dict[str, Value] = {name: feed[name] for name in names if name in feed}
-    for tensor in source.model.graph.initializer:
-        if tensor.name in names and tensor.name not in found:
-            found[tensor.name] = tensor_array(tensor, source.base_dir)
-    for sparse in {tensor.values.name for tensor in source.model.graph.sparse_initializer} & set(names) - found.keys():
-        value = resolve_constant(sparse, find_scopes(source.model, source.base_dir)[0])
-        found |= {} if isinstance(value, Refusal) else {sparse: value}
-    makers = find_producers(source.model.graph)
-    missing = [name for name in dict.fromkeys(names) if name not in found and name in makers]
-    if missing:
-        outputs = open_runner(source, expose=missing, custom_ops=custom_ops).run(feed)
-        found |= {name: outputs[name] for name in missing}
-    return found
-
-
 def resolve_geometry(node: NodeProto, x_shape: Sequence[int], weight_shape: Sequence[int]) -> ConvGeometry:
     """The node's attributes with ONNX's defaults filled in and auto_pad worked out for this input."""
     given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
@@ -96,8 +74,8 @@ def resolve_geometry(node: NodeProto, x_shape: Sequence[int], weight_shape: Sequ
 
 
 def check_conv(
-    original: Source,
-    rewritten: Source,
+    original: LoadedModel,
+    rewritten: LoadedModel,
     conv: ReplacedConv,
     tensors: Mapping[str, Value],
     seed: int,
@@ -132,7 +110,7 @@ def check_conv(
 
 
 def run_fragment(
-    source: Source, scope: Scope, output: str, given: Mapping[str, Value], custom_ops: Sequence[str | Path]
+    source: LoadedModel, scope: Scope, output: str, given: Mapping[str, Value], custom_ops: Sequence[str | Path]
 ) -> Array:
     """The value of `output` in `scope` for the tensors `given`. Raises CutError and EngineError."""
     fragment = cut_fragment(source, scope, output, given)

@@ -12,16 +12,19 @@ from onnx import helper
 
 from onnx_fft.checks.alone import Hints, check_alone
 from onnx_fft.checks.compare import compare_outputs
-from onnx_fft.checks.convcheck import CHUNK, ConvCheck, check_conv, record_tensors
-from onnx_fft.checks.feeds import Feed
+from onnx_fft.checks.convcheck import ConvCheck, check_conv
 from onnx_fft.checks.replaced import ReplacedConv, find_replaced
+from onnx_fft.inputs.feeds import Feed
+from onnx_fft.inputs.recording import CHUNK, record_tensors
+from onnx_fft.model.io import LoadedModel
 from onnx_fft.progress import Progress, no_progress
-from onnx_fft.runtime import EngineError, Source, Value, open_runner
+from onnx_fft.runtime.engines import EngineError, Value
+from onnx_fft.runtime.opening import open_runner
 
 
 def check_convs(
-    original: Source,
-    rewritten: Source,
+    original: LoadedModel,
+    rewritten: LoadedModel,
     feeds: Sequence[Feed],
     *,
     seed: int,
@@ -49,7 +52,7 @@ def check_convs(
 
 
 def is_covered(
-    original: Source, conv: ReplacedConv, feeds: Sequence[Feed], custom_ops: Sequence[str | Path] = ()
+    original: LoadedModel, conv: ReplacedConv, feeds: Sequence[Feed], custom_ops: Sequence[str | Path] = ()
 ) -> bool:
     """Whether the original's outputs change beyond tolerance, under any of `feeds`, where the Conv's is negated."""
     try:
@@ -67,7 +70,7 @@ def is_covered(
 
 
 def _record(
-    original: Source, rewritten: Source, feeds: Sequence[Feed], custom_ops: Sequence[str | Path]
+    original: LoadedModel, rewritten: LoadedModel, feeds: Sequence[Feed], custom_ops: Sequence[str | Path]
 ) -> Iterator[tuple[ReplacedConv, Mapping[str, Value] | None]]:
     """Each replaced Conv with what it reads under the largest feed; None in a body, and where that did not work."""
     convs = find_replaced(original, rewritten)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
-from onnx import FunctionProto, GraphProto, NodeProto, OperatorSetIdProto, SparseTensorProto, TensorProto, helper
+from onnx import FunctionProto, NodeProto, OperatorSetIdProto, SparseTensorProto, TensorProto, helper
 
-from onnx_fft.model.io import REPLACES_KEY
-from onnx_fft.model.scopes import Scope, free_inputs
-from onnx_fft.runtime import Source, Value, walk_nodes
+from onnx_fft.model.io import LoadedModel
+from onnx_fft.model.scopes import Scope, free_inputs, walk_nodes
+from onnx_fft.runtime.engines import Value
 
 
 class CutError(Exception):
@@ -33,16 +33,6 @@ class Region:
 def is_constant(scope: Scope, name: str) -> bool:
     """Whether a tensor that `scope` sees depends on no input of its graph or function."""
     return not region_between(scope, name, ()).outside
-
-
-def find_producers(graph: GraphProto) -> dict[str, NodeProto]:
-    """The node that makes each tensor of the graph proper."""
-    return {name: node for node in graph.node for name in node.output if name}
-
-
-def read_site(node: NodeProto) -> str:
-    """The site the rewrite says this node was written for, "" where it says nothing."""
-    return next((entry.value for entry in node.metadata_props if entry.key == REPLACES_KEY), "")
 
 
 def region_between(scope: Scope, output: str, stop: Collection[str]) -> Region:
@@ -65,7 +55,7 @@ def region_between(scope: Scope, output: str, stop: Collection[str]) -> Region:
     return region
 
 
-def cut_fragment(source: Source, scope: Scope, output: str, given: Mapping[str, Value]) -> Source:
+def cut_fragment(source: LoadedModel, scope: Scope, output: str, given: Mapping[str, Value]) -> LoadedModel:
     """The part of `scope` that makes `output` out of the tensors `given`, as a model of its own.
 
     Raises CutError where it reads anything else that is not a constant, or what only a caller can tell.
@@ -86,7 +76,7 @@ def cut_fragment(source: Source, scope: Scope, output: str, given: Mapping[str, 
     domains = {entry.domain for entry in imports}
     model.functions.extend(function for function in source.model.functions if function.domain in domains)
     model.ir_version = source.model.ir_version
-    return Source(model, source.base_dir)
+    return LoadedModel(model, source.base_dir)
 
 
 def _scopes_around(scope: Scope) -> list[Scope]:
@@ -97,7 +87,7 @@ def _scopes_around(scope: Scope) -> list[Scope]:
     return chain
 
 
-def _read_imports(source: Source, scope: Scope) -> list[OperatorSetIdProto]:
+def _read_imports(source: LoadedModel, scope: Scope) -> list[OperatorSetIdProto]:
     body = _scopes_around(scope)[0].body
     return list(body.opset_import if isinstance(body, FunctionProto) else source.model.opset_import)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onnx import ModelProto, TensorProto, ValueInfoProto
 
-from onnx_fft.checks.feeds import read_inputs
+from onnx_fft.inputs.feeds import read_inputs
 
 
 def compare_interfaces(original: ModelProto, rewritten: ModelProto) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onnx import ModelProto
 
-from onnx_fft.checks.fragments import find_producers
+from onnx_fft.model.scopes import find_producers
 
 SATURATING = ("Sigmoid", "Softmax", "HardSigmoid", "Tanh")
 RESHAPING = ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Flatten")

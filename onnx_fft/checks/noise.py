@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from onnx_fft.checks.compare import Comparison, compare_outputs
-from onnx_fft.runtime import EngineError, Runner, Value
+from onnx_fft.runtime.engines import EngineError, Runner, Value
 
 NOISE_FACTOR = 8
 """A difference up to this many times the noise is rounding. Measured 2026-11 on eight published models with ORT 1.32:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from onnx_fft.checks.compare import Array, measure_rms, shorten
-from onnx_fft.runtime import Value
+from onnx_fft.runtime.engines import Value
 
 OUTLIER = 1e6
 NOTABLE_OUTLIER = 1e-3

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto
 
+from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import Body, Scope, find_bodies, find_scopes, free_inputs
-from onnx_fft.model.sites import name_convolutions
-from onnx_fft.runtime import Source
+from onnx_fft.sites.conv import name_convolutions
 
 CONV_TYPES = ("Conv", "FusedConv")
 ACTIVATION_TYPES = ("Relu", "LeakyRelu", "Clip", "Tanh", "Sigmoid", "HardSigmoid")
@@ -46,7 +46,7 @@ class ReplacedConv:
         return tuple(name for name in (*self.node.input, *behind) if name)
 
 
-def find_replaced(original: Source, rewritten: Source) -> tuple[ReplacedConv, ...]:
+def find_replaced(original: LoadedModel, rewritten: LoadedModel) -> tuple[ReplacedConv, ...]:
     """The replaced Convs, named like the sites of the original, in their order."""
     after = dict(zip(_walk_keys(rewritten.model), find_scopes(rewritten.model, rewritten.base_dir), strict=True))
     scopes = find_scopes(original.model, original.base_dir)

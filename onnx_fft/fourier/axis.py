@@ -4,9 +4,9 @@ The axis computes, for output positions `o` (`x` is zero outside its `extent`),
 
     y[o] = sum_k w[k] * x[o * stride + k * dilation - pad_begin]
 
-*Phases.* With stride 1 and dilation `d`, outputs `o = q * d + phase` read only inputs of the same phase, so the axis
-falls apart into `d` interleaved axes of dilation 1. The tile starts below carry the phase; the kernel stays short.
-With a stride as well, the dilated kernel is filled with zeros instead.
+*Residues.* With stride 1 and dilation `d`, outputs `o = q * d + residue` read only inputs of the same residue, so the
+axis falls apart into `d` interleaved axes of dilation 1. The tile starts below carry the residue; the kernel stays
+short. With a stride as well, the dilated kernel is filled with zeros instead.
 
 *Tiles* (overlap-save). A circular correlation of length `T` with a kernel spanning `K` samples has `T - K + 1` outputs
 that no wrapped-around sample reaches. Tile `j` reads `T` samples from `j * V` on and yields `V <= T - K + 1` outputs.
@@ -41,13 +41,13 @@ class Axis:
     extent: int | None = None
 
     @property
-    def phases(self) -> int:
+    def residues(self) -> int:
         """Interleaved sub-axes the dilation splits this axis into."""
         return self.dilation if self.stride == 1 and self.taps > 1 else 1
 
     @property
     def span(self) -> int:
-        """Samples of one phase that the kernel spans: `K` above."""
+        """Samples of one residue that the kernel spans: `K` above."""
         return self.taps if self.stride == 1 else self.dilation * (self.taps - 1) + 1
 
     @property
@@ -66,7 +66,7 @@ class Axis:
     @property
     def whole_dft_length(self) -> int | None:
         """The shortest transform that holds the whole axis, None where there is none."""
-        if self.extent is None or self.output_extent is None or self.phases > 1:
+        if self.extent is None or self.output_extent is None or self.residues > 1:
             return None
         last = (self.output_extent - 1) * self.stride
         return max(self.extent + self.pad_begin, last + self.span - self.pad_begin, last + 1)
@@ -77,7 +77,7 @@ class AxisPlan:
     """How one axis is transformed.
 
     `dft_length` is `rows * columns`; `columns == 1` means one dense DFT matrix, anything else the two-step
-    factorization of `basis.py`. `tile_step` counts input samples of one phase between tile starts, a multiple of
+    factorization of `basis.py`. `tile_step` counts input samples of one residue between tile starts, a multiple of
     the stride (for a factored DFT also of `columns`). `whole` transforms the axis in one piece, without tiles.
     """
 
@@ -107,20 +107,20 @@ class AxisPlan:
         return ceil_divide(axis.output_extent, per_row) * per_row
 
     def tile_count(self, axis: Axis) -> int | None:
-        """Tiles times phases, None where the extent is unknown."""
+        """Tiles times residues, None where the extent is unknown."""
         if self.whole:
             return 1
         if axis.output_extent is None:
             return None
-        per_phase = ceil_divide(axis.output_extent, axis.phases)
-        return ceil_divide(per_phase, self.output_length(axis)) * axis.phases
+        per_residue = ceil_divide(axis.output_extent, axis.residues)
+        return ceil_divide(per_residue, self.output_length(axis)) * axis.residues
 
     def padding(self, axis: Axis) -> tuple[int, int]:
         """Zeros to put before and after the input so that every tile can be read.
 
-        Tiles: the last of `n` tiles ends at `((n - 1) * V + T) * phases`. For an unknown extent this is bounded:
-        `(n - 1) * V * phases <= (output_extent - 1) * stride = padded - effective_kernel`, hence
-        `T * phases - effective_kernel` extra zeros always suffice.
+        Tiles: the last of `n` tiles ends at `((n - 1) * V + T) * residues`. For an unknown extent this is bounded:
+        `(n - 1) * V * residues <= (output_extent - 1) * stride = padded - effective_kernel`, hence
+        `T * residues - effective_kernel` extra zeros always suffice.
         """
         if self.whole:
             assert axis.extent is not None
@@ -128,8 +128,8 @@ class AxisPlan:
         effective_kernel = axis.dilation * (axis.taps - 1) + 1
         tiles = self.tile_count(axis)
         if tiles is None or axis.extent is None:
-            return axis.pad_begin, axis.pad_end + self.dft_length * axis.phases - effective_kernel
-        end = ((tiles // axis.phases - 1) * self.tile_step + self.dft_length) * axis.phases
+            return axis.pad_begin, axis.pad_end + self.dft_length * axis.residues - effective_kernel
+        end = ((tiles // axis.residues - 1) * self.tile_step + self.dft_length) * axis.residues
         return axis.pad_begin, max(0, end - axis.extent - axis.pad_begin)
 
 
@@ -147,7 +147,7 @@ def check_plan(axis: Axis, plan: AxisPlan) -> None:
     if plan.whole:
         whole = axis.whole_dft_length
         if whole is None:
-            raise ValueError("the axis cannot be transformed whole: its extent is open, or its dilation has phases")
+            raise ValueError("the axis cannot be transformed whole: its extent is open, or its dilation has residues")
         if length < whole:
             raise ValueError(f"DFT length {length} is less than the {whole} the whole axis needs")
         return

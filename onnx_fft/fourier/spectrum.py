@@ -66,7 +66,7 @@ def _axis_factors(kernel: Array, axis: Axis, plan: AxisPlan) -> Array:
 
 def _circular(kernel: Array, axis: Axis, plan: AxisPlan) -> Array:
     """`[..., taps]` laid out on the circle of `dft_length` samples; taps that fall on one place add up."""
-    dilation = 1 if axis.phases > 1 else axis.dilation
+    dilation = 1 if axis.residues > 1 else axis.dilation
     shift = axis.pad_begin if plan.whole else 0
     places = (np.arange(axis.taps) * dilation - shift) % plan.dft_length
     circle = np.zeros((*kernel.shape[:-1], plan.dft_length))

@@ -94,7 +94,7 @@ def _tile_steps(axis: Axis) -> list[int]:
     """Tile steps in samples, multiples of the stride, that share a known output out evenly."""
     steps = {max(1, round(axis.span * ratio / axis.stride)) for ratio in TILE_RATIOS} | set(SMALL_TILES)
     if axis.output_extent is not None:
-        outputs = ceil_divide(axis.output_extent, axis.phases)
+        outputs = ceil_divide(axis.output_extent, axis.residues)
         steps = {ceil_divide(outputs, ceil_divide(outputs, step)) for step in steps}
     return [step * axis.stride for step in sorted(steps)]
 

@@ -2,8 +2,8 @@
 
 from onnx_fft.lowering.base import Lowering
 from onnx_fft.lowering.dft import DftLowering
+from onnx_fft.lowering.fftconv import FFTConvLowering
 from onnx_fft.lowering.matmul import MatMulLowering
-from onnx_fft.lowering.plugin import PluginLowering
 from onnx_fft.lowering.rfft import RfftLowering
 
 CUDA = "cuda"
@@ -11,14 +11,14 @@ CUDA = "cuda"
 _MATMUL = MatMulLowering()
 
 TARGETS: dict[str, tuple[Lowering, ...]] = {
-    "ort": (_MATMUL, DftLowering()),
-    "plugin": (PluginLowering(),),
+    "standard": (_MATMUL, DftLowering()),
+    "native": (FFTConvLowering(),),
     CUDA: (RfftLowering(), _MATMUL),
 }
 """What a rewritten model is to run on, and the lowerings for it in the order of preference at equal cost.
 
-"ort": standard operators, which ONNX Runtime and others have; "plugin": ONNX Runtime with the native library; "cuda":
-ONNX Runtime's CUDA provider, with operators that nothing else has.
+"standard": standard operators, which every runtime has; "native": ONNX Runtime with the native library; "cuda": ONNX
+Runtime's CUDA provider, with operators that nothing else has.
 """
 
 LOWERING_NAMES = tuple(dict.fromkeys(lowering.name for lowerings in TARGETS.values() for lowering in lowerings))

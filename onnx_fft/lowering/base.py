@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from onnx_fft.fourier.axis import Axis, AxisPlan, ceil_divide
 from onnx_fft.lowering.work import Work
-from onnx_fft.model.activations import CLIP_INPUTS_OPSET
-from onnx_fft.model.spec import Activation, ConvSpec
 from onnx_fft.model.weights import ConvWeights
+from onnx_fft.sites.activations import CLIP_INPUTS_OPSET
+from onnx_fft.sites.spec import Activation, ConvSpec
 
 Dim: TypeAlias = "int | gs.Variable"
 """A length: an int where the model fixes it, else a run-time int64 tensor of one element."""

@@ -22,8 +22,8 @@ from onnx_fft.fourier.spectrum import complex_spectrum
 from onnx_fft.lowering.base import FragmentBuilder
 from onnx_fft.lowering.counting import constant_itemsize
 from onnx_fft.lowering.framing import Frame, frame_input, unframe_output
-from onnx_fft.model.spec import ConvSpec
 from onnx_fft.model.weights import ConvWeights
+from onnx_fft.sites.spec import ConvSpec
 
 ComplexArray = NDArray[np.complex128]
 

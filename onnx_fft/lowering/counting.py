@@ -8,7 +8,7 @@ from math import prod
 from onnx_fft.fourier.axis import Axis, AxisPlan, check_plan
 from onnx_fft.lowering.base import ConvPlan, spec_axes
 from onnx_fft.lowering.work import Work
-from onnx_fft.model.spec import ConvSpec
+from onnx_fft.sites.spec import ConvSpec
 
 CACHE_BYTES = 16 << 20
 """Traffic of one operator from which on it counts as memory's. Of 4, 8, 16 and 32 MiB the one that fitted best on a
@@ -42,7 +42,7 @@ def check_axes(spec: ConvSpec, plan: ConvPlan) -> None:
 
 
 def count_tiles(axis: Axis, plan: AxisPlan) -> int:
-    """Tiles times phases of an axis whose extent is known."""
+    """Tiles times residues of an axis whose extent is known."""
     tiles = plan.tile_count(axis)
     assert tiles is not None
     return tiles

@@ -6,8 +6,8 @@ every move of data copies whole runs. `rest` is `batch * channels of one group`.
 grouped convolutions of several channels a group, where the caller asks for it; elsewhere groups are plain channels.
 
 *Framing is one Gather.* A run of `rest` is one row; sample `(i1, i2)` of the padded input is row `i1 * extent2 + i2`,
-and along an axis tile `j` reads the samples `start[j] + offset[t]`. Overlap, dilation phases and the groups' place are
-all in this index. It is written as a sum of short vectors that ONNX Runtime adds up when it loads the model, so the
+and along an axis tile `j` reads the samples `start[j] + offset[t]`. Overlap, residues of a dilation and the groups'
+place are all in this index. It is written as a sum of short vectors that ONNX Runtime adds up when it loads the model, so the
 file does not carry it. Going back is another Gather, which crops as well.
 """
 
@@ -22,7 +22,7 @@ import onnx_graphsurgeon as gs
 
 from onnx_fft.fourier.axis import Axis, AxisPlan
 from onnx_fft.lowering.base import ConvPlan, Dim, FragmentBuilder, Length, spec_axes
-from onnx_fft.model.spec import ConvSpec
+from onnx_fft.sites.spec import ConvSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +114,12 @@ def _frame_index(b: FragmentBuilder, x: gs.Variable, frame: Frame, extents: Sequ
     terms: list[gs.Tensor] = []
     for number, (axis, plan) in enumerate(zip(frame.axes, frame.plans, strict=True)):
         stride = _product(b, [*extents[number + 1 :], frame.group])
-        offsets = b.integers(np.arange(plan.input_length(axis)) * axis.phases)
+        offsets = b.integers(np.arange(plan.input_length(axis)) * axis.residues)
         terms.append(_along(b, b.multiply(offsets, stride), number, rank))
         if not plan.whole:
-            tiles = b.floor_divide(_tile_count(b, x, frame, number), axis.phases)
-            steps = b.reshape(b.multiply(b.arange(tiles), plan.tile_step * axis.phases), -1, 1)
-            starts = b.reshape(b.add(steps, b.arange(axis.phases)), -1)
+            tiles = b.floor_divide(_tile_count(b, x, frame, number), axis.residues)
+            steps = b.reshape(b.multiply(b.arange(tiles), plan.tile_step * axis.residues), -1, 1)
+            starts = b.reshape(b.add(steps, b.arange(axis.residues)), -1)
             terms.append(_along(b, b.multiply(starts, stride), count + frame.has_group + number, rank))
     if frame.has_group:
         terms.append(_along(b, b.arange(frame.group), count, rank))
@@ -135,11 +135,11 @@ def _unframe_index(b: FragmentBuilder, x: gs.Variable, frame: Frame, tiles: Sequ
         row_stride = _product(b, [*frame.output_lengths[number + 1 :], frame.group, *tiles])
         tile_stride = _product(b, tiles[number + 1 :])
         outputs = b.arange(_output_extent(b, x, frame, number))
-        step = b.floor_divide(outputs, axis.phases)
-        phase = b.subtract(outputs, b.multiply(step, axis.phases))
+        step = b.floor_divide(outputs, axis.residues)
+        residue = b.subtract(outputs, b.multiply(step, axis.residues))
         tile = b.floor_divide(step, length)
         row = b.subtract(step, b.multiply(tile, length))
-        place = b.add(b.multiply(tile, axis.phases), phase)
+        place = b.add(b.multiply(tile, axis.residues), residue)
         index = b.add(b.multiply(row, row_stride), b.multiply(place, tile_stride))
         terms.append(_along(b, index, number, rank))
     if frame.has_group:
@@ -149,15 +149,15 @@ def _unframe_index(b: FragmentBuilder, x: gs.Variable, frame: Frame, tiles: Sequ
 
 
 def _tile_count(b: FragmentBuilder, x: gs.Variable, frame: Frame, number: int) -> Dim:
-    """Tiles times phases of one axis: `ceil(ceil(output_extent / phases) / outputs per tile) * phases`."""
+    """Tiles times residues of one axis: `ceil(ceil(output_extent / residues) / outputs per tile) * residues`."""
     axis, plan = frame.axes[number], frame.plans[number]
     known = plan.tile_count(axis)
     if known is not None:
         return known
     outputs = _output_extent(b, x, frame, number)
-    per_phase = b.floor_divide(b.add(outputs, axis.phases - 1), axis.phases)
+    per_residue = b.floor_divide(b.add(outputs, axis.residues - 1), axis.residues)
     length = plan.output_length(axis)
-    return b.multiply(b.floor_divide(b.add(per_phase, length - 1), length), axis.phases)
+    return b.multiply(b.floor_divide(b.add(per_residue, length - 1), length), axis.residues)
 
 
 def _output_extent(b: FragmentBuilder, x: gs.Variable, frame: Frame, number: int) -> Dim:

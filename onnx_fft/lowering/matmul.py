@@ -43,8 +43,8 @@ from onnx_fft.lowering.counting import (
 )
 from onnx_fft.lowering.framing import Frame, frame_input, make_frame, unframe_output
 from onnx_fft.lowering.work import Work
-from onnx_fft.model.spec import ConvSpec
 from onnx_fft.model.weights import ConvWeights
+from onnx_fft.sites.spec import ConvSpec
 
 
 class MatMulLowering:

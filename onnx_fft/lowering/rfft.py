@@ -47,8 +47,8 @@ from onnx_fft.lowering.counting import check_axes, count_tiles, index_bytes, kno
 from onnx_fft.lowering.framing import make_frame
 from onnx_fft.lowering.work import Work
 from onnx_fft.model.scopes import MICROSOFT_DOMAIN
-from onnx_fft.model.spec import ConvSpec
 from onnx_fft.model.weights import ConvWeights
+from onnx_fft.sites.spec import ConvSpec
 
 MAX_SIGNAL_AXES = 3
 TILE_MULTIPLE = 128

@@ -42,21 +42,21 @@ class Work:
     """Rows of outputs that the matrix is written in."""
     im2col_flops: float = 0.0
     im2col_bytes: float = 0.0
-    plugin_transform_flops: float = 0.0
+    native_transform_flops: float = 0.0
     """The native library: `2.5 T log2 T` for every real DFT of `T` points, forth or back."""
-    plugin_product_flops: float = 0.0
+    native_product_flops: float = 0.0
     """Complex products of spectra, 8 flops each."""
-    plugin_sliding_flops: float = 0.0
-    """Multiplications and additions of tiles that are convolved tap by tap, and in `plugin_sliding_samples` what they
+    native_sliding_flops: float = 0.0
+    """Multiplications and additions of tiles that are convolved tap by tap, and in `native_sliding_samples` what they
     load and store."""
-    plugin_sliding_samples: float = 0.0
-    plugin_bytes: float = 0.0
+    native_sliding_samples: float = 0.0
+    native_bytes: float = 0.0
     """Spectra and tensors that pass through memory."""
-    plugin_scattered_samples: float = 0.0
+    native_scattered_samples: float = 0.0
     """Samples of its tiles that do not lie side by side in the input."""
-    plugin_tiles: float = 0.0
+    native_tiles: float = 0.0
     """Vectors of tiles that are transformed one way, or slid over."""
-    plugin_calls: float = 0.0
+    native_calls: float = 0.0
 
     def __add__(self, other: Work) -> Work:
         """The work of both."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from onnx_fft.errors import OutputError
 from onnx_fft.measure.choice import Contest, Timings
-from onnx_fft.model.io import write_text
+from onnx_fft.model.staging import write_text
 
 FORMAT = 1
 PATTERN = "[0-9a-f]" * 64 + ".json"

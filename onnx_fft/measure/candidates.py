@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
+from onnx_fft.cost.choose import NEAR_BEST, Request
+from onnx_fft.cost.predict import conv_seconds, growth_bytes, lowering_seconds
 from onnx_fft.fourier.axis import AxisPlan
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.measure.choice import Candidate, Contest
-from onnx_fft.model.spec import ConvSpec
-from onnx_fft.plan.choose import NEAR_BEST, Request
-from onnx_fft.plan.cost import conv_seconds, growth_bytes, lowering_seconds
+from onnx_fft.sites.spec import ConvSpec
 
 MAX_CANDIDATES = 3
 """Plans timed for one convolution."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnx_fft.cost.choose import Decision, Option
 from onnx_fft.errors import Refusal
 from onnx_fft.lowering.base import ConvPlan
-from onnx_fft.model.spec import ConvSpec
-from onnx_fft.plan.choose import Decision, Option
+from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.timing.stats import Ratio, compare
 
 SAME_SPEED = 1.05

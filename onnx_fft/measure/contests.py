@@ -12,9 +12,11 @@ from onnx_fft.measure.budget import CONV_SHARE, Budget
 from onnx_fft.measure.cache import Cache
 from onnx_fft.measure.choice import Contest, Timings, align_rounds, is_settled
 from onnx_fft.measure.single import make_feeds, make_models
-from onnx_fft.model.spec import describe_spec
+from onnx_fft.model.io import LoadedModel
 from onnx_fft.progress import Progress
-from onnx_fft.runtime import EngineError, Source, find_libraries
+from onnx_fft.runtime.engines import EngineError
+from onnx_fft.runtime.libraries import find_libraries
+from onnx_fft.sites.spec import describe_spec
 from onnx_fft.timing.launch import time_models
 
 TimeContest = Callable[[Contest, float], Timings]
@@ -62,7 +64,7 @@ def run_contests(
 
 def time_contest_once(contest: Contest, budget_s: float, threads: int | None, cuda: bool) -> Timings:
     """The options in ONNX Runtime, shape by shape, in turn; with `cuda` on its CUDA provider."""
-    sources = [Source(model) for model in _models(contest)]
+    sources = [LoadedModel(model) for model in _models(contest)]
     libraries = find_libraries(_models(contest))
     cases = []
     for shape in contest.shapes:

@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 
 from onnx import ModelProto
 
-from onnx_fft.checks.feeds import Feed
 from onnx_fft.errors import InvalidModelError
+from onnx_fft.inputs.feeds import Feed
 from onnx_fft.measure.budget import Budget
 from onnx_fft.measure.choice import Timings, align_rounds
 from onnx_fft.measure.takeback import Variant
+from onnx_fft.model.io import LoadedModel
 from onnx_fft.progress import Progress
-from onnx_fft.runtime import EngineError, Source, find_libraries
+from onnx_fft.runtime.engines import EngineError
+from onnx_fft.runtime.libraries import find_libraries
 from onnx_fft.timing.launch import Machine, time_models
 
 SLICE_S = 2.0
@@ -24,7 +26,7 @@ class ModelTimer:
 
     def __init__(
         self,
-        original: Source,
+        original: LoadedModel,
         build: Callable[[Variant], ModelProto],
         feeds: Sequence[Feed],
         threads: int | None,
@@ -40,7 +42,7 @@ class ModelTimer:
         self.machine: Machine | None = None
         self._original, self._build, self._feeds, self._threads = original, build, feeds, threads
         self._budget, self._progress, self._cuda = budget, progress, cuda
-        self._models: dict[Variant, Source] = {}
+        self._models: dict[Variant, LoadedModel] = {}
         self._last_s = 0.0
 
     def has_time(self, comparisons: int) -> bool:
@@ -75,7 +77,7 @@ class ModelTimer:
             ) from error
         return [model.samples_s for model in models]
 
-    def _open(self, variant: Variant) -> Source:
+    def _open(self, variant: Variant) -> LoadedModel:
         if not variant:
             return self._original
-        return self._models.get(variant) or Source(self._build(variant), self._original.base_dir)
+        return self._models.get(variant) or LoadedModel(self._build(variant), self._original.base_dir)

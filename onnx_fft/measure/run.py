@@ -16,9 +16,10 @@ from typing import Any
 from onnx import ModelProto
 
 from onnx_fft._version import __version__
-from onnx_fft.checks.feeds import Feed, describe_made_up
-from onnx_fft.cuda import check_cuda, gpu_name
+from onnx_fft.cost.choose import Decision, Request, limit_growth
+from onnx_fft.cost.choose import take_back as leave_after_all
 from onnx_fft.errors import InvalidModelError, Refusal
+from onnx_fft.inputs.feeds import Feed, describe_made_up
 from onnx_fft.lowering import CUDA
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.measure.budget import Budget
@@ -29,13 +30,13 @@ from onnx_fft.measure.contests import Result, run_contests, time_contest_once
 from onnx_fft.measure.models import ModelTimer
 from onnx_fft.measure.shapes import find_feeds, find_shapes
 from onnx_fft.measure.takeback import Outcome, Variant, take_back
-from onnx_fft.model.sites import ConvSite
-from onnx_fft.model.spec import ConvSpec
-from onnx_fft.plan.choose import Decision, Request, limit_growth
-from onnx_fft.plan.choose import take_back as leave_after_all
-from onnx_fft.plugin import library_path
+from onnx_fft.model.io import LoadedModel
+from onnx_fft.native import library_path
 from onnx_fft.progress import Progress
-from onnx_fft.runtime import EngineError, Source, ort_version
+from onnx_fft.runtime.cuda import check_cuda, gpu_name
+from onnx_fft.runtime.engines import EngineError, ort_version
+from onnx_fft.sites.conv import ConvSite
+from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.timing.launch import Machine, cpu_model
 from onnx_fft.timing.stats import Ratio, describe_ratio
 
@@ -91,8 +92,8 @@ class Measurement:
 
 
 def measure_model(
-    original: Source,
-    loaded: Source,
+    original: LoadedModel,
+    loaded: LoadedModel,
     sites: Sequence[ConvSite],
     predicted: Sequence[Decision],
     build: Build,
@@ -103,7 +104,7 @@ def measure_model(
     """Decisions by measurement in place of those `predicted`, one for each of the `sites` of `loaded`.
 
     Only sites whose decision weighed options take part. `original` is what the result has to beat. Raises UsageError
-    where no input is found, InvalidModelError where ONNX Runtime does not run the original model, PluginUnavailable
+    where no input is found, InvalidModelError where ONNX Runtime does not run the original model, NativeUnavailable
     where the native library is to be timed and is not there, CudaUnavailable where the CUDA provider is.
     """
     _check_target(request.target)
@@ -147,15 +148,15 @@ def measure_model(
 
 
 def _check_target(target: str) -> None:
-    """Raise PluginUnavailable or CudaUnavailable where there is nothing here to measure `target` with."""
-    if target == "plugin":
+    """Raise NativeUnavailable or CudaUnavailable where there is nothing here to measure `target` with."""
+    if target == "native":
         library_path()
     if target == CUDA:
         check_cuda("to measure with")
 
 
 def _find_contests(
-    loaded: Source, sites: Sequence[ConvSite], feeds: Sequence[Feed], request: Request
+    loaded: LoadedModel, sites: Sequence[ConvSite], feeds: Sequence[Feed], request: Request
 ) -> dict[str, Contest]:
     """The contest of each site whose input shapes are known, by site name; equal ones are equal."""
     try:
@@ -236,7 +237,7 @@ def open_cache(settings: MeasureSettings, request: Request) -> Cache | None:
     gpu = gpu_name() if request.target == CUDA else ""
     if not settings.use_cache or (request.target == CUDA and not gpu):
         return None
-    library = sha256(library_path().read_bytes()).hexdigest()[:LIBRARY_DIGITS] if request.target == "plugin" else ""
+    library = sha256(library_path().read_bytes()).hexdigest()[:LIBRARY_DIGITS] if request.target == "native" else ""
     return Cache(
         Environment(settings.threads or 0, ort_version(), cpu_model(), os.cpu_count() or 1, __version__, library, gpu)
     )

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from onnx_fft.checks.convcheck import CHUNK, record_tensors
-from onnx_fft.checks.feeds import Feed, find_selectors, fix_shapes, read_inputs
-from onnx_fft.checks.search import search
-from onnx_fft.model.sites import ConvSite
-from onnx_fft.runtime import Source, open_original
+from onnx_fft.inputs.feeds import Feed, find_selectors, fix_shapes, read_inputs
+from onnx_fft.inputs.recording import CHUNK, record_tensors
+from onnx_fft.inputs.search import search
+from onnx_fft.model.io import LoadedModel
+from onnx_fft.runtime.opening import open_original
+from onnx_fft.sites.conv import ConvSite
 
 MAX_FEEDS = 3
 """Feeds a model is timed on; those of a model with open lengths differ in shape."""
@@ -18,7 +19,7 @@ MAX_FEEDS = 3
 Shape = tuple[int, ...]
 
 
-def find_feeds(source: Source, input_shapes: Mapping[str, Sequence[int]], seed: int) -> list[Feed]:
+def find_feeds(source: LoadedModel, input_shapes: Mapping[str, Sequence[int]], seed: int) -> list[Feed]:
     """Random inputs the model runs on, one where it fixes all shapes.
 
     Raises UsageError where none is found and InvalidModelError where nothing runs the model.
@@ -29,7 +30,7 @@ def find_feeds(source: Source, input_shapes: Mapping[str, Sequence[int]], seed: 
     return search(infos, runner.run, seed, find_selectors(source.model, infos))[:MAX_FEEDS]
 
 
-def find_shapes(source: Source, sites: Sequence[ConvSite], feeds: Sequence[Feed]) -> dict[str, tuple[Shape, ...]]:
+def find_shapes(source: LoadedModel, sites: Sequence[ConvSite], feeds: Sequence[Feed]) -> dict[str, tuple[Shape, ...]]:
     """The distinct shapes `[batch, channels, *extents]` of each site's input, by site name.
 
     Read from the model where it fixes them, else recorded under `feeds`; a site with open lengths inside a body or a

@@ -16,8 +16,8 @@ from onnx_fft.lowering import find_lowering
 from onnx_fft.lowering.base import ConvPlan, Ports
 from onnx_fft.measure.choice import Contest
 from onnx_fft.model.scopes import MICROSOFT_DOMAIN
-from onnx_fft.model.spec import ConvSpec
 from onnx_fft.model.weights import ConvWeights
+from onnx_fft.sites.spec import ConvSpec
 
 SEED = 0
 IR_VERSION = 8

@@ -6,7 +6,7 @@ when a model moves to another directory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,23 +20,10 @@ from onnx.external_data_helper import uses_external_data
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from onnx_fft.errors import InvalidModelError, OutputError, UsageError
-from onnx_fft.model.external import external_location, external_path, tensor_array
+from onnx_fft.model.external import external_location, external_path
 from onnx_fft.model.scopes import is_graph, walk_bodies, walk_tensors
-from onnx_fft.model.staging import Staging, reporting, staging, write_bytes, write_text
+from onnx_fft.model.staging import Staging, reporting, staging
 from onnx_fft.model.structure import check_structure
-
-__all__ = [
-    "LoadedModel",
-    "find_data_files",
-    "find_problem",
-    "load_model",
-    "model_bytes",
-    "save_model",
-    "staged_model",
-    "tensor_array",
-    "write_bytes",
-    "write_text",
-]
 
 MAX_MODEL_BYTES = 2**31 - 1
 """Protobuf's limit for one message."""
@@ -50,29 +37,48 @@ DATA_ALIGNMENT_BYTES = 4096
 DIGEST_DIGITS = 16
 """Hexadecimal digits of the content's digest in the name of a data file of ours."""
 
-REPLACES_KEY = "onnx_fft.replaces"
-"""Marks nodes of ours in their `metadata_props`; the value is the name of the convolution they stand for."""
-
-LOWERING_KEY = "onnx_fft.lowering"
-"""Says beside it which lowering wrote them."""
-
-TARGET_KEY = "onnx_fft.target"
-"""Says beside it what they are to run on, where that is not ONNX Runtime's CPU provider."""
-
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model without its external data, which lies under `base_dir`; None where the model came as an object."""
+    """A model without its external data, which lies under `base_dir`; None if the model came as an object.
+
+    `path` is the file that holds this very model; None if there is none, or if the model has changed since.
+    """
 
     model: ModelProto
     base_dir: Path | None = None
+    path: Path | None = None
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the graph outputs, in order."""
+        return [value.name for value in self.model.graph.output]
+
+    def copy(self) -> LoadedModel:
+        """The same model as an object of its own, to be changed."""
+        model = ModelProto()
+        model.CopyFrom(self.model)
+        return LoadedModel(model, self.base_dir)
 
 
-def load_model(source: ModelProto | str | Path) -> LoadedModel:
-    """Read a model and check its structure; a ModelProto is copied, so that the caller's is never changed.
+ModelSource = LoadedModel | ModelProto | str | Path
+"""What a caller can give as a model."""
+
+NodeTest = Callable[[NodeProto], bool]
+
+
+def never(node: NodeProto) -> bool:
+    """Whether no node at all has the property."""
+    return False
+
+
+def load_model(source: ModelSource) -> LoadedModel:
+    """Read a model and check its structure; an object is copied, so that the caller's is never changed.
 
     Raises UsageError where there is no such file and InvalidModelError where it holds no valid model.
     """
+    if isinstance(source, LoadedModel):
+        return source.copy()
     model = ModelProto()
     if isinstance(source, ModelProto):
         model.CopyFrom(source)
@@ -88,7 +94,7 @@ def load_model(source: ModelProto | str | Path) -> LoadedModel:
         message = f"got {str(path)!r}, {path.stat().st_size} bytes that cannot be read as an ONNX model ({error})"
         raise InvalidModelError(f"{message}; expected a complete ModelProto; export or download it again") from error
     check_structure(model, repr(str(path)))
-    return LoadedModel(model, path.absolute().parent)
+    return LoadedModel(model, path.absolute().parent, path)
 
 
 def model_bytes(loaded: LoadedModel) -> int:
@@ -120,33 +126,36 @@ def find_data_files(loaded: LoadedModel) -> list[Path]:
     return sorted({external_path(tensor, loaded.base_dir) for tensor in tensors})
 
 
-def save_model(model: ModelProto, path: str | Path, base_dir: Path | None = None) -> None:
+def save_model(model: ModelProto, path: str | Path, base_dir: Path | None = None, *, movable: NodeTest = never) -> None:
     """Write `model` to `path` and its external data beside it; all of it, or nothing. See `staged_model`."""
-    with staged_model(model, path, base_dir) as staged:
+    with staged_model(model, path, base_dir, movable=movable) as staged:
         staged.commit()
 
 
 @contextmanager
-def staged_model(model: ModelProto, path: str | Path, base_dir: Path | None = None) -> Iterator[Staging]:
+def staged_model(
+    model: ModelProto, path: str | Path, base_dir: Path | None = None, *, movable: NodeTest = never
+) -> Iterator[Staging]:
     """The complete model under a name beside `path`, `.path`, to run and check it there; `.commit()` puts it in place.
 
     External data stays where it is if `path` lies in `base_dir`, and is copied to the same relative places otherwise. A
-    model too large for one protobuf message gets the large constants of ours moved to `<path>.<digest>.data`, a name
-    that stands for this content only; `model` itself is the same afterwards. What is not committed is gone after the
-    block. Raises OutputError where something cannot be written, InvalidModelError where data is missing.
+    model too large for one protobuf message gets the large constants of `movable` nodes moved to
+    `<path>.<digest>.data`, a name that stands for this content only; `model` itself is the same afterwards. What is not
+    committed is gone after the block. Raises OutputError where something cannot be written, InvalidModelError where
+    data is missing.
     """
     with staging(path) as staged:
         with reporting(staged.output):
             _add_external_files(model, base_dir, staged)
-            _write_model(model, staged)
+            _write_model(model, staged, movable)
         yield staged
 
 
-def _write_model(model: ModelProto, staged: Staging) -> None:
+def _write_model(model: ModelProto, staged: Staging, movable: NodeTest) -> None:
     with ExitStack() as stack:
         data = _serialize(model)
         if data is None:
-            stack.enter_context(_constants_outside(model, staged))
+            stack.enter_context(_constants_outside(model, staged, movable))
             data = _serialize(model)
         if data is None:
             raise OutputError(
@@ -181,12 +190,13 @@ def _serialize(model: ModelProto) -> bytes | None:
 
 
 @contextmanager
-def _constants_outside(model: ModelProto, staged: Staging) -> Iterator[None]:
-    """Hold the large constants of our own nodes in a data file, for as long as the block lasts."""
+def _constants_outside(model: ModelProto, staged: Staging, movable: NodeTest) -> Iterator[None]:
+    """Hold the large constants of `movable` nodes in a data file, for as long as the block lasts."""
     moved: list[tuple[TensorProto, int, int]] = []
     with staged.open_file() as file:
         try:
-            location = f"{staged.output.name}.{_move_constants(model, file, moved)[:DIGEST_DIGITS]}.data"
+            digest = _move_constants(_find_constants(model, movable), file, moved)
+            location = f"{staged.output.name}.{digest[:DIGEST_DIGITS]}.data"
             staged.place(file, location)
             for tensor, offset, length in moved:
                 tensor.data_location = TensorProto.EXTERNAL
@@ -201,10 +211,10 @@ def _constants_outside(model: ModelProto, staged: Staging) -> Iterator[None]:
                 tensor.ClearField("data_location")
 
 
-def _move_constants(model: ModelProto, file: BinaryIO, moved: list[tuple[TensorProto, int, int]]) -> str:
-    """Write constants to `file`, note tensor, offset and length of each in `moved`; returns a digest of the content."""
+def _move_constants(constants: Sequence[TensorProto], file: BinaryIO, moved: list[tuple[TensorProto, int, int]]) -> str:
+    """Write `constants` to `file`, note tensor, offset and length of each in `moved`; returns the content's digest."""
     digest = sha256()
-    for tensor in _find_own_constants(model):
+    for tensor in constants:
         offset = -(-file.tell() // DATA_ALIGNMENT_BYTES) * DATA_ALIGNMENT_BYTES
         file.seek(offset)
         length = file.write(tensor.raw_data)
@@ -215,19 +225,15 @@ def _move_constants(model: ModelProto, file: BinaryIO, moved: list[tuple[TensorP
     return digest.hexdigest()
 
 
-def _find_own_constants(model: ModelProto) -> list[TensorProto]:
-    """Large initializers, with their data inside, that nodes of ours read."""
+def _find_constants(model: ModelProto, movable: NodeTest) -> list[TensorProto]:
+    """Large initializers, with their data inside, that `movable` nodes read."""
     tensors: list[TensorProto] = []
     for body in walk_bodies(model):
         if is_graph(body):
-            read = {name for node in body.node if _is_own(node) for name in node.input}
+            read = {name for node in body.node if movable(node) for name in node.input}
             tensors += [
                 tensor
                 for tensor in body.initializer
                 if tensor.name in read and tensor.HasField("raw_data") and prod(tensor.dims) >= MIN_EXTERNAL_ELEMENTS
             ]
     return tensors
-
-
-def _is_own(node: NodeProto) -> bool:
-    return any(entry.key == REPLACES_KEY for entry in node.metadata_props)

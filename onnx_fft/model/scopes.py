@@ -105,6 +105,16 @@ def walk_bodies(model: ModelProto) -> Iterator[Body]:
         yield from _walk_body(body)
 
 
+def walk_nodes(model: ModelProto) -> Iterator[NodeProto]:
+    """Every node of the graph, of its bodies at any depth, and of the model-local functions."""
+    return (node for body in walk_bodies(model) for node in body.node)
+
+
+def find_producers(graph: GraphProto) -> dict[str, NodeProto]:
+    """The node that makes each tensor of the graph proper."""
+    return {name: node for node in graph.node for name in node.output if name}
+
+
 def walk_tensors(model: ModelProto) -> Iterator[TensorProto]:
     """Every stored tensor: initializers, sparse ones, and those held by node attributes."""
     for body in walk_bodies(model):

@@ -7,44 +7,39 @@ of the fragment, marked in their `metadata_props`, and its constants, each conte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
 from onnx import ModelProto, NodeProto, TensorProto
 from onnx.helper import make_node, make_tensor_value_info
 
-from onnx_fft._version import __version__
-from onnx_fft.model.io import LOWERING_KEY, REPLACES_KEY, TARGET_KEY
 from onnx_fft.model.scopes import IR_WITH_CONSTANT_INITIALIZERS, Scope, is_graph, walk_bodies
-from onnx_fft.model.sites import ConvSite
 
 
 def splice(
-    site: ConvSite,
+    scope: Scope,
+    old: Sequence[NodeProto],
+    constants: Iterable[str],
     nodes: Sequence[NodeProto],
     initializers: Sequence[TensorProto],
-    lowering: str = "",
-    target: str = "",
+    marks: Mapping[str, str],
 ) -> None:
-    """Replace the node of `site`, and what it absorbed, by `nodes`, which read `initializers` and write `site.output`.
+    """Replace the nodes `old` of a scope, first to last, by `nodes`, which read `initializers` and write the same.
 
     `nodes` are in topological order; new names must not occur in the model (see `unused_prefix`). Constants become
-    initializers, or Constant nodes at the head of a function, which holds none. Each new node states what it replaces
-    and by which `lowering`, and for which `target` where that is said. The other sites of the model remain valid.
+    initializers, or Constant nodes at the head of a function, which holds none. Each new node gets `marks` as metadata.
+    `constants` are the names that `old` alone may have read. Scopes of the model remain valid.
     """
-    scope = site.scope
-    marks = {REPLACES_KEY: site.name, LOWERING_KEY: lowering, "onnx_fft.version": __version__}
-    marks |= {TARGET_KEY: target} if target else {}
     stored = {tensor.name: _store_constant(scope, tensor, marks) for tensor in initializers}
-    place = _find_place(scope.body.node, site.node)
+    place = _find_place(scope.body.node, old[0])
     for offset, node in enumerate(nodes):
         added = _insert_node(scope, place + offset, node, marks)
         added.input[:] = [stored.get(name, name) for name in added.input]
         scope.count_reads(added, 1)
-    for node in (site.node, *site.absorbed):
+    for node in old:
         _remove_node(scope, node)
-    for name in site.constants:
+    for name in constants:
         _remove_constant(scope, name)
 
 
@@ -70,7 +65,7 @@ def _walk_names(model: ModelProto) -> Iterable[str]:
         yield from (value.name for value in body.value_info)
 
 
-def _store_constant(scope: Scope, tensor: TensorProto, marks: dict[str, str]) -> str:
+def _store_constant(scope: Scope, tensor: TensorProto, marks: Mapping[str, str]) -> str:
     """Store a constant where `scope` sees it, unless one of the same content is there, and return the name it has.
 
     Before IR version 4 an initializer is a graph input as well, which a body cannot have more of: there the outermost
@@ -96,7 +91,7 @@ def _store_constant(scope: Scope, tensor: TensorProto, marks: dict[str, str]) ->
     return tensor.name
 
 
-def _insert_node(scope: Scope, place: int, node: NodeProto, marks: dict[str, str]) -> NodeProto:
+def _insert_node(scope: Scope, place: int, node: NodeProto, marks: Mapping[str, str]) -> NodeProto:
     """Insert a marked copy of `node`, whose reads are yet to be counted, and return it."""
     scope.body.node.insert(place, node)
     added: NodeProto = scope.body.node[place]

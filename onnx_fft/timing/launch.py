@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 from onnx.external_data_helper import uses_external_data
 
-from onnx_fft.cuda import DEVICE, PROVIDER, gpu_name
 from onnx_fft.model.external import external_path
+from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import walk_tensors
-from onnx_fft.runtime import CPU_PROVIDERS, EngineError, Source, Value
+from onnx_fft.runtime.cuda import DEVICE, PROVIDER, gpu_name
+from onnx_fft.runtime.engines import CPU_PROVIDERS, EngineError, Value
 from onnx_fft.timing.stats import Spread, summarize
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -108,7 +109,7 @@ class ModelTiming:
 
 
 def time_models(
-    sources: Sequence[Source],
+    sources: Sequence[LoadedModel],
     feeds: Mapping[str, Value],
     *,
     threads: int | None = None,
@@ -164,7 +165,7 @@ def _run_worker(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     return result
 
 
-def _store_model(source: Source, path: Path) -> str:
+def _store_model(source: LoadedModel, path: Path) -> str:
     """Where the worker finds the model; written to `path` where it has no file of its own."""
     if source.path is not None:
         return str(source.path.absolute())
@@ -185,7 +186,7 @@ def _store_feeds(feeds: Mapping[str, Value], path: Path) -> dict[str, tuple[int 
     return kinds
 
 
-def _count_bytes(source: Source, path: Path) -> int:
+def _count_bytes(source: LoadedModel, path: Path) -> int:
     """Bytes of the model file and of the data files it names."""
     external = {external_path(t, source.base_dir) for t in walk_tensors(source.model) if uses_external_data(t)}
     return path.stat().st_size + sum(file.stat().st_size for file in external)

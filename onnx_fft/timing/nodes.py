@@ -20,10 +20,10 @@ from typing import Any
 
 from onnx import ModelProto, NodeProto
 
-from onnx_fft.model.io import LOWERING_KEY, REPLACES_KEY, LoadedModel
+from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import walk_bodies
-from onnx_fft.model.sites import ConvSite, find_sites
-from onnx_fft.runtime import Source
+from onnx_fft.provenance import LOWERING_KEY, REPLACES_KEY
+from onnx_fft.sites.conv import ConvSite, find_sites
 from onnx_fft.timing.launch import CONTAINERS, NodeTime
 
 LAYOUT_OPS = ("ReorderInput", "ReorderOutput")
@@ -66,7 +66,7 @@ class _Row:
 
 
 def compare_nodes(
-    original: Source, rewritten: Source, before: Sequence[NodeTime], after: Sequence[NodeTime]
+    original: LoadedModel, rewritten: LoadedModel, before: Sequence[NodeTime], after: Sequence[NodeTime]
 ) -> tuple[NodeChange, ...]:
     """The rows of both profiles, replaced Convs first, the longest first among each; empty without profiles."""
     if not before or not after:

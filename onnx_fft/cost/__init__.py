@@ -1,0 +1,1 @@
+"""What each convolution costs, which lowering it gets, and plans as files."""

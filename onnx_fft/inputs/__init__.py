@@ -1,0 +1,1 @@
+"""What models are run on: shapes, random and given inputs, and recorded tensors."""

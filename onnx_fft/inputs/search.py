@@ -1,0 +1,198 @@
+"""The search for shapes a model accepts, and for random feeds of those shapes.
+
+Symbols get a role from where they stand (batch, channel, length). Sizes are tried, the likely first, until the model
+runs and returns something; then what was found is varied: odd lengths with batch 2, and larger ones. Every value is
+drawn from `numpy.random.default_rng([seed, feed number])`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from onnx_fft.errors import UsageError
+from onnx_fft.inputs.feeds import Feed, InputInfo, make_value
+from onnx_fft.runtime.engines import EngineError, Value
+
+Run = Callable[[Mapping[str, Value]], dict[str, Value]]
+
+LENGTHS = (64, 96, 224, 256, 48, 32, 128, 512, 576, 640, 320, 1024, 299, 4096, 16000, 44100, 16, 8, 4, 2, 1)
+CHANNELS = (1, 3, 2, 4, 64, 80, 128, 16, 32)
+SINGLE_LENGTHS = (64, 32, 256, 1, 576, 16, 3, 128, 2)
+"""For the last resort, where each symbol gets its own size."""
+MAX_ELEMENTS = 1 << 22
+"""Inputs larger than this are not tried: 4 Mi values are 16 MiB of float32, and activations are many times that."""
+MAX_ATTEMPTS = 150
+MAX_SEARCH_S = 60.0
+MAX_LARGE_S = 5.0
+"""A larger feed is left out where the first one's run time, scaled by size, predicts more than this."""
+
+
+def search(
+    infos: Sequence[InputInfo], run: Run, seed: int, selectors: Mapping[str, Sequence[Any]], *, vary: bool = True
+) -> list[Feed]:
+    """Random feeds the model runs on, with its outputs; UsageError where no attempt was accepted.
+
+    `selectors` holds the values worth trying for inputs that choose a branch; each combination gets feeds of its own.
+    Without `vary`, the first feed that works is all.
+    """
+    feeds: list[Feed] = []
+    failure = ""
+    names = list(selectors)
+    for combination in itertools.islice(itertools.product(*selectors.values()), 4):
+        searcher = _Search(infos, run, seed, dict(zip(names, combination, strict=True)), len(feeds))
+        feeds += searcher.find(vary)
+        failure = failure or searcher.failure
+        if feeds and not vary:
+            break
+    if not feeds:
+        shapes = ", ".join(f"{info.name}:{'x'.join(map(str, info.dims or ()))}" for info in infos)
+        raise UsageError(
+            f"got no random input that the model runs on (last: {failure}); expected one for {shapes}; "
+            "pass --input-shape NAME:1x3x224x224 for each of them, or real inputs as --inputs feeds.npz"
+        )
+    return feeds
+
+
+class _Search:
+    """The search for one combination of selector values."""
+
+    def __init__(
+        self, infos: Sequence[InputInfo], run: Run, seed: int, chosen: dict[str, Any], first_number: int
+    ) -> None:
+        self.infos, self.seed, self.chosen, self.number = infos, seed, chosen, first_number
+        self.failure = ""
+        self._run = run
+        self._roles = _find_roles(infos)
+        self._started = time.monotonic()
+        self._run_s = self._base_s = 0.0
+        self._movable: set[str] = set()
+        self._open = tuple(info.name for info in infos if any(isinstance(dim, str) for dim in info.dims or ()))
+
+    def find(self, vary: bool) -> list[Feed]:
+        """The first feed that works, then its variations where they are wanted."""
+        base: tuple[Feed, dict[str, int]] | None = None
+        weak: tuple[Feed, dict[str, int]] | None = None
+        for dims, fill in itertools.islice(self._attempts(), MAX_ATTEMPTS):
+            feed = self._try(dims, fill)
+            if feed is not None and _is_useful(feed.outputs):
+                base = (feed, dims)
+                break
+            weak = weak or (None if feed is None else (feed, dims))
+            if time.monotonic() - self._started > MAX_SEARCH_S:
+                break
+        base = base or weak
+        if base is None:
+            return []
+        self._base_s = self._run_s
+        return [base[0], *(self._vary(base[1]) if vary else ())]
+
+    def _attempts(self) -> Iterator[tuple[dict[str, int], int | None]]:
+        """Sizes of all symbols, likely ones first; then integers all 1 or 0, for models that compute shapes of them."""
+        for fill in (None, 1, 0):
+            if fill is None or any(info.dtype.kind in "iu" for info in self.infos):
+                yield from ((dims, fill) for dims in _dims_to_try(self._roles))
+
+    def _try(self, dims: Mapping[str, int], fill: int | None = None) -> Feed | None:
+        rng = np.random.default_rng([self.seed, self.number])
+        shapes = {info.name: _resolve(info, dims) for info in self.infos}
+        if sum(math.prod(shape) for shape in shapes.values()) > MAX_ELEMENTS and dims:
+            return None
+        arrays = {info.name: make_value(info, shapes[info.name], rng, fill) for info in self.infos}
+        for name, value in self.chosen.items():
+            arrays[name] = np.full_like(arrays[name], value)
+        started = time.monotonic()
+        try:
+            outputs = self._run(arrays)
+        except EngineError as error:
+            self.failure = str(error)
+            return None
+        self._run_s = time.monotonic() - started
+        text = ", ".join(f"{name} {'x'.join(map(str, shape)) or 'scalar'}" for name, shape in shapes.items())
+        text += "".join(f", {name}={value}" for name, value in self.chosen.items())
+        return Feed(f"random feed {self.number} of seed {self.seed} ({text})", arrays, outputs, self._open)
+
+    def _vary(self, base: dict[str, int]) -> Iterator[Feed]:
+        if not base:
+            return
+        for offsets, batch in (((13, 40, 32, 64), 2), ((193, 160, 128, 256), 1)):
+            large = offsets[0] > 100
+            if large and self._predict_s(base, offsets[0]) > MAX_LARGE_S:
+                continue
+            self.number += 1
+            found = self._vary_each(base, offsets, batch)
+            if found is not None:
+                yield found
+
+    def _vary_each(self, base: dict[str, int], offsets: Sequence[int], batch: int) -> Feed | None:
+        """Change one symbol after the other, keeping what the model accepts; lengths all differ from each other."""
+        current, accepted = dict(base), None
+        for position, (symbol, role) in enumerate(self._roles.items()):
+            if time.monotonic() - self._started > 2 * MAX_SEARCH_S:
+                break
+            steps = [batch - base[symbol]] if role != "length" else [offset + 6 * position for offset in offsets[:1]]
+            steps += list(offsets[1:]) if role == "length" else []
+            for step in steps:
+                dims = {**current, symbol: base[symbol] + step}
+                feed = self._try(dims) if step else None
+                if feed is not None and _is_useful(feed.outputs):
+                    current, accepted = dims, feed
+                    self._movable.add(symbol)
+                    break
+        return accepted
+
+    def _predict_s(self, base: dict[str, int], offset: int) -> float:
+        moving = [symbol for symbol in self._movable if self._roles[symbol] == "length"]
+        return self._base_s * math.prod((base[symbol] + offset) / base[symbol] for symbol in moving)
+
+
+def _find_roles(infos: Sequence[InputInfo]) -> dict[str, str]:
+    """batch, channel or length for each symbol, by where it stands first."""
+    roles: dict[str, str] = {}
+    for info in infos:
+        dims = info.dims or ()
+        for axis, dim in enumerate(dims):
+            if isinstance(dim, str):
+                named = dim.lower().startswith("batch") or dim.lower() in ("n", "b")
+                role = "batch" if named or (axis == 0 and len(dims) > 1) else "length"
+                if axis == 1 and len(dims) > 2 and not named:
+                    role = "channel"
+                roles.setdefault(dim, role)
+    return roles
+
+
+def _dims_to_try(roles: Mapping[str, str]) -> Iterator[dict[str, int]]:
+    def sizes(length: int, channel: int) -> dict[str, int]:
+        return {s: {"batch": 1, "channel": channel, "length": length}[role] for s, role in roles.items()}
+
+    has_channel, has_length = "channel" in roles.values(), "length" in roles.values()
+    if not has_length:
+        yield from (sizes(1, channel) for channel in (CHANNELS if has_channel else CHANNELS[:1]))
+    else:
+        yield from (sizes(length, 1) for length in LENGTHS)
+        if has_channel:
+            yield from (sizes(length, channel) for channel in CHANNELS[1:] for length in LENGTHS[:4])
+    free = [symbol for symbol, role in roles.items() if role != "batch"]
+    for chosen in itertools.product(SINGLE_LENGTHS, repeat=len(free)):
+        yield {**sizes(1, 1), **dict(zip(free, chosen, strict=True))}
+    yield from ({symbol: length for symbol in roles} for length in LENGTHS[:8])
+
+
+def _resolve(info: InputInfo, dims: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(dim if isinstance(dim, int) else dims[dim] for dim in info.dims or ())
+
+
+def _is_useful(outputs: Mapping[str, Value]) -> bool:
+    """No output is empty, and each holds at least one finite value."""
+    for value in outputs.values():
+        if isinstance(value, np.ndarray):
+            if value.size == 0:
+                return False
+            if value.dtype.kind == "f" and not np.isfinite(value).any():
+                return False
+    return True

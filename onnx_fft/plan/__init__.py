@@ -1,1 +1,0 @@
-"""The choice: what each convolution costs, and which lowering it gets."""

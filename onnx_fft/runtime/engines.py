@@ -1,0 +1,96 @@
+"""Who runs a model: ONNX Runtime if it can, ONNX's reference evaluator if it cannot, or both in pieces.
+
+ONNX Runtime is imported on first use, and its errors reach Python only.
+
+Runtime gaps met here: ONNX Runtime 1.32 has no Conv for float64 on CPU and does not promise opsets below 7.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from onnx_fft.runtime.contrib import NAMES
+from onnx_fft.runtime.cuda import PROVIDER
+
+Value = Any
+"""What a graph input or output holds: an array, a list of arrays (sequence), a dict (map), or None (optional)."""
+
+ORT = "onnxruntime"
+REFERENCE = "onnx.reference"
+PIECES = "onnxruntime and NumPy"
+CPU_PROVIDERS = ("CPUExecutionProvider",)
+STAND_IN = (
+    f"NumPy computed {' and '.join([', '.join(NAMES[:-1]), NAMES[-1]])}, ONNX Runtime on the CPU the rest, "
+    "but for bodies and functions that hold them, which ONNX's evaluator ran"
+)
+"""Who computes what under `PIECES`."""
+
+WITHOUT_GPU = {
+    PIECES: "NumPy stood in for cuFFT",
+    ORT: "ONNX Runtime computed on the CPU",
+    REFERENCE: "ONNX's evaluator computed",
+}
+"""By engine, who computes a model that is for the CUDA provider where that takes no part."""
+
+ORT_QUIET = 4
+"""ORT's log level "fatal": an error we catch and report must not be printed as well."""
+
+
+class EngineError(Exception):
+    """No engine could load or run the model; the message holds what each of them said, one line each."""
+
+
+class Runner:
+    """A loaded model. `engine` says who runs it, `note` why it is not ONNX Runtime alone ("" where it is).
+
+    Under `PIECES`, a piece that ONNX Runtime does not run is seen when it is run: then the engine becomes `REFERENCE`.
+    """
+
+    def __init__(self, engine: str, impl: Any, output_names: Sequence[str], note: str = "") -> None:
+        """`impl` has `run(output_names, feeds)`."""
+        self.engine = engine
+        self.note = note
+        self.output_names = list(output_names)
+        self.refusals: list[str] = []
+        self._impl = impl
+
+    @property
+    def is_on_gpu(self) -> bool:
+        """Whether the CUDA provider takes part."""
+        return self.engine == ORT and PROVIDER in self._impl.get_providers()
+
+    def run(self, feeds: Mapping[str, Value]) -> dict[str, Value]:
+        """All outputs by name. Raises EngineError with the engine's own words."""
+        try:
+            if self.engine == ORT:
+                options = import_ort().RunOptions()
+                options.log_severity_level = ORT_QUIET
+                values = self._impl.run(self.output_names, dict(feeds), options)
+            else:
+                with np.errstate(all="ignore"):
+                    values = self._impl.run(self.output_names, dict(feeds))
+        except Exception as error:  # ORT's exceptions have no common base; the evaluator raises whatever NumPy does
+            raise EngineError(f"{self.engine}: {first_line(error)}") from error
+        if self.refusals:
+            self.engine, self.note = REFERENCE, self.refusals[0]
+        return dict(zip(self.output_names, values, strict=True))
+
+
+def ort_version() -> str:
+    """The version of ONNX Runtime."""
+    return str(import_ort().__version__)
+
+
+def import_ort() -> Any:
+    """ONNX Runtime, imported on first use."""
+    return importlib.import_module("onnxruntime")
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a runtime says, on one line."""
+    text = str(error).strip()
+    return " ".join(text.split())[:400] if text else type(error).__name__

@@ -1,0 +1,1 @@
+"""What can be replaced: where it stands in a model, and its spec."""

@@ -1,0 +1,244 @@
+"""Every convolution of a model: where it stands, what it computes, and whether it can be replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto
+
+from onnx_fft.errors import InvalidModelError, Refusal
+from onnx_fft.model.io import LoadedModel
+from onnx_fft.model.scopes import (
+    DEFAULT_DOMAINS,
+    MICROSOFT_DOMAIN,
+    Body,
+    Refused,
+    Scope,
+    find_scopes,
+    is_graph,
+    label_node,
+    read_attributes,
+    walk_bodies,
+)
+from onnx_fft.model.shapes import infer_shapes
+from onnx_fft.model.weights import ConvWeights, is_stored, resolve_constant, resolve_type
+from onnx_fft.provenance import OPERATOR_DOMAIN
+from onnx_fft.sites.batchnorm import fold_batch_norm, is_foldable
+from onnx_fft.sites.geometry import Dims, resolve_spec
+from onnx_fft.sites.spec import ConvSpec
+
+CONVOLUTIONS = (
+    "Conv",
+    "FusedConv",
+    "NhwcConv",
+    "NhwcFusedConv",
+    "ConvTranspose",
+    "ConvTransposeWithDynamicPads",
+    "QLinearConv",
+    "ConvInteger",
+    "DeformConv",
+)
+"""Operators that are listed, in ONNX's default domain and in ONNX Runtime's own."""
+
+RUNTIME_DOMAINS = (MICROSOFT_DOMAIN, "com.ms.")
+"""Beginnings of the domains ONNX Runtime keeps for itself."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConvSite:
+    """One convolution node. Exactly one of `spec` and `refusal` is set.
+
+    `name` is unique in the model: the node's own, or its type and position (`Conv#3`), after the path of its scope.
+    `absorbed` holds the BatchNormalization folded into the weights, then an activation (see `activations`), `constants`
+    the names of all constant operands of these nodes, `bias_input` that of a bias computed at run time ("" where there
+    is none).
+    """
+
+    name: str
+    op_type: str
+    scope: Scope
+    node: NodeProto
+    spec: ConvSpec | None = None
+    refusal: Refusal | None = None
+    absorbed: tuple[NodeProto, ...] = ()
+    constants: tuple[str, ...] = ()
+    bias_input: str = ""
+
+    @property
+    def input(self) -> str:
+        """Name of the tensor that is convolved, "" where the node has none."""
+        return self.node.input[0] if self.node.input else ""
+
+    @property
+    def sum_input(self) -> str:
+        """Name of FusedConv's fourth input, "" where there is none."""
+        return self.node.input[3] if len(self.node.input) > 3 else ""
+
+    @property
+    def output(self) -> str:
+        """Name of the result, behind what is absorbed."""
+        last = self.absorbed[-1] if self.absorbed else self.node
+        return str(last.output[0])
+
+    @property
+    def nodes(self) -> tuple[NodeProto, ...]:
+        """The nodes that a replacement stands for, first to last."""
+        return (self.node, *self.absorbed)
+
+    @property
+    def opset(self) -> int:
+        """Opset of the default domain that holds here."""
+        return self.scope.opset
+
+    @property
+    def raw_operands(self) -> tuple[str, str]:
+        """Names of the weight and of the constant bias as the file holds them, ready to be read by another node.
+
+        "" for one that is not there, that other nodes compute, or that a BatchNormalization is yet to be folded into.
+        """
+        names = ["" if self._batch_norms or name == self.bias_input else name for name in self.node.input[1:3]]
+        weight, bias = (name if name and is_stored(name, self.scope) else "" for name in [*names, ""][:2])
+        return weight, bias
+
+    @property
+    def _batch_norms(self) -> tuple[NodeProto, ...]:
+        return tuple(node for node in self.absorbed if node.op_type == "BatchNormalization")
+
+    def read_weights(self) -> ConvWeights:
+        """Weight and bias in float64, the absorbed BatchNormalization folded in; InvalidModelError if they are gone."""
+        weight = self._read(self.node.input[1])
+        bias = self._read(self.node.input[2]) if _has_bias(self.node) and not self.bias_input else None
+        for node in self._batch_norms:
+            epsilon = read_attributes(node).get("epsilon", 1e-5)
+            weight, bias = fold_batch_norm(weight, bias, [self._read(name) for name in node.input[1:]], epsilon)
+        return ConvWeights(weight, bias, self.bias_input)
+
+    def _read(self, name: str) -> NDArray[np.float64]:
+        value = resolve_constant(name, self.scope)
+        if isinstance(value, Refusal):
+            raise InvalidModelError(f"got no value for {name!r}, which {self.name!r} reads: {value.reason}")
+        return value.astype(np.float64)
+
+
+def find_sites(loaded: LoadedModel) -> tuple[ConvSite, ...]:
+    """Every convolution in the graph, in bodies of If, Loop and Scan, and in model-local functions."""
+    inferred = infer_shapes(loaded.model, loaded.base_dir)
+    scopes = find_scopes(loaded.model, loaded.base_dir)
+    shapes: dict[Scope | None, dict[str, Dims]] = {None: {}}
+    readers: dict[Scope, dict[str, NodeProto]] = {}
+    for scope, body in zip(scopes, walk_bodies(inferred), strict=True):
+        own = scope.inputs | scope.tensors.keys() | scope.producers.keys()
+        seen = {name: dims for name, dims in shapes[scope.parent].items() if name not in own}
+        shapes[scope] = seen | _known_shapes(body)
+        readers[scope] = {name: node for node in scope.body.node for name in node.input}
+    sites: list[ConvSite] = []
+    for name, scope, node in name_convolutions(scopes):
+        try:
+            sites.append(_resolve_site(name, scope, node, shapes[scope], readers[scope]))
+        except Refused as refused:
+            sites.append(ConvSite(name, node.op_type, scope, node, refusal=refused.refusal))
+    return tuple(sites)
+
+
+def name_convolutions(scopes: Iterable[Scope]) -> Iterator[tuple[str, Scope, NodeProto]]:
+    """Every convolution of `scopes`, the scopes of one model in order, with the unique name it goes by everywhere.
+
+    Those in functions of ours stand in for nodes that are replaced already.
+    """
+    names: set[str] = set()
+    for scope in scopes:
+        if not is_graph(scope.body) and scope.body.domain == OPERATOR_DOMAIN:
+            continue
+        for position, node in enumerate(scope.body.node):
+            if not is_convolution(node):
+                continue
+            name = scope.path + label_node(node, position)
+            while name in names:
+                name += f"#{position}"
+            names.add(name)
+            yield name, scope, node
+
+
+def is_convolution(node: NodeProto) -> bool:
+    """Whether the node is listed as a convolution, supported or not."""
+    known_domain = node.domain in DEFAULT_DOMAINS or node.domain.startswith(RUNTIME_DOMAINS)
+    return known_domain and node.op_type in CONVOLUTIONS
+
+
+def _resolve_site(
+    name: str, scope: Scope, node: NodeProto, shapes: dict[str, Dims], readers: dict[str, NodeProto]
+) -> ConvSite:
+    """The site of a convolution that can be replaced; raises `Refused` for another."""
+    _check_operator(node, scope)
+    weight = resolve_type(node.input[1], scope)
+    if isinstance(weight, Refusal):
+        raise Refused(weight.code, weight.reason)
+    spec = resolve_spec(node, weight.shape, weight.elem_type, shapes.get(node.input[0]), has_bias=_has_bias(node))
+    bias_input = _find_bias_input(node, scope, spec.out_channels)
+    operands = [operand for operand in node.input[1:3] if operand and operand != bias_input]
+    absorbed: tuple[NodeProto, ...] = ()
+    follower = readers.get(node.output[0])
+    is_alone = follower is not None and scope.reads[node.output[0]] == 1
+    is_bare = spec.activation is None and not spec.has_sum and not bias_input
+    if follower and is_alone and is_bare and is_foldable(follower, scope, node.output[0], spec.out_channels):
+        absorbed = (follower,)
+        operands += follower.input[1:]
+        spec = replace(spec, has_bias=True)
+    return ConvSite(
+        name=name,
+        op_type=node.op_type,
+        scope=scope,
+        node=node,
+        spec=spec,
+        absorbed=absorbed,
+        constants=tuple(operands),
+        bias_input=bias_input,
+    )
+
+
+def _check_operator(node: NodeProto, scope: Scope) -> None:
+    """Refuse what is no floating-point Conv or FusedConv with its input, weight and output."""
+    is_plain = node.op_type == "Conv" and node.domain in DEFAULT_DOMAINS
+    if not is_plain and (node.domain, node.op_type) != (MICROSOFT_DOMAIN, "FusedConv"):
+        raise Refused("operator", f"{':'.join(filter(None, (node.domain, node.op_type)))} is not rewritten")
+    if len(node.input) < 2 or not all(node.input[:2]) or len(node.output) != 1 or not node.output[0]:
+        raise Refused("bad-node", f"inputs are {list(node.input)}, outputs {list(node.output)}, expected x, w, and y")
+    if all(_is_dequantized(operand, scope) for operand in node.input[:2]):
+        reason = "input and weight are dequantized: ONNX Runtime computes it as QLinearConv, in integers"
+        raise Refused("quantized", reason)
+
+
+def _find_bias_input(node: NodeProto, scope: Scope, channels: int) -> str:
+    """The name of a bias computed at run time, "" for a constant or absent one."""
+    if not _has_bias(node):
+        return ""
+    bias = resolve_type(node.input[2], scope)
+    if isinstance(bias, Refusal):
+        return str(node.input[2])
+    if bias.shape != (channels,):
+        raise Refused("bad-bias", f"bias has shape {list(bias.shape)}, expected [{channels}]")
+    return ""
+
+
+def _is_dequantized(name: str, scope: Scope) -> bool:
+    owner = scope.find_owner(name)
+    return owner is not None and name in owner.producers and owner.producers[name].op_type == "DequantizeLinear"
+
+
+def _has_bias(node: NodeProto) -> bool:
+    return len(node.input) > 2 and bool(node.input[2])
+
+
+def _known_shapes(body: Body) -> dict[str, Dims]:
+    """Shapes stated or inferred in a body; None for a dimension that is symbolic or absent."""
+    shapes: dict[str, Dims] = {}
+    for value in (*body.value_info, *((*body.input, *body.output) if is_graph(body) else ())):
+        if value.type.tensor_type.HasField("shape"):
+            dims = value.type.tensor_type.shape.dim
+            shapes[value.name] = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
+    if is_graph(body):
+        shapes.update((tensor.name, list(tensor.dims)) for tensor in body.initializer)
+    return shapes

@@ -1,0 +1,170 @@
+"""From a Conv node to its `ConvSpec`: defaults, `auto_pad` and every contradiction a file can hold.
+
+*auto_pad*, as ONNX Runtime computes it. SAME asks for `ceil(extent / stride)` outputs, hence for
+
+    (ceil(extent / stride) - 1) * stride + span - extent      zeros, at least 0,
+
+where `span = dilation * (kernel - 1) + 1`. Half of them go to each end; SAME_UPPER puts an odd one at the end,
+SAME_LOWER at the beginning. With stride 1 this is `span - 1` whatever the extent; otherwise it varies with the extent.
+Two cases are refused because ONNX Runtime (1.17 to 1.32) and the standard differ: SAME with a dilation, which ONNX
+Runtime does not run, and a formula below -1, where it may crop the input and the standard adds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from onnx import NodeProto, TensorProto
+
+from onnx_fft.model.scopes import Refused, read_attributes
+from onnx_fft.sites.spec import SUPPORTED_DTYPES, Activation, ConvSpec
+
+Dims = Sequence[int | None]
+"""A shape, None where the model does not fix a dimension."""
+
+ACTIVATIONS = {"Relu": 0, "Tanh": 0, "Sigmoid": 0, "LeakyRelu": 1, "Clip": 2, "HardSigmoid": 2}
+"""What ONNX Runtime's FusedConv knows, with the number of `activation_params` each takes."""
+
+MAX_LENGTH = 1 << 26
+"""Samples of one axis, padding included, up to which index tables of that length are thought of."""
+
+_DTYPES: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
+
+
+def resolve_spec(
+    node: NodeProto, weight_shape: Sequence[int], elem_type: int, input_shape: Dims | None, *, has_bias: bool
+) -> ConvSpec:
+    """The geometry of a Conv or FusedConv; raises `Refused` with the value that is not supported or not valid.
+
+    `weight_shape` is `[out_channels, in_channels // group, *kernel_shape]`, `input_shape`
+    `[batch, _, *extents]` or None where even the rank is unknown.
+    """
+    attributes = read_attributes(node)
+    dtype = _DTYPES.get(elem_type, "")
+    _require(bool(dtype), "dtype", f"weight is {_print_type(elem_type)}, expected one of {', '.join(SUPPORTED_DTYPES)}")
+    rank = len(weight_shape) - 2
+    _require(rank >= 1, "bad-weight", f"weight has shape {list(weight_shape)}, expected at least three dimensions")
+    _require(all(n > 0 for n in weight_shape), "zero-size", f"weight has shape {list(weight_shape)}")
+    out_channels, group_channels, *kernel_shape = weight_shape
+    given = _read_ints(attributes, "kernel_shape", kernel_shape)
+    _require(given == kernel_shape, "bad-kernel-shape", f"kernel_shape is {given}, the weight's is {kernel_shape}")
+    (group,) = _read_ints({"group": [attributes["group"]]} if "group" in attributes else {}, "group", [1])
+    divides = group >= 1 and out_channels % group == 0
+    _require(divides, "bad-group", f"group is {group}, which does not divide {out_channels} output channels")
+    batch, _, *extents = _check_input(input_shape, rank, group_channels * group)
+    strides = _read_per_axis(attributes, "strides", rank)
+    dilations = _read_per_axis(attributes, "dilations", rank)
+    spans = [d * (k - 1) + 1 for d, k in zip(dilations, kernel_shape, strict=True)]
+    begin, end = _resolve_pads(attributes, extents, strides, dilations, spans)
+    for extent, before, after, span in zip(extents, begin, end, spans, strict=True):
+        length = max((extent or 0) + before + after, span)
+        _require(length <= MAX_LENGTH, "too-long", f"an axis has {length} samples, {MAX_LENGTH} are the most")
+        fits = extent is None or extent + before + after >= span
+        _require(
+            fits, "kernel-too-large", f"kernel spans {span} samples, the padded input has {extent} + {before} + {after}"
+        )
+    return ConvSpec(
+        batch=batch,
+        in_channels=group_channels * group,
+        out_channels=out_channels,
+        group=group,
+        extents=tuple(extents),
+        kernel_shape=tuple(kernel_shape),
+        strides=tuple(strides),
+        dilations=tuple(dilations),
+        pads_begin=tuple(begin),
+        pads_end=tuple(end),
+        dtype=dtype,
+        has_bias=has_bias,
+        activation=_read_activation(attributes),
+        has_sum=len(node.input) > 3 and bool(node.input[3]),
+    )
+
+
+def _check_input(shape: Dims | None, rank: int, channels: int) -> Dims:
+    """`shape` or as many unknowns, once it agrees with the weight."""
+    if shape is None:
+        return [None] * (rank + 2)
+    _require(len(shape) == rank + 2, "bad-rank", f"input has {len(shape)} dimensions, the weight {rank + 2}")
+    _require(0 not in shape, "zero-size", f"input has shape {list(shape)}")
+    agree = shape[1] in (None, channels)
+    _require(agree, "bad-channels", f"input has {shape[1]} channels, weight and group ask for {channels}")
+    return shape
+
+
+def _resolve_pads(
+    attributes: dict[str, Any], extents: Dims, strides: Sequence[int], dilations: Sequence[int], spans: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """Pads at the beginning and at the end of each axis."""
+    rank = len(spans)
+    mode = _read_text(attributes, "auto_pad") or "NOTSET"
+    if mode in ("SAME_UPPER", "SAME_LOWER"):
+        _require(max(dilations) == 1, "dilated-auto-pad", f"auto_pad is {mode} with dilations {list(dilations)}")
+        totals = [_same_padding(*axis) for axis in zip(extents, strides, spans, strict=True)]
+        less, more = [total // 2 for total in totals], [total - total // 2 for total in totals]
+        return (less, more) if mode == "SAME_UPPER" else (more, less)
+    if mode == "VALID":
+        return [0] * rank, [0] * rank
+    _require(mode == "NOTSET", "bad-auto-pad", f"auto_pad is {mode!r}")
+    pads = _read_ints(attributes, "pads", [0] * 2 * rank)
+    _require(min(pads) >= 0, "bad-pads", f"pads is {pads}, a negative pad crops")
+    return pads[:rank], pads[rank:]
+
+
+def _same_padding(extent: int | None, stride: int, span: int) -> int:
+    """Zeros that auto_pad SAME adds to one axis; the formula is in the module's docstring."""
+    if stride == 1:
+        return span - 1
+    if extent is None:
+        raise Refused(
+            "dynamic-auto-pad", f"auto_pad SAME with stride {stride} pads by an amount that varies with the input"
+        )
+    needed = (-(-extent // stride) - 1) * stride + span - extent
+    _require(
+        needed >= -1, "cropping-auto-pad", f"auto_pad SAME with stride {stride} on a span of {span} crops the input"
+    )
+    return max(0, needed)
+
+
+def _read_per_axis(attributes: dict[str, Any], name: str, rank: int) -> list[int]:
+    """`strides` or `dilations`, 1 where absent."""
+    values = _read_ints(attributes, name, [1] * rank)
+    _require(min(values) >= 1, f"bad-{name}", f"{name} is {values}, expected at least 1")
+    return values
+
+
+def _read_ints(attributes: dict[str, Any], name: str, default: list[int]) -> list[int]:
+    """An integer list as long as `default`, which stands for an absent or empty one."""
+    values = attributes.get(name) or default
+    fits = isinstance(values, list) and len(values) == len(default) and all(isinstance(v, int) for v in values)
+    _require(fits, f"bad-{name.replace('_', '-')}", f"{name} is {values}, expected {len(default)} integers")
+    return list(values)
+
+
+def _read_text(attributes: dict[str, Any], name: str) -> str:
+    """A string attribute, "" where absent."""
+    value = attributes.get(name, b"")
+    _require(isinstance(value, bytes), f"bad-{name.replace('_', '-')}", f"{name} is {value}, expected a string")
+    return bytes(value).decode("utf-8", "replace")
+
+
+def _read_activation(attributes: dict[str, Any]) -> Activation | None:
+    name = _read_text(attributes, "activation")
+    if not name:
+        return None
+    _require(name in ACTIVATIONS, "activation", f"activation is {name!r}, known are {', '.join(ACTIVATIONS)}")
+    params = attributes.get("activation_params", ())
+    count = ACTIVATIONS[name]
+    _require(len(params) >= count, "activation", f"{name} has {len(params)} activation_params, expected {count}")
+    return Activation(name, tuple(params[:count]))
+
+
+def _print_type(elem_type: int) -> str:
+    names: dict[int, str] = {number: name.lower() for name, number in TensorProto.DataType.items()}
+    return names.get(elem_type, f"of type {elem_type}")
+
+
+def _require(condition: bool, code: str, reason: str) -> None:
+    if not condition:
+        raise Refused(code, reason)

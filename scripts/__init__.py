@@ -1,0 +1,1 @@
+"""What developers run: each folder is one purpose, `shared` what they and the tests have in common."""

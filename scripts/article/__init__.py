@@ -1,0 +1,1 @@
+"""The article that started the project, reproduced."""

@@ -1,0 +1,164 @@
+"""What the layer bench found, as rows: the table in Markdown, and in words where `auto` gains, loses, or misses one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from onnx import ModelProto
+
+from onnx_fft.timing.stats import Ratio, Spread, format_ms
+from scripts.bench.peers import PEERS, PeerResult
+from scripts.bench.tables import LEFT_ALONE, Table, format_ratio, list_losses
+from scripts.shared.layers import Layer
+
+MIN_AUTO_RATIO = 0.97
+"""`auto` is held to this on every row: it may leave a Conv alone, never make it slower."""
+
+MAX_NATIVE_L2 = 5e-7
+"""The relative L2 error that the native library is held to on every row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to compute a layer. `ratio` is None where the model is the original's own: nothing to time."""
+
+    name: str
+    model: ModelProto
+    lowering: str | None
+    reason: str
+    ratio: Ratio | None = None
+    run_s: Spread | None = None
+    growth_bytes: int = 0
+    relative_l2: float = 0.0
+
+    @property
+    def ratio_or_one(self) -> float:
+        """The ratio; 1 for a model that was left alone."""
+        return 1.0 if self.ratio is None else self.ratio.value
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One layer: ONNX Runtime's own Conv, the variants by name ("auto" among them), and peers by name, if asked for.
+
+    `least_s` is what the native library takes at the machine's limits, None where it is not asked about.
+    """
+
+    layer: Layer
+    conv_s: Spread
+    conv_relative_l2: float
+    variants: dict[str, Variant]
+    peers: dict[str, PeerResult] = field(default_factory=dict)
+    least_s: float | None = None
+
+    @property
+    def promise_kept(self) -> bool | None:
+        """Whether `auto` is as fast as promised; None where nothing is promised."""
+        least, auto = self.layer.at_least, self.variants["auto"]
+        if least is None:
+            return None
+        return auto.ratio_or_one >= least or (self.layer.may_be_left and auto.lowering is None)
+
+    @property
+    def limit_share(self) -> float | None:
+        """The share of the machine's limit that the native library reaches; None where it was not timed."""
+        native = self.variants.get("fftconv")
+        if self.least_s is None or native is None or native.run_s is None:
+            return None
+        return self.least_s / native.run_s.median
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        variants = {}
+        for name, v in self.variants.items():
+            variants[name] = {
+                "lowering": v.lowering,
+                "reason": v.reason,
+                "ratio": None if v.ratio is None else v.ratio.to_dict(),
+                "run_s": None if v.run_s is None else v.run_s.to_dict(),
+                "growth_bytes": v.growth_bytes,
+                "relative_l2": v.relative_l2,
+            }
+        return {
+            "layer": self.layer.name,
+            "at_least": self.layer.at_least,
+            "promise_kept": self.promise_kept,
+            "conv_s": self.conv_s.to_dict(),
+            "conv_relative_l2": self.conv_relative_l2,
+            "least_s": self.least_s,
+            "limit_share": self.limit_share,
+            "variants": variants,
+            "peers": {name: result.to_dict() for name, result in self.peers.items()},
+        }
+
+
+def make_table(measured: Sequence[Measured], lowerings: Sequence[str]) -> Table:
+    """One row a layer."""
+    columns = ["layer", "Conv ms", "Conv error"]
+    for name in lowerings:
+        columns += [f"{name} ms", f"{name} ratio", f"{name} error", f"{name} MiB"]
+    limited = any(m.least_s is not None for m in measured)
+    peers = list(dict.fromkeys(name for m in measured for name in m.peers))
+    rows = []
+    for m in measured:
+        row = [m.layer.name, format_ms(m.conv_s.median), f"{m.conv_relative_l2:.0e}"]
+        for name in lowerings:
+            row += _format_variant(m.variants[name])
+        if limited:
+            row.append("-" if m.limit_share is None else f"{m.limit_share:.0%}")
+        least, kept = m.layer.at_least, m.promise_kept
+        promise = "" if least is None else f"{least:g}x: {'met' if kept else 'MISSED'}"
+        cells = (m.peers[name].format() if name in m.peers else "" for name in peers)
+        rows.append((*row, _format_auto(m.variants["auto"]), promise, *cells))
+    columns += ["limit"] if limited else []
+    return Table((*columns, "auto", "promised of auto", *peers), tuple(rows))
+
+
+def _format_variant(v: Variant) -> list[str]:
+    if v.ratio is None or v.run_s is None:
+        return ["-", "refused", "-", "-"]
+    growth = f"{v.growth_bytes / 2**20:+.1f}"
+    return [format_ms(v.run_s.median), format_ratio(v.ratio), f"{v.relative_l2:.0e}", growth]
+
+
+def _format_auto(v: Variant) -> str:
+    return LEFT_ALONE if v.ratio is None else f"{v.lowering} {format_ratio(v.ratio)}"
+
+
+def summarize_rows(measured: Sequence[Measured]) -> list[str]:
+    """In words: promises kept and missed, gains auto left lying, peers ahead of it; last, the rows where auto loses."""
+    lines = []
+    promised = [m for m in measured if m.promise_kept is not None]
+    for m in (m for m in promised if not m.promise_kept):
+        lines.append(
+            f"missed: {m.layer.name}, {m.variants['auto'].ratio_or_one:.2f}x of {m.layer.at_least:g}x promised"
+        )
+    lines.append(f"promises met: {sum(m.promise_kept is True for m in promised)} of {len(promised)}")
+    for m in measured:
+        best = max(m.variants.values(), key=lambda v: v.ratio_or_one)
+        if m.variants["auto"].lowering is None and best.ratio_or_one > 1 / MIN_AUTO_RATIO:
+            lines.append(f"left lying by auto: {m.layer.name}, {best.name} is {best.ratio_or_one:.2f}x")
+    lines += [*_list_errors(measured), *_compare_peers(measured)]
+    return [*lines, list_losses([(m.layer.name, m.variants["auto"].ratio_or_one) for m in measured], MIN_AUTO_RATIO)]
+
+
+def _list_errors(measured: Sequence[Measured]) -> list[str]:
+    """The rows on which the native library is less accurate than it is held to; nothing where it was not timed."""
+    timed = [(m, m.variants["fftconv"]) for m in measured if "fftconv" in m.variants]
+    above = [f"{m.layer.name} ({v.relative_l2:.1e})" for m, v in timed if not v.relative_l2 <= MAX_NATIVE_L2]
+    count = f"error above {MAX_NATIVE_L2:.0e} on {len(above)} of {len(timed)}"
+    return [f"{count}: {', '.join(above) or 'none'}"] if timed else []
+
+
+def _compare_peers(measured: Sequence[Measured]) -> list[str]:
+    """Where a peer is ahead of auto, a line each; both ratios are over ONNX Runtime's Conv."""
+    lines = []
+    for peer in PEERS:
+        ratios = [(m, m.peers[peer.name].ratio) for m in measured if peer.name in m.peers]
+        timed = [(m, ratio.value, m.variants["auto"].ratio_or_one) for m, ratio in ratios if ratio is not None]
+        ahead = [f"{m.layer.name} ({theirs:.2f}x, auto {ours:.2f}x)" for m, theirs, ours in timed if theirs > ours]
+        if timed:
+            lines.append(f"{peer.name} ahead of auto on {len(ahead)} of {len(timed)}: {', '.join(ahead) or 'none'}")
+    return lines

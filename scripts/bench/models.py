@@ -1,0 +1,226 @@
+"""Real models on ONNX Runtime: the original against what `rewrite` makes of it with its defaults.
+
+    python scripts/bench_models.py                               # every model, two threads
+    python scripts/bench_models.py --select rivagan --markdown models.md --json models.json
+    python scripts/bench_models.py --fix-shapes                  # tell the planner the input shapes as well
+    python scripts/bench_models.py --target native               # with the native library, and its promises
+
+Peak memory is what a process of its own holds at most while it loads and runs the model, over what it held before.
+The models are those of scripts/fetch_models.py, fetched where they are not in the cache.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnx_fft.bench import Benchmark, bench, find_feed
+from onnx_fft.checks.compare import compare_outputs
+from onnx_fft.errors import CudaUnavailable, NativeUnavailable
+from onnx_fft.inputs.feeds import Feed
+from onnx_fft.model.io import LoadedModel, load_model
+from onnx_fft.results import Report
+from onnx_fft.rewrite import rewrite
+from onnx_fft.runtime.engines import EngineError, Runner
+from onnx_fft.runtime.libraries import find_libraries
+from onnx_fft.runtime.opening import open_runner
+from onnx_fft.timing.stats import format_ms
+from scripts.bench.tables import (
+    LEFT_ALONE,
+    Table,
+    add_target,
+    describe_run,
+    describe_target,
+    format_ratio,
+    format_shapes,
+    list_losses,
+    make_parser,
+    refuse,
+    write_json,
+    write_results,
+)
+from scripts.models.fetch import fetch
+
+TITLES = {
+    "standard": "Real models on plain ONNX Runtime",
+    "native": "Real models with the native library",
+    "cuda": "Real models on ONNX Runtime's CUDA provider",
+}
+SEED = 0
+MIN_RATIO = 0.97
+"""A model slower than that counts as a loss, not as noise."""
+REFUSED = "does not load with its shapes fixed"
+"""ONNX Runtime infers shapes in branches that never run as well, and refuses a model where one cannot take them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A model of `fetch_models` at the input shapes it is used with."""
+
+    name: str
+    input_shapes: dict[str, tuple[int, ...]]
+    native_at_least: float | None = None
+    """The speed over the original that the native library is held to, None where no number is promised."""
+
+
+CASES: tuple[Case, ...] = (
+    Case("rivagan_encoder", {"frame": (1, 3, 1, 256, 256), "data": (1, 32)}, 3.0),
+    Case("rivagan_decoder", {"frame": (1, 3, 1, 256, 256)}, 3.0),
+    Case("nmp", {"serving_default_input_2:0": (1, 43844, 1)}, 1.5),
+    Case("multistyle26", {"image": (1, 3, 256, 256)}),
+    Case("ch_PP-OCRv4_det", {"x": (1, 3, 640, 640)}),
+    Case("crepe_tiny", {"frames": (32, 1024)}),
+    Case("crepe_full", {"frames": (32, 1024)}, 4.0),
+    Case("silero_vad", {"input": (1, 576), "state": (2, 1, 128)}),
+    Case("tumor_vgg16", {"input": (1, 240, 240, 3)}),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One model: the timing, what was replaced, the worst relative L2 difference of an output, and what is promised."""
+
+    case: Case
+    benchmark: Benchmark
+    report: Report
+    relative_l2: float
+    at_least: float | None = None
+
+    @property
+    def promise_kept(self) -> bool | None:
+        """Whether it is as fast as promised; None where nothing is promised."""
+        return None if self.at_least is None else self.benchmark.ratio.value >= self.at_least
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        decisions = [{"name": r.name, "lowering": r.lowering, "reason": r.reason} for r in self.report.rows]
+        return {
+            "model": self.case.name,
+            "relative_l2": self.relative_l2,
+            "at_least": self.at_least,
+            "promise_kept": self.promise_kept,
+            "convs": decisions,
+            "benchmark": self.benchmark.to_dict(),
+        }
+
+
+def measure_model(case: Case, *, target: str, threads: int, budget_s: float, fix_shapes: bool) -> Measured:
+    """Rewrite one model with the defaults, compare its outputs, time it; EngineError where it does not load then."""
+    path = fetch(case.name)
+    result = rewrite(path, target=target, input_shapes=case.input_shapes if fix_shapes else None)
+    rewritten = LoadedModel(result.model, result.base_dir)
+    sources = load_model(path), load_model(rewritten)
+    feed = find_feed(*sources, inputs=None, input_shapes=case.input_shapes, seed=SEED)
+    difference = _compare(rewritten, feed)
+    measured = bench(path, rewritten, inputs=feed.arrays, threads=threads, seed=SEED, budget_s=budget_s)
+    return Measured(case, measured, result.report, difference, case.native_at_least if target == "native" else None)
+
+
+def open_in_ort(source: LoadedModel, expose: Sequence[str] = ()) -> Runner:
+    """The model in ONNX Runtime, with the native library where it wants that; EngineError where that refuses it."""
+    runner = open_runner(source, expose=expose, custom_ops=find_libraries([source.model]))
+    if runner.note:
+        raise EngineError(runner.note)
+    return runner
+
+
+def _compare(rewritten: LoadedModel, feed: Feed) -> float:
+    """The worst relative L2 difference from the original's outputs."""
+    outputs = open_in_ort(load_model(rewritten)).run(feed.arrays)
+    found = [c for name, value in feed.outputs.items() for c in compare_outputs(name, value, outputs[name])]
+    return float(np.max([comparison.relative_l2 for comparison in found]))
+
+
+def make_table(measured: Sequence[Measured], refused: Sequence[Case] = ()) -> Table:
+    """One row a model, last those that do not load."""
+    promised = any(m.at_least is not None for m in measured)
+    columns = (
+        "model",
+        "input",
+        "Convs replaced",
+        "original ms",
+        "rewritten ms",
+        "ratio",
+        "load ms",
+        "file MiB",
+        "peak memory MiB",
+        "difference",
+        *(("promised",) if promised else ()),
+    )
+    rows: list[tuple[str, ...]] = []
+    for m in measured:
+        before, after = m.benchmark.original, m.benchmark.rewritten
+        row = (
+            m.case.name,
+            format_shapes(m.benchmark.input_shapes),
+            f"{len(m.report.replaced)} of {len(m.report.rows)}",
+            format_ms(before.run_s.median),
+            format_ms(after.run_s.median),
+            format_ratio(m.benchmark.ratio) if m.report.replaced else LEFT_ALONE,
+            f"{before.load_s * 1e3:.0f} -> {after.load_s * 1e3:.0f}",
+            f"{before.file_bytes / 2**20:.1f} -> {after.file_bytes / 2**20:.1f}",
+            " -> ".join("?" if t.peak_bytes is None else f"{t.peak_bytes / 2**20:.1f}" for t in (before, after)),
+            f"{m.relative_l2:.0e}",
+            *([_print_promise(m)] if promised else []),
+        )
+        rows.append(row)
+    blank = ("",) * (len(columns) - 3)
+    rows += [(case.name, format_shapes(case.input_shapes), REFUSED, *blank) for case in refused]
+    return Table(columns, tuple(rows))
+
+
+def _print_promise(m: Measured) -> str:
+    return "" if m.at_least is None else f"{m.at_least:g}x: {'met' if m.promise_kept else 'MISSED'}"
+
+
+def summarize_rows(measured: Sequence[Measured]) -> list[str]:
+    """Each model in a line, last the losses; a model left alone is its original, and shows the noise of this run."""
+    changed = [m for m in measured if m.report.replaced]
+    lines = [f"{m.case.name}: {m.benchmark.verdict}" for m in changed]
+    promised = [m for m in measured if m.promise_kept is not None]
+    if promised:
+        lines.append(f"promises met: {sum(m.promise_kept is True for m in promised)} of {len(promised)}")
+    same = [f"{m.case.name} {m.benchmark.ratio.value:.2f}x" for m in measured if not m.report.replaced]
+    if same:
+        lines.append(f"left alone, timed against itself: {', '.join(same)}")
+    return [*lines, list_losses([(m.case.name, m.benchmark.ratio.value) for m in changed], MIN_RATIO)]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = make_parser((__doc__ or "").split("\n")[0], budget_s=10.0)
+    parser.add_argument("--fix-shapes", action="store_true", help="rewrite for the input shapes of the table only")
+    add_target(parser)
+    options = parser.parse_args(arguments)
+    cases = [case for case in CASES if re.search(options.select, case.name)]
+    if not cases:
+        return refuse(f"{options.select!r} matches none of: {', '.join(c.name for c in CASES)}")
+    try:
+        notes = describe_target(options.target)
+    except (NativeUnavailable, CudaUnavailable) as error:
+        return refuse(str(error))
+    measured, refused = [], []
+    settings = {name: getattr(options, name) for name in ("target", "threads", "fix_shapes")}
+    for case in cases:
+        print(f"{case.name} ...", file=sys.stderr)
+        try:
+            measured.append(measure_model(case, budget_s=options.budget, **settings))
+        except EngineError as error:
+            if not options.fix_shapes:
+                raise
+            print(f"{case.name} {REFUSED}: {error}", file=sys.stderr)
+            refused.append(case)
+    header = [*describe_run([m.benchmark.machine for m in measured], SEED), *notes]
+    write_results(options, TITLES[options.target], header, make_table(measured, refused), summarize_rows(measured))
+    names = [case.name for case in refused]
+    models = [m.to_dict() for m in measured]
+    write_json(options, {"target": options.target, "header": header, "models": models, "refused": names})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

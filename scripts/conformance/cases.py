@@ -1,0 +1,137 @@
+"""What the conformance matrix runs: models, inputs and the float64 truth, in a folder that any runtime can read.
+
+A case is one of the standard's own Conv cases, or a real model; it is run as it is ("original") and with every Conv
+replaced, once a lowering. The folder holds `manifest.json`, the models, and the inputs as raw little-endian tensors.
+
+The standard stamps its newest cases with opsets that older runtimes refuse whatever is in them. Those are stamped
+OPSET here, where the same operators mean the same; each case's truth is held to the outputs that the standard gives.
+The real model is converted to OPSET: it is older than the opset in which Softmax got its meaning of today, and onnx's
+reference evaluator knows that one only. Its truth is held to what ONNX Runtime makes of the file as it came.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import ModelProto
+
+from onnx_fft.model.opset import convert_opset
+from onnx_fft.rewrite import rewrite
+from scripts.conformance.truth import compute_truth
+from scripts.models.fetch import fetch
+from scripts.shared import corpus
+from scripts.shared.corpus import Array, Case
+
+ORIGINAL = "original"
+LOWERINGS = {"dft": "standard", "matmul": "standard", "fftconv": "native"}
+"""Each lowering with the target it belongs to; "fftconv" runs without the library, by its functions."""
+OPSET, IR_VERSION = 17, 8
+REAL_MODEL = "rivagan_encoder"
+"""Four 3-D Convs, two of them 1x11x11; 0.6 MiB, every input dimension open."""
+REAL_SHAPES = {"frame": (1, 3, 1, 70, 45), "data": (1, 32)}
+SEED = 20261124
+STANDARD_RTOL = {"float32": 1e-3, "float16": 1e-2}
+"""Of the truth against what the standard gives, which is rounded to the dtype of the case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A raw tensor in a file of the folder; `dtype` is NumPy's name."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One model to run, and what it is: of which case, by which lowering, and how many Convs that replaced: all."""
+
+    name: str
+    case: str
+    lowering: str
+    model: str
+    feeds: tuple[Tensor, ...]
+    outputs: tuple[str, ...]
+    replaced: int
+
+
+def collect_cases() -> Iterator[Case]:
+    """The standard's cases, in the order of `tests/test_standard_cases.py`, and last the real model."""
+    for case in (*corpus.conv_cases(), *corpus.causal_cases(), *corpus.converted_cases()):
+        yield Case(case.name, stamp_opset(case.copy_model()), case.feeds, case.expected)
+    rng = np.random.default_rng(SEED)
+    feeds = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in REAL_SHAPES.items()}
+    path = fetch(REAL_MODEL)
+    yield Case(REAL_MODEL, convert_opset(onnx.load(path), OPSET), feeds, tuple(corpus.run_model(path, feeds)))
+
+
+def stamp_opset(model: ModelProto) -> ModelProto:
+    """The model with OPSET in place of a newer one; checked in full."""
+    for entry in model.opset_import:
+        if entry.domain == "" and entry.version > OPSET:
+            entry.version, model.ir_version = OPSET, IR_VERSION
+            onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def find_truth(case: Case) -> list[Array]:
+    """The float64 outputs of a case. Raises AssertionError where they are not those that the case expects."""
+    truth = compute_truth(case.model, case.feeds)
+    for values, expected in zip(truth, case.expected, strict=True):
+        assert values.shape == expected.shape, case.name
+        np.testing.assert_allclose(
+            values, expected, STANDARD_RTOL[str(expected.dtype)], corpus.STANDARD_ATOL, err_msg=case.name
+        )
+    return truth
+
+
+def replace_convs(model: ModelProto, lowering: str) -> tuple[ModelProto, int]:
+    """The model with every Conv replaced by the lowering, or as it is, and how many were replaced."""
+    if lowering == ORIGINAL:
+        return model, 0
+    rewritten = rewrite(model, target=LOWERINGS[lowering], lowering=lowering, select="all")
+    return rewritten.model, len(rewritten.report.replaced)
+
+
+def write_cases(folder: Path, cases: Iterable[Case]) -> tuple[list[Entry], dict[str, list[Array]]]:
+    """Fill the folder; the entries of its manifest, and the truth by case."""
+    entries: list[Entry] = []
+    truths: dict[str, list[Array]] = {}
+    for case in cases:
+        truths[case.name] = find_truth(case)
+        feeds = write_feeds(folder, case.name, case.feeds)
+        for lowering in (ORIGINAL, *LOWERINGS):
+            model, replaced = replace_convs(case.model, lowering)
+            entries.append(_write_entry(folder, case, lowering, model, feeds, replaced))
+    (folder / "manifest.json").write_text(json.dumps({"entries": [asdict(entry) for entry in entries]}))
+    return entries, truths
+
+
+def write_feeds(folder: Path, name: str, feeds: Mapping[str, Array]) -> tuple[Tensor, ...]:
+    """The inputs as files."""
+    tensors = []
+    for number, (key, value) in enumerate(feeds.items()):
+        file = f"{name}.input{number}.bin"
+        (folder / file).write_bytes(np.ascontiguousarray(value).astype(value.dtype.newbyteorder("<")).tobytes())
+        tensors.append(Tensor(key, str(value.dtype), value.shape, file))
+    return tuple(tensors)
+
+
+def _write_entry(
+    folder: Path, case: Case, lowering: str, model: ModelProto, feeds: tuple[Tensor, ...], replaced: int
+) -> Entry:
+    name = f"{case.name}.{lowering}"
+    left = sum(node.op_type == "Conv" for node in model.graph.node)
+    convs = sum(node.op_type == "Conv" for node in case.model.graph.node)
+    if (replaced, left) != ((0, convs) if lowering == ORIGINAL else (convs, 0)):
+        raise AssertionError(f"{name}: of {convs} Convs {replaced} were replaced, {left} are left; expected all")
+    (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
+    outputs = tuple(value.name for value in model.graph.output)
+    return Entry(name, case.name, lowering, f"{name}.onnx", feeds, outputs, replaced)

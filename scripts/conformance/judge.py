@@ -1,0 +1,162 @@
+"""What a runtime gave, held against the float64 truth: cells of the matrix, and the failures that are known.
+
+An output is right where it has the truth's shape and the case's dtype, is finite, and no element is further from the
+truth than TOLERANCE times the root mean square of the output. Where a runtime tells what it executed, that counts too:
+no Conv in "dft" and "matmul", a DFT in "dft", a Conv in "fftconv", whose functions it has to inline.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scripts.conformance.cases import ORIGINAL, Entry
+
+Array = NDArray[Any]
+
+TOLERANCE = {"float32": 1e-5, "float16": 5e-3}
+"""Largest error of an element in units of the output's RMS. Seen at most: 1.4e-6 and 1.2e-3, Conv's own included."""
+CONVS = ("Conv", "FusedConv", "NhwcFusedConv", "FFTConv", "Convolution")
+"""As ONNX Runtime, the evaluator (which runs a function's body behind the node) and OpenVINO name what they execute."""
+MESSAGE_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A runtime's gap: where it shows, by what words of its message, in which operator, and where that is discussed."""
+
+    runtime: str
+    lowering: str
+    message: str
+    operator: str
+    sentence: str
+    source: str
+
+
+KNOWN: tuple[Known, ...] = (
+    Known(
+        "openvino",
+        "fftconv",
+        "No conversion rule found for operations: onnx_fft.FFTConv",
+        "onnx_fft::FFTConv",
+        "the ONNX frontend does not know model-local functions; `onnx.inliner.inline_local_functions` makes a file "
+        "that it takes",
+        "no issue is known to us; the inliner is of onnx/onnx#5105",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One lowering on one runtime: `failures` by case, and `replaced`, the Convs that were replaced in what passed."""
+
+    runtime: str
+    lowering: str
+    passed: int
+    total: int
+    replaced: int
+    worst: dict[str, float]
+    failures: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return asdict(self)
+
+    def find_known(self) -> list[Known]:
+        """The gaps that explain failures of the cell."""
+        return [known for known in KNOWN if any(self._is_explained(known, text) for text in self.failures.values())]
+
+    def list_unexplained(self) -> dict[str, str]:
+        """The failures that no known gap explains."""
+        return {
+            case: text
+            for case, text in self.failures.items()
+            if not any(self._is_explained(known, text) for known in KNOWN)
+        }
+
+    def _is_explained(self, known: Known, text: str) -> bool:
+        return (known.runtime, known.lowering) == (self.runtime, self.lowering) and known.message in text
+
+
+def judge(
+    runtime: str,
+    entries: Sequence[Entry],
+    lines: Sequence[Mapping[str, Any]],
+    truths: Mapping[str, list[Array]],
+    out: Path,
+) -> list[Cell]:
+    """The runtime's cells, in the order of the lowerings. An entry without a line failed: the process ended there."""
+    by_name = {line["name"]: line for line in lines}
+    cells: dict[str, list[tuple[Entry, str, dict[str, float]]]] = defaultdict(list)
+    for entry in entries:
+        line = by_name.get(entry.name, {"error": "the runtime ended before it answered"})
+        cells[entry.lowering].append((entry, *judge_entry(entry, line, truths[entry.case], out)))
+    return [_sum_up(runtime, lowering, judged) for lowering, judged in cells.items()]
+
+
+def judge_entry(
+    entry: Entry, line: Mapping[str, Any], truth: Sequence[Array], out: Path
+) -> tuple[str, dict[str, float]]:
+    """What is wrong, "" where nothing is, and by dtype the largest error in units of the RMS."""
+    if line["error"]:
+        return _shorten(line["error"]), {}
+    if len(line["outputs"]) != len(truth):
+        return f"{len(line['outputs'])} outputs, expected {len(truth)}", {}
+    worst: dict[str, float] = {}
+    dtype = entry.feeds[0].dtype
+    for output, expected in zip(line["outputs"], truth, strict=True):
+        if (output["dtype"], tuple(output["shape"])) != (dtype, expected.shape):
+            return f"got {output['dtype']} {output['shape']}, expected {dtype} {list(expected.shape)}", {}
+        values = np.fromfile(out / output["file"], dtype).reshape(expected.shape).astype(np.float64)
+        worst[dtype] = max(worst.get(dtype, 0.0), measure_error(values, expected))
+    if not worst[dtype] <= TOLERANCE[dtype]:
+        return f"error {worst[dtype]:.0e} of the RMS, allowed {TOLERANCE[dtype]:.0e}", worst
+    return find_strange(entry.lowering, line["ran"]) if "ran" in line else "", worst
+
+
+def measure_error(values: Array, truth: Array) -> float:
+    """The largest error in units of the truth's RMS; infinity for what is no number, 0 for an empty output."""
+    if values.size == 0:
+        return 0.0
+    error = float(np.abs(values - truth).max()) / max(float(np.sqrt(np.mean(np.square(truth)))), 1e-300)
+    return error if np.isfinite(error) else float("inf")
+
+
+def find_strange(lowering: str, ran: Mapping[str, int]) -> str:
+    """What was executed that should not have been, or was not executed; "" where all is as it should be."""
+    if not ran:
+        return "nothing was executed"
+    convs = sum(count for kind, count in ran.items() if kind in CONVS)
+    if lowering in (ORIGINAL, "fftconv"):
+        return "" if convs else "no Conv was executed"
+    if convs:
+        return f"{convs} Convs were executed"
+    return "no DFT was executed" if lowering == "dft" and not any("DFT" in kind for kind in ran) else ""
+
+
+def _sum_up(runtime: str, lowering: str, judged: Sequence[tuple[Entry, str, dict[str, float]]]) -> Cell:
+    right = [(entry, worst) for entry, wrong, worst in judged if not wrong]
+    errors = {dtype: [w[dtype] for _, w in right if dtype in w] for dtype in TOLERANCE}
+    return Cell(
+        runtime,
+        lowering,
+        len(right),
+        len(judged),
+        sum(entry.replaced for entry, _ in right),
+        {dtype: max(found) for dtype, found in errors.items() if found},
+        {entry.case: wrong for entry, wrong, _ in judged if wrong},
+    )
+
+
+def _shorten(message: str) -> str:
+    """The words that a known gap is recognised by, or the beginning."""
+    for known in KNOWN:
+        if known.message in message:
+            return known.message
+    return " ".join(message.split())[:MESSAGE_LENGTH]

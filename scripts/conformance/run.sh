@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Sets up the runtimes of the conformance matrix where they are missing, each in an environment of its own, and runs
+# scripts/conformance/run.py with the arguments given. Needs Node, npm and Chromium (scripts/setup).
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+environments="${ONNX_FFT_CONFORMANCE:-.cache/conformance}"
+bin="$(bash scripts/setup/venv.sh '.[test]')"
+mkdir -p "$environments"
+make_venv() { # folder, options of pip install...
+  [ -x "$environments/$1/bin/python" ] || "${PYTHON:-python3}" -m venv "$environments/$1"
+  "$environments/$1/bin/python" -m pip install --quiet --disable-pip-version-check "${@:2}"
+}
+
+make_venv oldest --constraint tests/oldest.txt numpy onnxruntime
+make_venv openvino --requirement scripts/conformance/openvino.txt
+cp scripts/conformance/package.json "$environments"
+# Without its install script onnxruntime-node fetches no libraries for GPUs; those for the CPU are in the package.
+npm install --prefix "$environments" --ignore-scripts --no-package-lock --no-audit --no-fund --loglevel=error
+"$bin/python" -m scripts.conformance.run --environments "$environments" "$@"

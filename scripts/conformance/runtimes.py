@@ -1,0 +1,97 @@
+"""The runtimes of the conformance matrix: each in an environment of its own, made by `scripts/conformance.sh`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.conformance.browser import BrowserError, run_page
+
+SCRIPTS = Path(__file__).resolve().parent
+LIMIT_S = 300.0
+"""A runtime that takes longer for all cases has failed the rest of them; each takes a few seconds."""
+NODE, WEB = "onnxruntime-node", "onnxruntime-web"
+MODULES = "node_modules"
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A row of the matrix. `environment` is a folder of the environments, "" for the Python that runs this.
+
+    `suffix` follows the version in print.
+    """
+
+    key: str
+    engine: str
+    environment: str = ""
+    suffix: str = ""
+
+
+RUNTIMES: tuple[Runtime, ...] = (
+    Runtime("oldest", "onnxruntime", "oldest", ", the oldest supported"),
+    Runtime("newest", "onnxruntime"),
+    Runtime("reference", "reference", suffix=", its ReferenceEvaluator"),
+    Runtime("openvino", "openvino", "openvino", ", CPU plugin"),
+    Runtime("node", NODE, MODULES),
+    Runtime("web", WEB, MODULES, ", WASM"),
+)
+
+
+class MissingRuntime(RuntimeError):
+    """An environment is not there, or the runtime did not start in it."""
+
+
+def run_runtime(runtime: Runtime, environments: Path, folder: Path, out: Path) -> tuple[str, list[dict[str, Any]]]:
+    """The version that ran, and a line for each entry it came to. Raises MissingRuntime."""
+    out.mkdir()
+    if runtime.engine == WEB:
+        complaint = _run_web(environments, folder, out)
+    else:
+        complaint = _run_process(_make_command(runtime, environments, folder, out))
+    if complaint:
+        print(f"{runtime.key}: {complaint}", file=sys.stderr)
+    results = out / "results.jsonl"
+    lines = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    if not lines:
+        raise MissingRuntime(f"{runtime.engine} ({runtime.key}) did not start; scripts/conformance.sh sets it up")
+    return str(lines[0]["version"]), lines[1:]
+
+
+def find_dist(environments: Path) -> Path:
+    """What the browser loads of onnxruntime-web. Raises MissingRuntime."""
+    dist = environments / MODULES / WEB / "dist"
+    if not dist.is_dir():
+        raise MissingRuntime(f"got no {dist}; expected {WEB}; scripts/conformance.sh sets it up")
+    return dist
+
+
+def _make_command(runtime: Runtime, environments: Path, folder: Path, out: Path) -> list[str]:
+    environment = environments / runtime.environment
+    if runtime.engine == NODE:
+        return ["node", str(SCRIPTS / "conformance" / "node.mjs"), str(environment), str(folder), str(out)]
+    python = str(environment / "bin" / "python") if runtime.environment else sys.executable
+    return [python, "-P", str(SCRIPTS / "conformance_worker.py"), runtime.engine, str(folder), str(out)]
+
+
+def _run_process(command: Sequence[str]) -> str:
+    """Run it to its end; what it said where that was a bad one."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S)
+    except OSError as error:
+        return str(error)
+    except subprocess.TimeoutExpired:
+        return f"took more than {LIMIT_S:.0f} s"
+    return "" if done.returncode == 0 else done.stderr[-2000:] or f"ended with code {done.returncode}"
+
+
+def _run_web(environments: Path, folder: Path, out: Path) -> str:
+    try:
+        run_page(find_dist(environments), folder, out, timeout_s=LIMIT_S)
+    except BrowserError as error:
+        return str(error)
+    return ""

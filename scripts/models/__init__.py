@@ -1,0 +1,1 @@
+"""Models that are made here, and real ones that are fetched."""

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# The native library in ways that Python's tests cannot see: the kernels under the address and undefined sanitizers on
+# each instruction set; builds by GCC, by Clang and for Arm (NEON), where a warning is an error; and that no code for one
+# instruction set can end up being called on a CPU without it. Takes a scratch folder.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+scratch="${1:-build/native}"
+configure() { # folder, options of cmake...
+  cmake -S onnx_fft/native -B "$scratch/$1" -G Ninja -DCMAKE_CXX_FLAGS=-Werror --log-level=WARNING "${@:2}" >/dev/null
+}
+
+configure sanitize -DONNX_FFT_SANITIZE=ON
+cmake --build "$scratch/sanitize"
+for isa in baseline avx2 avx512; do
+  status=0
+  ONNX_FFT_ISA="$isa" "$scratch/sanitize/native_test" "${ONNX_FFT_NATIVE_CASES:-150}" || status=$?
+  [ "$status" -eq 0 ] || [ "$status" -eq 2 ] || exit "$status" # 2: this CPU has no such instructions
+done
+
+# Of a function that several objects define (inline ones, templates), the linker keeps any one for all callers: if that
+# is the one compiled for AVX, older CPUs die of it. So what such an object defines must have its set in its name.
+check_symbols() { # folder
+  local isa object functions foreign
+  for isa in avx2 avx512; do
+    object="$(find "$scratch/$1/CMakeFiles/kernels_$isa.dir" -name '*.o')"
+    functions="$(nm --defined-only --extern-only "$object" | awk '$2 ~ /[TWi]/ { print $3 }')"
+    foreign="$(grep -v "8onnx_fft${#isa}$isa" <<<"$functions" || true)"
+    [ -n "$functions" ] && [ -z "$foreign" ] && continue
+    printf 'got in %s:\n%s\nexpected functions of onnx_fft::%s alone\n' "$object" "${foreign:-none}" "$isa" | c++filt >&2
+    return 1
+  done
+}
+
+for compiler in g++ clang++; do
+  configure "$compiler" -DCMAKE_CXX_COMPILER="$compiler"
+  cmake --build "$scratch/$compiler"
+  check_symbols "$compiler"
+done
+
+# Compiled only: linking takes the other machine's libraries.
+configure arm -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_COMPILER_TARGET=aarch64-linux-gnu -DCMAKE_SYSTEM_NAME=Linux \
+  -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY
+cmake --build "$scratch/arm" --target kernels_baseline convolution

@@ -1,0 +1,116 @@
+"""Each replaced Conv of the main graph against float64: what the oracle knows, and what rounding excuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+import onnx_fft.checks.convcheck
+from onnx_fft.validate import validate
+from tests.pairs import B1, FLOAT, RNG, W1, W2, conv, flip, make_model, make_pair, relu, replaced, text
+
+
+def test_the_oracle_finds_what_the_outputs_hide() -> None:
+    original, rewritten = make_pair(wrong=1.0)
+    for model in (original, rewritten):
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(0), "zero"))
+        model.graph.node[-1].CopyFrom(helper.make_node("Mul", ["c2", "zero"], ["y"]))
+    result = validate(original, rewritten)
+    assert all(feed.ok for feed in result.feeds)
+    assert not result.ok
+    assert "Conv second" in result.verdict
+
+
+def test_the_oracle_is_sampled_when_it_is_dear(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_fft.checks.convcheck, "BUDGET", 2e5)
+    result = validate(*make_pair(), seed=9)
+    [check] = result.convs
+    assert check.ok is True
+    assert 0 < check.checked_outputs < check.all_outputs
+    assert "drawn with seed 9" in check.sentence
+    assert validate(*make_pair(wrong=0.05), seed=9).convs[0].ok is False
+
+
+def test_a_folded_batch_normalization_is_part_of_the_oracle() -> None:
+    scale, shift, mean = (RNG.standard_normal(4).astype(np.float32) for _ in range(3))
+    variance = RNG.uniform(0.5, 2, 4).astype(np.float32)
+    norm = helper.make_node("BatchNormalization", ["c", "s", "t", "m", "v"], ["bn"], epsilon=1e-3)
+    constants = {"w": W1, "s": scale, "t": shift, "m": mean, "v": variance}
+    original = make_model([conv("x", "w", "c", name="conv"), norm, relu("bn", "y")], constants)
+    factor = scale / np.sqrt(variance + np.float32(1e-3))
+    folded = {"w": flip(W1 * factor.reshape(-1, 1, 1, 1)), "b": shift - mean * factor}
+    rewritten = make_model([replaced("x", "w", "bn", site="conv", bias="b"), relu("bn", "y")], folded)
+    result = validate(original, rewritten)
+    assert result.ok, text(result)
+    assert result.convs[0].ok is True
+    folded["b"] = folded["b"] + np.float32(0.01)
+    assert validate(original, make_model(list(rewritten.graph.node), folded)).convs[0].ok is False
+
+
+def test_a_fused_conv_with_addend_and_activation() -> None:
+    attributes: dict[str, Any] = {"pads": [1] * 4, "activation": "LeakyRelu", "activation_params": [0.25]}
+    fused = helper.make_node(
+        "FusedConv", ["c1", "w2", "b2", "c1"], ["c2"], name="fused", domain="com.microsoft", **attributes
+    )
+    head = conv("x", "w1", "c1", name="first")
+    original = make_model([head, fused, relu("c2", "y")], {"w1": W1, "w2": W2, "b2": B1})
+    parts = [
+        head,
+        replaced("c1", "w2", "s", site="fused", pads=1, bias="b2"),
+        helper.make_node("Add", ["s", "c1"], ["t"]),
+        helper.make_node("LeakyRelu", ["t"], ["c2"], alpha=0.25),
+        relu("c2", "y"),
+    ]
+    result = validate(original, make_model(parts, {"w1": W1, "w2": flip(W2), "b2": B1}))
+    assert result.ok, text(result)
+    assert [(check.name, check.ok) for check in result.convs] == [("fused", True)]
+
+
+def test_float64_falls_back_to_the_reference_evaluator_and_says_so() -> None:
+    x, w = (1, 3, 12, 12), W1.astype(np.float64)
+    node = conv("x", "w", "c", name="conv")
+    original = make_model([node, relu("c", "y")], {"w": w}, x=x, dtype=TensorProto.DOUBLE)
+    swap = [replaced("x", "w", "c", site="conv"), relu("c", "y")]
+    result = validate(original, make_model(swap, {"w": flip(w)}, x=x, dtype=TensorProto.DOUBLE))
+    assert result.ok, text(result)
+    assert result.engine == "onnx.reference"
+    assert any("onnxruntime" in note for note in result.notes)
+    assert result.convs[0].relative_l2_rewritten < 1e-14
+    off = validate(original, make_model(swap, {"w": flip(w) * (1 + 1e-8)}, x=x, dtype=TensorProto.DOUBLE))
+    assert not off.ok
+
+
+def test_float16() -> None:
+    w = W1.astype(np.float16)
+    original = make_model([conv("x", "w", "c", name="conv"), relu("c", "y")], {"w": w}, dtype=TensorProto.FLOAT16)
+    cast = [
+        helper.make_node("Cast", ["x"], ["xf"], to=FLOAT),
+        replaced("xf", "w", "cf", site="conv"),
+        helper.make_node("Cast", ["cf"], ["c"], to=TensorProto.FLOAT16),
+        relu("c", "y"),
+    ]
+    weights = flip(w.astype(np.float32))
+    result = validate(original, make_model(cast, {"w": weights}, dtype=TensorProto.FLOAT16))
+    assert result.ok, text(result)
+    assert result.convs[0].ok is True
+    assert not validate(original, make_model(cast, {"w": weights * 1.1}, dtype=TensorProto.FLOAT16)).ok
+
+
+def add_chaos(model: ModelProto) -> ModelProto:
+    """Make the last node `sin(3e4 * c2)`: what it makes of rounding errors is beyond any tolerance of float32."""
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(3e4), "large"))
+    model.graph.node[-1].CopyFrom(helper.make_node("Mul", ["c2", "large"], ["m"]))
+    model.graph.node.append(helper.make_node("Sin", ["m"], ["y"]))
+    return model
+
+
+def test_rounding_noise_is_told_from_a_wrong_model() -> None:
+    result = validate(*(add_chaos(model) for model in make_pair()))
+    assert result.ok, text(result)
+    assert "rounding noise" in text(result)
+    assert "say nothing" in result.verdict
+    assert not validate(*(add_chaos(model) for model in make_pair(wrong=0.01))).ok
+    assert not validate(*(add_chaos(model) for model in make_pair()), rtol=1e-4).ok  # asked for, so no excuse

@@ -1,0 +1,219 @@
+"""The command line on bad usage, files that are no models, and Convs that mean nothing: exit code 2, or a reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from scripts.shared.corpus import build_conv_model, run_model
+from scripts.shared.layers import make_spec
+from tests.commands import SPEC, list_files, run
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--lowering", "fourier"],
+        ["--select", "some"],
+        ["--include", "nothing like it"],
+        ["--exclude", "("],
+        ["--input-shape", "x"],
+        ["--input-shape", "x:1x-3"],
+        ["--input-shape", "z:1x3"],
+        ["--input-shape", "x:1x6x30x31"],
+        ["--max-growth", "big"],
+        ["--plan", "no such file"],
+        ["--no-such-flag"],
+    ],
+    ids=" ".join,
+)
+def test_bad_usage(flags: list[str], model_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("rewrite", model_path, model_path.with_name("out.onnx"), *flags) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert "onnx-fft" in said
+    assert list_files(model_path.parent) == {"in.onnx"}
+
+
+@pytest.mark.parametrize("arguments", [[], ["rewrite"], ["rewrite", "in.onnx"], ["paint", "in.onnx"]], ids=" ".join)
+def test_missing_arguments(arguments: list[str]) -> None:
+    assert run(*arguments) == 2
+
+
+def make_cyclic() -> bytes:
+    model = build_conv_model(SPEC)
+    model.graph.node.append(helper.make_node("Relu", ["b"], ["a"]))
+    model.graph.node.append(helper.make_node("Relu", ["a"], ["b"]))
+    return model.SerializeToString()
+
+
+def make_twice_defined() -> bytes:
+    model = build_conv_model(SPEC)
+    model.graph.node.append(helper.make_node("Relu", ["x"], ["y"]))
+    return model.SerializeToString()
+
+
+def make_empty_graph() -> bytes:
+    model = build_conv_model(SPEC)
+    del model.graph.node[:]
+    return model.SerializeToString()
+
+
+def make_graphless() -> bytes:
+    model = build_conv_model(SPEC)
+    model.ClearField("graph")
+    return model.SerializeToString()
+
+
+def make_short_weight() -> bytes:
+    model = build_conv_model(SPEC)
+    tensor = model.graph.initializer[0]
+    tensor.raw_data = tensor.raw_data[:-4]
+    return model.SerializeToString()
+
+
+def make_escaping_data() -> bytes:
+    model = build_conv_model(SPEC)
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../secret.bin")
+    return model.SerializeToString()
+
+
+def make_unknown_dtype() -> bytes:
+    model = build_conv_model(SPEC)
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_type, tensor.data_location = 99, onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="in.onnx")
+    return model.SerializeToString()
+
+
+HOSTILE: dict[str, Callable[[], bytes]] = {
+    "empty": lambda: b"",
+    "text": lambda: b"this is no model\n" * 20,
+    "zeros": lambda: bytes(1000),
+    "truncated": lambda: build_conv_model(SPEC).SerializeToString()[:-100],
+    "head only": lambda: build_conv_model(SPEC).SerializeToString()[:9],
+    "a tensor": lambda: numpy_helper.from_array(np.ones((3, 3), np.float32), "w").SerializeToString(),
+    "zip": lambda: b"PK\x03\x04" + bytes(range(256)),
+    "no graph": make_graphless,
+    "empty graph": make_empty_graph,
+    "cyclic": make_cyclic,
+    "twice defined": make_twice_defined,
+    "short weight": make_short_weight,
+    "data elsewhere": make_escaping_data,
+    "unknown dtype": make_unknown_dtype,
+}
+
+
+@pytest.mark.parametrize("verb", ["rewrite", "inspect", "validate", "bench"])
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_what_is_no_model(kind: str, verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, output = tmp_path / "in.onnx", tmp_path / "out.onnx"
+    path.write_bytes(HOSTILE[kind]())
+    if verb == "inspect":
+        if kind in ("short weight", "data elsewhere"):
+            return  # inspect reads no weights: that they are broken shows when they are needed
+        arguments: list[object] = [path]
+    elif verb == "rewrite":
+        arguments = [path, output, "--select", "all", "--no-validate"]
+    else:
+        arguments = [path, path]
+    assert run(verb, *arguments) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("onnx-fft: got ")
+    assert "Traceback" not in said.err
+    assert said.out == ""
+    assert list_files(tmp_path) == {"in.onnx"}
+
+
+def test_missing_files_and_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (tmp_path / "missing.onnx", tmp_path):
+        for arguments in (["inspect", path], ["rewrite", path, tmp_path / "out.onnx"], ["validate", path, path]):
+            assert run(*arguments) == 2
+            assert capsys.readouterr().err.startswith("onnx-fft: got ")
+    assert list_files(tmp_path) == set()
+
+
+ODD_CONVS: dict[str, tuple[dict[str, Any], str]] = {
+    "zero batch": ({"x": (0, 3, 9, 9)}, "zero-size"),
+    "zero extent": ({"x": (1, 3, 0, 9)}, "zero-size"),
+    "zero kernel": ({"w": (4, 3, 0, 3)}, "zero-size"),
+    "no channels": ({"w": (0, 3, 3, 3)}, "zero-size"),
+    "large kernel": ({"w": (4, 3, 11, 3)}, "kernel-too-large"),
+    "kernel_shape": ({"kernel_shape": [5, 5]}, "bad-kernel-shape"),
+    "rank": ({"w": (4, 3, 3)}, "bad-rank"),
+    "strides": ({"strides": [1]}, "bad-strides"),
+    "no stride": ({"strides": [0, 1]}, "bad-strides"),
+    "dilations": ({"dilations": [1, -2]}, "bad-dilations"),
+    "pads": ({"pads": [1, 1]}, "bad-pads"),
+    "negative pads": ({"pads": [-1, 0, 0, 0]}, "bad-pads"),
+    "endless pads": ({"pads": [1 << 40, 0, 0, 0]}, "too-long"),
+    "group": ({"group": 3}, "bad-group"),
+    "no group": ({"group": 0}, "bad-group"),
+    "channels": ({"x": (1, 5, 9, 9)}, "bad-channels"),
+    "auto_pad": ({"auto_pad": "SOME"}, "bad-auto-pad"),
+    "bias": ({"b": (3,)}, "bad-bias"),
+    "integers": ({"dtype": "int32"}, "dtype"),
+}
+
+
+def make_odd_conv(options: dict[str, Any]) -> ModelProto:
+    options = {"x": (1, 3, 9, 9), "w": (4, 3, 3, 3), "b": (4,), "dtype": "float32"} | options
+    shapes = {name: options.pop(name) for name in ("x", "w", "b")}
+    dtype = options.pop("dtype")
+    elem_type = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w", "b"], ["y"], name="odd", **options)],
+        "odd",
+        [helper.make_tensor_value_info("x", elem_type, shapes["x"])],
+        [helper.make_tensor_value_info("y", elem_type, None)],
+        [numpy_helper.from_array(np.ones(shapes[name], dtype), name) for name in ("w", "b")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("kind", ODD_CONVS)
+def test_an_inconsistent_conv_is_untouched_with_a_reason(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options, code = ODD_CONVS[kind]
+    model = make_odd_conv(options)
+    path, output = tmp_path / "in.onnx", tmp_path / "out.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert run("inspect", path, "--select", "all", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["lowering"], row["code"]) == (None, code)
+    assert run("rewrite", path, output, "--select", "all") == 0
+    assert onnx.load(output) == model
+
+
+def test_duplicate_names_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = build_conv_model(make_spec((3, 3), (5, 5), (9, 9)))
+    second = model.graph.node.add()
+    second.CopyFrom(model.graph.node[0])
+    second.input[0], second.output[0] = "y", "z"
+    model.graph.output[0].name = "z"
+    path, output = tmp_path / "in.onnx", tmp_path / "out.onnx"
+    onnx.save(model, path)
+    assert run("inspect", path, "--json") == 0
+    names = [row["name"] for row in json.loads(capsys.readouterr().out)["rows"]]
+    assert names == ["conv", "conv#1"]
+    assert run("rewrite", path, output, "--lowering", "matmul", "--include", "#1") == 0
+    assert onnx.load(output).graph.node[0] == model.graph.node[0]
+    assert run("rewrite", path, output, "--lowering", "matmul") == 0
+    names = [node.name for node in onnx.load(output).graph.node]
+    assert len(set(names)) == len(names)
+    feeds = {"x": np.random.default_rng(1).standard_normal((1, 3, 9, 9), np.float32)}
+    (before,), (after,) = ReferenceEvaluator(model).run(None, feeds), run_model(output, feeds)
+    np.testing.assert_allclose(after, before, rtol=0, atol=1e-4 * np.abs(before).max())

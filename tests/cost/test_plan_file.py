@@ -1,0 +1,219 @@
+"""Plans written, edited, replayed and refused; models of every opset and dtype."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from onnx_fft import inspect, rewrite, validate
+from onnx_fft.errors import OpsetError, UsageError
+from scripts.shared.corpus import executed_op_types, list_op_types, open_session, run_model
+from tests.small_models import (
+    B1,
+    BOTH,
+    W1,
+    X,
+    assert_same,
+    conv,
+    dump,
+    function_model,
+    make_model,
+    own_nodes,
+    two_convs,
+)
+
+# --- plans --------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_is_replayed_and_edited(tmp_path: Path) -> None:
+    model = two_convs()
+    planned = rewrite(model, lowering="matmul")
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(planned.plan))
+    for source in (path, str(path), planned.plan):
+        replayed = rewrite(model, plan=source)
+        assert dump(replayed.model) == dump(planned.model)
+        assert [row.reason for row in replayed.report.rows] == ["by the plan"] * 2
+    first, second = planned.plan["convs"]
+    first |= {"lowering": None}
+    second["axes"] = [{"dft_length": 9, "tile_step": 6, "columns": 1, "whole": False}] * 2
+    edited = rewrite(model, plan=planned.plan)
+    assert [(row.lowering, row.code) for row in edited.report.rows] == [(None, "planned"), ("matmul", "")]
+    assert list_op_types(edited.model)["Conv"] == 1
+    assert dump(edited.model) != dump(rewrite(model, lowering="matmul", include=["second"]).model)
+    assert_same(model, edited.model)
+
+
+def test_times_a_plan_holds_are_reported_again() -> None:
+    model = two_convs()
+    plan = rewrite(model, lowering="matmul").plan
+    plan["convs"][0] |= {"lowering": None, "measured_conv_s": 2e-3, "measured_s": 3e-3}
+    left, replaced = rewrite(model, plan=plan).report.rows
+    assert (left.lowering, left.measured_conv_s, left.measured_s) == (None, 2e-3, 3e-3)
+    assert (replaced.lowering, replaced.measured_conv_s, replaced.measured_s) == ("matmul", None, None)
+    with pytest.raises(UsageError, match="cannot be read"):
+        rewrite(model, plan=change(plan, measured_s="soon"))
+
+
+def test_a_plan_may_go_beyond_the_growth_cap_and_include_still_holds() -> None:
+    model = two_convs()
+    plan = rewrite(model, lowering="matmul").plan
+    assert rewrite(model, lowering="matmul", max_growth_bytes=0).report.replaced == ()
+    assert len(rewrite(model, plan=plan).report.replaced) == 2
+    assert [row.name for row in rewrite(model, plan=plan, exclude=["first"]).report.replaced] == ["second"]
+
+
+def change(plan: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    copy: dict[str, Any] = json.loads(json.dumps(plan))
+    copy["convs"][0] |= changes
+    return copy
+
+
+def test_wrong_plans_are_refused(tmp_path: Path) -> None:
+    model = two_convs()
+    plan = rewrite(model, lowering="matmul").plan
+    axes = plan["convs"][0]["axes"]
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({}, "no plan"),
+        ({"onnx_fft_plan": 2, "convs": []}, "no plan"),
+        ({**plan, "convs": plan["convs"][:1]}, "second: not in the plan"),
+        (change(plan, name="third"), "third: not in the model"),
+        (change(plan, geometry="3x3"), "another model"),
+        (change(plan, lowering="fourier"), "'fourier'"),
+        (change(plan, axes=axes[:1]), "impossible plan"),
+        (change(plan, axes=[axes[0] | {"dft_length": 5}, axes[1]]), "impossible plan"),
+        (change(plan, axes=[axes[0] | {"dft_length": -1}, axes[1]]), "impossible plan"),
+        (change(plan, axes=[axes[0] | {"dft_length": "9"}, axes[1]]), "plan"),
+        (change(plan, axes=[axes[0] | {"length": 9}, axes[1]]), "cannot be read"),
+        (change(plan, lowering="dft", axes=[axes[0] | {"dft_length": 33}, axes[1]]), "powers of two"),
+        ({**plan, "convs": [*plan["convs"], plan["convs"][1]]}, "more than one entry for 'second'"),
+        (change(plan, axes=[axes[0] | {"dft_length": 1 << 45}, axes[1]]), "GiB to the file"),
+        ({**plan, "convs": [{"name": "first"}]}, "cannot be read"),
+        ({**plan, "convs": ["first"]}, "cannot be read"),
+    ]
+    for data, message in wrong:
+        with pytest.raises(UsageError, match=message):
+            rewrite(model, plan=data)
+    path = tmp_path / "plan.json"
+    for text, message in (("{", "no JSON"), ("[]", "no plan"), (None, "cannot be read")):
+        if text is None:
+            path.unlink()
+        else:
+            path.write_text(text)
+        with pytest.raises(UsageError, match=message):
+            rewrite(model, plan=path)
+
+
+def test_a_plan_decides_alone() -> None:
+    model = two_convs()
+    plan = rewrite(model, lowering="matmul").plan
+    wrong: list[dict[str, Any]] = [{"lowering": "dft"}, {"select": "all"}, {"max_growth_bytes": 0}]
+    for options in wrong:
+        with pytest.raises(UsageError, match="got a plan and"):
+            rewrite(model, plan=plan, **options)
+
+
+@pytest.mark.parametrize("opset", [11, 13])
+def test_a_plan_with_dft_takes_an_old_model_to_the_opset_it_needs(opset: int) -> None:
+    model = make_model([conv("x", "y")], opset=opset)
+    converted = rewrite(model, lowering="dft")
+    for options in ({}, {"opset": 17}):
+        assert dump(rewrite(model, plan=converted.plan, **options).model) == dump(converted.model)
+    with pytest.raises(OpsetError, match="--opset 17"):
+        rewrite(model, plan=converted.plan, opset=14)
+    left = json.loads(json.dumps(converted.plan))
+    left["convs"][0]["lowering"] = None
+    assert rewrite(model, plan=left).report.converted_from is None
+
+
+# --- opsets and dtypes --------------------------------------------------------------------------------------------
+
+
+def test_dft_converts_the_model_and_says_so() -> None:
+    model = make_model([conv("x", "y", name="only")], opset=13)
+    result = rewrite(model, lowering="dft")
+    assert (result.report.opset, result.report.converted_from) == (17, 13)
+    assert {entry.domain: entry.version for entry in result.model.opset_import}[""] == 17
+    assert executed_op_types(result.model, {"x": X})["DFT"] > 0
+    assert_same(model, result.model)
+
+
+def test_nameless_convs_keep_their_names_when_the_conversion_moves_them() -> None:
+    nodes = [
+        helper.make_node("Unsqueeze", ["x"], ["u"], axes=[0]),  # from opset 13 on, axes are a node of their own
+        helper.make_node("Squeeze", ["u"], ["s"], axes=[0]),
+        conv("s", "a"),
+        conv("s", "b", "w1", "b1"),
+        helper.make_node("Sum", ["a", "b"], ["y"]),
+    ]
+    model = make_model(nodes, opset=11)
+    assert [row.name for row in inspect(model).rows] == ["Conv#2", "Conv#3"]
+    result = rewrite(model, lowering="dft", include=["Conv#3"])
+    assert [(row.name, row.lowering) for row in result.report.rows] == [("Conv#2", None), ("Conv#3", "dft")]
+    (left,) = [node for node in result.model.graph.node if node.op_type == "Conv"]
+    assert left.output == ["a"]
+    assert {entry.value for node in own_nodes(result.model) for entry in node.metadata_props} >= {"Conv#3"}
+    assert_same(model, result.model)
+    checked = validate(model, result.model)
+    assert [(check.name, check.ok) for check in checked.convs] == [("Conv#3", True)]
+
+
+def test_opset_is_converted_on_request_only() -> None:
+    model = make_model([conv("x", "y")], opset=13)
+    assert rewrite(model, lowering="matmul").report.converted_from is None
+    assert rewrite(model, opset=18, select="all").report.opset == 18
+    with pytest.raises(OpsetError, match="got opset 11 for a model of opset 13; expected 13 or newer"):
+        rewrite(model, opset=11)
+    for opset in (0, 999):
+        with pytest.raises(OpsetError, match=str(opset)):
+            rewrite(model, opset=opset)
+
+
+def test_what_cannot_be_converted_names_matmul() -> None:
+    model = function_model(opset=13)
+    with pytest.raises(OpsetError, match="matmul"):
+        rewrite(model, lowering="dft")
+    assert len(rewrite(model, lowering="matmul").report.replaced) == 1
+    assert len(rewrite(model, select="all").report.replaced) == 1
+
+
+@pytest.mark.parametrize("opset", [7, 9, 11, 13, 17, 18, 20, 21, 22, 23])
+@pytest.mark.parametrize("lowering", BOTH)
+def test_every_opset(opset: int, lowering: str) -> None:
+    model = make_model([conv("x", "y", "w1", "b1")], opset=opset)
+    result = rewrite(model, lowering=lowering)
+    assert "Conv" not in list_op_types(result.model)
+    onnx.checker.check_model(result.model, full_check=True)
+    assert_same(model, result.model)
+
+
+@pytest.mark.parametrize("opset", [9, 13, 17])
+def test_old_models_with_initializers_as_inputs(opset: int) -> None:
+    model = make_model([conv("x", "y", "w1", "b1")], opset=opset, ir_version=3)
+    for lowering in BOTH:
+        result = rewrite(model, lowering=lowering)
+        assert result.model.ir_version == 3
+        onnx.checker.check_model(result.model, full_check=True)
+        assert [value.name for value in open_session(result.model).get_inputs()] == ["x"]
+        assert_same(model, result.model)
+
+
+@pytest.mark.parametrize("lowering", BOTH)
+def test_float16_and_float64(lowering: str) -> None:
+    for dtype, elem_type, rtol in (("float16", TensorProto.FLOAT16, 2e-3), ("float64", TensorProto.DOUBLE, 1e-12)):
+        constants = {"w1": W1.astype(dtype), "b1": B1.astype(dtype)}
+        model = make_model([conv("x", "y", "w1", "b1")], constants, dtype=elem_type)
+        result = rewrite(model, lowering=lowering)
+        (value,) = run_model(result.model, {"x": X.astype(dtype)})
+        (truth,) = ReferenceEvaluator(make_model([conv("x", "y", "w1", "b1")])).run(None, {"x": X})
+        if dtype == "float64":  # ONNX Runtime has no Conv for it
+            (truth,) = ReferenceEvaluator(model).run(None, {"x": X.astype(dtype)})
+        assert value.dtype == np.dtype(dtype)
+        np.testing.assert_allclose(value, truth, rtol=0, atol=rtol * np.abs(truth).max())

@@ -1,0 +1,194 @@
+"""How the native library cuts convolutions into tiles: as the planner pictures it, and in every way that tests try.
+
+The library's own planning, native/plan.cpp, is compiled into a small program
+(tests/native/driver/plans.cpp) that prints it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnx_fft import native
+from onnx_fft.fourier.oracle import ConvGeometry
+from onnx_fft.lowering import native_work
+from onnx_fft.sites.spec import ConvSpec
+from scripts.shared.layers import FIELD, LAYERS, TRAPS, make_spec
+from tests.lowered import geometry_of
+from tests.native.test_binding import PARALLEL
+from tests.native.test_edges import EDGES, SWEEPS, sweep
+from tests.native_models import Conv
+
+DRIVER = Path(__file__).parent / "driver" / "plans.cpp"
+SOURCES = Path(native.__file__).resolve().parent
+
+KINDS = {f"{way} {lanes}" for way in ("sliding", "elementwise", "summed") for lanes in ("channels", "tiles")}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done with a tile and runs along the lanes, and for each axis the samples, outputs and number of tiles."""
+
+    kind: str
+    lengths: tuple[int, ...]
+    steps: tuple[int, ...]
+    tiles: tuple[int, ...]
+
+
+Request = tuple[int, tuple[int, int], tuple[int, ...], tuple[int, ...], ConvGeometry]
+"""Batch, channels in and out, extents, kernel, the rest."""
+
+Planner = Callable[[Iterable[Request], int], list[Plan]]
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Planner:
+    """The library's plans for vectors of so many lanes."""
+    compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
+    if compiler is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no C++ compiler")
+    program = tmp_path_factory.mktemp("plans") / "plans"
+    sources = [str(DRIVER), *map(str, SOURCES.glob("*plan.cpp"))]
+    subprocess.run([compiler, "-std=c++17", "-O1", f"-I{SOURCES}", *sources, "-o", str(program)], check=True)
+
+    def run(requests: Iterable[Request], lanes: int) -> list[Plan]:
+        text = "\n".join(_write(request, lanes) for request in requests)
+        done = subprocess.run([str(program)], input=text, capture_output=True, text=True, check=True)
+        return [_read(line) for line in done.stdout.splitlines()]
+
+    return run
+
+
+def _write(request: Request, lanes: int) -> str:
+    batch, (inner, outer), extents, kernel, g = request
+    axes = zip(extents, kernel, g.strides, g.dilations, g.pads_begin, g.pads_end, strict=True)
+    numbers = (
+        lanes,
+        batch,
+        inner // g.group,
+        outer // g.group,
+        g.group,
+        len(kernel),
+        *(n for axis in axes for n in axis),
+    )
+    return " ".join(map(str, numbers))
+
+
+def _read(line: str) -> Plan:
+    way, lanes, *numbers = line.split()
+    values = tuple(map(int, numbers))
+    return Plan(f"{way} {lanes}", values[::3], values[1::3], values[2::3])
+
+
+def of_conv(conv: Conv) -> Request:
+    return conv.batch, conv.channels, conv.extents, conv.kernel, conv.geometry
+
+
+def of_spec(spec: ConvSpec) -> Request:
+    extents = tuple(extent for extent in spec.extents if extent is not None)
+    return spec.batch or 1, (spec.in_channels, spec.out_channels), extents, spec.kernel_shape, geometry_of(spec)
+
+
+# --- what tests try -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+def test_the_edges_are_of_every_kind(plan: Planner, lanes: int) -> None:
+    """For each length of vectors: of float32 in baseline, AVX2 and AVX-512, two of them of float64 as well.
+
+    A kind that other constants in plan.cpp have taken away needs another convolution among the edges.
+    """
+    assert {found.kind for found in plan(map(of_conv, EDGES.values()), lanes)} == KINDS
+    ways = {found.kind.split()[0] for found in plan(map(of_conv, PARALLEL.values()), lanes)}
+    assert ways == {"sliding", "elementwise", "summed"}
+
+
+def test_the_sweeps_cross_the_ends_of_tiles(plan: Planner) -> None:
+    """With several tiles, there are last ones that have all outputs, that lack one, and that have one only."""
+    for is_sliding in (False, True):
+        seen = {lanes: set(find_last_outputs(plan, lanes, is_sliding)) for lanes in (4, 8, 16)}
+        assert all({"all", "all but one"} <= found for found in seen.values()), seen
+        assert "one" in set.union(*seen.values()), seen
+
+
+def find_last_outputs(plan: Planner, lanes: int, is_sliding: bool) -> Iterator[str]:
+    """How many outputs the last of several tiles along an axis has."""
+    for name in SWEEPS:
+        convs = [conv.lifted() for conv in sweep(name)]
+        for conv, found in zip(convs, plan(map(of_conv, convs), lanes), strict=True):
+            outputs = conv.geometry.output_extents(conv.extents, conv.kernel)
+            for count, step, tiles in zip(outputs, found.steps, found.tiles, strict=True):
+                if found.kind.startswith("sliding") is is_sliding and tiles == -(-count // step) > 1 and step > 2:
+                    yield {0: "all", 1: "one", step - 1: "all but one"}.get(count % step, "some")
+
+
+# --- what the planner takes the library to do -----------------------------------------------------------------------
+
+PICTURED = {
+    **{layer.name: layer.spec for layer in (*LAYERS, *FIELD, *TRAPS)},
+    "stride 2": make_spec((32, 48), (7, 7), (112, 112), strides=(2, 2)),
+    "stride 4, 1-D": make_spec((1, 64), (512,), (1024,), batch=32, strides=(4,), pads=((254,), (254,))),
+    "dw stride 2": make_spec((96, 96), (9, 9), (56, 56), group=96, strides=(2, 2)),
+    "3-D": make_spec((16, 16), (5, 5, 5), (32, 32, 32)),
+    "dw 3-D": make_spec((32, 32), (5, 7, 7), (16, 56, 56), group=32),
+    "groups": make_spec((64, 64), (5, 5), (56, 56), group=8),
+    "few channels": make_spec((3, 3), (15, 15), (200, 300)),
+    "dw 5x5 on one channel": make_spec((1, 1), (5, 5), (500, 700), group=1),
+    "causal": make_spec((64, 64), (255,), (4000,), group=64, pads="causal"),
+}
+"""Without dilations, for which the library may fill a kernel with zeros, and the planner never does."""
+
+del PICTURED["1x1 256->256 56x56"]  # whose one tap the planner does not transform along any axis, the library along one
+
+MOST_APART = 1.25
+"""What the library's tiles may cost more or less than the planner's, both counted by the planner (1.14 in 2026-11)."""
+
+
+def count_seconds(spec: ConvSpec, found: Plan, monkeypatch: pytest.MonkeyPatch) -> float:
+    """What the library's plan costs by the planner's count."""
+    used = len(native_work._used_axes(spec))
+    lengths, sliding = iter(found.lengths[-used:]), found.kind.startswith("sliding")
+    with monkeypatch.context() as patch:
+        patch.setattr(native_work, "_find_lengths", lambda *_: np.array([float(next(lengths))]))
+        tiles = native_work._cut_tiles(spec, sliding=sliding)
+    assert tiles.rows.item() == (spec.batch or 1) * prod(found.tiles)
+    assert tiles.outputs.item() == prod(found.steps)
+    if sliding:
+        parts = native_work._count_sliding(spec, tiles)
+    else:
+        parts = native_work._count_transforms(spec, tiles, 8 * tiles.bins * spec.out_channels * tiles.inner)
+    return sum(native_work.SECONDS_PER[name] * part.item() for name, part in parts.items())
+
+
+@pytest.mark.parametrize("name", PICTURED)
+def test_the_planner_knows_what_the_library_does(plan: Planner, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = PICTURED[name]
+    (found,) = plan([of_spec(spec)], native_work.LANES)
+    work = native_work.count_native_work(spec)
+    expected = sum(cost * getattr(work, part) for part, cost in native_work.SECONDS_PER.items())
+    taken = count_seconds(spec, found, monkeypatch)
+    assert 1 / MOST_APART <= taken / expected <= MOST_APART
+
+
+def test_the_longest_kernels_are_transformed(plan: Planner) -> None:
+    """Though their spectra are more than the library likes to keep: sums of so many taps take minutes."""
+    taps = (200_003, 500_009, 900_001)
+    convs = [Conv(extents=(1_000_003,), kernel=(k,), group=1, channels=(1, 1), batch=1, pads=(0, 0)) for k in taps]
+    assert [found.kind.split()[0] for found in plan(map(of_conv, convs), native_work.LANES)] == ["elementwise"] * 3
+
+
+def test_axes_of_one_sample_change_nothing(plan: Planner) -> None:
+    """CREPE has its filters as images."""
+    line, image = make_spec((16, 8), (64,), (191,)), make_spec((16, 8), (64, 1), (191, 1))
+    one, other = plan([of_spec(line), of_spec(image)], native_work.LANES)
+    assert (other.kind, other.lengths, other.tiles) == (one.kind, (1, *one.lengths), (1, *one.tiles))
+    assert native_work.count_native_work(line) == native_work.count_native_work(image)
+    assert native_work.count_native_work(image).native_scattered_samples == 0

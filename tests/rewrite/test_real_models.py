@@ -1,0 +1,231 @@
+"""Models of the field, whole: rewritten, validated, saved, loaded again in plain ONNX Runtime, interface kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, ValueInfoProto
+
+from onnx_fft import rewrite, validate
+from onnx_fft.model.io import LoadedModel, save_model
+from onnx_fft.rewrite import Rewritten
+from scripts.models import fetch as fetch_models
+from scripts.shared import corpus
+from scripts.shared.corpus import Array, list_op_types, open_session
+
+REPLACED_BY_AUTO = {"rivagan_encoder": 2, "rivagan_decoder": 2}
+"""Convs that the choice replaces; in the other models the kernels are small, and it must touch nothing."""
+
+REMAINING = {"ch_PP-OCRv4_det": {("ConvTranspose", "operator"): 2}, "tumor_vgg16": {("Conv", "growth"): 5}}
+"""Convolutions left by `select="all"`, by operator and by the reason's code; none in the other models."""
+
+SHAPES = {
+    "rivagan_encoder": {"frame": (1, 3, 1, 70, 45), "data": (1, 32)},
+    "rivagan_decoder": {"frame": (1, 3, 1, 70, 64)},
+    "multistyle26": {"image": (1, 3, 64, 84)},
+    "nmp": {"serving_default_input_2:0": (1, 43844, 1)},
+    "tumor_vgg16": {"input": (1, 240, 240, 3)},
+    "crepe_tiny": {"frames": (2, 1024)},
+    "crepe_full": {"frames": (1, 1024)},
+}
+"""Shapes of open inputs that keep the validation short; other models are tried on shapes the validator finds."""
+
+
+LIGHT_GROWTH = 128 << 20
+"""Enough for every ImageNet graph but VGG-19, which would more than double to 229 MiB."""
+
+LIGHT_RTOL = 1e-4
+"""Relative L2 allowed between the two models at every Conv of an ImageNet graph; float32 leaves 1e-5 at worst."""
+
+
+@cache
+def rewrite_fetched(name: str, select: str) -> tuple[Path, Rewritten]:
+    path = fetch_models.fetch(name)
+    return path, rewrite(path, select=select)
+
+
+def print_interface(values: list[ValueInfoProto]) -> list[bytes]:
+    return [value.SerializeToString(deterministic=True) for value in values]
+
+
+def passes_full_check(path: Path) -> bool:
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except Exception:  # the checker's own types, and whatever its inference raises
+        return False
+    return True
+
+
+def count_convolutions(model: ModelProto) -> Counter[str]:
+    counted = list_op_types(model)
+    return Counter({op_type: count for op_type, count in counted.items() if "Conv" in op_type})
+
+
+def assert_saved_model_loads(path: Path, rewritten: Rewritten, tmp_path: Path) -> None:
+    """Written, it passes the checker if the original does, and ONNX Runtime sees the same inputs and outputs."""
+    output = tmp_path / "out.onnx"
+    save_model(rewritten.model, output, rewritten.base_dir)
+    assert passes_full_check(output) or not passes_full_check(path)
+    before, after = open_session(path), open_session(output)
+    for list_values in ("get_inputs", "get_outputs"):
+        pairs = list(zip(*(getattr(session, list_values)() for session in (before, after)), strict=True))
+        assert pairs
+        for old, new in pairs:
+            assert (new.name, new.type, len(new.shape)) == (old.name, old.type, len(old.shape))
+            # the shapes in the file are the same; what ONNX Runtime infers besides may be less, never different
+            assert all(n == o or not isinstance(n, int) for n, o in zip(new.shape, old.shape, strict=True))
+
+
+@pytest.mark.real_model
+@pytest.mark.parametrize("select", ["auto", "all"])
+@pytest.mark.parametrize("name", fetch_models.NAMES)
+def test_interface_is_kept_and_the_file_loads(name: str, select: str, tmp_path: Path) -> None:
+    path, rewritten = rewrite_fetched(name, select)
+    original = onnx.load(path)
+    for field in ("input", "output"):
+        kept, given = (list(getattr(model.graph, field)) for model in (rewritten.model, original))
+        stored = {tensor.name for tensor in (*original.graph.initializer, *rewritten.model.graph.initializer)}
+        assert print_interface([v for v in kept if v.name not in stored]) == print_interface(
+            [v for v in given if v.name not in stored]
+        )
+    assert rewritten.model.ir_version == original.ir_version
+    assert list(rewritten.model.opset_import) == list(original.opset_import)
+    assert_saved_model_loads(path, rewritten, tmp_path)
+
+
+@pytest.mark.real_model
+@pytest.mark.parametrize("name", fetch_models.NAMES)
+def test_all_replaces_everything_but_what_it_says(name: str) -> None:
+    path, rewritten = rewrite_fetched(name, "all")
+    before, after = count_convolutions(onnx.load(path)), count_convolutions(rewritten.model)
+    left = [row for row in rewritten.report.rows if row.lowering is None]
+    assert before["Conv"] >= 4
+    assert Counter((row.op_type, row.code) for row in left) == REMAINING.get(name, {})
+    assert Counter(row.op_type for row in left) == after
+    assert all(row.op_type in row.reason if row.code == "operator" else "MiB" in row.reason for row in left)
+    assert len(rewritten.report.replaced) == before.total() - after.total()
+    assert len({row.name for row in rewritten.report.rows}) == len(rewritten.report.rows)
+
+
+@pytest.mark.real_model
+@pytest.mark.parametrize("name", fetch_models.NAMES)
+def test_auto_replaces_what_gains_and_says_why_not(name: str) -> None:
+    path, rewritten = rewrite_fetched(name, "auto")
+    replaced = rewritten.report.replaced
+    assert len(replaced) == REPLACED_BY_AUTO.get(name, 0)
+    assert all(row.code and row.reason for row in rewritten.report.rows if row.lowering is None)
+    if not replaced:
+        assert rewritten.model == onnx.load(path)
+    for row in replaced:
+        assert row.predicted_s is not None
+        assert row.predicted_conv_s is not None
+        assert row.predicted_s < row.predicted_conv_s
+
+
+@pytest.mark.real_model
+@pytest.mark.parametrize("select", ["auto", "all"])
+@pytest.mark.parametrize("name", fetch_models.NAMES)
+def test_outputs_are_the_same(name: str, select: str) -> None:
+    path, rewritten = rewrite_fetched(name, select)
+    if not rewritten.report.replaced:
+        assert rewritten.model.SerializeToString(deterministic=True) == onnx.load(path).SerializeToString(
+            deterministic=True
+        )
+        return
+    result = validate(path, LoadedModel(rewritten.model, rewritten.base_dir), input_shapes=SHAPES.get(name))
+    assert result.ok, "\n".join(result.describe())
+    assert result.engine == "onnxruntime"
+    assert any(comparison.compared for feed in result.feeds for comparison in feed.comparisons)
+    checked = [check.ok for check in result.convs]
+    assert checked == [True] * len(rewritten.report.replaced)
+
+
+@pytest.mark.real_model
+def test_silero_convs_of_every_branch_are_replaced() -> None:
+    """Nested If, four deep: both sampling rates run replaced Convs, and streaming keeps its state."""
+    path, rewritten = rewrite_fetched("silero_vad", "all")
+    scopes = {row.name.rpartition("/")[0] for row in rewritten.report.rows}
+    assert len(scopes) >= 2
+    assert all("_branch" in scope for scope in scopes)
+    sessions = [open_session(path), open_session(rewritten.model)]
+    rng = np.random.default_rng(5)
+    for rate, length in ((16000, 576), (8000, 288)):
+        states = [np.zeros((2, 1, 128), np.float32)] * 2
+        for _ in range(3):
+            chunk = rng.standard_normal((1, length)).astype(np.float32) / 8
+            feeds = [{"input": chunk, "state": state, "sr": np.array(rate)} for state in states]
+            results = [session.run(None, feed) for session, feed in zip(sessions, feeds, strict=True)]
+            assert results[0][1].any()
+            for before, after in zip(*results, strict=True):
+                np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-5)
+            states = [result[1] for result in results]
+
+
+@pytest.mark.real_model
+@pytest.mark.parametrize("shape", [(1, 3, 1, 11, 11), (2, 3, 1, 37, 150), (1, 3, 1, 129, 64)])
+def test_rivagan_encoder_runs_on_any_size(shape: tuple[int, ...]) -> None:
+    """3-D form with every dim dynamic: the number of tiles is a run-time matter."""
+    path, rewritten = rewrite_fetched("rivagan_encoder", "all")
+    rng = np.random.default_rng(6)
+    frame = rng.uniform(-1, 1, shape).astype(np.float32)
+    feeds = {"frame": frame, "data": rng.integers(0, 2, (shape[0], 32)).astype(np.float32)}
+    (before,), (after,) = corpus.run_model(path, feeds), corpus.run_model(rewritten.model, feeds)
+    assert before.shape == shape
+    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
+
+
+def expose_convs(model: ModelProto, names: list[str]) -> ModelProto:
+    """A copy with the results of the original's Convs as further outputs."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    copy.graph.output.extend(ValueInfoProto(name=name) for name in names)
+    return copy
+
+
+def relative_l2(value: Array, reference: Array) -> float:
+    difference = np.linalg.norm(value.astype(np.float64) - reference)
+    return float(difference / np.linalg.norm(reference.astype(np.float64)))
+
+
+@pytest.mark.parametrize("name", corpus.light_paths())
+def test_imagenet_graph(name: str) -> None:
+    """Its output is nearly constant whatever the Convs do, so every Conv's own result is compared as well."""
+    case = corpus.load_light_case(name)
+    nodes = case.model.graph.node
+    norms = {node.input[0]: node.output[0] for node in nodes if node.op_type == "BatchNormalization"}
+    names = [norms.get(node.output[0], node.output[0]) for node in nodes if node.op_type == "Conv"]
+    rewritten = rewrite(case.model, select="all", max_growth_bytes=LIGHT_GROWTH)
+    left = [row for row in rewritten.report.rows if row.lowering is None]
+    assert len(left) == count_convolutions(rewritten.model).total() <= (len(nodes) // 8 if name == "vgg19" else 0)
+    assert all(row.code == "growth" for row in left)
+    assert len(rewritten.report.replaced) == count_convolutions(case.model).total() - len(left)
+    before = corpus.run_model(expose_convs(case.model, names), case.feeds)
+    after = corpus.run_model(expose_convs(rewritten.model, names), case.feeds)
+    for output, expected in zip(after[: len(case.expected)], case.expected, strict=True):
+        assert (output.dtype, output.shape) == (expected.dtype, expected.shape)
+        np.testing.assert_allclose(output, expected, rtol=corpus.STANDARD_RTOL, atol=corpus.STANDARD_ATOL)
+    pairs = zip(names, after[len(case.expected) :], before[len(case.expected) :], strict=True)
+    worst = max((relative_l2(value, reference), name) for name, value, reference in pairs)
+    assert worst[0] <= LIGHT_RTOL, worst
+
+
+@pytest.mark.parametrize("name", corpus.light_paths())
+def test_imagenet_graph_is_left_alone_by_auto(name: str) -> None:
+    """Small kernels throughout: nothing gains, and nothing may change."""
+    model = corpus.load_light_case(name).model
+    rewritten = rewrite(model)
+    assert rewritten.model.SerializeToString(deterministic=True) == model.SerializeToString(deterministic=True)
+    assert all(row.code == "no-gain" and "x the speed" in row.reason for row in rewritten.report.rows)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def release_models() -> Iterator[None]:
+    """Let go of the rewritten models, some of them large, after the module."""
+    yield
+    rewrite_fetched.cache_clear()

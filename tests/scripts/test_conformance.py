@@ -1,0 +1,232 @@
+"""The conformance matrix: a wrong result turns a cell red, and the README shows what was committed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scripts.conformance import run as conformance
+from scripts.conformance import truth as conformance_truth
+from scripts.conformance.cases import LOWERINGS, ORIGINAL, REAL_MODEL, Entry, Tensor, collect_cases, write_cases
+from scripts.conformance.judge import Cell, judge
+from scripts.conformance.runtimes import RUNTIMES, MissingRuntime, run_runtime
+from scripts.conformance.speed import compare_outputs
+from scripts.conformance.table import find_deviations, render
+from scripts.conformance.worker import RUNTIMES as ENGINES
+from scripts.conformance.worker import run_entry
+from scripts.models.fetch import WHEELS
+from scripts.shared.blocks import read_block
+from scripts.shared.corpus import Array, Case
+
+ROOT = Path(__file__).resolve().parent.parent
+CASE = "test_Conv2d_depthwise_padded"
+COMMITTED: dict[str, Any] = json.loads(conformance.JSON.read_text())
+CELLS = [Cell(**cell) for cell in COMMITTED["cells"]]
+TRUTH = np.random.default_rng(0).standard_normal((2, 3, 5))
+
+
+def find_case(name: str = CASE) -> Case:
+    return next(case for case in collect_cases() if case.name == name)
+
+
+def run_case(folder: Path, engine: str = "onnxruntime") -> dict[str, Cell]:
+    """One case as the driver runs it, in this process: cells by lowering."""
+    entries, truths = write_cases(folder, [find_case()])
+    _, run = ENGINES[engine]()
+    written = json.loads((folder / "manifest.json").read_text())["entries"]
+    lines = [run_entry(entry, folder, folder, run) for entry in written]
+    return {cell.lowering: cell for cell in judge("newest", entries, lines, truths, folder)}
+
+
+def judge_outputs(folder: Path, *values: Array, lowering: str = "matmul", **line: Any) -> Cell:
+    """The cell of a runtime that gave `values` where TRUTH was right, and whatever else stands in `line`."""
+    entry = Entry("name", "case", lowering, "", (Tensor("x", "float32", (1,), ""),), ("y",), 1)
+    outputs = []
+    for number, value in enumerate(values):
+        (folder / f"{number}.bin").write_bytes(np.ascontiguousarray(value).tobytes())
+        outputs.append({"dtype": str(value.dtype), "shape": list(value.shape), "file": f"{number}.bin"})
+    (cell,) = judge(
+        "web", [entry], [{"name": "name", "error": "", "outputs": outputs, **line}], {"case": [TRUTH]}, folder
+    )
+    return cell
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "reference"])
+def test_each_lowering_is_right_and_its_operators_ran(engine: str, tmp_path: Path) -> None:
+    cells = run_case(tmp_path, engine)
+    assert list(cells) == [ORIGINAL, *LOWERINGS]
+    for cell in cells.values():
+        assert cell.failures == {}
+        assert cell.replaced == (0 if cell.lowering == ORIGINAL else 1)
+        assert 0 < cell.worst["float32"] < 1e-5
+
+
+def test_a_broken_lowering_turns_its_cell_red_and_no_other(
+    tmp_path: Path, break_matmul: Callable[[float], None]
+) -> None:
+    break_matmul(1.0001)
+    cells = run_case(tmp_path)
+    assert {lowering: cell.passed for lowering, cell in cells.items()} == {
+        ORIGINAL: 1,
+        "dft": 1,
+        "matmul": 0,
+        "fftconv": 1,
+    }
+    assert "of the RMS" in cells["matmul"].failures[CASE]
+
+
+def test_the_right_output_passes(tmp_path: Path) -> None:
+    cell = judge_outputs(tmp_path, TRUTH.astype(np.float32))
+    assert (cell.passed, cell.total, cell.replaced) == (1, 1, 1)
+
+
+def spoil_one(value: float) -> Array:
+    spoilt = TRUTH.astype(np.float32)
+    spoilt[1, 2, 3] = value
+    return spoilt
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (),
+        (TRUTH.astype(np.float32), TRUTH.astype(np.float32)),
+        (TRUTH,),
+        (TRUTH.astype(np.float16),),
+        (TRUTH.astype(np.float32)[None],),
+        (np.empty((2, 3, 0), np.float32),),
+        (np.zeros_like(TRUTH, np.float32),),
+        ((2 * TRUTH).astype(np.float32),),
+        ((-TRUTH).astype(np.float32),),
+        (spoil_one(float("nan")),),
+        (spoil_one(float("inf")),),
+        (spoil_one(float(TRUTH[1, 2, 3]) + 2e-5),),
+    ],
+    ids=["none", "two", "float64", "float16", "shape", "empty", "zeros", "twice", "sign", "nan", "inf", "one-off"],
+)
+def test_a_wrong_output_fails(values: Sequence[Array], tmp_path: Path) -> None:
+    cell = judge_outputs(tmp_path, *values)
+    assert (cell.passed, cell.total, cell.replaced) == (0, 1, 0)
+    assert cell.list_unexplained() == cell.failures != {}
+
+
+@pytest.mark.parametrize(
+    ("lowering", "ran", "strange"),
+    [
+        ("matmul", {"MatMul": 2, "Conv": 1}, True),
+        ("dft", {"MatMul": 2}, True),
+        ("dft", {"DFT": 2, "FusedConv": 1}, True),
+        ("fftconv", {"Add": 1}, True),
+        ("matmul", {}, True),
+        (ORIGINAL, {"MatMul": 2}, True),
+        ("dft", {"RDFT": 1, "Convert": 2}, False),
+        ("fftconv", {"FusedConv": 1}, False),
+    ],
+)
+def test_what_ran_counts(lowering: str, ran: dict[str, int], strange: bool, tmp_path: Path) -> None:
+    cell = judge_outputs(tmp_path, TRUTH.astype(np.float32), lowering=lowering, ran=ran)
+    assert bool(cell.failures) == strange
+
+
+def test_an_entry_that_was_not_reached_fails(tmp_path: Path) -> None:
+    entries, truths = write_cases(tmp_path, [find_case()])
+    cells = judge("node", entries, [], truths, tmp_path)
+    assert [cell.passed for cell in cells] == [0] * len(entries)
+
+
+def test_a_gap_explains_its_own_failure_only(tmp_path: Path) -> None:
+    words = "No conversion rule found for operations: onnx_fft.FFTConv"
+    failures = {"case": words}
+    assert Cell("openvino", "fftconv", 0, 1, 0, {}, failures).list_unexplained() == {}
+    assert Cell("openvino", "matmul", 0, 1, 0, {}, failures).list_unexplained() == failures
+    assert Cell("newest", "fftconv", 0, 1, 0, {}, failures).list_unexplained() == failures
+
+
+def test_the_truth_is_the_oracle_and_the_standard_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    right = conformance_truth.conv_direct
+    monkeypatch.setattr(conformance_truth, "conv_direct", lambda *operands: 1.01 * right(*operands))
+    with pytest.raises(AssertionError, match=CASE):
+        write_cases(tmp_path, [find_case()])
+
+
+def test_a_missing_runtime_is_said(tmp_path: Path) -> None:
+    for runtime in RUNTIMES:
+        if runtime.environment:
+            with pytest.raises(MissingRuntime, match=r"conformance\.sh"):
+                run_runtime(runtime, tmp_path / "nothing", tmp_path, tmp_path / runtime.key)
+
+
+def test_deviations_are_found_both_ways() -> None:
+    assert find_deviations(COMMITTED, COMMITTED) == []
+    changed = deepcopy(COMMITTED)
+    full = next(cell for cell in changed["cells"] if not cell["failures"] and cell["lowering"] == "matmul")
+    full["failures"] = {CASE: "error 1e+00 of the RMS"}
+    (fails,) = find_deviations(changed, COMMITTED)
+    assert CASE in fails
+    (unexplained,) = find_deviations(changed, changed)
+    assert "nothing explains" in unexplained
+    (mended,) = find_deviations(COMMITTED, changed)
+    assert "does not fail any more" in mended
+    (gone,) = find_deviations({**COMMITTED, "cases": COMMITTED["cases"][1:]}, COMMITTED)
+    assert COMMITTED["cases"][0] in gone
+    assert find_deviations({**COMMITTED, "cases": [*COMMITTED["cases"], "new"]}, COMMITTED) == []
+
+
+def test_a_fast_but_wrong_output_is_no_result(tmp_path: Path) -> None:
+    right = TRUTH.astype(np.float32)
+    for name, values in {
+        "right": right,
+        "near": right * np.float32(1 + 1e-6),
+        "short": right[:1],
+        "nan": right * np.nan,
+    }.items():
+        (tmp_path / name).write_bytes(values.tobytes())
+    assert compare_outputs(tmp_path / "right", tmp_path / "near") == pytest.approx(1e-6, rel=0.1)
+    for name in ("short", "nan"):
+        assert compare_outputs(tmp_path / "right", tmp_path / name) == float("inf")
+
+
+# --- what was committed -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.real_model
+def test_the_committed_matrix_is_whole_and_explained() -> None:
+    assert [(cell.runtime, cell.lowering) for cell in CELLS] == [
+        (runtime.key, lowering) for runtime in RUNTIMES for lowering in (ORIGINAL, *LOWERINGS)
+    ]
+    assert set(COMMITTED["cases"]) <= {case.name for case in collect_cases()}
+    assert REAL_MODEL in COMMITTED["cases"]
+    for cell in CELLS:
+        assert cell.total == len(COMMITTED["cases"]) == cell.passed + len(cell.failures)
+        assert cell.list_unexplained() == {}
+        assert (cell.replaced > 0) == (cell.lowering != ORIGINAL and cell.passed > 0)
+
+
+def test_the_tables_say_what_was_measured() -> None:
+    assert conformance.MARKDOWN.read_text() == render(COMMITTED)
+    assert read_block((ROOT / "README.md").read_text(), "conformance") == render(COMMITTED).splitlines()
+
+
+def test_every_model_has_its_origin_written_down() -> None:
+    text = (ROOT / "models" / "README.md").read_text()
+    rows = text.splitlines()
+    for wheel in WHEELS:
+        for name in wheel.members:
+            (row,) = [row for row in rows if row.startswith("| ") and f"`{name}`" in row.split("|")[1]]
+            assert f"| {wheel.package} {wheel.version} | {wheel.licence} |" in row
+    for path in (ROOT / "models").glob("*.onnx"):
+        assert f"`{path.name}`" in text
+
+
+def test_javascript_is_pinned_to_what_was_measured() -> None:
+    package = json.loads((ROOT / "scripts" / "conformance" / "package.json").read_text())
+    for key, name in (("node", "onnxruntime-node"), ("web", "onnxruntime-web")):
+        assert re.fullmatch(r"\d+\.\d+\.\d+", package["dependencies"][name])
+        assert COMMITTED["versions"][key].startswith(f"{name} {package['dependencies'][name]}")
