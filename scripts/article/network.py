@@ -10,7 +10,6 @@ Conv by 63 would leave nothing for the third layer, so the networks with other k
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from scripts.article.images import SIZE
+from scripts.shared.paths import MODELS
 
 Tensors = Mapping[str, npt.NDArray[np.float32]]
 """By name: `conv1.weight [1, 1, k, k]`, `conv1.bias [1]`, up to conv3; `hidden.weight [HIDDEN, features]` and its bias;
 `logit.weight [1, HIDDEN]` and its bias."""
 
-TRAINED = Path(__file__).resolve().parent.parent / "models" / "article_tumour.onnx"
+TRAINED = MODELS / "article_tumour.onnx"
 """The trained network, which the results rest on: training again on another machine gives slightly other weights."""
 INPUT, LOGIT, OUTPUT = "image", "logit", "tumour"
 CONVS, HIDDEN, KERNEL = 3, 640, 3

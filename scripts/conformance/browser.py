@@ -16,7 +16,7 @@ from pathlib import Path
 
 from scripts.shared.browser import find_chromium
 
-PAGES = Path(__file__).with_name("conformance")
+PAGES = Path(__file__).parent
 TYPES = {".mjs": "text/javascript", ".wasm": "application/wasm", ".html": "text/html"}
 
 

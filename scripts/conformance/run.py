@@ -26,9 +26,9 @@ from scripts.conformance.runtimes import RUNTIMES, MissingRuntime, find_dist, ru
 from scripts.conformance.speed import time_pairs
 from scripts.conformance.table import find_deviations, render
 from scripts.shared.blocks import write_block
+from scripts.shared.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
-JSON = ROOT / "scripts" / "results" / "conformance.json"
+JSON = ROOT / "scripts" / "conformance" / "results" / "conformance.json"
 MARKDOWN = JSON.with_suffix(".md")
 
 

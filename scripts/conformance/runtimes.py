@@ -12,7 +12,7 @@ from typing import Any
 
 from scripts.conformance.browser import BrowserError, run_page
 
-SCRIPTS = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent
 LIMIT_S = 300.0
 """A runtime that takes longer for all cases has failed the rest of them; each takes a few seconds."""
 NODE, WEB = "onnxruntime-node", "onnxruntime-web"
@@ -73,9 +73,9 @@ def find_dist(environments: Path) -> Path:
 def _make_command(runtime: Runtime, environments: Path, folder: Path, out: Path) -> list[str]:
     environment = environments / runtime.environment
     if runtime.engine == NODE:
-        return ["node", str(SCRIPTS / "conformance" / "node.mjs"), str(environment), str(folder), str(out)]
+        return ["node", str(FOLDER / "node.mjs"), str(environment), str(folder), str(out)]
     python = str(environment / "bin" / "python") if runtime.environment else sys.executable
-    return [python, "-P", str(SCRIPTS / "conformance_worker.py"), runtime.engine, str(folder), str(out)]
+    return [python, "-P", str(FOLDER / "worker.py"), runtime.engine, str(folder), str(out)]
 
 
 def _run_process(command: Sequence[str]) -> str:

@@ -19,8 +19,8 @@ from scripts.bench.tables import format_ratio, format_shapes
 from scripts.conformance.browser import BrowserError, run_page
 from scripts.conformance.cases import REAL_MODEL, SEED, write_feeds
 from scripts.models.fetch import fetch
+from scripts.shared.paths import MODELS
 
-MODELS = Path(__file__).resolve().parents[1] / "models"
 BUDGET_S, MIN_RUNS = 20.0, 7
 LIMIT_S = 900.0
 MAX_RELATIVE_L2 = 1e-5

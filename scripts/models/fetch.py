@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.models import crepe
+from scripts.shared.paths import CACHE as CACHES
 
-CACHE = Path(__file__).resolve().parent.parent / ".cache" / "models"
+CACHE = CACHES / "models"
 
 
 class FetchError(RuntimeError):

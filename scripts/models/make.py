@@ -19,7 +19,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-MODELS = Path(__file__).resolve().parent.parent / "models"
+from scripts.shared.paths import MODELS
+
 SEED = 2026
 OPSET = 17
 IR_VERSION = 8

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+from scripts.shared.paths import ROOT
+
+README = ROOT / "README.md"
 
 
 def replace_block(text: str, name: str, lines: Sequence[str]) -> str:

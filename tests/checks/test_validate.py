@@ -20,6 +20,7 @@ from onnx_fft.checks.result import Validation
 from onnx_fft.errors import InvalidModelError, UsageError
 from onnx_fft.validate import validate
 from scripts.shared.corpus import Array
+from scripts.shared.paths import ROOT
 from tests.pairs import FLOAT, W1, conv, make_model, make_pair, relu, text
 
 
@@ -263,7 +264,7 @@ def test_the_result_is_json_and_tells_its_seed() -> None:
 
 
 def test_the_script_returns_the_exit_code(tmp_path: Path) -> None:
-    script = Path(__file__).parents[1] / "scripts" / "validate.py"
+    script = ROOT / "scripts" / "validate.py"
     original, wrong = make_pair(wrong=1.0)
     onnx.save(original, tmp_path / "a.onnx")
     onnx.save(wrong, tmp_path / "b.onnx")

@@ -28,10 +28,8 @@ from onnx_fft.sites.spec import Activation, ConvSpec
 from onnx_fft.timing.launch import Machine, ModelTiming
 from scripts.shared.corpus import build_conv_model, run_model
 from scripts.shared.layers import LAYERS, make_spec
+from scripts.shared.paths import MODELS
 from tests.recorded import ENVIRONMENT, NOISE, OPEN_SPEC, SETTLED, SPEC, make_test_contest
-
-MODELS = Path(__file__).resolve().parent.parent / "models"
-
 
 # --- what is worth timing -------------------------------------------------------------------------------------------
 

@@ -16,8 +16,8 @@ import pytest
 
 import onnx_fft
 from onnx_fft.native import LIBRARY_NAME
+from scripts.shared.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 FORBIDDEN_AT_IMPORT = ("onnxruntime", "rich", "matplotlib")
 MAX_PUBLIC_NAMES = 12
 """Ten of the pass, and two of the native library."""

@@ -14,8 +14,8 @@ import pytest
 from onnx_fft.cli.verbs import main
 from scripts.bench.readme_tables import make_layers_block, make_models_block
 from scripts.shared.blocks import read_block, replace_block
+from scripts.shared.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MODEL = ROOT / "models" / "large_kernel.onnx"
 QUICK = ("--budget", "0.5")

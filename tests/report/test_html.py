@@ -30,8 +30,8 @@ from onnx_fft.timing.launch import Machine, ModelTiming, NodeTime
 from onnx_fft.timing.nodes import NodeChange
 from onnx_fft.timing.stats import Ratio, compare, format_bytes
 from scripts.shared.browser import NAMES, Browser, find_chromium
+from scripts.shared.paths import MODELS
 
-MODELS = Path(__file__).resolve().parent.parent / "models"
 NASTY = [
     "</script><script>alert(1)</script>",
     "\"' onmouseover='alert(1)' <img src=x onerror=alert(1)>&amp;",

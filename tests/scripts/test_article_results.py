@@ -14,9 +14,9 @@ from scripts.article.measure import CONV, KERNELS
 from scripts.article.plot import draw_kernels
 from scripts.article.results import OURS, make_lines, make_ways_table, summarize_kernels, write_text
 from scripts.shared.blocks import read_block
+from scripts.shared.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "scripts" / "results"
+RESULTS = ROOT / "scripts" / "article" / "results"
 
 
 @pytest.fixture(scope="module")

@@ -24,8 +24,8 @@ from scripts.conformance.worker import run_entry
 from scripts.models.fetch import WHEELS
 from scripts.shared.blocks import read_block
 from scripts.shared.corpus import Array, Case
+from scripts.shared.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 CASE = "test_Conv2d_depthwise_padded"
 COMMITTED: dict[str, Any] = json.loads(conformance.JSON.read_text())
 CELLS = [Cell(**cell) for cell in COMMITTED["cells"]]

@@ -20,9 +20,9 @@ import onnx_fft
 from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
 from scripts.shared.corpus import Array, build_conv_model, draw_weights
 from scripts.shared.layers import make_spec
+from scripts.shared.paths import ROOT
 from tests.native_models import make_model
 
-ROOT = Path(__file__).resolve().parent.parent
 SERVING = ROOT / "scripts" / "serving"
 ORT = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
 OLDEST_WITH_LIBRARY = (1, 19)
