@@ -6,35 +6,40 @@ does: so a right result alone would not show that the library computed it, and t
 
 from __future__ import annotations
 
-import importlib
 import json
 import platform
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import FunctionProto, GraphProto, ModelProto, TensorProto, helper
 
 from onnx_fft._version import __version__
 from onnx_fft.errors import NativeUnavailable
 from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
-from onnx_fft.native import InferenceSession, library_path
+from onnx_fft.lowering import find_lowering
+from onnx_fft.lowering.base import Ports
+from onnx_fft.model.weights import ConvWeights
+from onnx_fft.native import library_path
+from onnx_fft.ort import import_ort
 from onnx_fft.provenance import OPERATOR_DOMAIN
 from onnx_fft.runtime.cuda import find_cuda_problem
-
-Array = npt.NDArray[Any]
+from onnx_fft.session import InferenceSession
+from onnx_fft.sites.spec import ConvSpec
 
 SEED = 20260101
 CHANNELS, KERNEL, EXTENT = 8, 21, 48
+PAD = KERNEL // 2
 """A depthwise convolution large enough to be computed by FFT, and small enough to be done in a moment."""
 
 RELATIVE_L2 = 2e-6
 """A float32 FFT of this size is at 2e-7 of the oracle; a wrong tap or bin is at 1e-2 and more."""
 
 OPSET, IR_VERSION = 15, 8
+FFTCONV = find_lowering("fftconv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ class Diagnosis:
 
 def examine() -> Diagnosis:
     """Look for the library, load it and test it. Never raises for what it finds: that is in `problem`."""
-    ort = importlib.import_module("onnxruntime")
+    ort = import_ort()
     library, isa, problem = "", "", ""
     error: float | None = None
     try:
@@ -107,62 +112,56 @@ def examine() -> Diagnosis:
 
 def read_isa() -> str:
     """The instruction set whose kernels the library uses here: "baseline", "avx2", "avx512"."""
-    output = helper.make_tensor_value_info("name", TensorProto.UINT8, ["length"])
     node = helper.make_node("LibraryInfo", [], ["name"], domain=OPERATOR_DOMAIN)
-    session = InferenceSession(_make_model([node], [], [output], {}).SerializeToString())
-    return bytes(session.run(None, {})[0]).decode()
+    graph = helper.make_graph(
+        [node], "info", [], [helper.make_tensor_value_info("name", TensorProto.UINT8, ["length"])]
+    )
+    (name,) = InferenceSession(_make_model(graph)).run(None, {})
+    return bytes(name).decode()
 
 
 def _run_self_test() -> tuple[float, list[str]]:
     """The relative L2 error, and the op types that ONNX Runtime's profile names."""
-    ort = importlib.import_module("onnxruntime")
     rng = np.random.default_rng(SEED)
     x = rng.standard_normal((1, CHANNELS, EXTENT, EXTENT)).astype(np.float32)
-    weight = rng.standard_normal((CHANNELS, 1, KERNEL, KERNEL)).astype(np.float32)
-    bias = rng.standard_normal(CHANNELS).astype(np.float32)
-    pad = KERNEL // 2
+    weight, bias = rng.standard_normal((CHANNELS, 1, KERNEL, KERNEL)), rng.standard_normal(CHANNELS)
+    weight, bias = (values.astype(np.float32).astype(np.float64) for values in (weight, bias))
     with tempfile.TemporaryDirectory() as folder:
-        options = ort.SessionOptions()
+        options = import_ort().SessionOptions()
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "self_test")
-        model = _make_test_model(x.shape, weight, bias, pad)
-        session = InferenceSession(model.SerializeToString(), options)
+        session = InferenceSession(_lower(ConvWeights(weight, bias)), options)
         (y,) = session.run(None, {"x": x})
         events = json.loads(Path(session.end_profiling()).read_text())
-    expected = conv_direct(x, weight, bias, ConvGeometry(CHANNELS, (1, 1), (1, 1), (pad, pad), (pad, pad)))
+    expected = conv_direct(x, weight, bias, ConvGeometry(CHANNELS, (1, 1), (1, 1), (PAD, PAD), (PAD, PAD)))
     error = float(np.linalg.norm(y - expected) / np.linalg.norm(expected))
     ran = {event.get("args", {}).get("op_name") for event in events if event.get("cat") == "Node"}
     return error, sorted(name for name in ran if name)
 
 
-def _make_test_model(shape: tuple[int, ...], weight: Array, bias: Array, pad: int) -> ModelProto:
-    attributes: dict[str, Any] = {
-        "group": CHANNELS,
-        "kernel_shape": [KERNEL] * 2,
-        "strides": [1] * 2,
-        "dilations": [1] * 2,
-    }
-    node = helper.make_node(
-        "FFTConv", ["x", "weight", "bias"], ["y"], domain=OPERATOR_DOMAIN, pads=[pad] * 4, **attributes
+def _lower(weights: ConvWeights) -> ModelProto:
+    """The convolution as the lowering writes it."""
+    spec = ConvSpec(
+        batch=1,
+        in_channels=CHANNELS,
+        out_channels=CHANNELS,
+        group=CHANNELS,
+        extents=(EXTENT, EXTENT),
+        kernel_shape=(KERNEL, KERNEL),
+        strides=(1, 1),
+        dilations=(1, 1),
+        pads_begin=(PAD, PAD),
+        pads_end=(PAD, PAD),
+        dtype="float32",
+        has_bias=True,
     )
-    input_ = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
-    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)
-    model = _make_model([node], [input_], [output], {"weight": weight, "bias": bias})
-    model.functions.append(_make_fallback(list(attributes)))
-    return model
+    (plan,) = FFTCONV.candidates(spec)
+    fragment = FFTCONV.build(spec, plan, weights, Ports("x", "y", "", OPSET))
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, CHANNELS, EXTENT, EXTENT]) for name in "xy"]
+    graph = helper.make_graph(fragment.nodes, "self_test", values[:1], values[1:], fragment.initializers)
+    return _make_model(graph, fragment.functions)
 
 
-def _make_fallback(attributes: list[str]) -> FunctionProto:
-    conv = helper.make_node("Conv", ["x", "weight", "bias"], ["y"])
-    for name in attributes:
-        kind = AttributeProto.INT if name == "group" else AttributeProto.INTS
-        conv.attribute.append(AttributeProto(name=name, ref_attr_name=name, type=kind))
-    opsets = [helper.make_opsetid("", OPSET)]
-    return helper.make_function(OPERATOR_DOMAIN, "FFTConv", ["x", "weight", "bias"], ["y"], [conv], opsets, attributes)
-
-
-def _make_model(nodes: list[NodeProto], inputs: Any, outputs: Any, constants: dict[str, Array]) -> ModelProto:
-    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "self_test", inputs, outputs, initializers)
+def _make_model(graph: GraphProto, functions: Sequence[FunctionProto] = ()) -> ModelProto:
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(OPERATOR_DOMAIN, 1)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, functions=functions)

@@ -8,6 +8,7 @@ at the next step. A *refusal* is not an error: it is the reason why one site is 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from onnx_fft.hints import Hint, Wording, tell, word_in_python
 
@@ -54,9 +55,17 @@ class InvalidModelError(OnnxFftError):
 
 
 class ValidationFailed(OnnxFftError):
-    """The rewritten model does not compute what the original computes."""
+    """The rewritten model does not compute what the original computes.
+
+    `rewritten` is the result that was refused, with its report, plan and validation; None if it came to none.
+    """
 
     exit_code = 3
+
+    def __init__(self, problem: str, expected: str = "", hint: Hint = "", *, rewritten: Any = None) -> None:
+        """See `OnnxFftError`."""
+        super().__init__(problem, expected, hint)
+        self.rewritten = rewritten
 
 
 class OpsetError(OnnxFftError):
@@ -81,3 +90,9 @@ class CudaUnavailable(OnnxFftError):
     """ONNX Runtime's CUDA provider is missing or does not compute FFTs here."""
 
     exit_code = 7
+
+
+class RuntimeUnavailable(OnnxFftError):
+    """ONNX Runtime is not installed."""
+
+    exit_code = 8

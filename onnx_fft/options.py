@@ -1,98 +1,150 @@
-"""What a caller can ask of a rewrite, and what is wrong with it."""
+"""What a caller can ask of a rewrite, every option with its default, and what is wrong with a combination."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from onnx_fft.errors import UsageError
+from onnx_fft.hints import Option
 from onnx_fft.lowering import TARGETS
 
 SELECTIONS = ("auto", "all", "measure")
-DEFAULT_BUDGET_S = 60.0
+
+PlanSource = str | Path | Mapping[str, Any]
+"""The path of a plan file, or its content."""
+
+InputShapes = Mapping[str, Sequence[int]]
+"""A shape by graph input."""
+
+CHOOSING = ("target", "lowering", "select", "max_growth_bytes")
+"""Options that a plan decides."""
+
+MEASURING = ("budget_s", "threads", "use_cache")
+"""Options that only `select="measure"` has a use for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """How to rewrite; see `rewrite` for what each means."""
+class RewriteOptions:
+    """How to rewrite a model. The defaults stand here, and nowhere else."""
 
-    lowering: str = "auto"
-    select: str = "auto"
-    include: Sequence[str] = ()
-    exclude: Sequence[str] = ()
-    input_shapes: Mapping[str, Sequence[int]] | None = None
-    max_growth_bytes: int | None = None
-    plan: str | Path | Mapping[str, Any] | None = None
-    opset: int | None = None
-    budget_s: float | None = None
-    """None is `DEFAULT_BUDGET_S`."""
-    threads: int | None = None
-    use_cache: bool = True
     target: str = "standard"
+    """What the model is to run on. "standard": standard operators, any runtime. "native": nodes of the native library,
+    with functions that stand in for them elsewhere. "cuda": ONNX Runtime's CUDA provider, some of it nowhere else."""
+    lowering: str = "auto"
+    """How a convolution is computed: "auto", or one of the target's lowerings ("matmul", "dft", "fftconv", "rfft") to
+    use that one wherever it applies."""
+    select: str = "auto"
+    """Which convolutions are replaced. "auto": those predicted to gain. "all": all that can be. "measure": those shown
+    to gain in this model on this machine, on random inputs of `input_shapes` or of shapes that the model accepts. One
+    comparison with the original is made whatever the budget; without a gain there, nothing is replaced."""
+    include: Sequence[str] = ()
+    """Regular expressions; only convolutions whose names match one are replaced."""
+    exclude: Sequence[str] = ()
+    """Regular expressions; convolutions whose names match one are left alone."""
+    input_shapes: InputShapes = field(default_factory=dict)
+    """Fixes graph inputs to these shapes, in the model too."""
+    max_growth_bytes: int | None = None
+    """How much larger the file may become; None: its own size, and at least 64 MiB."""
+    plan: PlanSource | None = None
+    """A plan to replay instead of choosing, at the opset it needs."""
+    opset: int | None = None
+    """Converts the model to this opset first."""
+    budget_s: float = 60.0
+    """Seconds that "measure" spends, once inputs are found."""
+    threads: int | None = None
+    """Threads to measure with; None: as ONNX Runtime chooses."""
+    use_cache: bool = True
+    """Whether timings of single convolutions are kept in the user's cache, and used again."""
+    validate: bool = True
+    """Whether the result is run against the original; if they differ, there is no result."""
+    custom_ops: Sequence[str | Path] = ()
+    """Operator libraries that the model needs to run, for ONNX Runtime."""
 
 
-def check_options(options: Options) -> None:
+class RewriteChoices(TypedDict, total=False):
+    """The fields of `RewriteOptions` as keyword arguments."""
+
+    target: str
+    lowering: str
+    select: str
+    include: Sequence[str]
+    exclude: Sequence[str]
+    input_shapes: InputShapes
+    max_growth_bytes: int | None
+    plan: PlanSource | None
+    opset: int | None
+    budget_s: float
+    threads: int | None
+    use_cache: bool
+    validate: bool
+    custom_ops: Sequence[str | Path]
+
+
+DEFAULTS = RewriteOptions()
+
+
+def check_options(options: RewriteOptions) -> None:
     """Raise UsageError for a value that means nothing, and for two that contradict each other."""
+    _check_names(options)
+    changed = [each.name for each in fields(options) if getattr(options, each.name) != getattr(DEFAULTS, each.name)]
+    if options.plan is not None and (given := [name for name in CHOOSING if name in changed]):
+        raise UsageError(
+            f"got a plan and {', '.join(given)}",
+            "one of them: a plan decides all that",
+            ("leave out ", Option("plan"), " or the others"),
+        )
+    if options.select != "measure" and (given := [name for name in MEASURING if name in changed]):
+        hint = ("leave it out",) if options.plan else ("set ", Option("select", "measure"), " as well, or leave it out")
+        raise UsageError(f"got {' and '.join(given)} without measuring", "them with select 'measure' only", hint)
+    _check_numbers(options)
+
+
+def _check_names(options: RewriteOptions) -> None:
     if options.target not in TARGETS:
-        raise UsageError(f"got target {options.target!r}; expected one of {', '.join(TARGETS)}")
-    _check_lowering(options)
-    if options.select not in SELECTIONS:
-        raise UsageError(f"got select {options.select!r}; expected one of {', '.join(SELECTIONS)}")
-    choosing = {"target": options.target != "standard", "lowering": options.lowering != "auto"}
-    choosing["select"] = options.select != "auto"
-    choosing["max_growth"] = options.max_growth_bytes is not None
-    if options.plan is not None and any(choosing.values()):
-        given = ", ".join(name for name, is_given in choosing.items() if is_given)
-        raise UsageError(f"got a plan and {given}; expected one of them: a plan decides all that; leave out the other")
-    _check_measuring(options)
-
-
-def _check_measuring(options: Options) -> None:
-    given = {
-        "a budget": options.budget_s is not None,
-        "threads": options.threads is not None,
-        "no cache": not options.use_cache,
-    }
-    if options.select != "measure" and any(given.values()):
-        names = " and ".join(name for name, is_given in given.items() if is_given)
-        step = "leave it out" if options.plan is not None else "pass --select measure as well, or leave it out"
-        raise UsageError(f"got {names} without select measure; expected them together: nothing else measures; {step}")
-    if options.budget_s is not None and not 0 <= options.budget_s < inf:
-        raise UsageError(f"got a budget of {options.budget_s} s; expected 0 or more seconds")
-    if options.threads is not None and options.threads < 1:
-        raise UsageError(f"got {options.threads} threads; expected 1 or more; leave it to ONNX Runtime by None")
-
-
-def _check_lowering(options: Options) -> None:
+        raise UsageError(f"got target {options.target!r}", f"one of {', '.join(TARGETS)}")
     names = {target: [lowering.name for lowering in lowerings] for target, lowerings in TARGETS.items()}
-    if options.lowering in ("auto", *names[options.target]):
-        return
-    for target in names:
-        if options.lowering in names[target]:
-            raise UsageError(
-                f"got lowering {options.lowering!r} for target {options.target!r}; "
-                f"expected one of auto, {', '.join(names[options.target])}; or pass --target {target}"
-            )
-    raise UsageError(f"got lowering {options.lowering!r}; expected one of auto, {', '.join(names[options.target])}")
+    if options.lowering not in ("auto", *names[options.target]):
+        others = [target for target in names if options.lowering in names[target]]
+        raise UsageError(
+            f"got lowering {options.lowering!r}" + (f" for target {options.target!r}" if others else ""),
+            f"one of auto, {', '.join(names[options.target])}",
+            ("set ", Option("target", others[0]), " to use it") if others else "",
+        )
+    if options.select not in SELECTIONS:
+        raise UsageError(f"got select {options.select!r}", f"one of {', '.join(SELECTIONS)}")
 
 
-def select_names(names: Sequence[str], options: Options) -> set[str]:
+def _check_numbers(options: RewriteOptions) -> None:
+    if not 0 <= options.budget_s < inf:
+        raise UsageError(f"got a budget of {options.budget_s} s", "0 or more seconds")
+    if options.threads is not None and options.threads < 1:
+        raise UsageError(
+            f"got {options.threads} threads", "1 or more", ("leave out ", Option("threads"), ": ONNX Runtime chooses")
+        )
+    if options.max_growth_bytes is not None and options.max_growth_bytes < 0:
+        raise UsageError(f"got a growth of {options.max_growth_bytes} bytes", "0 or more")
+
+
+def select_names(names: Sequence[str], options: RewriteOptions) -> set[str]:
     """The names that match some of `include` (all, without any) and none of `exclude`."""
     selected = set(names) if not options.include else set()
     for patterns, change in ((options.include, selected.update), (options.exclude, selected.difference_update)):
         for pattern in patterns:
-            try:
-                matching = {name for name in names if re.search(pattern, name)}
-            except re.error as error:
-                raise UsageError(f"got pattern {pattern!r}, which is no regular expression: {error}") from error
-            if not matching:
-                some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-                raise UsageError(
-                    f"got pattern {pattern!r}, which matches no convolution; the model has {some or 'none'}"
-                )
-            change(matching)
+            change(_match_names(names, pattern))
     return selected
+
+
+def _match_names(names: Sequence[str], pattern: str) -> set[str]:
+    try:
+        matching = {name for name in names if re.search(pattern, name)}
+    except re.error as error:
+        raise UsageError(f"got pattern {pattern!r}, which is not a regular expression: {error}") from error
+    if not matching:
+        some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        raise UsageError(f"got pattern {pattern!r}, which matches no convolution", f"one of {some}" if some else "")
+    return matching

@@ -18,7 +18,7 @@ from onnx_fft.model.splice import splice, unused_prefix
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.provenance import make_marks
 from onnx_fft.sites.activations import absorb_activation
-from onnx_fft.sites.conv import ConvSite, find_sites
+from onnx_fft.sites.conv import ConvSite, relocate_sites
 
 MARKED_TARGETS = (CUDA,)
 """Those noted in the nodes; the others' nodes tell by their operators."""
@@ -33,9 +33,8 @@ def build_variant(
     loaded: LoadedModel, sites: Sequence[ConvSite], target: str, plans: Mapping[str, ConvPlan]
 ) -> ModelProto:
     """A copy of the model with the convolutions of these names replaced."""
-    copy = LoadedModel(ModelProto(), loaded.base_dir)
-    copy.model.CopyFrom(loaded.model)
-    replace_all(copy, keep_names(find_sites(copy), sites), plans, target)
+    copy = loaded.copy()
+    replace_all(copy, relocate_sites(sites, loaded.model, copy), plans, target)
     return copy.model
 
 

@@ -1,255 +1,135 @@
-"""The pass: find every convolution, decide, lower, splice.
-
-Data flows one way; nothing but the replaced nodes changes. With nothing replaced, the model is what it was.
-"""
+"""Rewriting a model, and asking what rewriting it would do: the public functions, and their result."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Unpack
 
 from onnx import ModelProto
 
-from onnx_fft.cost.choose import Decision, Request, choose, leave, limit_growth
-from onnx_fft.cost.plan_file import PlannedConv, plan_to_json, read_plan, read_target
-from onnx_fft.cost.predict import conv_seconds, growth_bytes, lowering_seconds
-from onnx_fft.errors import OpsetError, Refusal
-from onnx_fft.lowering import CUDA, find_lowering
-from onnx_fft.measure.run import MeasureSettings, measure_model
-from onnx_fft.model.io import LoadedModel, load_model, model_bytes
-from onnx_fft.model.opset import convert_opset, model_opset
-from onnx_fft.model.shapes import set_input_shapes
-from onnx_fft.options import DEFAULT_BUDGET_S, Options, check_options, select_names
+from onnx_fft.checks.result import Validation
+from onnx_fft.cost.plan_file import plan_to_json
+from onnx_fft.errors import UsageError, ValidationFailed
+from onnx_fft.hints import Option
+from onnx_fft.lowering import CUDA
+from onnx_fft.model.io import LoadedModel, ModelSource, list_files, save_model
+from onnx_fft.model.staging import check_output, is_same_file
+from onnx_fft.options import DEFAULTS, RewriteChoices, RewriteOptions
 from onnx_fft.progress import Progress, no_progress
-from onnx_fft.replacement import build_variant, keep_names, replace_all
+from onnx_fft.provenance import is_own
 from onnx_fft.results import Report, make_report
-from onnx_fft.sites.conv import ConvSite, find_sites
-
-Given = ModelProto | str | Path
-
-Planned = Mapping[str, PlannedConv] | None
-"""The plan's entry on each convolution by name; None without a plan to replay."""
-
-LEAST_GROWTH_BYTES = 64 << 20
-"""What a file may grow by at least; a larger model may grow by its own size."""
+from onnx_fft.steps import DECIDING, WRITING, State, read, run_steps
 
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """The result: the model (external data still where `base_dir` says), the report, and the plan as JSON types."""
+    """A rewritten model, what was decided, and how it compares with the original.
+
+    `model` lacks its external data, which lies under `base_dir` as for the original. `plan` is JSON types and can be
+    replayed. `validation` is None if nothing changed, or if none was asked for. `protected` are the files of the
+    original.
+    """
 
     model: ModelProto
     report: Report
     plan: dict[str, Any]
     base_dir: Path | None = None
+    validation: Validation | None = None
+    protected: tuple[Path, ...] = field(default=(), repr=False)
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The model with the place of its external data, as other functions of this package take it."""
+        return LoadedModel(self.model, self.base_dir)
+
+    def save(self, path: str | Path) -> None:
+        """Write the model and its external data; all of it, or nothing.
+
+        Nothing appears under `path` before it is complete, and no file of the original is ever written over. Raises
+        UsageError for the path of such a file, and OutputError if something cannot be written.
+        """
+        check_destination(path, self.protected)
+        save_model(self.model, path, self.base_dir, movable=is_own)
+
+
+class DryRun(NamedTuple):
+    """What a rewrite decides: the report, and the plan that replays it."""
+
+    report: Report
+    plan: dict[str, Any]
 
 
 def rewrite(
-    source: Given,
+    source: ModelSource,
     *,
-    target: str = "standard",
-    lowering: str = "auto",
-    select: str = "auto",
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
-    max_growth_bytes: int | None = None,
-    plan: str | Path | Mapping[str, Any] | None = None,
-    opset: int | None = None,
-    budget_s: float | None = None,
-    threads: int | None = None,
-    use_cache: bool = True,
-    progress: Progress | None = None,
+    options: RewriteOptions = DEFAULTS,
+    progress: Progress = no_progress,
+    **choices: Unpack[RewriteChoices],
 ) -> Rewritten:
-    """Replace the convolutions of a model (a path or a ModelProto, which is not changed) that gain from it.
+    """Replace the convolutions of a model (a path or an object, which is not changed) that gain from it.
 
-    `target`: "standard" writes standard operators only; "native" writes nodes of the native library, with functions
-    that stand in for them elsewhere; "cuda" writes what runs on ONNX Runtime's CUDA provider, some of it nowhere else.
-    `lowering`: "auto", or "matmul", "dft", "fftconv" or "rfft" to use that one wherever it applies, if the target has
-    it. `select`: "auto" replaces what is predicted to gain, "all" whatever can be, "measure" what is shown to gain in
-    this model on this machine (see below). `include`, `exclude`: regular expressions on convolution names.
-    `input_shapes` fixes graph inputs to these shapes, in the model too. `max_growth_bytes`: how much larger the file
-    may become, by default its own size and at least 64 MiB. `plan`: a plan to replay instead of choosing, at the opset
-    it needs. `opset`: convert the model to this opset first.
+    `choices` are fields of `RewriteOptions`, which says what each means; they go on top of `options`. `progress` is
+    called with what is being done and the share that is done, if it is known.
 
-    "measure" times for about `budget_s` seconds (None: 60), once inputs are found, with `threads` threads (None: as
-    ONNX Runtime chooses), on random inputs of `input_shapes` or of shapes the model accepts. Timings of single
-    convolutions are kept in the user's cache and used again, unless `use_cache` is false. One comparison with the
-    original is made whatever the budget; without a gain there, nothing is replaced. These three are for "measure" only.
-
-    `progress` is called with what is being done and, where it is known, the share that is done. Raises UsageError,
-    InvalidModelError, OpsetError, and NativeUnavailable or CudaUnavailable where the native library or the CUDA
-    provider is to be measured and is not there.
+    The result is validated against the original, unless `validate` is false. Raises ValidationFailed if the two differ,
+    UsageError, InvalidModelError, OpsetError, RuntimeUnavailable without ONNX Runtime, and NativeUnavailable or
+    CudaUnavailable if the native library or the CUDA provider is to be measured and is not there.
     """
-    options = Options(
-        lowering=lowering,
-        select=select,
-        include=include,
-        exclude=exclude,
-        input_shapes=input_shapes,
-        max_growth_bytes=max_growth_bytes,
-        plan=plan,
-        opset=opset,
-        budget_s=budget_s,
-        threads=threads,
-        use_cache=use_cache,
-        target=target,
+    state = run_steps((*DECIDING, *WRITING), read(source, replace(options, **choices), progress))
+    loaded = state.model
+    rewritten = Rewritten(
+        loaded.model, _report(state), _plan(state), loaded.base_dir, state.validation, list_files(state.original)
     )
-    report_progress = progress or no_progress
-    loaded, sites, decisions, report = _decide_model(source, options, report_progress)
-    plans = {site.name: decision.plan for site, decision in zip(sites, decisions, strict=True)}
-    target = _find_target(options)
-    replace_all(loaded, sites, plans, target, report_progress)
-    return Rewritten(loaded.model, report, _make_plan(sites, decisions, target), loaded.base_dir)
+    if state.validation is not None and not state.validation.ok:
+        hint = ("leave the convolution out by ", Option("exclude"), ", or look at the report")
+        raise ValidationFailed(state.validation.verdict, hint=hint, rewritten=rewritten)
+    return rewritten
 
 
-def inspect(source: Given, *, progress: Progress | None = None, **choice: Any) -> Report:
+def inspect(
+    source: ModelSource,
+    *,
+    options: RewriteOptions = DEFAULTS,
+    progress: Progress = no_progress,
+    **choices: Unpack[RewriteChoices],
+) -> Report:
     """What `rewrite` would do with the same arguments, without doing it."""
-    return dry_run(source, progress=progress, **choice)[0]
+    return dry_run(source, replace(options, **choices), progress).report
 
 
-def dry_run(source: Given, *, progress: Progress | None = None, **choice: Any) -> tuple[Report, dict[str, Any]]:
-    """The report and the plan of `rewrite` with the same arguments."""
-    options = Options(**choice)
-    _, sites, decisions, report = _decide_model(source, options, progress or no_progress)
-    return report, _make_plan(sites, decisions, _find_target(options))
+def dry_run(source: ModelSource, options: RewriteOptions, progress: Progress = no_progress) -> DryRun:
+    """Every decision of a rewrite, and nothing more."""
+    state = run_steps(DECIDING, read(source, options, progress))
+    return DryRun(_report(state), _plan(state))
 
 
-def _find_target(options: Options) -> str:
-    """The plan's own, where there is a plan."""
-    return options.target if options.plan is None else read_target(options.plan)
-
-
-def _make_plan(sites: Sequence[ConvSite], decisions: Sequence[Decision], target: str) -> dict[str, Any]:
-    specs = {site.name: site.spec for site in sites if site.spec is not None}
-    return plan_to_json(specs, {site.name: decision for site, decision in zip(sites, decisions, strict=True)}, target)
-
-
-def _decide_model(
-    source: Given, options: Options, progress: Progress
-) -> tuple[LoadedModel, tuple[ConvSite, ...], list[Decision], Report]:
-    check_options(options)
-    progress("reading")
-    loaded = load_model(source)
-    original_bytes = model_bytes(loaded)
-    request = _make_request(options, original_bytes)
-    if options.input_shapes:
-        set_input_shapes(loaded.model, options.input_shapes)
-    before = model_opset(loaded.model)
-    sites = find_sites(loaded)
-    unconverted = loaded, sites
-    planned = _read_plan(sites, options)
-    target = _needed_opset(sites, planned, request, options) if options.opset is None else options.opset
-    if target is not None:
-        loaded = LoadedModel(_convert(loaded.model, target, options), loaded.base_dir)
-        sites = keep_names(find_sites(loaded), sites)
-    progress("choosing")
-    decisions = _decide(sites, planned, request, options)
-    measurement = None
-    if options.select == "measure" and options.plan is None:
-        build = partial(build_variant, loaded, sites, request.target)
-        original, ready = load_model(source), LoadedModel(loaded.model, loaded.base_dir)
-        budget_s = DEFAULT_BUDGET_S if options.budget_s is None else options.budget_s
-        settings = MeasureSettings(
-            budget_s, options.threads, options.use_cache, input_shapes=options.input_shapes or {}
+def check_destination(path: str | Path, protected: Sequence[Path]) -> None:
+    """Raise UsageError if `path` is one of the `protected` files, OutputError if it cannot be written."""
+    check_output(Path(path))
+    if any(is_same_file(Path(path), file) for file in protected):
+        raise UsageError(
+            f"got output path {str(path)!r}, which is the original or holds data of it",
+            "another file",
+            "choose another name",
         )
-        decisions, measurement = measure_model(original, ready, sites, decisions, build, request, settings, progress)
-    if options.opset is None and not any(decision.plan for decision in decisions):
-        loaded, sites = unconverted
-    opset = model_opset(loaded.model)
-    converted_from = before if opset != before else None
-    cap = None if options.plan is not None else request.max_growth_bytes
-    gpu = request.machines[0].name if request.target == CUDA else ""
-    report = make_report(sites, decisions, opset, converted_from, measurement, cap, original_bytes, gpu)
-    return loaded, sites, decisions, report
 
 
-def _make_request(options: Options, original_bytes: int) -> Request:
-    growth = options.max_growth_bytes
-    if growth is None:
-        growth = max(LEAST_GROWTH_BYTES, original_bytes)
-    return Request(options.lowering, options.select, growth, _find_target(options))
-
-
-def _read_plan(sites: Sequence[ConvSite], options: Options) -> Planned:
-    if options.plan is None:
-        return None
-    return read_plan(options.plan, {site.name: site.spec for site in sites if site.spec is not None})
-
-
-def _needed_opset(sites: Sequence[ConvSite], planned: Planned, request: Request, options: Options) -> int | None:
-    """The opset that all of what the plan or the caller insists on needs; None where the model's does."""
-    selected = select_names([site.name for site in sites], options)
-    needed = []
-    for site in sites:
-        if site.spec is None or site.name not in selected:
-            continue
-        plan = None if planned is None else planned[site.name].plan
-        lowerings = [each for each in request.lowerings if request.is_forced and not each.find_obstacle(site.spec)]
-        if planned is not None:
-            lowerings = [] if plan is None else [find_lowering(plan.lowering)]
-        lowest = min((lowering.min_opset(site.spec) for lowering in lowerings), default=0)
-        needed += [lowest] if lowest > site.opset else []
-    return max(needed, default=None)
-
-
-def _convert(model: ModelProto, target: int, options: Options) -> ModelProto:
-    """The model at opset `target`, or, where only some convolutions need that, as it is if it cannot be converted."""
-    opset = model_opset(model)
-    if target < opset:
-        raise OpsetError(
-            f"got opset {target} for a model of opset {opset}; expected {opset} or newer, "
-            "since models are not converted to older ones; leave it out"
-        )
-    try:
-        return convert_opset(model, target)
-    except OpsetError as error:
-        if options.lowering == "dft":
-            raise OpsetError(f"{error}; or use --lowering matmul, which takes any opset") from error
-        if options.opset is not None or options.plan is not None:
-            raise
-        return model
-
-
-def _decide(sites: Sequence[ConvSite], planned: Planned, request: Request, options: Options) -> list[Decision]:
-    selected = select_names([site.name for site in sites], options)
-    decisions = []
-    for site in sites:
-        if site.spec is None:
-            assert site.refusal is not None
-            decisions.append(leave(site.refusal))
-        elif site.name not in selected:
-            decisions.append(leave(Refusal("not-selected", "left out by --include or --exclude")))
-        elif planned is not None:
-            decisions.append(_replay(site, planned[site.name], request))
-        else:
-            decisions.append(choose(site.spec, site.opset, request))
-    return decisions if planned is not None else limit_growth(decisions, request.max_growth_bytes)
-
-
-def _replay(site: ConvSite, planned: PlannedConv, request: Request) -> Decision:
-    assert site.spec is not None
-    machine = request.machines[0]
-    plan = planned.plan
-    if plan is None:
-        left = leave(Refusal("planned", "left alone by the plan"), conv_seconds(site.spec, machine))
-        return replace(left, measured_conv_s=planned.measured_conv_s, measured_s=planned.measured_s)
-    needed = find_lowering(plan.lowering).min_opset(site.spec)
-    if site.opset < needed:
-        raise OpsetError(
-            f"got a plan with {plan.lowering} for {site.name!r}, which needs opset {needed}; "
-            f"the model has {site.opset}; pass --opset {needed}"
-        )
-    return Decision(
-        plan,
-        None,
-        conv_seconds(site.spec, machine),
-        lowering_seconds(site.spec, plan, machine),
-        growth_bytes(site.spec, plan),
-        reason="by the plan",
-        measured_conv_s=planned.measured_conv_s,
-        measured_s=planned.measured_s,
+def _report(state: State) -> Report:
+    return make_report(
+        state.sites,
+        state.decisions,
+        state.opset,
+        state.converted_from,
+        state.measurement,
+        None if state.plan is not None else state.request.max_growth_bytes,
+        state.original_bytes,
+        state.request.machines[0].name if state.request.target == CUDA else "",
     )
+
+
+def _plan(state: State) -> dict[str, Any]:
+    specs = {site.name: site.spec for site in state.sites if site.spec is not None}
+    decisions = {site.name: decision for site, decision in zip(state.sites, state.decisions, strict=True)}
+    return plan_to_json(specs, decisions, state.request.target)

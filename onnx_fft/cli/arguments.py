@@ -1,41 +1,47 @@
-"""The command line's verbs and flags, and how their values are written."""
+"""The command line's verbs and flags, and how their values are written.
+
+A flag that sets a field of `RewriteOptions` has its name as `dest` and no default of its own: what is not given is not
+in the namespace, so that the defaults stand in one place.
+"""
 
 from __future__ import annotations
 
 import argparse
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from onnx_fft import __version__
 from onnx_fft.lowering import LOWERING_NAMES, TARGETS
-from onnx_fft.options import DEFAULT_BUDGET_S, SELECTIONS
+from onnx_fft.options import DEFAULTS, SELECTIONS, RewriteOptions
 
 EXIT_CODES = {
     0: "done",
-    1: "an error that nobody foresaw: a bug, please report it",
-    2: "bad usage, or a file that is no valid model",
+    1: "an unexpected error: a bug, please report it",
+    2: "bad usage, or a file that is not a valid model",
     3: "the models do not compute the same",
-    4: "the model could not be brought to the opset that was asked for, or that is needed",
+    4: "the model could not be converted to the opset that was asked for, or that is needed",
     5: "the output could not be written; what was there before is untouched",
     6: "the native library is missing or does not work",
     7: "ONNX Runtime's CUDA provider is missing or does not work",
+    8: "ONNX Runtime is not installed",
     130: "interrupted",
 }
 CODE_DETAILS = {
     3: "; no output is left behind",
     130: "; nothing was written but timings to the cache, which the next --select measure goes on from",
 }
-"""What a code means beyond that where a model is rewritten."""
+"""What a code means beyond that if a model is rewritten."""
 REWRITING = ("rewrite", "inspect")
 VERB_CODES = {
-    "rewrite": (3, 4, 5, 6, 7),
-    "inspect": (4, 5, 6, 7),
-    "validate": (3,),
-    "bench": (5, 7),
-    "cache": (),
-    "doctor": (6,),
+    "rewrite": (3, 4, 5, 6, 7, 8),
+    "inspect": (4, 5, 6, 7, 8),
+    "validate": (3, 8),
+    "bench": (5, 7, 8),
+    "cache": (5,),
+    "doctor": (6, 8),
 }
 """The codes a verb returns beside 0, 1, 2 and 130, which all do."""
 
@@ -53,13 +59,16 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"onnx-fft {__version__}")
     verbs = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    _add_rewrite(verbs)
-    _add_inspect(verbs)
-    _add_validate(verbs)
-    _add_bench(verbs)
-    _add_cache(verbs)
-    _add_doctor(verbs)
+    for add in (_add_rewrite, _add_inspect, _add_validate, _add_bench, _add_cache, _add_doctor):
+        add(verbs)
     return parser
+
+
+def read_options(arguments: argparse.Namespace) -> RewriteOptions:
+    """The options among the arguments of a verb that rewrites."""
+    names = {field.name for field in fields(RewriteOptions)}
+    given = {name: value for name, value in vars(arguments).items() if name in names}
+    return RewriteOptions(**given | {"input_shapes": dict(arguments.input_shapes)})
 
 
 def describe_codes(codes: Iterable[int], details: Mapping[int, str] | None = None) -> str:
@@ -69,16 +78,20 @@ def describe_codes(codes: Iterable[int], details: Mapping[int, str] | None = Non
 
 
 def _add_rewrite(verbs: Any) -> None:
-    verb = _add_verb(verbs, "rewrite", "write a model that computes the same, faster where its Convs gain")
+    verb = _add_verb(verbs, "rewrite", "write a model that computes the same, faster if its convolutions gain")
     verb.add_argument("input", type=Path, help="the ONNX model to read")
-    verb.add_argument("output", type=Path, help="the file to write; replaced only when everything went well")
+    verb.add_argument("output", type=Path, help="the file to write, not the input; written only if all went well")
     _add_choice(verb)
     verb.add_argument(
         "--save-plan", type=Path, metavar="JSON", help="write what was decided, to edit and pass to --plan"
     )
     _add_report(verb, "the report, validation included")
     verb.add_argument(
-        "--no-validate", action="store_true", help="do not run both models against each other before writing"
+        "--no-validate",
+        dest="validate",
+        action="store_false",
+        default=argparse.SUPPRESS,
+        help="do not run both models against each other before writing",
     )
 
 
@@ -87,43 +100,47 @@ def _add_inspect(verbs: Any) -> None:
     verb.add_argument("input", type=Path, help="the ONNX model to read")
     _add_choice(verb)
     _add_report(verb, "the report")
-    verb.add_argument("--json", action="store_true", help="print JSON")
+    _add_json(verb)
 
 
 def _add_validate(verbs: Any) -> None:
     verb = _add_verb(verbs, "validate", "run two models on the same inputs and compare their outputs")
-    verb.add_argument("original", type=Path)
-    verb.add_argument("rewritten", type=Path)
+    verb.add_argument("original", type=Path, help="the ONNX model to compare with")
+    verb.add_argument("rewritten", type=Path, help="the ONNX model to judge")
     _add_feeds(verb)
     verb.add_argument("--rtol", type=float, help="relative limit in place of the tolerance table")
     verb.add_argument("--atol", type=float, default=0.0, help="absolute error allowed on top, per element (default 0)")
-    verb.add_argument("--json", action="store_true", help="print JSON")
+    _add_json(verb)
 
 
 def _add_bench(verbs: Any) -> None:
     verb = _add_verb(verbs, "bench", "time two models against each other, interleaved in one process")
-    verb.add_argument("original", type=Path)
-    verb.add_argument("rewritten", type=Path)
+    verb.add_argument("original", type=Path, help="the ONNX model to compare with")
+    verb.add_argument("rewritten", type=Path, help="the ONNX model to judge")
     _add_feeds(verb)
     verb.add_argument("--threads", type=int, help="threads both models share (default: ONNX Runtime's own choice)")
     verb.add_argument(
-        "--budget", type=_parse_seconds, default=10.0, metavar="TIME", help="time to spend, as 90s or 5m (default 10s)"
+        "--budget",
+        dest="budget_s",
+        type=_parse_seconds,
+        default=10.0,
+        metavar="TIME",
+        help="time to spend, as 90s or 5m (default 10s)",
     )
     _add_report(verb, "the result")
     verb.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw the result as a chart, .png or .svg; needs the extra 'plot'"
     )
-    verb.add_argument("--json", action="store_true", help="print JSON")
+    _add_json(verb)
 
 
 def _add_cache(verbs: Any) -> None:
-    verb = _add_verb(verbs, "cache", "show where timings of --select measure are kept, or delete them")
+    verb = _add_verb(verbs, "cache", "show where the timings of --select measure are kept, or delete them")
     verb.add_argument("--clear", action="store_true", help="delete all of them")
 
 
 def _add_doctor(verbs: Any) -> None:
-    verb = _add_verb(verbs, "doctor", "tell whether the native library and the CUDA provider work here, and test them")
-    verb.add_argument("--json", action="store_true", help="print JSON")
+    _add_json(_add_verb(verbs, "doctor", "test whether the native library and the CUDA provider work here"))
 
 
 def _add_verb(verbs: Any, name: str, description: str) -> argparse.ArgumentParser:
@@ -138,70 +155,84 @@ def _add_verb(verbs: Any, name: str, description: str) -> argparse.ArgumentParse
 
 
 def _add_choice(verb: argparse.ArgumentParser) -> None:
+    """The fields of RewriteOptions, but for `validate`."""
     _add_kinds(verb)
     _add_names(verb)
     _add_input_shape(verb, "fix an input to this shape, in the model too; repeatable")
-    verb.add_argument(
+    _add_custom_ops(verb)
+    _add_option(
+        verb,
         "--max-growth",
+        dest="max_growth_bytes",
         type=_parse_size,
         metavar="SIZE",
         help="how much larger the file may become, such as 64M or 1G (default: its own size, and at least 64M)",
     )
-    verb.add_argument(
-        "--plan", type=Path, metavar="JSON", help="replay a plan written by --save-plan instead of choosing"
+    _add_option(
+        verb, "--plan", type=Path, metavar="JSON", help="replay a plan written by --save-plan instead of choosing"
     )
-    verb.add_argument("--opset", type=int, help="convert the model to this opset, newer than its own, first")
+    _add_option(verb, "--opset", type=int, help="convert the model to this opset, newer than its own, first")
     _add_measuring(verb)
+
+
+def _add_option(verb: Any, flag: str, **settings: Any) -> None:
+    """A flag that sets a field of RewriteOptions."""
+    verb.add_argument(flag, default=argparse.SUPPRESS, **settings)
 
 
 def _add_kinds(verb: argparse.ArgumentParser) -> None:
     """What to replace by what, for what."""
-    verb.add_argument(
+    _add_option(
+        verb,
         "--target",
         choices=list(TARGETS),
-        default="standard",
-        help="what the model is to run on: standard, any runtime; native, our native library, without which it "
-        "runs as before; cuda, ONNX Runtime's CUDA provider, without which it may not run (default ort)",
+        help="what the model is to run on: standard, any runtime; native, our native library, without which it runs as "
+        f"before; cuda, ONNX Runtime's CUDA provider, without which it may not run (default {DEFAULTS.target})",
     )
-    verb.add_argument(
+    _add_option(
+        verb,
         "--lowering",
         choices=["auto", *LOWERING_NAMES],
-        default="auto",
-        help="how to compute a convolution: auto, the target's fastest; or one, wherever it applies (default auto)",
+        help="how to compute a convolution: auto, the target's fastest; or one, wherever it applies "
+        f"(default {DEFAULTS.lowering})",
     )
-    verb.add_argument(
+    _add_option(
+        verb,
         "--select",
         choices=SELECTIONS,
-        default="auto",
-        help="which convolutions: auto, those predicted to gain; all, whatever can be replaced; "
-        "measure, those shown to gain in this model on this machine (default auto)",
+        help="which convolutions: auto, those predicted to gain; all, all that can be replaced; measure, those shown "
+        f"to gain in this model on this machine (default {DEFAULTS.select})",
     )
 
 
 def _add_names(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--include",
-        action="append",
-        default=[],
-        metavar="REGEX",
-        help="only convolutions whose name matches; repeatable",
+    _add_option(
+        verb, "--include", action="append", metavar="REGEX", help="only convolutions whose name matches; repeatable"
     )
-    verb.add_argument(
-        "--exclude", action="append", default=[], metavar="REGEX", help="no convolution whose name matches; repeatable"
+    _add_option(
+        verb, "--exclude", action="append", metavar="REGEX", help="no convolution whose name matches; repeatable"
     )
 
 
 def _add_measuring(verb: argparse.ArgumentParser) -> None:
     measure = verb.add_argument_group("with --select measure")
-    measure.add_argument(
+    _add_option(
+        measure,
         "--budget",
+        dest="budget_s",
         type=_parse_seconds,
         metavar="TIME",
-        help=f"time to spend, such as 90s or 5m (default {DEFAULT_BUDGET_S:.0f}s); "
+        help=f"time to spend, such as 90s or 5m (default {DEFAULTS.budget_s:.0f}s); "
         "one comparison with the original is always made",
     )
-    measure.add_argument("--threads", type=int, help="threads to measure with (default: ONNX Runtime's own choice)")
-    measure.add_argument("--no-cache", action="store_true", help="neither read nor write timings in the user's cache")
+    _add_option(measure, "--threads", type=int, help="threads to measure with (default: ONNX Runtime's own choice)")
+    _add_option(
+        measure,
+        "--no-cache",
+        dest="use_cache",
+        action="store_false",
+        help="neither read nor write timings in the user's cache",
+    )
 
 
 def _add_report(verb: argparse.ArgumentParser, what: str) -> None:
@@ -209,15 +240,37 @@ def _add_report(verb: argparse.ArgumentParser, what: str) -> None:
     verb.add_argument("--report", type=Path, metavar="FILE", help=text)
 
 
+def _add_json(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--json", action="store_true", help="print JSON")
+
+
 def _add_feeds(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--inputs", type=Path, metavar="NPZ", help="inputs by name; random ones otherwise")
-    _add_input_shape(verb, "shape of an input the model leaves open; repeatable")
+    _add_input_shape(verb, "shape of an input that the model leaves open; repeatable")
     verb.add_argument("--seed", type=int, default=0, help="seed of random inputs (default 0)")
+    _add_custom_ops(verb)
+
+
+def _add_custom_ops(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--custom-ops",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="LIBRARY",
+        help="a library of operators that the model needs to run; repeatable",
+    )
 
 
 def _add_input_shape(verb: argparse.ArgumentParser, text: str) -> None:
     verb.add_argument(
-        "--input-shape", action="append", default=[], type=_parse_shape, metavar="NAME:1x3x224x224", help=text
+        "--input-shape",
+        dest="input_shapes",
+        action="append",
+        default=[],
+        type=_parse_shape,
+        metavar="NAME:1x3x224x224",
+        help=text,
     )
 
 

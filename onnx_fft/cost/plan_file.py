@@ -166,3 +166,22 @@ def _load(path: Path) -> Any:
         raise UsageError(
             f"got {str(path)!r}, which is no JSON ({error}); expected a plan; write one with --save-plan"
         ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFile:
+    """A plan as read: its target and content."""
+
+    target: str
+    data: Mapping[str, Any]
+    source: str | Path | Mapping[str, Any]
+
+
+def load_plan(source: str | Path | Mapping[str, Any]) -> PlanFile:
+    """Read a plan once."""
+    return PlanFile(read_target(source), {}, source)
+
+
+def match_plan(plan: PlanFile, specs: Mapping[str, ConvSpec]) -> dict[str, PlannedConv]:
+    """The entries by name."""
+    return read_plan(plan.source, specs)

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from onnx import ModelProto
 
 from onnx_fft.errors import InvalidModelError
+from onnx_fft.hints import Option
 from onnx_fft.inputs.feeds import Feed
 from onnx_fft.measure.budget import Budget
 from onnx_fft.measure.choice import Timings, align_rounds
 from onnx_fft.measure.takeback import Variant
 from onnx_fft.model.io import LoadedModel
+from onnx_fft.options import RewriteOptions
 from onnx_fft.progress import Progress
 from onnx_fft.runtime.engines import EngineError
 from onnx_fft.runtime.libraries import find_libraries
@@ -29,18 +31,18 @@ class ModelTimer:
         original: LoadedModel,
         build: Callable[[Variant], ModelProto],
         feeds: Sequence[Feed],
-        threads: int | None,
+        options: RewriteOptions,
         budget: Budget,
         progress: Progress,
         cuda: bool,
     ) -> None:
         """`build` makes the model with the replacements of a variant, whose external data lies where the original's is.
 
-        Every variant runs on every one of `feeds`; `threads` None leaves their number to ONNX Runtime. With `cuda` the
-        CUDA provider runs them.
+        Every variant runs on every one of `feeds`, with the threads and operator libraries of `options`, and, with
+        `cuda`, on the CUDA provider.
         """
         self.machine: Machine | None = None
-        self._original, self._build, self._feeds, self._threads = original, build, feeds, threads
+        self._original, self._build, self._feeds, self._options = original, build, feeds, options
         self._budget, self._progress, self._cuda = budget, progress, cuda
         self._models: dict[Variant, LoadedModel] = {}
         self._last_s = 0.0
@@ -65,15 +67,16 @@ class ModelTimer:
             models, self.machine = time_models(
                 sources,
                 feed.arrays,
-                threads=self._threads,
+                threads=self._options.threads,
                 budget_s=slice_s,
-                custom_ops=find_libraries(source.model for source in sources),
+                custom_ops=find_libraries((source.model for source in sources), self._options.custom_ops),
                 cuda=self._cuda,
             )
         except EngineError as error:
             raise InvalidModelError(
-                f"got a model that cannot be timed on {feed.label} ({error}); expected one that ONNX Runtime runs; "
-                "use --select auto, which measures nothing"
+                f"got a model that cannot be timed on {feed.label} ({error})",
+                "one that ONNX Runtime runs",
+                ("use ", Option("select", "auto"), ", which measures nothing"),
             ) from error
         return [model.samples_s for model in models]
 

@@ -19,6 +19,7 @@ from onnx_fft._version import __version__
 from onnx_fft.cost.choose import Decision, Request, limit_growth
 from onnx_fft.cost.choose import take_back as leave_after_all
 from onnx_fft.errors import InvalidModelError, Refusal
+from onnx_fft.hints import Option
 from onnx_fft.inputs.feeds import Feed, describe_made_up
 from onnx_fft.lowering import CUDA
 from onnx_fft.lowering.base import ConvPlan
@@ -32,9 +33,11 @@ from onnx_fft.measure.shapes import find_feeds, find_shapes
 from onnx_fft.measure.takeback import Outcome, Variant, take_back
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.native import library_path
+from onnx_fft.options import RewriteOptions
+from onnx_fft.ort import ort_version
 from onnx_fft.progress import Progress
 from onnx_fft.runtime.cuda import check_cuda, gpu_name
-from onnx_fft.runtime.engines import EngineError, ort_version
+from onnx_fft.runtime.engines import EngineError
 from onnx_fft.sites.conv import ConvSite
 from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.timing.launch import Machine, cpu_model
@@ -45,17 +48,6 @@ LIBRARY_DIGITS = 16
 
 Build = Callable[[Mapping[str, ConvPlan]], ModelProto]
 """The whole model with the convolutions of these names replaced."""
-
-
-@dataclass(frozen=True, slots=True)
-class MeasureSettings:
-    """How to measure. `threads` None leaves their number to ONNX Runtime; `seed` is that of the random inputs."""
-
-    budget_s: float = 60.0
-    threads: int | None = None
-    use_cache: bool = True
-    seed: int = 0
-    input_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +90,7 @@ def measure_model(
     predicted: Sequence[Decision],
     build: Build,
     request: Request,
-    settings: MeasureSettings,
+    options: RewriteOptions,
     progress: Progress,
 ) -> tuple[list[Decision], Measurement]:
     """Decisions by measurement in place of those `predicted`, one for each of the `sites` of `loaded`.
@@ -110,16 +102,16 @@ def measure_model(
     _check_target(request.target)
     asked = [position for position, decision in enumerate(predicted) if decision.options]
     if not asked:
-        return list(predicted), Measurement(settings.budget_s, 0.0)
+        return list(predicted), Measurement(options.budget_s, 0.0)
     progress("looking for inputs")
-    feeds = find_feeds(loaded, settings.input_shapes, settings.seed)
+    feeds = find_feeds(loaded, options)
     cuda = request.target == CUDA
-    contests = _find_contests(loaded, [sites[position] for position in asked], feeds, request)
-    budget = Budget(settings.budget_s)
-    cache = open_cache(settings, request)
+    contests = _find_contests(loaded, [sites[position] for position in asked], feeds, request, options)
+    budget = Budget(options.budget_s)
+    cache = open_cache(options, request)
     results = run_contests(
         Counter(contest for contest in contests.values() if contest.candidates),
-        partial(time_contest_once, threads=settings.threads, cuda=cuda),
+        partial(time_contest_once, threads=options.threads, cuda=cuda),
         cache,
         budget,
         progress,
@@ -129,11 +121,11 @@ def measure_model(
         decisions[position] = _decide(predicted[position], contests.get(sites[position].name), results)
     decisions = limit_growth(decisions, request.max_growth_bytes)
     make_timer = partial(
-        ModelTimer, original, feeds=feeds, threads=settings.threads, budget=budget, progress=progress, cuda=cuda
+        ModelTimer, original, feeds=feeds, options=options, budget=budget, progress=progress, cuda=cuda
     )
     decisions, outcome, machine = _judge_whole(sites, decisions, build, make_timer)
     measurement = Measurement(
-        settings.budget_s,
+        options.budget_s,
         budget.spent_s,
         len(results),
         sum(result.cached for result in results.values()),
@@ -156,15 +148,16 @@ def _check_target(target: str) -> None:
 
 
 def _find_contests(
-    loaded: LoadedModel, sites: Sequence[ConvSite], feeds: Sequence[Feed], request: Request
+    loaded: LoadedModel, sites: Sequence[ConvSite], feeds: Sequence[Feed], request: Request, options: RewriteOptions
 ) -> dict[str, Contest]:
     """The contest of each site whose input shapes are known, by site name; equal ones are equal."""
     try:
-        shapes = find_shapes(loaded, sites, feeds)
+        shapes = find_shapes(loaded, sites, feeds, options.custom_ops)
     except EngineError as error:
         raise InvalidModelError(
-            f"got a model whose convolution inputs cannot be recorded ({error}); expected one that ONNX Runtime runs; "
-            "fix its shapes by --input-shape, or use --select auto"
+            f"got a model whose convolution inputs cannot be recorded ({error})",
+            "one that ONNX Runtime runs",
+            ("fix its shapes by ", Option("input_shapes"), ", or use ", Option("select", "auto")),
         ) from error
     contests: dict[str, Contest] = {}
     for site in sites:
@@ -232,12 +225,12 @@ def _make_notes(cache: Cache | None, outcome: Outcome, feeds: Sequence[Feed]) ->
     return tuple(notes)
 
 
-def open_cache(settings: MeasureSettings, request: Request) -> Cache | None:
+def open_cache(options: RewriteOptions, request: Request) -> Cache | None:
     """The timings of this machine; None where they are not wanted, or where its GPU has no name to know them by."""
     gpu = gpu_name() if request.target == CUDA else ""
-    if not settings.use_cache or (request.target == CUDA and not gpu):
+    if not options.use_cache or (request.target == CUDA and not gpu):
         return None
     library = sha256(library_path().read_bytes()).hexdigest()[:LIBRARY_DIGITS] if request.target == "native" else ""
     return Cache(
-        Environment(settings.threads or 0, ort_version(), cpu_model(), os.cpu_count() or 1, __version__, library, gpu)
+        Environment(options.threads or 0, ort_version(), cpu_model(), os.cpu_count() or 1, __version__, library, gpu)
     )

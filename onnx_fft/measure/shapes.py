@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from onnx_fft.hints import Option
 from onnx_fft.inputs.feeds import Feed, find_selectors, fix_shapes, read_inputs
 from onnx_fft.inputs.recording import CHUNK, record_tensors
 from onnx_fft.inputs.search import search
 from onnx_fft.model.io import LoadedModel
+from onnx_fft.options import RewriteOptions
+from onnx_fft.runtime.libraries import find_libraries
 from onnx_fft.runtime.opening import open_original
 from onnx_fft.sites.conv import ConvSite
+
+SEED = 0
+"""Of the random inputs."""
 
 MAX_FEEDS = 3
 """Feeds a model is timed on; those of a model with open lengths differ in shape."""
@@ -19,18 +26,21 @@ MAX_FEEDS = 3
 Shape = tuple[int, ...]
 
 
-def find_feeds(source: LoadedModel, input_shapes: Mapping[str, Sequence[int]], seed: int) -> list[Feed]:
+def find_feeds(source: LoadedModel, options: RewriteOptions) -> list[Feed]:
     """Random inputs the model runs on, one where it fixes all shapes.
 
     Raises UsageError where none is found and InvalidModelError where nothing runs the model.
     """
-    step = "check that it runs at all, or use --select auto, which measures nothing"
-    runner = open_original(source, next_step=step)
-    infos = fix_shapes(read_inputs(source.model), input_shapes)
-    return search(infos, runner.run, seed, find_selectors(source.model, infos))[:MAX_FEEDS]
+    hint = ("check that it runs at all, or use ", Option("select", "auto"), ", which measures nothing")
+    libraries = find_libraries([source.model], options.custom_ops)
+    runner = open_original(source, custom_ops=libraries, next_step=hint)
+    infos = fix_shapes(read_inputs(source.model), options.input_shapes)
+    return search(infos, runner.run, SEED, find_selectors(source.model, infos))[:MAX_FEEDS]
 
 
-def find_shapes(source: LoadedModel, sites: Sequence[ConvSite], feeds: Sequence[Feed]) -> dict[str, tuple[Shape, ...]]:
+def find_shapes(
+    source: LoadedModel, sites: Sequence[ConvSite], feeds: Sequence[Feed], custom_ops: Sequence[str | Path] = ()
+) -> dict[str, tuple[Shape, ...]]:
     """The distinct shapes `[batch, channels, *extents]` of each site's input, by site name.
 
     Read from the model where it fixes them, else recorded under `feeds`; a site with open lengths inside a body or a
@@ -38,6 +48,7 @@ def find_shapes(source: LoadedModel, sites: Sequence[ConvSite], feeds: Sequence[
     """
     shapes: dict[str, tuple[Shape, ...]] = {}
     recorded = []
+    libraries = find_libraries([source.model], custom_ops)
     for site in sites:
         assert site.spec is not None
         lengths = [length for length in (site.spec.batch, *site.spec.extents) if length is not None]
@@ -48,7 +59,7 @@ def find_shapes(source: LoadedModel, sites: Sequence[ConvSite], feeds: Sequence[
     for start in range(0, len(recorded), CHUNK):
         chunk = recorded[start : start + CHUNK]
         for feed in feeds:
-            tensors = record_tensors(source, [site.input for site in chunk], feed.arrays)
+            tensors = record_tensors(source, [site.input for site in chunk], feed.arrays, libraries)
             for site in chunk:
                 shape = np.shape(tensors[site.input])
                 shapes[site.name] = tuple(dict.fromkeys((*shapes.get(site.name, ()), shape)))

@@ -6,13 +6,16 @@ when a model moves to another directory.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from math import prod
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO
+from uuid import uuid4
 
 from onnx import ModelProto, NodeProto, TensorProto
 from onnx.checker import check_model
@@ -55,10 +58,10 @@ class LoadedModel:
         return [value.name for value in self.model.graph.output]
 
     def copy(self) -> LoadedModel:
-        """The same model as an object of its own, to be changed."""
+        """The same model as an object of its own."""
         model = ModelProto()
         model.CopyFrom(self.model)
-        return LoadedModel(model, self.base_dir)
+        return LoadedModel(model, self.base_dir, self.path)
 
 
 ModelSource = LoadedModel | ModelProto | str | Path
@@ -111,10 +114,10 @@ def _data_bytes(tensor: TensorProto) -> int:
         raise InvalidModelError(f"{message}; expected one that is; export the model again") from error
 
 
-def find_problem(path: Path) -> str:
-    """What onnx's checker, shape inference included, says against a model file; "" for nothing."""
+def find_problem(loaded: LoadedModel) -> str:
+    """What onnx's checker, shape inference included, says against a model (see `materialized`); "" for nothing."""
     try:
-        check_model(path, full_check=True)
+        check_model(loaded.model if loaded.path is None else loaded.path, full_check=True)
     except Exception as error:  # ValidationError, InferenceError, and types of the C++ library
         return " ".join(str(error).split())[:300] or type(error).__name__
     return ""
@@ -124,6 +127,12 @@ def find_data_files(loaded: LoadedModel) -> list[Path]:
     """The files that hold the model's external data, each once."""
     tensors = [tensor for tensor in walk_tensors(loaded.model) if uses_external_data(tensor)]
     return sorted({external_path(tensor, loaded.base_dir) for tensor in tensors})
+
+
+def list_files(loaded: LoadedModel) -> tuple[Path, ...]:
+    """The file that a model was read from, if any, and those that hold its external data."""
+    own = () if loaded.path is None else (loaded.path.absolute(),)
+    return (*own, *find_data_files(loaded))
 
 
 def save_model(model: ModelProto, path: str | Path, base_dir: Path | None = None, *, movable: NodeTest = never) -> None:
@@ -149,6 +158,26 @@ def staged_model(
             _add_external_files(model, base_dir, staged)
             _write_model(model, staged, movable)
         yield staged
+
+
+@contextmanager
+def materialized(loaded: LoadedModel, *, movable: NodeTest = never) -> Iterator[LoadedModel]:
+    """The model as runtimes and onnx's checker can load it, for as long as the block lasts.
+
+    That is the model itself, or, with external data or too large for one protobuf message, a complete file: beside the
+    data, so that none is copied, or in a temporary folder if nothing can be written there. `movable` as for
+    `staged_model`.
+    """
+    has_data = any(uses_external_data(tensor) for tensor in walk_tensors(loaded.model))
+    if loaded.path is not None or not (has_data or loaded.model.ByteSize() > MAX_MODEL_BYTES):
+        yield loaded
+        return
+    with ExitStack() as stack:
+        folder = loaded.base_dir
+        if folder is None or not os.access(folder, os.W_OK | os.X_OK):
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="onnx_fft-")))
+        staged = staged_model(loaded.model, folder / f"{uuid4().hex}.onnx", loaded.base_dir, movable=movable)
+        yield load_model(stack.enter_context(staged).path)
 
 
 def _write_model(model: ModelProto, staged: Staging, movable: NodeTest) -> None:

@@ -105,6 +105,11 @@ def reporting(output: Path) -> Iterator[None]:
         ) from error
 
 
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead, or would lead, to one file."""
+    return one.samefile(other) if one.exists() and other.exists() else one.resolve() == other.resolve()
+
+
 def check_output(path: Path) -> None:
     """Raise OutputError where no file of this name can be written."""
     if path.exists() and not path.is_file():

@@ -1,12 +1,11 @@
-"""The native library: where it is, and how ONNX Runtime gets to know it.
+"""The native library: where it is, and whether ONNX Runtime loads it.
 
-The library is built when the package is installed, and only where a C++ compiler is found. A model that was rewritten
-for it runs without it as well: its own functions compute then what the library would.
+The library is built when the package is installed, if there is a C++ compiler. A model that was rewritten for it runs
+without it as well: its own functions compute then what the library would.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from functools import cache
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_fft.errors import NativeUnavailable
+from onnx_fft.ort import import_ort, ort_version
 
 LIBRARY_NAME = {"darwin": "libonnx_fft.dylib", "win32": "onnx_fft.dll"}.get(sys.platform, "libonnx_fft.so")
 LIBRARY_VARIABLE = "ONNX_FFT_LIBRARY"
@@ -25,15 +25,14 @@ NEXT_STEP = "install GCC or Clang, then install onnx-fft again from its sources 
 def library_path() -> Path:
     """The library's file, to be passed to `register_custom_ops_library` in any language.
 
-    Raises NativeUnavailable where there is none.
+    Raises NativeUnavailable if there is none.
     """
     chosen = os.environ.get(LIBRARY_VARIABLE)
     if chosen:
         if Path(chosen).is_file():
             return Path(chosen)
-        raise NativeUnavailable(
-            f"got {LIBRARY_VARIABLE}={chosen}, which is no file; expected the path of {LIBRARY_NAME}; leave it unset"
-        )
+        problem = f"got {LIBRARY_VARIABLE}={chosen}, which is not a file"
+        raise NativeUnavailable(problem, f"the path of {LIBRARY_NAME}", "correct it, or leave it unset")
     # An editable install has the sources in one folder and what was built in another.
     for folder in __path__:
         path = Path(folder) / LIBRARY_NAME
@@ -41,8 +40,7 @@ def library_path() -> Path:
             return path
     folders = " and ".join(str(folder) for folder in __path__)
     raise NativeUnavailable(
-        f"got no {LIBRARY_NAME} in {folders}; expected the one that is built on installation "
-        f"where there is a C++ compiler; {NEXT_STEP}"
+        f"{LIBRARY_NAME} is not in {folders}", "the one that is built on installation with a C++ compiler", NEXT_STEP
     )
 
 
@@ -52,7 +50,7 @@ def is_available() -> bool:
 
 
 def find_problem() -> str:
-    """Why ONNX Runtime does not load the library here; "" where it does."""
+    """Why ONNX Runtime does not load the library here; "" if it does."""
     try:
         _check_loads(library_path())
     except NativeUnavailable as error:
@@ -63,38 +61,23 @@ def find_problem() -> str:
 def register(options: Any) -> Any:
     """Make the library known to sessions with these onnxruntime.SessionOptions; returns them.
 
-    Raises NativeUnavailable where the library is missing or ONNX Runtime refuses it.
+    Raises NativeUnavailable if the library is missing or ONNX Runtime refuses it.
     """
     path = library_path()
     try:
         options.register_custom_ops_library(str(path))
     except Exception as error:  # ORT's exceptions have no common base
         raise NativeUnavailable(
-            f"got {path}, which ONNX Runtime {_ort().__version__} refuses ({_first_line(error)}); "
-            "expected a library that it loads; see what it says, or install onnx-fft again"
+            f"got {path}, which ONNX Runtime {ort_version()} refuses ({_first_line(error)})",
+            "a library that it loads",
+            "see what it says, or install onnx-fft again",
         ) from error
     return options
 
 
-def InferenceSession(path_or_bytes: str | os.PathLike[str] | bytes, sess_options: Any = None, **kwargs: Any) -> Any:
-    """`onnxruntime.InferenceSession` with the library registered; takes what it takes.
-
-    The given `sess_options` are registered with. Runs on the CPU provider unless `providers` says otherwise. Raises
-    NativeUnavailable as `register`.
-    """
-    options = register(_ort().SessionOptions() if sess_options is None else sess_options)
-    kwargs.setdefault("providers", ["CPUExecutionProvider"])
-    model = path_or_bytes if isinstance(path_or_bytes, bytes) else os.fspath(path_or_bytes)
-    return _ort().InferenceSession(model, options, **kwargs)
-
-
 @cache
 def _check_loads(path: Path) -> None:
-    register(_ort().SessionOptions())
-
-
-def _ort() -> Any:
-    return importlib.import_module("onnxruntime")
+    register(import_ort().SessionOptions())
 
 
 def _first_line(error: Exception) -> str:

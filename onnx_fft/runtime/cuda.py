@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 from functools import cache
 from typing import Any
@@ -13,6 +12,7 @@ from onnx import ModelProto, TensorProto, helper
 from onnx_fft.errors import CudaUnavailable
 from onnx_fft.lowering import CUDA
 from onnx_fft.model.scopes import MICROSOFT_DOMAIN, walk_bodies
+from onnx_fft.ort import import_ort, ort_version
 from onnx_fft.provenance import TARGET_KEY
 from onnx_fft.runtime.contrib import is_cuda_only
 
@@ -44,7 +44,7 @@ def exact_providers() -> list[Any]:
     By default the provider computes float32 Conv and MatMul in TF32 on GPUs that have it (from Ampere on), with 10 bits
     of mantissa: an original and its rewrite then differ by 1e-3 without either being wrong.
     """
-    version = tuple(int(part) for part in str(_ort().__version__).split(".")[:2])
+    version = tuple(int(part) for part in ort_version().split(".")[:2])
     return [(PROVIDER, {"use_tf32": "0"} if version >= TF32_OPTION_VERSION else {}), "CPUExecutionProvider"]
 
 
@@ -57,7 +57,7 @@ def check_cuda(purpose: str) -> None:
 @cache
 def find_cuda_problem() -> str:
     """Why the CUDA provider does not compute FFTs here, "" where it does: one there and back is tried."""
-    ort = _ort()
+    ort = import_ort()
     name, available = f"ONNX Runtime {ort.__version__}", ort.get_available_providers()
     if PROVIDER not in available:
         return f"{name} with no more than {', '.join(available)}"
@@ -93,7 +93,3 @@ def _make_round_trip() -> ModelProto:
     graph = helper.make_graph(nodes, "round_trip", [x], [y])
     imports = [helper.make_opsetid("", 13), helper.make_opsetid(MICROSOFT_DOMAIN, 1)]
     return helper.make_model(graph, opset_imports=imports, ir_version=8)
-
-
-def _ort() -> Any:
-    return importlib.import_module("onnxruntime")

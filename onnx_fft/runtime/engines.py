@@ -7,12 +7,12 @@ Runtime gaps met here: ONNX Runtime 1.32 has no Conv for float64 on CPU and does
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from onnx_fft.ort import import_ort
 from onnx_fft.runtime.contrib import NAMES
 from onnx_fft.runtime.cuda import PROVIDER
 
@@ -78,16 +78,6 @@ class Runner:
         if self.refusals:
             self.engine, self.note = REFERENCE, self.refusals[0]
         return dict(zip(self.output_names, values, strict=True))
-
-
-def ort_version() -> str:
-    """The version of ONNX Runtime."""
-    return str(import_ort().__version__)
-
-
-def import_ort() -> Any:
-    """ONNX Runtime, imported on first use."""
-    return importlib.import_module("onnxruntime")
 
 
 def first_line(error: Exception) -> str:

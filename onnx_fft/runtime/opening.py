@@ -18,10 +18,12 @@ from onnx import ModelProto
 from onnx.external_data_helper import load_external_data_for_model
 
 from onnx_fft.errors import InvalidModelError
+from onnx_fft.hints import Hint, Option
 from onnx_fft.model.io import LoadedModel
+from onnx_fft.ort import import_ort
 from onnx_fft.runtime.contrib import Evaluator
 from onnx_fft.runtime.cuda import exact_providers, find_cuda_problem, is_for_cuda, needs_cuda
-from onnx_fft.runtime.engines import ORT, ORT_QUIET, PIECES, REFERENCE, EngineError, Runner, first_line, import_ort
+from onnx_fft.runtime.engines import ORT, ORT_QUIET, PIECES, REFERENCE, EngineError, Runner, first_line
 from onnx_fft.runtime.libraries import find_unknown_operators
 from onnx_fft.runtime.pieces import Pieces
 
@@ -46,7 +48,7 @@ def open_runner(source: LoadedModel, *, expose: Sequence[str] = (), custom_ops: 
 
 
 def open_original(
-    source: LoadedModel, *, expose: Sequence[str] = (), custom_ops: Sequence[str | Path] = (), next_step: str = ""
+    source: LoadedModel, *, expose: Sequence[str] = (), custom_ops: Sequence[str | Path] = (), next_step: Hint = ""
 ) -> Runner:
     """As `open_runner`, for a model that has to run: raises InvalidModelError.
 
@@ -56,11 +58,13 @@ def open_original(
         return open_runner(source, expose=expose, custom_ops=custom_ops)
     except EngineError as error:
         said = "; ".join(str(error).splitlines())
-        unknown, step = ", ".join(find_unknown_operators(source.model)), "check that it runs at all"
+        unknown = ", ".join(find_unknown_operators(source.model))
+        step: Hint = "check that it runs at all"
         if unknown:
-            said, step = f"unknown operators: {unknown}; {said}", "pass the library that has them as custom_ops"
+            said = f"unknown operators: {unknown}; {said}"
+            step = ("pass the library that has them as ", Option("custom_ops"))
         raise InvalidModelError(
-            f"got a model that nothing here runs ({said}); expected one that ONNX Runtime loads; {next_step or step}"
+            f"got a model that nothing here runs ({said})", "one that ONNX Runtime loads", next_step or step
         ) from error
 
 

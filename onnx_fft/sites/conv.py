@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto
+from onnx import ModelProto, NodeProto
 
 from onnx_fft.errors import InvalidModelError, Refusal
 from onnx_fft.model.io import LoadedModel
@@ -141,6 +141,20 @@ def find_sites(loaded: LoadedModel) -> tuple[ConvSite, ...]:
         except Refused as refused:
             sites.append(ConvSite(name, node.op_type, scope, node, refusal=refused.refusal))
     return tuple(sites)
+
+
+def relocate_sites(sites: Iterable[ConvSite], model: ModelProto, copy: LoadedModel) -> tuple[ConvSite, ...]:
+    """The sites of `model` in an equal `copy` of it, without asking again what they are."""
+    bodies = list(walk_bodies(model))
+    scopes = find_scopes(copy.model, copy.base_dir)
+    counterparts = {id(body): scope for body, scope in zip(bodies, scopes, strict=True)}
+    moved = []
+    for site in sites:
+        scope = counterparts[id(site.scope.body)]
+        places = {id(node): place for place, node in enumerate(site.scope.body.node)}
+        node, *followers = (scope.body.node[places[id(node)]] for node in site.nodes)
+        moved.append(replace(site, scope=scope, node=node, absorbed=tuple(followers)))
+    return tuple(moved)
 
 
 def name_convolutions(scopes: Iterable[Scope]) -> Iterator[tuple[str, Scope, NodeProto]]:

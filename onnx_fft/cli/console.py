@@ -1,0 +1,46 @@
+"""Where the command line prints: tables and messages, and how far the work is."""
+
+from __future__ import annotations
+
+import os
+
+from rich import progress as bars
+from rich.console import Console
+
+from onnx_fft.progress import Progress
+
+BAR_COLUMNS = 16
+PIPED_COLUMNS = 10_000
+"""Of what is not a terminal: nothing is folded there, so that a row is a line."""
+
+
+def open_console(*, stderr: bool = False) -> Console:
+    """A console as wide as the terminal; without one, wide enough for any row."""
+    console = Console(stderr=stderr)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPED_COLUMNS
+    return console
+
+
+class ShowProgress:
+    """A spinner, the current step and a bar on a terminal; nothing elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        """Nothing is shown before the `with` block begins."""
+        text = bars.TextColumn("{task.description}", markup=False)
+        columns = (bars.SpinnerColumn(), text, bars.BarColumn(BAR_COLUMNS), bars.TimeElapsedColumn())
+        self._progress = bars.Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+    def __enter__(self) -> Progress:
+        """Something to call with each step."""
+        self._progress.start()
+        task = self._progress.add_task("", total=None)
+
+        def show(what: str, share: float | None = None) -> None:
+            self._progress.update(task, description=what, total=1.0 if share else None, completed=share or 0.0)
+
+        return show
+
+    def __exit__(self, *_: object) -> None:
+        """Take it off the screen."""
+        self._progress.stop()

@@ -1,0 +1,38 @@
+"""The decision that an entry of a plan file stands for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from onnx_fft.cost.choose import Decision, Request, leave
+from onnx_fft.cost.plan_file import PlannedConv
+from onnx_fft.cost.predict import conv_seconds, growth_bytes, lowering_seconds
+from onnx_fft.errors import OpsetError, Refusal
+from onnx_fft.hints import Option
+from onnx_fft.lowering import find_lowering
+from onnx_fft.sites.spec import ConvSpec
+
+
+def replay(name: str, spec: ConvSpec, opset: int, planned: PlannedConv, request: Request) -> Decision:
+    """The decision for the site `name`; raises OpsetError if the model is too old for it."""
+    machine = request.machines[0]
+    plan = planned.plan
+    if plan is None:
+        left = leave(Refusal("planned", "left alone by the plan"), conv_seconds(spec, machine))
+        return replace(left, measured_conv_s=planned.measured_conv_s, measured_s=planned.measured_s)
+    needed = find_lowering(plan.lowering).min_opset(spec)
+    if opset < needed:
+        raise OpsetError(
+            f"got a plan with {plan.lowering} for {name!r}, which needs opset {needed}; the model has {opset}",
+            hint=("set ", Option("opset", needed)),
+        )
+    return Decision(
+        plan,
+        None,
+        conv_seconds(spec, machine),
+        lowering_seconds(spec, plan, machine),
+        growth_bytes(spec, plan),
+        reason="by the plan",
+        measured_conv_s=planned.measured_conv_s,
+        measured_s=planned.measured_s,
+    )

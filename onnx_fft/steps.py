@@ -1,0 +1,224 @@
+"""The pass as a chain of small steps, each `state -> state` with one job.
+
+    read -> fix_shapes -> find -> convert -> decide -> measure -> settle -> splice -> check
+
+`DECIDING` ends with a decision for every site, which is all that `inspect` asks for; `WRITING` makes the model. Data
+flows one way: nothing but the replaced nodes changes, and a model in which nothing is replaced stays what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+
+from onnx import ModelProto
+
+from onnx_fft.checks.conformity import check_conformity
+from onnx_fft.checks.result import Validation
+from onnx_fft.cost.choose import Decision, Request, choose, leave, limit_growth
+from onnx_fft.cost.plan_file import PlanFile, PlannedConv, load_plan, match_plan
+from onnx_fft.cost.replay import replay
+from onnx_fft.errors import OpsetError, Refusal
+from onnx_fft.hints import Option
+from onnx_fft.lowering import find_lowering
+from onnx_fft.measure.run import Measurement, measure_model
+from onnx_fft.model.io import LoadedModel, ModelSource, load_model, materialized, model_bytes
+from onnx_fft.model.opset import convert_opset, model_opset
+from onnx_fft.model.shapes import set_input_shapes
+from onnx_fft.options import RewriteOptions, check_options, select_names
+from onnx_fft.progress import Progress, no_progress
+from onnx_fft.provenance import is_own
+from onnx_fft.replacement import build_variant, keep_names, replace_all
+from onnx_fft.sites.conv import ConvSite, find_sites
+from onnx_fft.validate import validate
+
+LEAST_GROWTH_BYTES = 64 << 20
+"""What a file may grow by at least; a larger model may grow by its own size."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is known after the steps so far.
+
+    `model` is the original, less and less so, and belongs to the pass; `original` is never changed. `decisions` has one
+    for each of `sites`. `unconverted` is the model with its sites as they were before an opset that only some
+    replacements need.
+    """
+
+    options: RewriteOptions
+    progress: Progress
+    original: LoadedModel
+    model: LoadedModel
+    original_bytes: int
+    plan: PlanFile | None
+    request: Request
+    sites: tuple[ConvSite, ...] = ()
+    planned: Mapping[str, PlannedConv] | None = None
+    unconverted: tuple[LoadedModel, tuple[ConvSite, ...]] | None = None
+    decisions: tuple[Decision, ...] = ()
+    measurement: Measurement | None = None
+    validation: Validation | None = None
+
+    @property
+    def opset(self) -> int:
+        """Of the model as it is now."""
+        return model_opset(self.model.model)
+
+    @property
+    def converted_from(self) -> int | None:
+        """The opset the model had, None if it still has it."""
+        before = model_opset(self.original.model)
+        return None if self.opset == before else before
+
+    @property
+    def replaced(self) -> tuple[ConvSite, ...]:
+        """The sites that are replaced."""
+        pairs = zip(self.sites, self.decisions, strict=True)
+        return tuple(site for site, decision in pairs if decision.plan is not None)
+
+
+Step = Callable[[State], State]
+
+
+def run_steps(steps: Sequence[Step], state: State) -> State:
+    """The state after all of `steps`."""
+    return reduce(lambda known, step: step(known), steps, state)
+
+
+def read(source: ModelSource, options: RewriteOptions, progress: Progress = no_progress) -> State:
+    """Read the model and the plan, and check the options. Raises UsageError and InvalidModelError."""
+    check_options(options)
+    progress("reading")
+    original = load_model(source)
+    plan = None if options.plan is None else load_plan(options.plan)
+    size = model_bytes(original)
+    growth = max(LEAST_GROWTH_BYTES, size) if options.max_growth_bytes is None else options.max_growth_bytes
+    target = options.target if plan is None else plan.target
+    request = Request(options.lowering, options.select, growth, target)
+    model = replace(original.copy(), path=None)
+    return State(options, progress, original, model, size, plan, request)
+
+
+def fix_shapes(state: State) -> State:
+    """Fix the graph inputs that the caller gave shapes for."""
+    set_input_shapes(state.model.model, state.options.input_shapes)
+    return state
+
+
+def find(state: State) -> State:
+    """Find every site, and the plan's entry on each."""
+    sites = find_sites(state.model)
+    specs = {site.name: site.spec for site in sites if site.spec is not None}
+    return replace(state, sites=sites, planned=None if state.plan is None else match_plan(state.plan, specs))
+
+
+def convert(state: State) -> State:
+    """Bring the model to the opset that the caller asks for, or that all of what is insisted on needs."""
+    wanted = state.options.opset
+    opset = _needed_opset(state) if wanted is None else wanted
+    if opset is None or opset == state.opset:
+        return state
+    model = LoadedModel(_convert(state, opset), state.model.base_dir)
+    sites = keep_names(find_sites(model), state.sites)
+    return replace(state, model=model, sites=sites, unconverted=(state.model, state.sites) if wanted is None else None)
+
+
+def decide(state: State) -> State:
+    """Decide by prediction, or by the plan, which sites are replaced by what."""
+    state.progress("choosing")
+    selected = select_names([site.name for site in state.sites], state.options)
+    decisions = [_decide_site(site, site.name in selected, state) for site in state.sites]
+    if state.planned is None:
+        decisions = limit_growth(decisions, state.request.max_growth_bytes)
+    return replace(state, decisions=tuple(decisions))
+
+
+def measure(state: State) -> State:
+    """Put measured decisions in place of predicted ones, if they are wanted."""
+    options = state.options
+    if options.select != "measure" or state.plan is not None:
+        return state
+    build = partial(build_variant, state.model, state.sites, state.request.target)
+    decisions, measurement = measure_model(
+        state.original, state.model, state.sites, state.decisions, build, state.request, options, state.progress
+    )
+    return replace(state, decisions=tuple(decisions), measurement=measurement)
+
+
+def settle(state: State) -> State:
+    """Go back to the model before the conversion if nothing came of what needed it."""
+    if state.unconverted is None or state.replaced:
+        return state
+    model, sites = state.unconverted
+    return replace(state, model=model, sites=sites, unconverted=None)
+
+
+def splice(state: State) -> State:
+    """Lower what was decided, and put the fragments where the sites stood."""
+    plans = {site.name: decision.plan for site, decision in zip(state.sites, state.decisions, strict=True)}
+    replace_all(state.model, state.sites, plans, state.request.target, state.progress)
+    return state
+
+
+def check(state: State) -> State:
+    """Run the result against the original, if anything changed. Raises ValidationFailed if the two differ."""
+    is_changed = state.replaced or state.converted_from is not None or state.options.input_shapes
+    if not state.options.validate or not is_changed:
+        return state
+    with materialized(state.model, movable=is_own) as model:
+        check_conformity(state.original, model)
+        validation = validate(state.original, model, custom_ops=state.options.custom_ops, progress=state.progress)
+    return replace(state, validation=validation)
+
+
+DECIDING: tuple[Step, ...] = (fix_shapes, find, convert, decide, measure, settle)
+WRITING: tuple[Step, ...] = (splice, check)
+
+
+def _needed_opset(state: State) -> int | None:
+    """The opset that all of what the plan or the caller insists on needs; None if the model's does."""
+    selected = select_names([site.name for site in state.sites], state.options)
+    needed = []
+    for site in state.sites:
+        if site.spec is None or site.name not in selected:
+            continue
+        plan = None if state.planned is None else state.planned[site.name].plan
+        request = state.request
+        lowerings = [each for each in request.lowerings if request.is_forced and not each.find_obstacle(site.spec)]
+        if state.planned is not None:
+            lowerings = [] if plan is None else [find_lowering(plan.lowering)]
+        lowest = min((lowering.min_opset(site.spec) for lowering in lowerings), default=0)
+        needed += [lowest] if lowest > site.opset else []
+    return max(needed, default=None)
+
+
+def _convert(state: State, target: int) -> ModelProto:
+    """The model at opset `target`, or, if only some sites need that, as it is if it cannot be converted."""
+    model, options = state.model.model, state.options
+    if target < state.opset:
+        raise OpsetError(
+            f"got opset {target} for a model of opset {state.opset}",
+            f"{state.opset} or newer: models are not converted to older ones",
+            ("leave out ", Option("opset")),
+        )
+    try:
+        return convert_opset(model, target)
+    except OpsetError as error:
+        if options.lowering == "dft":
+            hint = ("export the model again, or use ", Option("lowering", "matmul"), ", which takes any opset")
+            raise OpsetError(error.problem, error.expected, hint) from error
+        if options.opset is not None or options.plan is not None:
+            raise
+        return model
+
+
+def _decide_site(site: ConvSite, is_selected: bool, state: State) -> Decision:
+    if site.spec is None:
+        assert site.refusal is not None
+        return leave(site.refusal)
+    if not is_selected:
+        return leave(Refusal("not-selected", "left out by name"))
+    if state.planned is not None:
+        return replay(site.name, site.spec, site.opset, state.planned[site.name], state.request)
+    return choose(site.spec, site.opset, state.request)
