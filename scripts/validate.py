@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from onnx_fft.cli.verbs import main
+from onnx_fft.cli import main
 
 if __name__ == "__main__":
     sys.exit(main(["validate", *sys.argv[1:]]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from onnx_fft.cli.verbs import main
+from onnx_fft.cli import main
 from scripts.shared.layers import make_spec
 
 SPEC = make_spec((6, 6), (11, 11), (30, 30), has_bias=True)

@@ -17,7 +17,7 @@ from rich.console import Console
 
 import onnx_fft
 import onnx_fft.lowering.matmul
-from onnx_fft.cli.arguments import VERB_CODES, make_parser
+from onnx_fft.cli.arguments import VERB_CODES, make_parser, read_options
 from onnx_fft.results import FULL_COLUMNS, Report, Row
 from scripts.shared.corpus import build_conv_model, list_op_types, open_session
 from scripts.shared.layers import make_spec
@@ -58,12 +58,15 @@ def test_rewrite_without_a_gain_writes_the_same_model(model_path: Path, capsys: 
     assert "0 of 1 convolutions replaced" in capsys.readouterr().err
 
 
-def test_a_model_can_be_rewritten_in_place(model_path: Path) -> None:
-    before = onnx.load(model_path)
-    assert run("rewrite", model_path, model_path, "--select", "all") == 0
-    after = onnx.load(model_path)
-    assert (list_op_types(before)["Conv"], list_op_types(after)["Conv"]) == (1, 0)
-    assert list_files(model_path.parent) == {"in.onnx"}
+def test_the_original_is_never_written_over(model_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = model_path.read_bytes()
+    link = model_path.with_name("link.onnx")
+    link.symlink_to(model_path)
+    for output in (model_path, link):
+        assert run("rewrite", model_path, output, "--select", "all") == 2
+        assert "expected different files" in capsys.readouterr().err
+    assert model_path.read_bytes() == before
+    assert list_files(model_path.parent) == {"in.onnx", "link.onnx"}
 
 
 def test_flags_reach_the_pass(model_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -199,24 +202,14 @@ def test_names_are_printed_as_they_are(
 
 def test_commands_and_functions_have_the_same_defaults() -> None:
     parser = make_parser()
-    bench_defaults = parser.parse_args(["bench", "a", "b"])
-    rewrite_defaults = parser.parse_args(["rewrite", "a", "b"])
-    for function, options, names in (
-        (onnx_fft.bench, bench_defaults, {"threads": "threads", "budget_s": "budget", "seed": "seed"}),
-        (
-            onnx_fft.rewrite,
-            rewrite_defaults,
-            {name: name for name in ("lowering", "select", "plan", "opset", "threads")},
-        ),
-        (onnx_fft.rewrite, rewrite_defaults, {"budget_s": "budget", "max_growth_bytes": "max_growth"}),
-        (
-            onnx_fft.validate,
-            parser.parse_args(["validate", "a", "b"]),
-            {name: name for name in ("seed", "rtol", "atol")},
-        ),
+    for command in (["rewrite", "a", "b"], ["inspect", "a"]):
+        assert read_options(parser.parse_args(command)) == onnx_fft.RewriteOptions()
+    for function, command, names in (
+        (onnx_fft.bench, ["bench", "a", "b"], ("threads", "budget_s", "seed")),
+        (onnx_fft.validate, ["validate", "a", "b"], ("seed", "rtol", "atol")),
     ):
-        parameters = inspect.signature(function).parameters
-        assert {n: parameters[n].default for n in names} == {n: getattr(options, o) for n, o in names.items()}
+        parameters, arguments = inspect.signature(function).parameters, parser.parse_args(command)
+        assert {name: parameters[name].default for name in names} == {name: getattr(arguments, name) for name in names}
 
 
 # --- the table and the summary --------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from onnx import helper
 
 from onnx_fft.cli import verbs
 from onnx_fft.cli.arguments import EXIT_CODES, VERB_CODES
+from onnx_fft.measure.cache import PATTERN, cache_folder
 from onnx_fft.native import LIBRARY_VARIABLE
 from onnx_fft.runtime import cuda
 from scripts.shared.corpus import build_conv_model
@@ -56,6 +57,9 @@ class Place:
 
     def lose_library(self) -> None:
         self.monkeypatch.setenv(LIBRARY_VARIABLE, str(self.nowhere))
+
+    def lose_runtime(self) -> None:
+        self.monkeypatch.setitem(sys.modules, "onnxruntime", None)
 
     def lose_cuda(self) -> None:
         self.monkeypatch.setattr(cuda, "find_cuda_problem", lambda: "no CUDA provider")
@@ -103,6 +107,17 @@ def bench_without_cuda(place: Place) -> int:
     return run("bench", place.model, written)
 
 
+def run_without_runtime(place: Place, *command: object) -> int:
+    place.lose_runtime()
+    return run(*command)
+
+
+def clear_what_stays(place: Place) -> int:
+    """A folder in place of an entry of the cache: it cannot be unlinked."""
+    (cache_folder() / PATTERN.replace("*", "0")).mkdir(parents=True)
+    return run("cache", "--clear")
+
+
 def diagnose_without_library(place: Place) -> int:
     place.lose_library()
     return run("doctor")
@@ -115,19 +130,25 @@ WAYS: dict[tuple[str, int], Callable[[Place], int]] = {
     ("rewrite", 5): lambda place: run("rewrite", place.model, place.nowhere),
     ("rewrite", 6): lambda place: measure_without_library(place, "rewrite", place.model, place.output),
     ("rewrite", 7): lambda place: measure_without_cuda(place, "rewrite", place.model, place.output),
+    ("rewrite", 8): lambda place: run_without_runtime(place, "rewrite", place.model, place.output, "--select", "all"),
     ("inspect", 2): lambda place: run("inspect", place.nowhere),
     ("inspect", 4): lambda place: run("inspect", place.write_bound(), "--lowering", "dft"),
     ("inspect", 5): lambda place: run("inspect", place.model, "--report", place.nowhere),
     ("inspect", 6): lambda place: measure_without_library(place, "inspect", place.model),
     ("inspect", 7): lambda place: measure_without_cuda(place, "inspect", place.model),
+    ("inspect", 8): lambda place: run_without_runtime(place, "inspect", place.model, "--select", "measure"),
     ("validate", 2): lambda place: run("validate", place.model, place.nowhere),
     ("validate", 3): lambda place: run("validate", place.model, place.write_other()),
+    ("validate", 8): lambda place: run_without_runtime(place, "validate", place.model, place.model),
     ("bench", 2): lambda place: run("bench", place.model, place.nowhere),
     ("bench", 5): lambda place: run("bench", place.model, place.model, "--report", place.nowhere),
     ("bench", 7): bench_without_cuda,
+    ("bench", 8): lambda place: run_without_runtime(place, "bench", place.model, place.model),
     ("cache", 2): lambda _: run("cache", "--no-such-flag"),
+    ("cache", 5): clear_what_stays,
     ("doctor", 2): lambda _: run("doctor", "--no-such-flag"),
     ("doctor", 6): diagnose_without_library,
+    ("doctor", 8): lambda place: run_without_runtime(place, "doctor"),
 }
 """How a command comes to end with a code; 0, 1 and 130 have tests of their own."""
 

@@ -13,7 +13,7 @@ import pytest
 from onnx import ModelProto
 
 from onnx_fft import rewrite
-from onnx_fft.cli.verbs import main
+from onnx_fft.cli import main
 from onnx_fft.cost.choose import Request, choose
 from onnx_fft.errors import UsageError
 from onnx_fft.lowering import TARGETS

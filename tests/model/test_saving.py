@@ -14,6 +14,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 import onnx_fft.model.io
 from onnx_fft.errors import InvalidModelError, OutputError
 from onnx_fft.model.io import load_model, save_model, staged_model
+from onnx_fft.provenance import is_own
 from onnx_fft.sites.conv import find_sites
 from scripts.shared import corpus
 from tests.small_models import splice_site
@@ -143,7 +144,7 @@ def test_too_large_models_keep_our_constants_outside(tmp_path: Path, monkeypatch
     monkeypatch.setattr(onnx_fft.model.io, "MAX_MODEL_BYTES", 9000)
     (tmp_path / "big.onnx.data").write_bytes(b"of an earlier run")
     for _ in range(2):  # the second time its data is there already
-        save_model(loaded.model, tmp_path / "big.onnx")
+        save_model(loaded.model, tmp_path / "big.onnx", movable=is_own)
         assert loaded.model.SerializeToString() == before
         model_file, data_file, other = list_files(tmp_path)
         assert (model_file, other) == ("big.onnx", "big.onnx.data")
@@ -156,11 +157,11 @@ def test_too_large_models_keep_our_constants_outside(tmp_path: Path, monkeypatch
     np.testing.assert_array_equal(y, y_big)
     monkeypatch.setattr(onnx_fft.model.io, "MAX_MODEL_BYTES", 5000)
     with pytest.raises(OutputError, match="5000 bytes"):
-        save_model(loaded.model, tmp_path / "bigger.onnx")
+        save_model(loaded.model, tmp_path / "bigger.onnx", movable=is_own)
     assert list_files(tmp_path) == ["big.onnx", data_file, "big.onnx.data"]
     monkeypatch.setattr(onnx_fft.model.io, "MAX_MODEL_BYTES", 9000)
     (tmp_path / data_file).write_bytes(b"of someone else")
     with pytest.raises(OutputError, match=data_file):
-        save_model(loaded.model, tmp_path / "big.onnx")
+        save_model(loaded.model, tmp_path / "big.onnx", movable=is_own)
     assert (tmp_path / data_file).read_bytes() == b"of someone else"
     assert loaded.model.SerializeToString() == before

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from onnx_fft.cli.verbs import main
+from onnx_fft.cli import main
 from scripts.bench.readme_tables import make_layers_block, make_models_block
 from scripts.shared.blocks import read_block, replace_block
 from scripts.shared.paths import ROOT

@@ -19,7 +19,7 @@ from onnx_fft.checks.compare import Comparison
 from onnx_fft.checks.convcheck import ConvCheck
 from onnx_fft.checks.probes import Probe
 from onnx_fft.checks.result import FeedResult, Validation
-from onnx_fft.cli.verbs import main
+from onnx_fft.cli import main
 from onnx_fft.errors import UsageError
 from onnx_fft.measure.run import Measurement
 from onnx_fft.report.html.elements import VOID, element, escape, format_error, format_growth, format_time

@@ -186,7 +186,7 @@ def test_include_and_exclude() -> None:
 def test_a_pattern_without_a_match_is_an_error(option: str) -> None:
     with pytest.raises(UsageError, match=r"'third'.*first, second"):
         rewrite(two_convs(), **{option: ["first", "third"]})
-    with pytest.raises(UsageError, match="no regular expression"):
+    with pytest.raises(UsageError, match="is not a regular expression"):
         rewrite(two_convs(), **{option: ["("]})
 
 

@@ -250,7 +250,7 @@ def test_a_result_too_large_for_one_message_is_split(monkeypatch: pytest.MonkeyP
     before = dump(result.model)
     monkeypatch.setattr(onnx_fft.model.io, "MAX_MODEL_BYTES", 20_000)
     output = tmp_path / "big.onnx"
-    save_model(result.model, output)
+    result.save(output)
     (data,) = tmp_path.glob("big.onnx.*.data")
     assert output.stat().st_size < 20_000 < data.stat().st_size
     assert dump(result.model) == before

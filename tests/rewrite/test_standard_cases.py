@@ -65,7 +65,7 @@ def assert_fragment_ran(case: Case, rewritten: Rewritten, lowering: str) -> None
 @pytest.mark.parametrize("case", ALL_CONV_CASES, ids=name_case)
 def test_case(case: Case, lowering: str) -> None:
     before = case.model.SerializeToString(deterministic=True)
-    rewritten = rewrite(case.model, target=TARGET_OF.get(lowering, "ort"), lowering=lowering, select="all")
+    rewritten = rewrite(case.model, target=TARGET_OF.get(lowering, "standard"), lowering=lowering, select="all")
     if lowering == "rfft" and case.name in POINTWISE_CASES:
         (row,) = rewritten.report.rows
         assert (row.lowering, row.code) == (None, "no-lowering")
@@ -96,7 +96,7 @@ def test_an_old_model_keeps_its_opset_and_ir_version_unless_the_lowering_needs_m
 @pytest.mark.parametrize("lowering", ALL_LOWERING_NAMES)
 @pytest.mark.parametrize("case", corpus.other_cases(), ids=name_case)
 def test_another_operator_is_left_alone_with_a_reason(case: Case, lowering: str) -> None:
-    rewritten = rewrite(case.model, target=TARGET_OF.get(lowering, "ort"), lowering=lowering, select="all")
+    rewritten = rewrite(case.model, target=TARGET_OF.get(lowering, "standard"), lowering=lowering, select="all")
     assert rewritten.model.SerializeToString(deterministic=True) == case.model.SerializeToString(deterministic=True)
     (row,) = rewritten.report.rows
     assert row.lowering is None
