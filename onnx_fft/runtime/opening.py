@@ -17,7 +17,7 @@ import onnx
 from onnx import ModelProto
 from onnx.external_data_helper import load_external_data_for_model
 
-from onnx_fft.errors import InvalidModelError
+from onnx_fft.errors import InvalidModelError, RuntimeUnavailable
 from onnx_fft.hints import Hint, Option
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.ort import import_ort
@@ -32,14 +32,17 @@ EXTERNAL_DATA_KEY = "session.model_external_initializers_file_folder_path"
 
 
 def open_runner(source: LoadedModel, *, expose: Sequence[str] = (), custom_ops: Sequence[str | Path] = ()) -> Runner:
-    """Load `source`, with the tensors `expose` as further outputs; raises EngineError where no engine can.
+    """Load `source`, with the tensors `expose` as further outputs; raises EngineError if no engine can.
 
-    `custom_ops` are shared libraries with operators, registered with the ONNX Runtime session.
+    `custom_ops` are shared libraries with operators, registered with the ONNX Runtime session. Raises
+    RuntimeUnavailable without ONNX Runtime: the evaluator stands in for what it cannot run, not for ONNX Runtime.
     """
     with exposing(source.model, expose) as model:
         names = [value.name for value in model.graph.output]
         try:
             return Runner(ORT, _open_ort(source, model, bool(expose), custom_ops), names)
+        except RuntimeUnavailable:
+            raise
         except Exception as error:
             said = f"{ORT}: {first_line(error)}"
         if needs_cuda(model) and (problem := find_cuda_problem()):

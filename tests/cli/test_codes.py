@@ -15,7 +15,7 @@ from onnx import helper
 
 from onnx_fft.cli import verbs
 from onnx_fft.cli.arguments import EXIT_CODES, VERB_CODES
-from onnx_fft.measure.cache import PATTERN, cache_folder
+from onnx_fft.measure.cache import cache_folder
 from onnx_fft.native import LIBRARY_VARIABLE
 from onnx_fft.runtime import cuda
 from scripts.shared.corpus import build_conv_model
@@ -114,7 +114,7 @@ def run_without_runtime(place: Place, *command: object) -> int:
 
 def clear_what_stays(place: Place) -> int:
     """A folder in place of an entry of the cache: it cannot be unlinked."""
-    (cache_folder() / PATTERN.replace("*", "0")).mkdir(parents=True)
+    (cache_folder() / f"{'0' * 64}.json").mkdir(parents=True)
     return run("cache", "--clear")
 
 

@@ -23,6 +23,7 @@ from onnx_fft.measure.choice import Candidate
 from onnx_fft.measure.shapes import MAX_FEEDS, find_feeds, find_shapes
 from onnx_fft.measure.single import make_feeds, make_models
 from onnx_fft.model.io import LoadedModel, load_model
+from onnx_fft.options import RewriteOptions
 from onnx_fft.sites.conv import find_sites
 from onnx_fft.sites.spec import Activation, ConvSpec
 from onnx_fft.timing.launch import Machine, ModelTiming
@@ -83,7 +84,7 @@ def test_the_options_of_a_contest_compute_the_same(spec: ConvSpec) -> None:
 def test_shapes_are_recorded_where_the_model_leaves_them_open() -> None:
     loaded = load_model(MODELS / "long_filter.onnx")
     source, sites = LoadedModel(loaded.model, loaded.base_dir), find_sites(loaded)
-    feeds = find_feeds(source, {}, 0)
+    feeds = find_feeds(source, RewriteOptions())
     shapes = find_shapes(source, sites, feeds)
     assert 1 < len(feeds) <= MAX_FEEDS
     assert shapes == {sites[0].name: tuple(dict.fromkeys(np.shape(feed.arrays["x"]) for feed in feeds))}
@@ -227,8 +228,8 @@ def test_a_wrong_setting_is_bad_usage(wrong: dict[str, Any]) -> None:
 def test_budgets_have_units(text: str, seconds: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given: list[float] = []
 
-    def note(*_: Any, budget_s: float, **__: Any) -> None:
-        given.append(budget_s)
+    def note(*_: Any, options: RewriteOptions, **__: Any) -> None:
+        given.append(options.budget_s)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("onnx_fft.cli.verbs.rewrite", note)
@@ -243,10 +244,10 @@ def test_what_only_measuring_heeds_is_refused_without(
     flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, output = str(MODELS / "large_kernel.onnx"), tmp_path / "out.onnx"
-    for more, step in ([], "pass --select measure as well"), (["--plan", "plan.json"], "nothing else measures; leave"):
+    for more, step in ([], "set --select measure as well"), (["--plan", "plan.json"], "only; leave it out"):
         assert main(["rewrite", model, str(output), *flags, *more]) == 2
         said = capsys.readouterr().err
-        assert "without select measure; expected" in said and step in said
+        assert "without measuring; expected" in said and step in said
     assert not output.exists()
 
 
