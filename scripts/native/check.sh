@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The native library in ways that Python's tests cannot see: the kernels under the address and undefined sanitizers on
-# each instruction set; builds by GCC, by Clang and for Arm (NEON), where a warning is an error; and that no code for one
-# instruction set can end up being called on a CPU without it. Takes a scratch folder.
+# Checks of the native library that Python's tests cannot do: it runs under the address and undefined sanitizers on each
+# instruction set; it builds with GCC, with Clang and for Arm (NEON) without a warning; and no code for one instruction set
+# can be called on a CPU without it. The argument is a scratch folder.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -18,8 +18,8 @@ for isa in baseline avx2 avx512; do
   [ "$status" -eq 0 ] || [ "$status" -eq 2 ] || exit "$status" # 2: this CPU has no such instructions
 done
 
-# Of a function that several objects define (inline ones, templates), the linker keeps any one for all callers: if that
-# is the one compiled for AVX, older CPUs die of it. So what such an object defines must have its set in its name.
+# If several objects define a function (an inline one, a template), the linker keeps one of them for all callers. If it
+# keeps the one compiled for AVX, older CPUs crash. So every name that such an object defines must contain its set.
 check_symbols() { # folder
   local isa object functions foreign
   for isa in avx2 avx512; do
@@ -38,7 +38,7 @@ for compiler in g++ clang++; do
   check_symbols "$compiler"
 done
 
-# Compiled only: linking takes the other machine's libraries.
+# Compiled only: linking needs the other machine's libraries.
 configure arm -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_COMPILER_TARGET=aarch64-linux-gnu -DCMAKE_SYSTEM_NAME=Linux \
   -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY
-cmake --build "$scratch/arm" --target kernels_baseline convolution
+cmake --build "$scratch/arm" --target kernels_baseline engine

@@ -22,7 +22,7 @@ FORBIDDEN_AT_IMPORT = ("onnxruntime", "rich", "matplotlib")
 MAX_PUBLIC_NAMES = 21
 """Six functions, their options, four results, nine errors, and the version."""
 
-NATIVE_SUFFIXES = (".cpp", ".h", ".map")
+SOURCES_ONLY = (".cpp", ".h", ".map", ".md", "CMakeLists.txt")
 
 
 def test_import_does_not_start_onnxruntime() -> None:
@@ -121,6 +121,6 @@ def _build_wheel(folder: Path, *options: str, **environment: str) -> Path:
 
 
 def _python_files() -> set[str]:
-    """Everything of the package in a checkout but the sources of the library."""
+    """Everything of the package in a checkout except its pages and the sources of the library."""
     files = (path for path in (ROOT / "onnx_fft").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return {str(path.relative_to(ROOT)) for path in files if path.suffix not in NATIVE_SUFFIXES}
+    return {str(path.relative_to(ROOT)) for path in files if not path.name.endswith(SOURCES_ONLY)}

@@ -1,6 +1,6 @@
-// The kernels against the sum by its definition, in double, on random convolutions: for the sanitizers, which cannot
-// look into a Python process. Arguments: number of convolutions, seed. Prints what failed and exits 1 then, and 2
-// where this CPU lacks the instruction set that ONNX_FFT_ISA asks for.
+// Compares the library with the sum by its definition, in double, on random convolutions: for the sanitizers, which
+// cannot look into a Python process. Arguments: number of convolutions, seed. Prints what failed, and exits with 1 if
+// anything did, or with 2 if this CPU lacks the instruction set that ONNX_FFT_ISA asks for.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -11,8 +11,9 @@
 #include <thread>
 #include <vector>
 
-#include "convolution.h"
-#include "half.h"
+#include "engine/convolution.h"
+#include "kernels/half.h"
+#include "kernels/isa.h"
 
 namespace {
 
@@ -82,7 +83,7 @@ std::vector<double> draw_values(Random& random, size_t size) {
   return values;
 }
 
-// What an output comes to, and the sum of its squared terms, which tells how large it might be.
+// An output, and the sum of its squared terms, which says how large it might be.
 struct Sum {
   double value = 0, squares = 0;
 
@@ -118,7 +119,7 @@ Sum sum_at(const Case& c, const Shape& at, const std::vector<double>& x, const s
   return sum;
 }
 
-// The values as they are stored; rounds `values` to that.
+// The values as they are stored; `values` are rounded likewise.
 template <typename Storage>
 std::vector<Storage> store(std::vector<double>& values) {
   using Real = decltype(onnx_fft::widen(Storage{}));
@@ -130,7 +131,7 @@ std::vector<Storage> store(std::vector<double>& values) {
   return stored;
 }
 
-// Each task on the thread of its number, so that two threads are at work.
+// Tasks of even numbers on one thread, of odd numbers on another.
 void run_on_two(void*, void (*task)(void*, size_t), size_t tasks, void* data) {
   const auto half = [&](size_t first) {
     for (size_t i = first; i < tasks; i += 2) task(data, i);

@@ -1,11 +1,12 @@
-// How the library cuts convolutions into tiles, for the tests that hold the planner's picture of it against it, and
-// their own cases against what there is. Reads one convolution a line: lanes, batch, channels of a group in and out,
-// group, rank, and for each axis extent, kernel, stride, dilation and both pads. Prints of each what is done with a
-// tile, what runs along the lanes, and for each axis the samples and the outputs of a tile and their number.
+// Prints how the library cuts convolutions into tiles, for tests/native/test_plans.py.
+//
+// Reads one convolution per line: lanes, batch, channels of a group in and out, group, rank, and for each axis extent,
+// kernel, stride, dilation and both pads. Prints for each what is done with a tile, what runs along the lanes, and for
+// each axis the samples and the outputs of a tile and the number of tiles.
 #include <algorithm>
 #include <iostream>
 
-#include "plan.h"
+#include "planner/plan.h"
 
 int main() {
   using namespace onnx_fft;
@@ -25,7 +26,7 @@ int main() {
     }
     const ConvPlan plan = plan_convolution(a, x_shape, y_shape, in_channels, y_shape[1], lanes);
     const char* const transformed = plan.is_elementwise() ? "elementwise" : "summed";
-    std::cout << (plan.sliding ? "sliding" : transformed) << ' '
+    std::cout << (plan.direct ? "direct" : transformed) << ' '
               << (plan.lanes == Lanes::kChannels ? "channels" : "tiles");
     for (int axis = kMaxRank - a.rank; axis < kMaxRank; ++axis) {
       const AxisPlan& planned = plan.axes[axis];

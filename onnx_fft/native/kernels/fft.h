@@ -1,0 +1,99 @@
+// DFTs along one line of any length that tile_plan.cpp factors, complex and real.
+#pragma once
+
+#include "kernels/dft.h"
+#include "planner/tile_plan.h"
+
+namespace onnx_fft {
+namespace ONNX_FFT_ISA {
+
+// One step of the Stockham DFT: with n = R m, for p < m and q < s,
+//     out[q + s (R p + k)] = w_n^(p k) sum_i w_R^(i k) in[q + s (p + m i)]
+template <typename Real, int R>
+void run_butterflies(const LinePlan::Step& step, const Real* roots, Line<Real> in, Line<Real> out) {
+  const ptrdiff_t m = step.count, s = step.stride, in_step = s * m * in.stride, out_step = s * out.stride;
+  for (ptrdiff_t p = 0; p < m; ++p, roots += 2 * (R - 1)) {
+    const Real* source = in.re + s * p * in.stride;
+    Real* target = out.re + s * R * p * out.stride;
+    for (ptrdiff_t q = 0; q < s; ++q, source += in.stride, target += out.stride) {
+      Complex<Real> x[R];
+      ONNX_FFT_UNROLL
+      for (int i = 0; i < R; ++i) x[i] = in.read(source + i * in_step);
+      Dft<Real, R>::run(x);
+      if (p > 0) {
+        ONNX_FFT_UNROLL
+        for (int k = 1; k < R; ++k) x[k] = multiply_complex(x[k], roots[2 * k - 2], roots[2 * k - 1]);
+      }
+      ONNX_FFT_UNROLL
+      for (int k = 0; k < R; ++k) out.write(target + k * out_step, x[k]);
+    }
+  }
+}
+
+template <typename Real>
+void run_step(const LinePlan::Step& step, const Real* roots, Line<Real> in, Line<Real> out) {
+  roots += step.twiddle;
+  switch (step.radix) {
+    case 2: return run_butterflies<Real, 2>(step, roots, in, out);
+    case 3: return run_butterflies<Real, 3>(step, roots, in, out);
+    case 4: return run_butterflies<Real, 4>(step, roots, in, out);
+    case 5: return run_butterflies<Real, 5>(step, roots, in, out);
+    case 6: return run_butterflies<Real, 6>(step, roots, in, out);
+    case 7: return run_butterflies<Real, 7>(step, roots, in, out);
+    case 8: return run_butterflies<Real, 8>(step, roots, in, out);
+    case 9: return run_butterflies<Real, 9>(step, roots, in, out);
+    case 10: return run_butterflies<Real, 10>(step, roots, in, out);
+    case 12: return run_butterflies<Real, 12>(step, roots, in, out);
+    default: return run_butterflies<Real, 1>(step, roots, in, out);
+  }
+}
+
+// The DFT of a line. `work` holds two lines and is neither `in` nor `out`, which may be the same.
+template <typename Real>
+void transform_line(const LinePlan& plan, const Real* roots, Line<Real> in, Line<Real> out, Line<Real> work) {
+  const int last = static_cast<int>(plan.steps.size()) - 1;
+  for (int number = 0; number <= last; ++number) {
+    const Line<Real> target = number == last ? out : work.from(number % 2 ? plan.length : 0);
+    run_step(plan.steps.data()[number], roots, in, target);
+    in = target;
+  }
+}
+
+// From Z, the DFT of z[m] = x[2m] + i x[2m+1] (h points), to twice the half-spectrum X[0 .. h] of x: with
+// E = Z[k] + conj Z[h-k] and O = -i (Z[k] - conj Z[h-k]), 2 X[k] = E + w^k O and 2 X[h-k] = conj(E - w^k O).
+template <typename Real>
+void separate(int h, const Real* roots, Line<Real> z, Line<Real> x) {
+  const Complex<Real> first = z.get(0);
+  const Vec<Real> zero = {};
+  for (int k = 1; 2 * k <= h; ++k) {
+    const Complex<Real> a = z.get(k), b = z.get(h - k);
+    const Complex<Real> even = {a.re + b.re, a.im - b.im};
+    const Complex<Real> odd =
+        multiply_complex(multiply_by_minus_i(Complex<Real>{a.re - b.re, a.im + b.im}), roots[2 * k], roots[2 * k + 1]);
+    const Complex<Real> difference = even - odd;
+    x.put(k, even + odd);
+    x.put(h - k, {difference.re, -difference.im});
+  }
+  x.put(0, {Real(2) * (first.re + first.im), zero});
+  x.put(h, {Real(2) * (first.re - first.im), zero});
+}
+
+// The inverse of `separate`: twice Z of a half-spectrum Y, Z[k] = (Y[k] + conj Y[h-k]) + i w^-k (Y[k] - conj Y[h-k]).
+// With D = -i w^-k (Y[k] - conj Y[h-k]), that of h-k is conj(Y[k] + conj Y[h-k] + D).
+template <typename Real>
+void join(int h, const Real* roots, Line<Real> y, Line<Real> z) {
+  const Vec<Real> low = y.get(0).re, high = y.get(h).re;
+  for (int k = 1; 2 * k <= h; ++k) {
+    const Complex<Real> a = y.get(k), b = y.get(h - k);
+    const Complex<Real> even = {a.re + b.re, a.im - b.im};
+    const Complex<Real> odd =
+        multiply_by_minus_i(multiply_complex(Complex<Real>{a.re - b.re, a.im + b.im}, roots[2 * k], -roots[2 * k + 1]));
+    const Complex<Real> sum = even + odd;
+    z.put(k, even - odd);
+    z.put(h - k, {sum.re, -sum.im});
+  }
+  z.put(0, {low + high, low - high});
+}
+
+}  // namespace ONNX_FFT_ISA
+}  // namespace onnx_fft

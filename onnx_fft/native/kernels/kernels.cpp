@@ -1,0 +1,89 @@
+// The kernels of one instruction set: this file is compiled once for each, with ONNX_FFT_ISA its name.
+#include "kernels/kernels.h"
+
+#include "kernels/direct_tile.h"
+#include "kernels/frame.h"
+#include "kernels/product.h"
+#include "kernels/tile.h"
+
+namespace onnx_fft {
+namespace ONNX_FFT_ISA {
+
+template <typename Real, typename Storage>
+void forward(const TilePlan& plan, const InputPlanes& input, Real* scratch, Real* spectrum, int64_t bin_stride) {
+  Tile<Real> tile(plan, scratch);
+  load_tile<Real, Storage>(plan, input, tile);
+  tile.forward(spectrum, bin_stride);
+}
+
+template <typename Real, typename Storage>
+void inverse(const TilePlan& plan, const Real* spectrum, int64_t bin_stride, Real* scratch,
+             const OutputPlanes& output) {
+  Tile<Real> tile(plan, scratch);
+  mark_outputs(plan, output, tile);
+  tile.inverse(spectrum, bin_stride);
+  store_tile<Real, Storage>(plan, output, tile);
+}
+
+// Multiplies bins by those of the weights, and prefetches the weights of the next line.
+template <typename Real>
+ONNX_FFT_INLINE void multiply_bins(Factor<Real> factor, int64_t first, int64_t count, Real* values) {
+  constexpr int L = kLanes<Real>;
+  const Real* bins = factor.values + first * 2 * L;
+  const Line<Real> line{values};
+  for (int64_t n = 0; n < count; ++n, bins += 2 * L) {
+    Vec<Real> re = load(bins), im = load(bins + L);
+    if (factor.lane >= 0) {
+      re = broadcast(bins[factor.lane]);
+      im = broadcast(bins[factor.lane + L]);
+    }
+    prefetch<false>(bins, count * 2 * L);
+    prefetch<false>(bins, count * 2 * L + L);
+    const Complex<Real> x = line.get(n);
+    line.put(n, {x.re * re - x.im * im, x.im * re + x.re * im});
+  }
+}
+
+template <typename Real, typename Storage>
+void convolve(const TilePlan& plan, const InputPlanes& input, Factor<Real> factor, Real* scratch,
+              const OutputPlanes& output) {
+  if (plan.is_direct()) {
+    DirectTile<Real> tile(plan, scratch);
+    load_tile<Real, Storage>(plan, input, tile);
+    tile.convolve(output.outputs, factor);
+    return store_tile<Real, Storage>(plan, output, tile);
+  }
+  Tile<Real> tile(plan, scratch);
+  load_tile<Real, Storage>(plan, input, tile);
+  tile.filter([&] { mark_outputs(plan, output, tile); },
+              [&](int64_t first, int64_t count, Real* values) { multiply_bins(factor, first, count, values); });
+  store_tile<Real, Storage>(plan, output, tile);
+}
+
+template <typename Real>
+void transform_weights(const TilePlan& plan, Real scale, Real* scratch, Real* spectrum, int64_t bin_stride) {
+  Tile<Real> tile(plan, scratch);
+  tile.mark_all();
+  tile.forward(spectrum, bin_stride);
+  for (size_t bin = 0; bin < plan.bins; ++bin, spectrum += bin_stride) {
+    store(spectrum, load(spectrum) * scale);
+    store(spectrum + kLanes<Real>, load(spectrum + kLanes<Real>) * -scale);
+  }
+}
+
+#define ONNX_FFT_STRINGIZE(name) #name
+#define ONNX_FFT_NAME(name) ONNX_FFT_STRINGIZE(name)
+
+extern const KernelTable table;
+const KernelTable table = {
+    ONNX_FFT_NAME(ONNX_FFT_ISA),
+    ONNX_FFT_VECTOR_BYTES,
+    {forward<float, Half>, inverse<float, Half>, convolve<float, Half>},
+    {forward<float, float>, inverse<float, float>, convolve<float, float>},
+    {forward<double, double>, inverse<double, double>, convolve<double, double>},
+    {transform_weights<float>, multiply<float>},
+    {transform_weights<double>, multiply<double>},
+};
+
+}  // namespace ONNX_FFT_ISA
+}  // namespace onnx_fft

@@ -1,0 +1,96 @@
+// What kernels.cpp offers in each of its compilations, for the engine to call.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "planner/tile_plan.h"
+
+namespace onnx_fft {
+
+constexpr int kMaxLanes = 16;
+
+// The planes a tile's lanes are read from or written to. Sample j of an axis lies at `origin + j * step`; outside
+// [0, extent) inputs read zero and outputs are not written. Lanes from `count` on are read as zero and not written.
+template <typename Pointer>
+struct Planes {
+  struct Lane {
+    Pointer data;
+    int64_t origin[kMaxRank];
+  };
+  Lane lanes[kMaxLanes];
+  int count = 0;
+  int64_t extent[kMaxRank], step[kMaxRank], stride[kMaxRank];  // stride in elements
+
+  // Of rows that lie one after the other, as they do in a tensor.
+  void set_strides() {
+    int64_t next = 1;
+    for (int axis = kMaxRank - 1; axis >= 0; --axis) {
+      stride[axis] = next;
+      next *= extent[axis];
+    }
+  }
+};
+
+using InputPlanes = Planes<const void*>;
+
+struct OutputPlanes : Planes<void*> {
+  int64_t outputs[kMaxRank];  // of the tile, along each axis
+  double bias[kMaxLanes] = {};
+  Activation activation;
+};
+
+// What a tile is convolved with, each lane its own, or for lane >= 0 that one for all: the bins of its spectrum,
+// complex vectors, or its taps, real ones.
+template <typename Real>
+struct Factor {
+  const Real* values;
+  int lane;
+};
+
+// For each bin, a complex matrix product C [rows, columns] = A [rows, inner] B [inner, columns], columns in blocks of
+// one vector. A is planar in blocks as well: element k of a row is lane k mod lanes of block k / lanes, counted from
+// `a_first` on.
+template <typename Real>
+struct Product {
+  const Real* a;
+  const Real* b;
+  Real* c;
+  int64_t rows, inner, blocks;
+  int64_t a_first, a_row, b_block, c_row, c_block;  // in reals
+};
+
+// One element type's kernels; `Real` is what is computed in. A `tile` is scratch memory, as much as
+// `scratch_bytes` says, aligned to a vector. Spectra lie as [re, im] vectors `bin_stride` reals apart.
+template <typename Real>
+struct Kernels {
+  void (*forward)(const TilePlan&, const InputPlanes&, Real* tile, Real* spectrum, int64_t bin_stride);
+  void (*inverse)(const TilePlan&, const Real* spectrum, int64_t bin_stride, Real* tile, const OutputPlanes&);
+  void (*convolve)(const TilePlan&, const InputPlanes&, Factor<Real>, Real* tile, const OutputPlanes&);
+};
+
+// Bytes of scratch memory that a kernel needs for one tile, with vectors of `lanes`; the last term is a flag for each
+// real line.
+template <typename Real>
+size_t scratch_bytes(const TilePlan& tile, int64_t lanes) {
+  return (tile.bins + tile.work) * static_cast<size_t>(2 * lanes) * sizeof(Real) + tile.bins;
+}
+
+template <typename Real>
+struct SpectrumKernels {
+  // conj(spectrum) * scale of a tile whose samples are already in place
+  void (*transform_weights)(const TilePlan&, Real scale, Real* tile, Real* spectrum, int64_t bin_stride);
+  void (*multiply)(const Product<Real>&);
+};
+
+// The kernels of one instruction set, by the type of the elements in memory.
+struct KernelTable {
+  const char* name;
+  int vector_bytes;
+  Kernels<float> f16, f32;
+  Kernels<double> f64;
+  SpectrumKernels<float> f32_spectra;
+  SpectrumKernels<double> f64_spectra;
+};
+
+}  // namespace onnx_fft

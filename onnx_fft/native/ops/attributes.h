@@ -1,0 +1,17 @@
+// A node's attributes and the shapes of its inputs, checked.
+#pragma once
+
+#include "ops/ort.h"
+#include "planner/conv.h"
+
+namespace onnx_fft {
+
+// Throw std::invalid_argument with a sentence: what was got, what was expected.
+ConvAttributes read_attributes(const ort::NodeInfo& node, ActivationKind activation);
+
+// `x` and `w` [rank + 2], with -1 for what is not known yet.
+void check_weight_shape(const ConvAttributes& attributes, const ort::Shape& w);
+void check_input_shape(const ConvAttributes& attributes, const ort::Shape& x, const ort::Shape& w);
+void check_bias_shape(const ort::Shape& bias, const ort::Shape& w);
+
+}  // namespace onnx_fft

@@ -1,0 +1,134 @@
+#include "ops/node.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "ops/attributes.h"
+
+namespace onnx_fft {
+namespace {
+
+constexpr size_t kActivationChunk = 1 << 14;  // elements; a task of some microseconds
+
+bool is_fixed(const ort::Shape& shape) {
+  return std::all_of(shape.begin(), shape.end(), [](int64_t length) { return length > 0; });
+}
+
+// `activate` on the session's threads.
+struct Activating {
+  const Activation& activation;
+  DType dtype;
+  char* y;
+  size_t count;
+
+  static void run(void* self, size_t index) {
+    const auto& job = *static_cast<const Activating*>(self);
+    const size_t first = index * kActivationChunk;
+    activate(job.activation, job.dtype, job.y + first * element_bytes(job.dtype),
+             std::min(kActivationChunk, job.count - first));
+  }
+};
+
+}  // namespace
+
+struct FftConvNode::Inputs {
+  const OrtValue* values[3] = {};  // X, W, B; B may be nullptr
+  ort::Shape x_shape, w_shape;
+};
+
+FftConvNode::FftConvNode(const OrtApi& api, const OrtKernelInfo* info, DType dtype, ActivationKind activation)
+    : api_(api), dtype_(dtype) {
+  const ort::NodeInfo node(api, info);
+  attributes_ = read_attributes(node, activation);
+  const OrtValue* weights = node.constant_input(1);
+  std::optional<ort::Shape> w_shape = node.input_shape(1);
+  if (weights != nullptr) w_shape = ort::tensor_shape(api, weights);
+  if (w_shape) {
+    check_weight_shape(attributes_, *w_shape);
+    if (const auto x_shape = node.input_shape(0)) check_input_shape(attributes_, *x_shape, *w_shape);
+  }
+  create_ort_conv(info, node.input_count());
+  if (weights == nullptr) return;
+  constant_weights_ = true;
+  w_shape_ = *w_shape;
+  convolution_ =
+      std::make_shared<const Convolution>(attributes_, dtype, w_shape_[0], w_shape_[1], ort::tensor_data(api, weights));
+  prepare(node);
+}
+
+void FftConvNode::create_ort_conv(const OrtKernelInfo* info, size_t input_count) {
+  const auto is_negative = [](int64_t pad) { return pad < 0; };
+  const bool crops = std::any_of(attributes_.pads_begin, attributes_.pads_begin + attributes_.rank, is_negative) ||
+                     std::any_of(attributes_.pads_end, attributes_.pads_end + attributes_.rank, is_negative);
+  if (dtype_ != DType::kFloat32 || crops) return;  // ORT's Conv on the CPU takes float32, and pads of at least 0
+  try {
+    ort_conv_ = std::make_unique<const OrtConv>(api_, info, attributes_, input_count);
+  } catch (const ort::Error&) {
+    // This build of ORT has no such kernel: the library computes every shape.
+  }
+}
+
+void FftConvNode::prepare(const ort::NodeInfo& node) const {
+  const auto x_shape = node.input_shape(0);
+  if (!x_shape || !is_fixed(*x_shape)) return;
+  ort::Shape y_shape(x_shape->size());
+  convolution_->output_shape(x_shape->data(), y_shape.data());
+  if (!is_fixed(y_shape) || (ort_conv_ && convolution_->prefers_im2col(x_shape->data()))) return;
+  convolution_->prepare(x_shape->data());
+}
+
+FftConvNode::Inputs FftConvNode::read_inputs(const OrtKernelContext* context) const {
+  Inputs inputs;
+  size_t count = 0;
+  ort::check(api_, ort::kernel_context_get_input_count(api_, context, &count));
+  for (size_t i = 0; i < std::min<size_t>(count, 3); ++i) {
+    ort::check(api_, ort::kernel_context_get_input(api_, context, i, &inputs.values[i]));
+  }
+  inputs.x_shape = ort::tensor_shape(api_, inputs.values[0]);
+  inputs.w_shape = ort::tensor_shape(api_, inputs.values[1]);
+  check_weight_shape(attributes_, inputs.w_shape);
+  check_input_shape(attributes_, inputs.x_shape, inputs.w_shape);
+  if (inputs.values[2] != nullptr) check_bias_shape(ort::tensor_shape(api_, inputs.values[2]), inputs.w_shape);
+  return inputs;
+}
+
+std::shared_ptr<const Convolution> FftConvNode::convolution_for(const ort::Shape& w_shape) const {
+  if (constant_weights_) return convolution_;
+  const std::lock_guard lock(mutex_);
+  if (!convolution_ || w_shape_ != w_shape) {
+    convolution_ = std::make_shared<const Convolution>(attributes_, dtype_, w_shape[0], w_shape[1], nullptr);
+    w_shape_ = w_shape;
+  }
+  return convolution_;
+}
+
+void FftConvNode::compute(OrtKernelContext* context) const {
+  const Inputs inputs = read_inputs(context);
+  const std::shared_ptr<const Convolution> convolution = convolution_for(inputs.w_shape);
+  ort::Shape y_shape(inputs.x_shape.size());
+  convolution->output_shape(inputs.x_shape.data(), y_shape.data());
+  OrtValue* y = nullptr;
+  ort::check(api_, ort::kernel_context_get_output(api_, context, 0, y_shape.data(), y_shape.size(), &y));
+  size_t count = 1;
+  for (const int64_t length : y_shape) count *= static_cast<size_t>(length);
+  if (count == 0) return;
+  if (convolution->prefers_im2col(inputs.x_shape.data()) && run_ort_conv(context, inputs, y, count)) return;
+  const auto data = [&](const OrtValue* value) { return value ? ort::tensor_data(api_, value) : nullptr; };
+  ort::Pool pool{api_, context};
+  convolution->run(data(inputs.values[0]), inputs.x_shape.data(), data(inputs.values[1]), data(inputs.values[2]),
+                   data(y), pool.executor());
+}
+
+bool FftConvNode::run_ort_conv(OrtKernelContext* context, const Inputs& inputs, OrtValue* y, size_t count) const {
+  const size_t given = inputs.values[2] != nullptr ? 3 : 2;
+  if (!ort_conv_ || ort_conv_->input_count() != given) return false;
+  ort_conv_->run(context, inputs.values, y);
+  if (attributes_.activation.kind == ActivationKind::kNone) return true;
+  Activating job{attributes_.activation, dtype_, static_cast<char*>(ort::tensor_data(api_, y)), count};
+  ort::Pool pool{api_, context};
+  const Executor executor = pool.executor();
+  executor.parallel_for(executor.state, &Activating::run, (count + kActivationChunk - 1) / kActivationChunk, &job);
+  return true;
+}
+
+}  // namespace onnx_fft

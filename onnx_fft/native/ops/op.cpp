@@ -1,0 +1,184 @@
+// The library as ONNX Runtime sees it: a custom op for each name and element type, and the one function that it looks
+// up.
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/isa.h"
+#include "ops/infer.h"
+#include "ops/node.h"
+#include "ops/ort.h"
+
+#if defined(_WIN32)
+#define ONNX_FFT_EXPORT __declspec(dllexport)
+#else
+#define ONNX_FFT_EXPORT __attribute__((visibility("default")))
+#endif
+
+namespace onnx_fft {
+namespace {
+
+constexpr char kDomain[] = "onnx_fft";
+constexpr size_t kInputs = 3;  // X, W, B
+
+struct NamedActivation {
+  const char* op_type;
+  ActivationKind kind;
+};
+
+// Each activation is an op of its own: a model-local function, which computes the op if this library is missing, cannot
+// choose its activation by an attribute.
+constexpr NamedActivation kOpTypes[] = {
+    {"FFTConv", ActivationKind::kNone},
+    {"FFTConvRelu", ActivationKind::kRelu},
+    {"FFTConvLeakyRelu", ActivationKind::kLeakyRelu},
+    {"FFTConvClip", ActivationKind::kClip},
+    {"FFTConvHardSigmoid", ActivationKind::kHardSigmoid},
+};
+
+struct NamedType {
+  OrtElementType element_type;
+  DType dtype;
+};
+
+constexpr NamedType kTypes[] = {
+    {kOrtFloat, DType::kFloat32}, {kOrtDouble, DType::kFloat64}, {kOrtFloat16, DType::kFloat16}};
+
+// What all our ops have in common. ORT requires every function, except those of a newer version than the op's.
+OrtCustomOp common_op() {
+  OrtCustomOp op{};
+  op.version = kOrtApiVersion;
+  op.get_execution_provider_type = [](const OrtCustomOp*) -> const char* { return nullptr; };  // CPU
+  op.get_output_type_count = [](const OrtCustomOp*) -> size_t { return 1; };
+  op.get_output_characteristic = [](const OrtCustomOp*, size_t) { return kOrtRequired; };
+  op.get_input_memory_type = [](const OrtCustomOp*, size_t) { return kOrtDefaultMemory; };
+  const auto none = [](const OrtCustomOp*) { return 0; };
+  op.get_variadic_input_min_arity = op.get_variadic_output_min_arity = none;
+  op.get_variadic_input_homogeneity = op.get_variadic_output_homogeneity = none;
+  return op;
+}
+
+struct FftConvOp : OrtCustomOp {
+  NamedActivation activation;
+  NamedType type;
+  const OrtApi* api;
+};
+
+// What ORT holds from the creation of a kernel until it destroys it.
+struct FftConvKernel {
+  const OrtApi& api;
+  std::string where;
+  FftConvNode node;
+};
+
+OrtStatus* create_fft_conv(const OrtCustomOp* op, const OrtApi* api, const OrtKernelInfo* info, void** kernel) {
+  const auto& self = *static_cast<const FftConvOp*>(op);
+  *kernel = nullptr;
+  std::string where = self.activation.op_type;
+  return ort::guard(*api, where, [&] {
+    const std::string name = ort::NodeInfo(*api, info).name();
+    if (!name.empty()) where += " '" + name + "'";
+    *kernel = new FftConvKernel{*api, where, {*api, info, self.type.dtype, self.activation.kind}};
+  });
+}
+
+OrtStatus* compute_fft_conv(void* kernel, OrtKernelContext* context) {
+  const auto& self = *static_cast<const FftConvKernel*>(kernel);
+  return ort::guard(self.api, self.where, [&] { self.node.compute(context); });
+}
+
+OrtStatus* infer_fft_conv(const OrtCustomOp* op, OrtShapeInferContext* context) {
+  const auto& self = *static_cast<const FftConvOp*>(op);
+  return ort::guard(*self.api, self.activation.op_type, [&] { infer_output_shape(*self.api, context); });
+}
+
+// If an op infers shapes, ORT 1.17, and maybe 1.18 and 1.19, crash when an optional input is left out.
+bool infers_shapes_safely(const char* version) {
+  int major = 0, minor = 0;
+  return std::sscanf(version, "%d.%d", &major, &minor) == 2 && (major > 1 || minor >= 20);
+}
+
+FftConvOp make_fft_conv(const NamedActivation& activation, const NamedType& type, const OrtApi& api) {
+  FftConvOp op{common_op(), activation, type, &api};
+  op.get_name = [](const OrtCustomOp* self) { return static_cast<const FftConvOp*>(self)->activation.op_type; };
+  op.get_input_type_count = [](const OrtCustomOp*) { return kInputs; };
+  op.get_input_type = op.get_output_type = [](const OrtCustomOp* self, size_t) {
+    return static_cast<const FftConvOp*>(self)->type.element_type;
+  };
+  op.get_input_characteristic = [](const OrtCustomOp*, size_t index) {
+    return index + 1 == kInputs ? kOrtOptional : kOrtRequired;
+  };
+  op.create_kernel_v2 = create_fft_conv;
+  op.kernel_compute_v2 = compute_fft_conv;
+  op.kernel_destroy = [](void* kernel) { delete static_cast<FftConvKernel*>(kernel); };
+  return op;
+}
+
+// LibraryInfo() -> the name of the instruction set in use, as uint8. The library exports only one function, so whoever
+// wants to know asks a session.
+OrtStatus* compute_info(void* kernel, OrtKernelContext* context) {
+  const OrtApi& api = *static_cast<const OrtApi*>(kernel);
+  return ort::guard(api, "LibraryInfo", [&] {
+    const char* name = isa_name();
+    const int64_t length = static_cast<int64_t>(std::strlen(name));
+    OrtValue* output = nullptr;
+    ort::check(api, ort::kernel_context_get_output(api, context, 0, &length, 1, &output));
+    std::memcpy(ort::tensor_data(api, output), name, static_cast<size_t>(length));
+  });
+}
+
+OrtCustomOp make_info() {
+  OrtCustomOp op = common_op();
+  op.get_name = [](const OrtCustomOp*) { return "LibraryInfo"; };
+  op.get_input_type_count = [](const OrtCustomOp*) -> size_t { return 0; };
+  op.get_input_type = op.get_output_type = [](const OrtCustomOp*, size_t) { return kOrtUint8; };
+  op.get_input_characteristic = [](const OrtCustomOp*, size_t) { return kOrtRequired; };
+  op.create_kernel_v2 = [](const OrtCustomOp*, const OrtApi* api, const OrtKernelInfo*, void** kernel) -> OrtStatus* {
+    *kernel = const_cast<OrtApi*>(api);
+    return nullptr;
+  };
+  op.kernel_compute_v2 = compute_info;
+  op.kernel_destroy = [](void*) {};
+  return op;
+}
+
+// Made once and kept: ORT holds on to it for as long as there are sessions.
+struct Domain {
+  std::vector<FftConvOp> convolutions;
+  OrtCustomOp info = make_info();
+  OrtCustomOpDomain* domain = nullptr;
+
+  Domain(const OrtApi& api, const char* version) {
+    for (const NamedActivation& activation : kOpTypes) {
+      for (const NamedType& type : kTypes) convolutions.push_back(make_fft_conv(activation, type, api));
+    }
+    for (FftConvOp& op : convolutions) op.infer_output_shape = infers_shapes_safely(version) ? infer_fft_conv : nullptr;
+    ort::check(api, ort::create_custom_op_domain(api, kDomain, &domain));
+    for (const FftConvOp& op : convolutions) ort::check(api, ort::custom_op_domain_add(api, domain, &op));
+    ort::check(api, ort::custom_op_domain_add(api, domain, &info));
+  }
+};
+
+void register_domain(OrtSessionOptions* options, const OrtApi& api, const char* version) {
+  isa_name();                                              // throws if ONNX_FFT_ISA is wrong
+  static Domain* const domain = new Domain(api, version);  // never destroyed: sessions may outlive static objects
+  ort::check(api, ort::add_custom_op_domain(api, options, domain->domain));
+}
+
+}  // namespace
+}  // namespace onnx_fft
+
+extern "C" ONNX_FFT_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
+  using namespace onnx_fft;
+  if (const OrtApi* api = base->get_api(kOrtApiVersion)) {
+    return ort::guard(*api, "onnx_fft", [&] { register_domain(options, *api, base->get_version_string()); });
+  }
+  const OrtApi* oldest = base->get_api(1);  // has what it takes to report an error
+  if (oldest == nullptr) return nullptr;    // no way to report it: the model's own functions compute
+  return ort::create_status(*oldest, kOrtInvalidArgument,
+                            (std::string("onnx_fft: got ONNX Runtime ") + base->get_version_string() +
+                             "; expected 1.17 or newer; install a newer one")
+                                .c_str());
+}
