@@ -6,17 +6,7 @@ Importing the package imports neither ONNX Runtime nor anything that would start
 from onnx_fft._version import __version__
 from onnx_fft.bench import Benchmark, bench
 from onnx_fft.checks.result import Validation
-from onnx_fft.errors import (
-    CudaUnavailable,
-    InvalidModelError,
-    NativeUnavailable,
-    OnnxFftError,
-    OpsetError,
-    OutputError,
-    RuntimeUnavailable,
-    UsageError,
-    ValidationFailed,
-)
+from onnx_fft.errors import OnnxFftError, ValidationFailed
 from onnx_fft.native import register
 from onnx_fft.options import RewriteOptions
 from onnx_fft.results import Report
@@ -26,18 +16,11 @@ from onnx_fft.validate import validate
 
 __all__ = [
     "Benchmark",
-    "CudaUnavailable",
     "InferenceSession",
-    "InvalidModelError",
-    "NativeUnavailable",
     "OnnxFftError",
-    "OpsetError",
-    "OutputError",
     "Report",
     "RewriteOptions",
     "Rewritten",
-    "RuntimeUnavailable",
-    "UsageError",
     "Validation",
     "ValidationFailed",
     "__version__",

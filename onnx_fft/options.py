@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from onnx_fft.errors import UsageError
-from onnx_fft.hints import Option
+from onnx_fft.hints import Hint, Option
 from onnx_fft.lowering import TARGETS
 
 SELECTIONS = ("auto", "all", "measure")
@@ -21,11 +21,16 @@ PlanSource = str | Path | Mapping[str, Any]
 InputShapes = Mapping[str, Sequence[int]]
 """A shape by graph input."""
 
-CHOOSING = ("target", "lowering", "select", "max_growth_bytes")
-"""Options that a plan decides."""
+CHOOSING = {
+    "target": "a target",
+    "lowering": "a lowering",
+    "select": "a selection",
+    "max_growth_bytes": "a growth limit",
+}
+"""Options that a plan decides, in words."""
 
-MEASURING = ("budget_s", "threads", "use_cache")
-"""Options that only `select="measure"` has a use for."""
+MEASURING = {"budget_s": "a budget", "threads": "threads", "use_cache": "no cache"}
+"""Options that only `select="measure"` has a use for, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +97,19 @@ def check_options(options: RewriteOptions) -> None:
     """Raise UsageError for a value that means nothing, and for two that contradict each other."""
     _check_names(options)
     changed = [each.name for each in fields(options) if getattr(options, each.name) != getattr(DEFAULTS, each.name)]
-    if options.plan is not None and (given := [name for name in CHOOSING if name in changed]):
+    if options.plan is not None and (given := [words for name, words in CHOOSING.items() if name in changed]):
         raise UsageError(
-            f"got a plan and {', '.join(given)}",
-            "one of them: a plan decides all that",
-            ("leave out ", Option("plan"), " or the others"),
+            f"got a plan and {' and '.join(given)}",
+            "one or the other: a plan decides all that",
+            ("leave out ", Option("plan"), ", or the rest"),
         )
-    if options.select != "measure" and (given := [name for name in MEASURING if name in changed]):
-        hint = ("leave it out",) if options.plan else ("set ", Option("select", "measure"), " as well, or leave it out")
-        raise UsageError(f"got {' and '.join(given)} without measuring", "them with select 'measure' only", hint)
+    if options.select != "measure" and (given := [words for name, words in MEASURING.items() if name in changed]):
+        step: Hint = ("set ", Option("select", "measure"), " as well, or leave it out")
+        raise UsageError(
+            f"got {' and '.join(given)}, and nothing to measure",
+            "that with select 'measure' only",
+            step if options.plan is None else "leave it out",
+        )
     _check_numbers(options)
 
 

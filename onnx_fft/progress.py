@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called with what is being done and, where it is known, the share of the work that is done."""
+    """Called with what is being done and, if it is known, the share of the work that is done."""
 
     def __call__(self, what: str, share: float | None = None) -> None:
         """`share` is from 0 to 1."""

@@ -26,9 +26,9 @@ PATTERN = "[0-9a-f]" * 64 + ".json"
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What timings depend on beside the convolution; `threads` is 0 where ONNX Runtime chooses.
+    """What timings depend on beside the convolution; `threads` is 0 if ONNX Runtime chooses.
 
-    `library` tells builds of the native library apart, "" where it takes no part; so does `gpu` what models ran on.
+    `library` tells builds of the native library apart, "" if it takes no part; so does `gpu` what models ran on.
     """
 
     threads: int
@@ -62,7 +62,7 @@ class Cache:
     notes: list[str] = field(default_factory=list)
 
     def read(self, contest: Contest) -> tuple[Timings, float] | None:
-        """The timings of a contest and the seconds spent on them; None where there are none."""
+        """The timings of a contest and the seconds spent on them; None if there are none."""
         path = self.path(contest)
         try:
             entry = json.loads(path.read_text(encoding="utf-8"))
@@ -109,13 +109,13 @@ def list_entries(folder: Path | None = None) -> list[Path]:
 
 
 def clear_cache(folder: Path | None = None) -> int:
-    """Delete every timing; returns how many there were. Raises OutputError where that is not allowed."""
+    """Delete every timing; returns how many there were. Raises OutputError if that is not allowed."""
     entries = list_entries(folder)
     for path in entries:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            raise OutputError(f"got {error}; expected permission to delete {path}; delete it by hand") from error
+            raise OutputError(f"got {error}", f"permission to delete {path}", "delete it by hand") from error
     return len(entries)
 
 
@@ -126,5 +126,5 @@ def _check(seconds: Any, contest: Contest) -> Timings:
     if shape != (1 + len(contest.candidates), len(contest.shapes)):
         raise ValueError(f"it holds {shape[0]} options on {shape[1]} shapes")
     if not all(isfinite(s) and s > 0 for cases in timings.seconds for rounds in cases for s in rounds):
-        raise ValueError("it holds times that are none")
+        raise ValueError("it holds times that are not positive")
     return timings

@@ -41,7 +41,7 @@ class Contest:
 
     @property
     def predicted_saving_s(self) -> float:
-        """Seconds a run that the best candidate is predicted to save; negative where none is."""
+        """Seconds a run that the best candidate is predicted to save; negative if none is."""
         return self.conv_s - min((candidate.predicted_s for candidate in self.candidates), default=self.conv_s)
 
 
@@ -55,10 +55,12 @@ class Timings:
     seconds: tuple[tuple[tuple[float, ...], ...], ...]
 
     def __post_init__(self) -> None:
-        """Raises ValueError where rounds or cases do not align."""
+        """Raises ValueError if rounds or cases do not align."""
         counts = {len(rounds) for cases in self.seconds for rounds in cases}
         if len({len(cases) for cases in self.seconds}) != 1 or len(counts) != 1 or 0 in counts:
-            raise ValueError(f"got options with {sorted(counts)} rounds; expected the same cases and rounds for all")
+            raise ValueError(
+                f"got alternatives with {sorted(counts)} rounds; expected the same cases and rounds for all"
+            )
 
     @property
     def rounds(self) -> int:

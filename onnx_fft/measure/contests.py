@@ -40,7 +40,7 @@ class Result:
     timings: Timings | None
     reason: str = ""
     failed: bool = False
-    """ONNX Runtime did not run it: no reason to expect that of the model."""
+    """ONNX Runtime did not run it."""
     cached: bool = False
 
 

@@ -52,7 +52,7 @@ class ModelTimer:
         return self._budget.left_s() > comparisons * self._last_s
 
     def time(self, variants: Sequence[Variant]) -> Timings:
-        """Seconds of each variant on each feed in each round; InvalidModelError where one does not run."""
+        """Seconds of each variant on each feed in each round; InvalidModelError if one does not run."""
         self._progress(f"{self._budget.describe()}: timing the whole model", self._budget.share)
         started_s = self._budget.spent_s
         self._models = {variant: self._open(variant) for variant in variants}  # and the ones before are let go

@@ -54,7 +54,7 @@ Build = Callable[[Mapping[str, ConvPlan]], ModelProto]
 class Measurement:
     """How the choice was made and how sure it is.
 
-    `ratio` compares the original model with the one that was chosen, over all `feeds` together; None where no
+    `ratio` compares the original model with the one that was chosen, over all `feeds` together; None if no
     replacement came so far. `accepted` says whether that one is the result; otherwise nothing is replaced.
     `contests` counts distinct convolutions timed, `cached` those of them whose timings were known, `unmeasured` those
     that had to be judged by prediction.
@@ -96,8 +96,8 @@ def measure_model(
     """Decisions by measurement in place of those `predicted`, one for each of the `sites` of `loaded`.
 
     Only sites whose decision weighed options take part. `original` is what the result has to beat. Raises UsageError
-    where no input is found, InvalidModelError where ONNX Runtime does not run the original model, NativeUnavailable
-    where the native library is to be timed and is not there, CudaUnavailable where the CUDA provider is.
+    if no input is found, InvalidModelError if ONNX Runtime does not run the original model, NativeUnavailable
+    if the native library is to be timed and is not there, CudaUnavailable if the CUDA provider is.
     """
     _check_target(request.target)
     asked = [position for position, decision in enumerate(predicted) if decision.options]
@@ -140,7 +140,7 @@ def measure_model(
 
 
 def _check_target(target: str) -> None:
-    """Raise NativeUnavailable or CudaUnavailable where there is nothing here to measure `target` with."""
+    """Raise NativeUnavailable or CudaUnavailable if there is nothing here to measure `target` with."""
     if target == "native":
         library_path()
     if target == CUDA:
@@ -168,7 +168,7 @@ def _find_contests(
 
 
 def _decide(predicted: Decision, contest: Contest | None, results: Mapping[Contest, Result]) -> Decision:
-    """By the timings; by the prediction where there are none, except where the convolution could not be run."""
+    """By the timings; by the prediction if there are none, except if the convolution could not be run."""
     result = Result(None, "its input shapes are not known") if contest is None else results.get(contest)
     if result is None:  # no candidate was worth timing
         return predicted if predicted.plan is None else leave_after_all(predicted, _nothing_promising(predicted))
@@ -226,7 +226,7 @@ def _make_notes(cache: Cache | None, outcome: Outcome, feeds: Sequence[Feed]) ->
 
 
 def open_cache(options: RewriteOptions, request: Request) -> Cache | None:
-    """The timings of this machine; None where they are not wanted, or where its GPU has no name to know them by."""
+    """The timings of this machine; None if they are not wanted, or if its GPU has no name to know them by."""
     gpu = gpu_name() if request.target == CUDA else ""
     if not options.use_cache or (request.target == CUDA and not gpu):
         return None

@@ -1,4 +1,4 @@
-"""Which inputs the convolutions of a model really get: recorded where the model leaves lengths open."""
+"""Which inputs the convolutions of a model really get: recorded if the model leaves lengths open."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ Shape = tuple[int, ...]
 
 
 def find_feeds(source: LoadedModel, options: RewriteOptions) -> list[Feed]:
-    """Random inputs the model runs on, one where it fixes all shapes.
+    """Random inputs the model runs on, one if it fixes all shapes.
 
-    Raises UsageError where none is found and InvalidModelError where nothing runs the model.
+    Raises UsageError if none is found and InvalidModelError if nothing runs the model.
     """
     hint = ("check that it runs at all, or use ", Option("select", "auto"), ", which measures nothing")
     libraries = find_libraries([source.model], options.custom_ops)
@@ -43,8 +43,8 @@ def find_shapes(
 ) -> dict[str, tuple[Shape, ...]]:
     """The distinct shapes `[batch, channels, *extents]` of each site's input, by site name.
 
-    Read from the model where it fixes them, else recorded under `feeds`; a site with open lengths inside a body or a
-    function, where nothing can be recorded, is left out.
+    Read from the model if it fixes them, else recorded under `feeds`; a site with open lengths inside a body or a
+    function, in which nothing can be recorded, is left out.
     """
     shapes: dict[str, tuple[Shape, ...]] = {}
     recorded = []

@@ -1,6 +1,6 @@
 """Taking replacements back that pay alone and not in the model, where they cost layout changes and fusions.
 
-One replacement after the other (all convolutions of one geometry together), the one with the smallest gain first: where
+One replacement after the other (all convolutions of one geometry together), the one with the smallest gain first: if
 the whole model is faster without it, it is taken back. Then what is left is compared with the original model, and
 everything is taken back unless a gain is shown. Talks to no clock: a `Timer` does.
 """
@@ -37,7 +37,7 @@ class Outcome:
     """The labels kept; those taken back, with the reason; how sure it is.
 
     `ratio` compares the original with the last variant that was compared with it, over all feeds together, `cases` feed
-    by feed; where `kept` is empty, that variant was rejected, or none was left to compare.
+    by feed; if `kept` is empty, that variant was rejected, or none was left to compare.
     """
 
     kept: Variant
@@ -49,7 +49,7 @@ class Outcome:
 
 
 def take_back(gains: Mapping[str, float], timer: Timer) -> Outcome:
-    """Which of the replacements to keep; `gains` are the seconds each saves where it is timed alone."""
+    """Which of the replacements to keep; `gains` are the seconds each saves if it is timed alone."""
     kept = frozenset(gains)
     timings = timer.time([ORIGINAL, kept])
     kept, taken_back, untested = _drop_each(gains, timer)

@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 
 def tensor_array(tensor: TensorProto, base_dir: Path | None) -> Array:
-    """The values of a tensor, read from its file where it has one; InvalidModelError where they cannot be read."""
+    """The values of a tensor, read from its file if it has one; InvalidModelError if they cannot be read."""
     try:
         if not uses_external_data(tensor):
             return numpy_helper.to_array(tensor)
@@ -25,21 +25,17 @@ def tensor_array(tensor: TensorProto, base_dir: Path | None) -> Array:
             file.seek(info.offset or 0)
             data = file.read(info.length if info.length is not None else -1)
         return numpy_helper.to_array(TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=data))
-    except (OSError, ValueError, TypeError, KeyError) as error:  # KeyError: a data type nobody knows
-        message = f"got tensor {tensor.name!r} of shape {list(tensor.dims)} whose data cannot be read ({error})"
-        raise InvalidModelError(
-            f"{message}; expected as many bytes as the shape asks for; export the model again"
-        ) from error
+    except (OSError, ValueError, TypeError, KeyError) as error:  # KeyError: an unknown data type
+        problem = f"got tensor {tensor.name!r} of shape {list(tensor.dims)} whose data cannot be read ({error})"
+        raise InvalidModelError(problem, "as many bytes as the shape asks for", "export the model again") from error
 
 
 def external_path(tensor: TensorProto, base_dir: Path | None) -> Path:
     """Where the data of an external tensor lies; InvalidModelError for a place outside `base_dir`."""
     location = external_location(tensor)
     if base_dir is None:
-        message = f"got tensor {tensor.name!r} stored in {location!r}, from a model without a directory"
-        raise InvalidModelError(
-            f"{message}; expected its data inside the model; pass the path of the model file instead"
-        )
+        problem = f"got tensor {tensor.name!r} stored in {location!r}, from a model without a directory"
+        raise InvalidModelError(problem, "its data inside the model", "pass the path of the model file instead")
     return base_dir / location
 
 
@@ -51,8 +47,6 @@ def external_location(tensor: TensorProto) -> str:
     stated = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
     location = os.path.normpath(stated)
     if not stated or os.path.isabs(location) or location.split(os.sep)[0] == os.pardir or location == os.curdir:
-        message = f"got tensor {tensor.name!r} stored in {stated!r}"
-        raise InvalidModelError(
-            f"{message}; expected a relative path inside the model's directory; export the model again"
-        )
+        problem = f"got tensor {tensor.name!r} stored in {stated!r}"
+        raise InvalidModelError(problem, "a relative path inside the model's directory", "export the model again")
     return location

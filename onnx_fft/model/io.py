@@ -32,7 +32,7 @@ MAX_MODEL_BYTES = 2**31 - 1
 """Protobuf's limit for one message."""
 
 MIN_EXTERNAL_ELEMENTS = 1024
-"""Smaller tensors stay inside the file even where that is too large."""
+"""Smaller tensors stay inside the file even if that is too large."""
 
 DATA_ALIGNMENT_BYTES = 4096
 """External tensors start on a page, so that a runtime can map them."""
@@ -78,7 +78,7 @@ def never(node: NodeProto) -> bool:
 def load_model(source: ModelSource) -> LoadedModel:
     """Read a model and check its structure; an object is copied, so that the caller's is never changed.
 
-    Raises UsageError where there is no such file and InvalidModelError where it holds no valid model.
+    Raises UsageError if there is no such file and InvalidModelError if it holds no valid model.
     """
     if isinstance(source, LoadedModel):
         return source.copy()
@@ -89,13 +89,13 @@ def load_model(source: ModelSource) -> LoadedModel:
         return LoadedModel(model)
     path = Path(source)
     if not path.is_file():
-        what = "a directory" if path.is_dir() else "no file"
-        raise UsageError(f"got {str(path)!r}, which is {what}; expected an ONNX model file; check the path")
+        what = "is a directory" if path.is_dir() else "is not a file"
+        raise UsageError(f"got {str(path)!r}, which {what}", "an ONNX model file", "check the path")
     try:
         model.ParseFromString(path.read_bytes())
     except Exception as error:  # OSError, or protobuf's DecodeError, which has no type information
-        message = f"got {str(path)!r}, {path.stat().st_size} bytes that cannot be read as an ONNX model ({error})"
-        raise InvalidModelError(f"{message}; expected a complete ModelProto; export or download it again") from error
+        problem = f"got {str(path)!r}, {path.stat().st_size} bytes that cannot be read as an ONNX model ({error})"
+        raise InvalidModelError(problem, "a complete ModelProto", "export or download it again") from error
     check_structure(model, repr(str(path)))
     return LoadedModel(model, path.absolute().parent, path)
 
@@ -110,8 +110,8 @@ def _data_bytes(tensor: TensorProto) -> int:
     try:
         return int(prod(tensor.dims) * tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
     except KeyError as error:
-        message = f"got tensor {tensor.name!r} of data type {tensor.data_type}, which is none of ONNX's"
-        raise InvalidModelError(f"{message}; expected one that is; export the model again") from error
+        problem = f"got tensor {tensor.name!r} of data type {tensor.data_type}, which ONNX does not have"
+        raise InvalidModelError(problem, "one of ONNX's types", "export the model again") from error
 
 
 def find_problem(loaded: LoadedModel) -> str:
@@ -150,7 +150,7 @@ def staged_model(
     External data stays where it is if `path` lies in `base_dir`, and is copied to the same relative places otherwise. A
     model too large for one protobuf message gets the large constants of `movable` nodes moved to
     `<path>.<digest>.data`, a name that stands for this content only; `model` itself is the same afterwards. What is not
-    committed is gone after the block. Raises OutputError where something cannot be written, InvalidModelError where
+    committed is gone after the block. Raises OutputError if something cannot be written, InvalidModelError if
     data is missing.
     """
     with staging(path) as staged:
@@ -188,8 +188,9 @@ def _write_model(model: ModelProto, staged: Staging, movable: NodeTest) -> None:
             data = _serialize(model)
         if data is None:
             raise OutputError(
-                f"got a model of more than {MAX_MODEL_BYTES} bytes; expected less beside its external data; "
-                "rewrite fewer convolutions, or save the original with external data"
+                f"got a model of more than {MAX_MODEL_BYTES} bytes",
+                "less beside its external data",
+                "rewrite fewer convolutions, or save the original with external data",
             )
         staged.write(data)
 
@@ -201,16 +202,16 @@ def _add_external_files(model: ModelProto, base_dir: Path | None, staged: Stagin
     for location in locations:
         source = (base_dir or directory) / location
         if not source.is_file():
-            message = f"got a model with data in {location!r}, which is not in {str(source.parent)!r}"
-            raise InvalidModelError(f"{message}; expected it there; pass the path of the complete model")
+            problem = f"got a model with data in {location!r}, which is not in {str(source.parent)!r}"
+            raise InvalidModelError(problem, "it there", "pass the path of the complete model")
         if directory / location == output or (output.exists() and source.samefile(output)):
-            message = f"got output path {str(output)!r}, under which the model keeps data"
-            raise OutputError(f"{message}; expected another file name; choose one")
+            problem = f"got output path {str(output)!r}, under which the model keeps data"
+            raise OutputError(problem, "another file name", "choose one")
         staged.add(source, location)
 
 
 def _serialize(model: ModelProto) -> bytes | None:
-    """The bytes of the model, None where there are too many of them."""
+    """The bytes of the model, None if there are too many of them."""
     try:
         data = model.SerializeToString()
     except Exception:  # EncodeError or ValueError, as protobuf's implementations go

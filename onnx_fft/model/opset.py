@@ -15,12 +15,12 @@ _TYPED_DATA = ("float_data", "int32_data", "string_data", "int64_data", "double_
 
 
 def model_opset(model: ModelProto) -> int:
-    """Version of the default domain that the model imports, 1 where it imports none."""
+    """Version of the default domain that the model imports, 1 if it imports none."""
     return next((entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), 1)
 
 
 def convert_opset(model: ModelProto, target: int) -> ModelProto:
-    """A copy at opset `target` of the default domain; OpsetError where onnx's version converter cannot make one.
+    """A copy at opset `target` of the default domain; OpsetError if onnx's version converter cannot make one.
 
     The converter sees no large tensor: they are put back by name, as are metadata, doc strings and annotations.
     """
@@ -59,9 +59,9 @@ def _find_obstacle(model: ModelProto, opset: int, target: int) -> str:
 
 
 def _error(opset: int, target: int, problem: str) -> OpsetError:
-    message = f"got a model of opset {opset} that could not be converted to opset {target} ({problem})"
     return OpsetError(
-        f"{message}; expected opset {target}; export the model again or use a lowering that needs no newer opset"
+        f"got a model of opset {opset} that could not be converted to opset {target} ({problem})",
+        hint="export the model again, or use a lowering that needs no newer opset",
     )
 
 

@@ -58,8 +58,8 @@ def strip_data(model: ModelProto, base_dir: Path | None = None) -> ModelProto:
     try:
         _copy_stripped(model, skeleton, base_dir)
     except UnicodeDecodeError as error:
-        message = f"got a model with a text that is no UTF-8 ({error})"
-        raise InvalidModelError(f"{message}; expected UTF-8; export the model again") from error
+        problem = f"got a model with a text that is not UTF-8 ({error})"
+        raise InvalidModelError(problem, "UTF-8", "export the model again") from error
     return skeleton
 
 
@@ -69,8 +69,8 @@ def set_input_shapes(model: ModelProto, shapes: Mapping[str, Sequence[int]]) -> 
     inputs = {value.name: value for value in model.graph.input if value.name not in stored}
     for name, dims in shapes.items():
         if name not in inputs:
-            message = f"got a shape for input {name!r}; expected one of {', '.join(map(repr, inputs))}"
-            raise UsageError(f"{message}; correct the name")
+            names = ", ".join(map(repr, inputs))
+            raise UsageError(f"got a shape for input {name!r}", f"one of {names}", "correct the name")
         _set_shape(inputs[name], list(dims))
 
 
@@ -84,9 +84,8 @@ def _set_shape(value: ValueInfoProto, dims: list[int]) -> None:
         )
     )
     if not fits or min(dims, default=1) < 1 or not value.type.HasField("tensor_type"):
-        expected = f"expected positive lengths that agree with [{', '.join(stated)}]"
-        message = f"got shape {dims} for input {value.name!r}; {expected}"
-        raise UsageError(f"{message}; correct the shape")
+        expected = f"positive lengths that agree with [{', '.join(stated)}]"
+        raise UsageError(f"got shape {dims} for input {value.name!r}", expected, "correct the shape")
     for position, length in enumerate(dims):
         dim = tensor.shape.dim[position] if position < len(stated) else tensor.shape.dim.add()
         dim.dim_value = length
@@ -122,7 +121,7 @@ def _prepare_body(body: Body, local: Container[tuple[str, str]], *, is_main: boo
     """Make a body of the skeleton fit for inference: no stale claims, no dimension of -1, FusedConv as plain Conv.
 
     Inference goes through the model's own functions, which `local` names. What a Loop or Scan body says of the lengths
-    of its inputs binds nobody, nor does what a graph says of its outputs.
+    of its inputs is not binding, nor is what a graph says of its outputs.
     """
     unknown: set[str] = set()
     for node in body.node:

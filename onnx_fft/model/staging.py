@@ -47,7 +47,7 @@ class Staging:
                 path.unlink(missing_ok=True)
 
     def place(self, file: BinaryIO, name: str) -> None:
-        """Give a file this name, relative to the output; OutputError where that is the name of another content."""
+        """Give a file this name, relative to the output; OutputError if that is the name of another content."""
         _flush(file)
         target = self.output.parent / name
         if target.exists():
@@ -68,7 +68,7 @@ class Staging:
             self.place(copy, name)
 
     def commit(self) -> None:
-        """Put the output in its place; OutputError where that fails."""
+        """Put the output in its place; OutputError if that fails."""
         with reporting(self.output):
             os.replace(self.path, self.output)
         self.placed.clear()
@@ -83,7 +83,7 @@ class Staging:
 
 @contextmanager
 def staging(output: str | Path) -> Iterator[Staging]:
-    """A place to prepare `output` for as long as the block lasts; OutputError where it could not be written."""
+    """A place to prepare `output` for as long as the block lasts; OutputError if it could not be written."""
     output = Path(output)
     check_output(output)
     output = output.absolute()
@@ -101,7 +101,7 @@ def reporting(output: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(
-            f"got {error} while writing {str(output)!r}; expected space and permission; nothing changed"
+            f"got {error} while writing {str(output)!r}", "space and permission", "free some; nothing changed"
         ) from error
 
 
@@ -111,16 +111,16 @@ def is_same_file(one: Path, other: Path) -> bool:
 
 
 def check_output(path: Path) -> None:
-    """Raise OutputError where no file of this name can be written."""
+    """Raise OutputError if no file of this name can be written."""
     if path.exists() and not path.is_file():
-        problem, step = "which is no regular file; expected a file name", "choose another"
+        problem, expected, hint = "which is not a regular file", "a file name", "choose another"
     elif not path.parent.is_dir():
-        problem, step = "in no existing directory; expected one", "create it first"
+        problem, expected, hint = "whose directory does not exist", "an existing one", "create it first"
     elif not os.access(path.parent, os.W_OK | os.X_OK):
-        problem, step = "in a directory that cannot be written to; expected one that can", "choose another"
+        problem, expected, hint = "whose directory cannot be written to", "one that can", "choose another"
     else:
         return
-    raise OutputError(f"got output path {str(path)!r}, {problem}; {step}")
+    raise OutputError(f"got output path {str(path)!r}, {problem}", expected, hint)
 
 
 def _temporary_name(output: Path) -> Path:
@@ -135,17 +135,17 @@ def _flush(file: BinaryIO) -> None:
 def _check_same(source: Path, target: Path) -> None:
     """Raise OutputError for an existing `target` that is not what `source` is: nothing says that it is ours."""
     if not source.samefile(target) and not filecmp.cmp(source, target, shallow=False):
-        message = f"got the existing file {str(target)!r}, which differs from the model's data"
-        raise OutputError(f"{message}; expected the same or no such file; choose another output directory")
+        problem = f"got the existing file {str(target)!r}, which differs from the model's data"
+        raise OutputError(problem, "the same content, or no such file", "choose another output directory")
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file as a whole or not at all; OutputError where that fails."""
+    """Write a text file as a whole or not at all; OutputError if that fails."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write a file as a whole or not at all; OutputError where that fails."""
+    """Write a file as a whole or not at all; OutputError if that fails."""
     with staging(path) as staged:
         with reporting(staged.output):
             staged.write(data)

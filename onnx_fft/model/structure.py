@@ -17,8 +17,8 @@ def check_structure(model: ModelProto, what: str) -> None:
     """Raise InvalidModelError, naming `what`, where the model has no graph or its names do not add up."""
     problem = _find_problem(model)
     if problem:
-        message = f"got {what}, in which {problem}"
-        raise InvalidModelError(f"{message}; expected a valid ONNX model; export it again, onnx.checker may say more")
+        hint = "export it again; onnx.checker may say more"
+        raise InvalidModelError(f"got {what}, in which {problem}", "a valid ONNX model", hint)
 
 
 def _find_problem(model: ModelProto) -> str:
@@ -37,10 +37,10 @@ def _find_body_problem(body: Body, outer: frozenset[str]) -> str:
     """What is wrong with the names of a body that sees those of `outer`, or ""."""
     known = _given_names(body)
     if not all(isinstance(name, str) for name in known):  # protobuf gives bytes then
-        return "a name of an input or initializer is no UTF-8"
+        return "a name of an input or initializer is not UTF-8"
     for position, node in enumerate(body.node):
         if not all(isinstance(text, str) for text in (node.name, node.op_type, *node.input, *node.output)):
-            return f"a name of node number {position} is no UTF-8"
+            return f"a name of node number {position} is not UTF-8"
         label = label_node(node, position)
         for name in node.input:
             if name and name not in known and name not in outer:

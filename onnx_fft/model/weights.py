@@ -48,7 +48,7 @@ class ConvWeights:
     """Constant operands in float64.
 
     `weight` is `[out_channels, in_channels // group, *kernel_shape]`, `bias` `[out_channels]`. A bias computed at run
-    time is `bias_input`, the name of that tensor; "" where there is none.
+    time is `bias_input`, the name of that tensor; "" if there is none.
     """
 
     weight: NDArray[np.float64]
@@ -73,7 +73,7 @@ def resolve_constant(name: str, scope: Scope) -> Array | Refusal:
 
 
 def resolve_type(name: str, scope: Scope) -> TensorType | Refusal:
-    """Shape and element type of a constant, without reading its data where the file states them."""
+    """Shape and element type of a constant, without reading its data if the file states them."""
     try:
         tensor = _stored_tensor(name, scope)
         if tensor is not None:
@@ -93,7 +93,7 @@ def is_stored(name: str, scope: Scope) -> bool:
 
 
 def _stored_tensor(name: str, scope: Scope) -> TensorProto | None:
-    """The dense tensor the file holds under `name`, None where a node or a sparse tensor yields it."""
+    """The dense tensor the file holds under `name`, None if a node or a sparse tensor yields it."""
     owner = scope.find_owner(name)
     if owner is None:
         raise Refused("runtime-weight", f"{name!r} is not defined anywhere")
