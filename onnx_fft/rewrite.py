@@ -14,7 +14,8 @@ from onnx_fft.cost.plan_file import plan_to_json
 from onnx_fft.errors import UsageError, ValidationFailed
 from onnx_fft.hints import Option
 from onnx_fft.lowering import CUDA
-from onnx_fft.model.io import LoadedModel, ModelSource, list_files, save_model
+from onnx_fft.model.io import LoadedModel, ModelSource, list_files
+from onnx_fft.model.saving import save_model
 from onnx_fft.model.staging import check_output, is_same_file
 from onnx_fft.options import DEFAULTS, RewriteChoices, RewriteOptions
 from onnx_fft.progress import Progress, no_progress

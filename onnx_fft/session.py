@@ -12,7 +12,8 @@ from onnx import ModelProto
 
 from onnx_fft import native
 from onnx_fft.errors import InvalidModelError
-from onnx_fft.model.io import LoadedModel, ModelSource, materialized
+from onnx_fft.model.io import LoadedModel, ModelSource
+from onnx_fft.model.saving import materialized
 from onnx_fft.options import RewriteOptions
 from onnx_fft.ort import import_ort
 from onnx_fft.provenance import is_own

@@ -23,8 +23,9 @@ from onnx_fft.errors import OpsetError, Refusal
 from onnx_fft.hints import Option
 from onnx_fft.lowering import find_lowering
 from onnx_fft.measure.run import Measurement, measure_model
-from onnx_fft.model.io import LoadedModel, ModelSource, load_model, materialized, model_bytes
+from onnx_fft.model.io import LoadedModel, ModelSource, load_model, model_bytes
 from onnx_fft.model.opset import convert_opset, model_opset
+from onnx_fft.model.saving import materialized
 from onnx_fft.model.shapes import set_input_shapes
 from onnx_fft.options import RewriteOptions, check_options, select_names
 from onnx_fft.progress import Progress, no_progress

@@ -8,7 +8,7 @@ run() { echo "+ $*" >&2; "$bin/$@"; }
 
 run ruff check .
 run ruff format --check .
-run clang-format --dry-run --Werror onnx_fft/native/*/*.h onnx_fft/native/*/*.cpp tests/native/driver/*.cpp \
+run clang-format --dry-run --Werror onnx_fft/native/*/*.h onnx_fft/native/*/*.cpp tests/native/driver/*.cpp tests/runtime/*.cpp \
   scripts/serving/*.cpp scripts/serving/standin/*.h
 run mypy
 run lint-imports

@@ -58,9 +58,7 @@ class Timings:
         """Raises ValueError if rounds or cases do not align."""
         counts = {len(rounds) for cases in self.seconds for rounds in cases}
         if len({len(cases) for cases in self.seconds}) != 1 or len(counts) != 1 or 0 in counts:
-            raise ValueError(
-                f"got alternatives with {sorted(counts)} rounds; expected the same cases and rounds for all"
-            )
+            raise ValueError(f"got {sorted(counts)} rounds; expected the same cases and rounds for all")
 
     @property
     def rounds(self) -> int:

@@ -14,7 +14,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 import onnx_fft.replacement
-from onnx_fft.model.io import LoadedModel, save_model
+from onnx_fft.model.io import LoadedModel
+from onnx_fft.model.saving import save_model
 from onnx_fft.validate import validate
 from scripts.shared.corpus import build_conv_model, list_op_types
 from tests.commands import SPEC, list_files, run
@@ -181,7 +182,7 @@ def test_a_model_of_more_than_one_message_is_validated(
     model_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is validated as a file with its constants beside it, because ONNX Runtime takes no larger message."""
-    monkeypatch.setattr("onnx_fft.model.io.MAX_MODEL_BYTES", 40_000)
+    monkeypatch.setattr("onnx_fft.model.saving.MAX_MODEL_BYTES", 40_000)
     seen: list[object] = []
 
     def watch(original: object, rewritten: object, **options: Any) -> Any:

@@ -11,9 +11,10 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-import onnx_fft.model.io
+import onnx_fft.model.saving
 from onnx_fft.errors import InvalidModelError, OutputError
-from onnx_fft.model.io import load_model, save_model, staged_model
+from onnx_fft.model.io import load_model
+from onnx_fft.model.saving import save_model, staged_model
 from onnx_fft.provenance import is_own
 from onnx_fft.sites.conv import find_sites
 from scripts.shared import corpus
@@ -141,7 +142,7 @@ def test_too_large_models_keep_our_constants_outside(tmp_path: Path, monkeypatch
     loaded.model.graph.initializer.append(foreign)
     splice_site(site, [helper.make_node("Conv", ["h", "own"], ["y"])], [weight])
     before = loaded.model.SerializeToString()
-    monkeypatch.setattr(onnx_fft.model.io, "MAX_MODEL_BYTES", 9000)
+    monkeypatch.setattr(onnx_fft.model.saving, "MAX_MODEL_BYTES", 9000)
     (tmp_path / "big.onnx.data").write_bytes(b"of an earlier run")
     for _ in range(2):  # the second time its data is there already
         save_model(loaded.model, tmp_path / "big.onnx", movable=is_own)
@@ -155,11 +156,11 @@ def test_too_large_models_keep_our_constants_outside(tmp_path: Path, monkeypatch
     x = np.ones((1, 3, 8, 50), np.float32)
     y, y_big = (corpus.run_model(source, {"x": x})[0] for source in (loaded.model, tmp_path / "big.onnx"))
     np.testing.assert_array_equal(y, y_big)
-    monkeypatch.setattr(onnx_fft.model.io, "MAX_MODEL_BYTES", 5000)
+    monkeypatch.setattr(onnx_fft.model.saving, "MAX_MODEL_BYTES", 5000)
     with pytest.raises(OutputError, match="5000 bytes"):
         save_model(loaded.model, tmp_path / "bigger.onnx", movable=is_own)
     assert list_files(tmp_path) == ["big.onnx", data_file, "big.onnx.data"]
-    monkeypatch.setattr(onnx_fft.model.io, "MAX_MODEL_BYTES", 9000)
+    monkeypatch.setattr(onnx_fft.model.saving, "MAX_MODEL_BYTES", 9000)
     (tmp_path / data_file).write_bytes(b"of someone else")
     with pytest.raises(OutputError, match=data_file):
         save_model(loaded.model, tmp_path / "big.onnx", movable=is_own)

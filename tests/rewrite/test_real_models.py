@@ -13,7 +13,8 @@ import pytest
 from onnx import ModelProto, ValueInfoProto
 
 from onnx_fft import rewrite, validate
-from onnx_fft.model.io import LoadedModel, save_model
+from onnx_fft.model.io import LoadedModel
+from onnx_fft.model.saving import save_model
 from onnx_fft.rewrite import Rewritten
 from scripts.models import fetch as fetch_models
 from scripts.shared import corpus

@@ -14,7 +14,7 @@ from onnx import ModelProto, helper, numpy_helper
 
 from onnx_fft import inspect, rewrite
 from onnx_fft.errors import OnnxFftError, UsageError
-from onnx_fft.model.io import save_model
+from onnx_fft.model.saving import save_model
 from onnx_fft.provenance import REPLACES_KEY
 from scripts.shared.corpus import build_conv_model, list_op_types
 from scripts.shared.layers import make_spec

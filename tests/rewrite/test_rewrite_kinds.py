@@ -13,7 +13,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 import onnx_fft.model.io
 from onnx_fft import rewrite
 from onnx_fft.errors import InvalidModelError
-from onnx_fft.model.io import save_model
+from onnx_fft.model.saving import save_model
 from scripts.shared.corpus import build_conv_model, list_op_types, run_model
 from scripts.shared.layers import make_spec
 from tests.small_models import (
