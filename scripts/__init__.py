@@ -1,1 +1,1 @@
-"""What developers run: each folder is one purpose, `shared` what they and the tests have in common."""
+"""What developers run: one folder for each purpose, and `shared`, what the scripts and the tests have in common."""

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-bin="$(bash scripts/setup/venv.sh .)"
+bin="$(bash scripts/setup/venv.sh '.[cpu]')"
 mkdir -p build
 "$bin/onnx-fft" rewrite models/large_kernel.onnx build/large_kernel.fft.onnx
 "$bin/onnx-fft" validate models/large_kernel.onnx build/large_kernel.fft.onnx

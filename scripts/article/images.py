@@ -1,8 +1,8 @@
 """Synthetic images that look a little like MRI slices of a head, with and without a bright blob: data for the article.
 
 A slice is a skull (a bright ring) around a brain (an ellipse of uneven grey) with two dark ventricles and a few small
-bright vessels. One with a tumour has a bright blob of 9 to 20 pixels' radius as well. What a network learns from them
-says nothing about real scans.
+bright vessels. One with a tumour has a bright blob of 9 to 20 pixels' radius as well. A network that learns from them
+learns nothing about real scans.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Images:
 
 
 def draw_images(count: int, seed: int) -> Images:
-    """`count` images, of which about half have a tumour; each depends on `seed` and its own number only."""
+    """`count` images, about half with a tumour; each depends only on `seed` and its own number."""
     pixels = np.empty((count, SIZE, SIZE), np.uint8)
     labels = np.empty(count, np.bool_)
     for number in range(count):

@@ -1,6 +1,6 @@
-"""What the article's table is made of: the network computed in each way, timed, and held against float64.
+"""The numbers of the article's tables: the network computed in each way, timed, and held against float64.
 
-Everything here gives plain JSON types, which `article_results` prints.
+The measurements are plain JSON types, which `scripts.article.results` prints.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from scripts.article.numpy_ways import (
     sigmoid,
 )
 from scripts.article.results import AUTO, FORCED
-from scripts.bench.models import open_in_ort
+from scripts.shared.runs import open_in_ort
 
 Logits = npt.NDArray[np.float64]
 Say = Callable[[str], None]
@@ -62,7 +62,7 @@ class Variant:
 
 
 def make_variants(model: ModelProto) -> dict[str, Variant]:
-    """`model` itself as "conv", under each lowering by force, and as the planner has it, for one image at a time."""
+    """`model` itself as "conv", under each lowering, forced, and as the planner has it, for one image at a time."""
     shapes = {INPUT: (1, 1, SIZE, SIZE)}
     variants = {CONV: Variant(model)}
     for name, target in FORCED.items():
@@ -76,7 +76,7 @@ def make_variants(model: ModelProto) -> dict[str, Variant]:
 
 
 def find_same(variants: Mapping[str, Variant]) -> dict[str, str]:
-    """For each variant the first one that is the same model; a model in which nothing is replaced is the original."""
+    """For each variant the first that is the same model; a model in which nothing is replaced is the original."""
     first: dict[bytes, str] = {}
     same = {}
     for name, variant in variants.items():
@@ -135,7 +135,7 @@ def run_numpy_ways(tensors: Tensors, pixels: npt.NDArray[np.float64], say: Say) 
 
 
 def judge(logits: Logits, conv: Logits, truth: Logits, labels: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """How many predictions are those of ONNX Runtime's `conv`, and right; the largest errors against `truth`."""
+    """How many predictions agree with `conv`, how many are right, and the largest errors against `truth`."""
     return {
         "same_bits": bool(np.array_equal(logits, conv)),
         "agreeing": int(np.sum((logits >= 0) == (conv >= 0))),
@@ -172,7 +172,7 @@ def _time_variants(
 def measure_kernels(
     kernels: Sequence[int], *, threads: int, budget_s: float, say: Say
 ) -> tuple[list[dict[str, Any]], list[Machine]]:
-    """The network with padded Convs of each kernel and untrained weights: the speed over its Convs, one image a run."""
+    """The network with padded Convs of each kernel, untrained: the speed over its Convs, one image a run."""
     rows, machines = [], []
     image = draw_images(1, SEED).scale()
     for kernel in kernels:

@@ -25,7 +25,7 @@ Tensors = Mapping[str, npt.NDArray[np.float32]]
 `logit.weight [1, HIDDEN]` and its bias."""
 
 TRAINED = MODELS / "article_tumour.onnx"
-"""The trained network, which the results rest on: training again on another machine gives slightly other weights."""
+"""The trained network, on which the results rest: training again on another machine gives slightly other weights."""
 INPUT, LOGIT, OUTPUT = "image", "logit", "tumour"
 CONVS, HIDDEN, KERNEL = 3, 640, 3
 OPSET = 17
@@ -73,7 +73,9 @@ def _wrap(nodes: list[onnx.NodeProto], tensors: Tensors) -> onnx.ModelProto:
         [numpy_helper.from_array(np.asarray(tensor, np.float32), name) for name, tensor in tensors.items()],
     )
     opsets = [helper.make_opsetid("", OPSET)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="reproduce_article")
+    model = helper.make_model(
+        graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="scripts.article.reproduce"
+    )
     model.doc_string = "Three one-filter Convs and two dense layers: is there a bright blob in the image of a head?"
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -85,9 +87,9 @@ def read_tensors(model: onnx.ModelProto) -> dict[str, npt.NDArray[np.float32]]:
 
 
 def draw_tensors(kernel: int, seed: int) -> dict[str, npt.NDArray[np.float32]]:
-    """Weights that nobody trained, for timing the network with padded `kernel` x `kernel` Convs.
+    """Untrained weights, for timing the network with padded `kernel` x `kernel` Convs.
 
-    Those of a Conv lie about a mean that keeps an image as bright as it is: about zero, ReLU might let nothing through.
+    The mean of a Conv's weights keeps an image as bright as it is: with a mean of zero, ReLU might let nothing through.
     Those of the dense layers keep the size of what passes (He et al., 2015).
     """
     rng = np.random.default_rng((seed, kernel))

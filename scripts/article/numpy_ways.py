@@ -1,7 +1,7 @@
 """The article's two ways to compute a one-filter Conv in NumPy, and what its second one gets wrong.
 
 The article: P. Khetrapal, "Fast - CNN: Substitution of Convolution layers with FFT layers", 2020, which predicted 253
-images in 188 s by Python loops and in 39 s by FFT, 4.8 times faster. Written anew here from what it describes.
+images in 188 s by Python loops and in 39 s by FFT, 4.8 times faster. This is new code after its description.
 
 A Conv of ONNX (and of every framework) correlates: `y[t] = sum_k w[k] x[t + k]`. The article multiplies the spectra of
 the image and of the kernel, which lies zero-padded in the middle of an image of odd side `L = 2 h + 1`, and swaps the
@@ -10,12 +10,12 @@ quadrants of the product's inverse. Along each axis, with indices modulo L:
 - A product of spectra convolves: the kernel comes out flipped, `z[t] = sum_k w[k] x[t - (h - 1) - k]` for 3 taps.
 - The kernel's middle lies at h, so the output at t belongs to `z[t + h]`. Swapping the halves around index 0, which is
   left out, takes `z[t + h]` for t = 1 to h, but `z[t - h]` for t = h + 1 to 2 h, where `z[t + h - L] = z[t - h - 1]`
-  is due: past the middle, everything comes from one pixel too far on.
+  is right: past the middle, everything comes from one pixel too far on.
 - So the last output takes `x[L]`, which modulo L is the other edge of the image. An image of even side loses its last
   row and column before all that, and its last two outputs come from the other edge.
 
-`conv_by_fft` does the same work right: the conjugate spectrum correlates, and with the kernel at the origin nothing is
-to be swapped.
+`conv_by_fft` does the same work correctly: the conjugate spectrum correlates, and with the kernel at the origin there
+is nothing to swap.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def swap_quadrants(values: Array) -> Array:
 
 
 def conv_by_fft(image: Array, weight: Array, bias: float) -> Array:
-    """The Conv by the same three FFTs, put right."""
+    """The Conv by the same three FFTs, done correctly."""
     valid = len(image) - len(weight) + 1
     product = np.fft.fft2(image) * np.conj(np.fft.fft2(weight, s=image.shape))
     correlated: Array = np.fft.ifft2(product).real
@@ -93,7 +93,7 @@ def conv_by_oracle(image: Array, weight: Array, bias: float) -> Array:
 
 
 def pool_by_loops(values: Array) -> Array:
-    """MaxPool 2x2 in Python, which the article's both networks have."""
+    """MaxPool 2x2 in Python, as in both networks of the article."""
     rows, columns = (side // 2 for side in values.shape)
     output = np.zeros((rows, columns))
     for row in range(rows):

@@ -1,4 +1,4 @@
-"""The network's speed over the kernel size as a chart: a line a lowering, and marks where `auto` replaces Convs."""
+"""The network's speed over the kernel size as a chart: a line a lowering, marks for what `auto` does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scripts.bench.plot import FAINT, INK
 
 INKS = {"dft": "#d1571f", "matmul": "#2a9d8f", "fftconv": "#1f6fb2"}
 LABEL_SHIFTS = {"dft": -5, "matmul": 5, "fftconv": 0}
-"""Points that the last value stands above its line's end, since two lines end close together."""
+"""By how many points the last value is raised above its line's end, because two lines end close together."""
 MARKS = {"auto": ("o", "matmul"), "auto_native": ("s", "fftconv")}
 """The shape of each mark, and the lowering whose colour it has."""
 

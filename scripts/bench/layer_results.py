@@ -1,4 +1,4 @@
-"""What the layer bench found, as rows: the table in Markdown, and in words where `auto` gains, loses, or misses one."""
+"""What the layer bench found: the table in Markdown, and in words what `auto` gains, loses and misses."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from onnx import ModelProto
 
 from onnx_fft.timing.stats import Ratio, Spread, format_ms
 from scripts.bench.peers import PEERS, PeerResult
-from scripts.bench.tables import LEFT_ALONE, Table, format_ratio, list_losses
 from scripts.shared.layers import Layer
+from scripts.shared.tables import LEFT_ALONE, Table, format_ratio, list_losses
 
 MIN_AUTO_RATIO = 0.97
 """`auto` is held to this on every row: it may leave a Conv alone, never make it slower."""
@@ -22,7 +22,7 @@ MAX_NATIVE_L2 = 5e-7
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way to compute a layer. `ratio` is None where the model is the original's own: nothing to time."""
+    """One way to compute a layer. `ratio` is None if the Conv was left alone: there is nothing to time."""
 
     name: str
     model: ModelProto
@@ -43,7 +43,7 @@ class Variant:
 class Measured:
     """One layer: ONNX Runtime's own Conv, the variants by name ("auto" among them), and peers by name, if asked for.
 
-    `least_s` is what the native library takes at the machine's limits, None where it is not asked about.
+    `least_s` is the least time that the machine's limits allow the native library; None if that was not asked for.
     """
 
     layer: Layer
@@ -55,7 +55,7 @@ class Measured:
 
     @property
     def promise_kept(self) -> bool | None:
-        """Whether `auto` is as fast as promised; None where nothing is promised."""
+        """Whether `auto` is as fast as promised; None if nothing is promised."""
         least, auto = self.layer.at_least, self.variants["auto"]
         if least is None:
             return None
@@ -63,7 +63,7 @@ class Measured:
 
     @property
     def limit_share(self) -> float | None:
-        """The share of the machine's limit that the native library reaches; None where it was not timed."""
+        """The share of the machine's limit that the native library reaches; None if it was not timed."""
         native = self.variants.get("fftconv")
         if self.least_s is None or native is None or native.run_s is None:
             return None
@@ -128,7 +128,7 @@ def _format_auto(v: Variant) -> str:
 
 
 def summarize_rows(measured: Sequence[Measured]) -> list[str]:
-    """In words: promises kept and missed, gains auto left lying, peers ahead of it; last, the rows where auto loses."""
+    """In words: promises kept and missed, gains that auto does not take, peers ahead of it, and last auto's losses."""
     lines = []
     promised = [m for m in measured if m.promise_kept is not None]
     for m in (m for m in promised if not m.promise_kept):
@@ -139,13 +139,13 @@ def summarize_rows(measured: Sequence[Measured]) -> list[str]:
     for m in measured:
         best = max(m.variants.values(), key=lambda v: v.ratio_or_one)
         if m.variants["auto"].lowering is None and best.ratio_or_one > 1 / MIN_AUTO_RATIO:
-            lines.append(f"left lying by auto: {m.layer.name}, {best.name} is {best.ratio_or_one:.2f}x")
+            lines.append(f"not taken by auto: {m.layer.name}, {best.name} is {best.ratio_or_one:.2f}x")
     lines += [*_list_errors(measured), *_compare_peers(measured)]
     return [*lines, list_losses([(m.layer.name, m.variants["auto"].ratio_or_one) for m in measured], MIN_AUTO_RATIO)]
 
 
 def _list_errors(measured: Sequence[Measured]) -> list[str]:
-    """The rows on which the native library is less accurate than it is held to; nothing where it was not timed."""
+    """The rows on which the native library is less accurate than it is held to; nothing if it was not timed."""
     timed = [(m, m.variants["fftconv"]) for m in measured if "fftconv" in m.variants]
     above = [f"{m.layer.name} ({v.relative_l2:.1e})" for m, v in timed if not v.relative_l2 <= MAX_NATIVE_L2]
     count = f"error above {MAX_NATIVE_L2:.0e} on {len(above)} of {len(timed)}"
@@ -153,7 +153,7 @@ def _list_errors(measured: Sequence[Measured]) -> list[str]:
 
 
 def _compare_peers(measured: Sequence[Measured]) -> list[str]:
-    """Where a peer is ahead of auto, a line each; both ratios are over ONNX Runtime's Conv."""
+    """One line for each peer: the layers on which it is ahead of auto. Both ratios are over ONNX Runtime's Conv."""
     lines = []
     for peer in PEERS:
         ratios = [(m, m.peers[peer.name].ratio) for m in measured if peer.name in m.peers]

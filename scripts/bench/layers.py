@@ -1,16 +1,16 @@
 """The layer table: ONNX Runtime's own Conv against each lowering and against what `auto` does.
 
-    python scripts/bench_layers.py                                   # every layer, matmul and auto, two threads
-    python scripts/bench_layers.py --select 'dw|FIR' --lowering dft  # some layers, dft as well
-    python scripts/bench_layers.py --peers                           # PyTorch, OpenVINO and others beside them
-    python scripts/bench_layers.py --target native                   # with the native library, and its own promises
-    python scripts/bench_layers.py --target cuda --dtype float16     # on an NVIDIA GPU, against cuDNN's Conv
-    python scripts/bench_layers.py --markdown layers.md --json layers.json --plot layers.svg
+    python -m scripts.bench.layers                                   # every layer, matmul and auto, two threads
+    python -m scripts.bench.layers --select 'dw|FIR' --lowering dft  # some layers, dft and auto
+    python -m scripts.bench.layers --peers                           # PyTorch, OpenVINO and others beside them
+    python -m scripts.bench.layers --target native                   # the native library, and its own promises
+    python -m scripts.bench.layers --target cuda --dtype float16     # on an NVIDIA GPU, against cuDNN's Conv
+    python -m scripts.bench.layers --markdown layers.md --json layers.json --plot layers.svg
 
-The Conv and our models take turns in one process (`onnx_fft.timing`); each peer has a process of its own, in turn with
-another Conv (`peers` says how, `requirements-peers.txt` what to install).
+The Conv and our models take turns in one process (`onnx_fft.timing`). Each peer has a process of its own and takes
+turns with another Conv: `peers.py` says how, `requirements-peers.txt` what to install.
 
-Errors are relative L2 against a float64 oracle, on a seeded sample of the outputs where the whole would take too long.
+Errors are relative L2 against a float64 oracle, on a seeded sample of the outputs if all of them would take too long.
 """
 
 from __future__ import annotations
@@ -37,22 +37,15 @@ from onnx_fft.timing.launch import Machine, time_models
 from onnx_fft.timing.stats import compare
 from scripts.bench.layer_results import Measured, Variant, make_table, summarize_rows
 from scripts.bench.machine_limits import Limits, measure_limits
-from scripts.bench.peers import describe_peers, measure_peers
+from scripts.bench.options import make_parser, write_json, write_results
+from scripts.bench.peers import INSTALL, describe_peers, measure_peers
 from scripts.bench.plot import draw_layers
-from scripts.bench.tables import (
-    add_target,
-    describe_run,
-    describe_target,
-    make_parser,
-    refuse,
-    write_json,
-    write_results,
-)
 from scripts.shared.corpus import Array, build_conv_model, draw_input, draw_weights
 from scripts.shared.layers import CUDA_LAYERS, FIELD, LAYERS, NATIVE_LAYERS, TRAPS, Layer
+from scripts.shared.runs import describe_run, describe_target, refuse
 
 TITLES = {
-    "standard": "Layers on plain ONNX Runtime",
+    "standard": "Layers with standard operators",
     "native": "Layers with the native library",
     "cuda": "Layers on ONNX Runtime's CUDA provider",
 }
@@ -67,7 +60,7 @@ UNLIMITED_BYTES = 1 << 40
 def measure_layer(
     layer: Layer, target: str, lowerings: Sequence[str], *, threads: int, budget_s: float
 ) -> tuple[Measured, Machine]:
-    """Time and check one layer; `lowerings` of `target` beside "auto"."""
+    """Time and check one layer under "auto" and under the given lowerings of `target`."""
     weight, bias = draw_weights(layer.spec, SEED)
     original = build_conv_model(layer.spec, weight, bias, opset=OPSET)
     x = draw_input(layer.spec, SEED + 1)
@@ -98,7 +91,7 @@ def measure_layer(
 
 
 def _make_variants(original: ModelProto, target: str, lowerings: Sequence[str]) -> list[Variant]:
-    """The model under each of `lowerings`, used wherever it applies, and under auto with its defaults."""
+    """The model under each of `lowerings`, forced, and under auto with its defaults."""
     variants = []
     for name in (*lowerings, "auto"):
         forced = {} if name == "auto" else {"lowering": name, "max_growth_bytes": UNLIMITED_BYTES}
@@ -146,19 +139,18 @@ def add_peers(measured: Measured, *, threads: int, budget_s: float) -> Measured:
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser((__doc__ or "").split("\n")[0], budget_s=3.0)
-    add_target(parser)
     parser.add_argument(
         "--lowering",
         action="append",
         choices=LOWERING_NAMES,
-        help="beside auto, again for more (default: the target's first)",
+        help="time this lowering beside auto; may be given again (default: the target's first)",
     )
     parser.add_argument(
-        "--traps", action="store_true", help="also the layers that only look like gains, and field layers"
+        "--traps", action="store_true", help="also the layers that only look like gains, and layers of models in use"
     )
     parser.add_argument("--dtype", choices=SUPPORTED_DTYPES, default="float32", help="of the layers (default: float32)")
-    parser.add_argument("--peers", action="store_true", help="also other libraries, see scripts/requirements-peers.txt")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the speed-ups there, .svg or .png")
+    parser.add_argument("--peers", action="store_true", help=f"also time other libraries ({INSTALL})")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the speed-ups into this file, .svg or .png")
     options = parser.parse_args(arguments)
     names = [lowering.name for lowering in TARGETS[options.target]]
     options.lowering = list(dict.fromkeys(options.lowering or names[:1]))
@@ -175,7 +167,7 @@ def list_layers(target: str, traps: bool) -> list[Layer]:
 
 
 def set_dtype(layer: Layer, dtype: str) -> Layer:
-    """The layer in `dtype`; what is promised is promised for float32."""
+    """The layer in `dtype`; promises are for float32 only."""
     least = layer.at_least if dtype == layer.spec.dtype else None
     return replace(layer, spec=replace(layer.spec, dtype=dtype), at_least=least)
 
@@ -210,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def write_all(
     options: argparse.Namespace, header: Sequence[str], measured: Sequence[Measured], machines: Sequence[Machine]
 ) -> None:
-    """Print the table, and write it, the samples and the chart where that was asked for."""
+    """Print the table, and write it, the measurements and the chart if that was asked for."""
     table = make_table(measured, options.lowering)
     write_results(options, TITLES[options.target], header, table, summarize_rows(measured))
     layers = [m.to_dict() for m in measured]

@@ -1,9 +1,9 @@
 """What this machine reaches at most, measured with NumPy, and the least time a layer can take with the native library.
 
 A layer's limit is `max(flops / peak, bytes / bandwidth)`: the flops of the tiles `onnx_fft.lowering.native_work` picks
-(2.5 T log2 T a real DFT of T points, 8 a product of two bins, 2 a tap that is slid over) at the peak of a float32
-matrix product, or the bytes they move at the bandwidth of an array copy, whichever is longer. What stays in the caches
-may beat it.
+(2.5 T log2 T a real DFT of T points, 8 a product of two bins, 2 a tap summed directly) at the peak of a float32 matrix
+product, or the bytes they move at the bandwidth of an array copy, whichever takes longer. What stays in the caches may
+beat it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 
 from onnx_fft.lowering.native_work import count_native_work
 from onnx_fft.sites.spec import ConvSpec
+from scripts.shared.paths import ROOT
 
 SIDE = 1024
 COPY_BYTES = 256 << 20
@@ -37,7 +38,7 @@ class Limits:
     """Read and written bytes both count."""
 
     def least_seconds(self, spec: ConvSpec) -> float:
-        """What the layer's FFT tiles take at these rates."""
+        """The seconds that the layer's tiles take at these rates."""
         work = count_native_work(spec)
         flops = work.native_transform_flops + work.native_product_flops + work.native_sliding_flops
         return max(flops / self.flops_per_s, work.native_bytes / self.bytes_per_s)
@@ -53,10 +54,11 @@ class Limits:
 
 
 def measure_limits(threads: int) -> Limits:
-    """Measure both rates, in a process of its own: NumPy's threads are counted when it starts."""
-    command = [sys.executable, __file__, str(threads)]
+    """Measure both rates in a process of its own: NumPy sets its number of threads when it starts."""
+    command = [sys.executable, "-m", "scripts.bench.machine_limits", str(threads)]
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
-    return Limits(**json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment).stdout))
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment, cwd=ROOT)
+    return Limits(**json.loads(done.stdout))
 
 
 def _measure_here(threads: int) -> Limits:

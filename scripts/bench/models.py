@@ -1,12 +1,12 @@
 """Real models on ONNX Runtime: the original against what `rewrite` makes of it with its defaults.
 
-    python scripts/bench_models.py                               # every model, two threads
-    python scripts/bench_models.py --select rivagan --markdown models.md --json models.json
-    python scripts/bench_models.py --fix-shapes                  # tell the planner the input shapes as well
-    python scripts/bench_models.py --target native               # with the native library, and its promises
+    python -m scripts.bench.models                               # every model, two threads
+    python -m scripts.bench.models --select rivagan --markdown models.md --json models.json
+    python -m scripts.bench.models --fix-shapes                  # rewrite for the input shapes of the table
+    python -m scripts.bench.models --target native               # the native library, and its promises
 
-Peak memory is what a process of its own holds at most while it loads and runs the model, over what it held before.
-The models are those of scripts/fetch_models.py, fetched where they are not in the cache.
+Peak memory is the most that a process of its own holds while it loads and runs the model, over what it held before.
+The models are those of `scripts.models.fetch`, which fetches what is not in the cache.
 """
 
 from __future__ import annotations
@@ -26,28 +26,15 @@ from onnx_fft.inputs.feeds import Feed
 from onnx_fft.model.io import LoadedModel, load_model
 from onnx_fft.results import Report
 from onnx_fft.rewrite import rewrite
-from onnx_fft.runtime.engines import EngineError, Runner
-from onnx_fft.runtime.libraries import find_libraries
-from onnx_fft.runtime.opening import open_runner
+from onnx_fft.runtime.engines import EngineError
 from onnx_fft.timing.stats import format_ms
-from scripts.bench.tables import (
-    LEFT_ALONE,
-    Table,
-    add_target,
-    describe_run,
-    describe_target,
-    format_ratio,
-    format_shapes,
-    list_losses,
-    make_parser,
-    refuse,
-    write_json,
-    write_results,
-)
+from scripts.bench.options import make_parser, write_json, write_results
 from scripts.models.fetch import fetch
+from scripts.shared.runs import describe_run, describe_target, open_in_ort, refuse
+from scripts.shared.tables import LEFT_ALONE, Table, format_ratio, format_shapes, list_losses
 
 TITLES = {
-    "standard": "Real models on plain ONNX Runtime",
+    "standard": "Real models with standard operators",
     "native": "Real models with the native library",
     "cuda": "Real models on ONNX Runtime's CUDA provider",
 }
@@ -55,17 +42,17 @@ SEED = 0
 MIN_RATIO = 0.97
 """A model slower than that counts as a loss, not as noise."""
 REFUSED = "does not load with its shapes fixed"
-"""ONNX Runtime infers shapes in branches that never run as well, and refuses a model where one cannot take them."""
+"""ONNX Runtime also infers shapes in branches that never run, and refuses a model if one of them cannot take these."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A model of `fetch_models` at the input shapes it is used with."""
+    """A model of `scripts.models.fetch` at the input shapes it is used with."""
 
     name: str
     input_shapes: dict[str, tuple[int, ...]]
     native_at_least: float | None = None
-    """The speed over the original that the native library is held to, None where no number is promised."""
+    """The speed over the original that the native library is held to; None if no number is promised."""
 
 
 CASES: tuple[Case, ...] = (
@@ -93,7 +80,7 @@ class Measured:
 
     @property
     def promise_kept(self) -> bool | None:
-        """Whether it is as fast as promised; None where nothing is promised."""
+        """Whether it is as fast as promised; None if nothing is promised."""
         return None if self.at_least is None else self.benchmark.ratio.value >= self.at_least
 
     def to_dict(self) -> dict[str, Any]:
@@ -110,7 +97,7 @@ class Measured:
 
 
 def measure_model(case: Case, *, target: str, threads: int, budget_s: float, fix_shapes: bool) -> Measured:
-    """Rewrite one model with the defaults, compare its outputs, time it; EngineError where it does not load then."""
+    """Rewrite one model with the defaults, compare its outputs, and time it. Raises EngineError if it does not load."""
     path = fetch(case.name)
     result = rewrite(path, target=target, input_shapes=case.input_shapes if fix_shapes else None)
     rewritten = LoadedModel(result.model, result.base_dir)
@@ -121,14 +108,6 @@ def measure_model(case: Case, *, target: str, threads: int, budget_s: float, fix
     return Measured(case, measured, result.report, difference, case.native_at_least if target == "native" else None)
 
 
-def open_in_ort(source: LoadedModel, expose: Sequence[str] = ()) -> Runner:
-    """The model in ONNX Runtime, with the native library where it wants that; EngineError where that refuses it."""
-    runner = open_runner(source, expose=expose, custom_ops=find_libraries([source.model]))
-    if runner.note:
-        raise EngineError(runner.note)
-    return runner
-
-
 def _compare(rewritten: LoadedModel, feed: Feed) -> float:
     """The worst relative L2 difference from the original's outputs."""
     outputs = open_in_ort(load_model(rewritten)).run(feed.arrays)
@@ -137,7 +116,7 @@ def _compare(rewritten: LoadedModel, feed: Feed) -> float:
 
 
 def make_table(measured: Sequence[Measured], refused: Sequence[Case] = ()) -> Table:
-    """One row a model, last those that do not load."""
+    """One row a model; those that do not load come last."""
     promised = any(m.at_least is not None for m in measured)
     columns = (
         "model",
@@ -179,7 +158,7 @@ def _print_promise(m: Measured) -> str:
 
 
 def summarize_rows(measured: Sequence[Measured]) -> list[str]:
-    """Each model in a line, last the losses; a model left alone is its original, and shows the noise of this run."""
+    """A line for each model, then the losses; a model left alone is its original, and shows the noise of this run."""
     changed = [m for m in measured if m.report.replaced]
     lines = [f"{m.case.name}: {m.benchmark.verdict}" for m in changed]
     promised = [m for m in measured if m.promise_kept is not None]
@@ -194,7 +173,6 @@ def summarize_rows(measured: Sequence[Measured]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser((__doc__ or "").split("\n")[0], budget_s=10.0)
     parser.add_argument("--fix-shapes", action="store_true", help="rewrite for the input shapes of the table only")
-    add_target(parser)
     options = parser.parse_args(arguments)
     cases = [case for case in CASES if re.search(options.select, case.name)]
     if not cases:

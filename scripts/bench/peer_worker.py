@@ -1,15 +1,15 @@
-"""One side of a comparison with a peer, in a process of its own: `python peer_worker.py SIDE FOLDER THREADS`.
+"""One side of a comparison with a peer, in a process of its own: `python -P peer_worker.py SIDE FOLDER THREADS`.
 
 FOLDER holds the layer: `arrays.npz` (x, weight, bias), `model.onnx` and `layer.json` (group, strides, dilations,
 pads_begin, pads_end). The answers are JSON, one a line: the first after a run whose output is in `SIDE.npy`, then one
 for each line read, which says how many seconds to measure. An answer is `{"seconds": ...}` or `{"error": ...}`.
 
-Each side is called as its users call it: weights and input stand ready, the output is new in each run. Where a side has
-no uneven padding the input is padded in the run. `scipy.signal.oaconvolve` knows no channels: depthwise layers are one
-call over all of them, others one call an output channel and a sum over the input channels. `fft-conv-pytorch`
-transforms its weights in each run, that is how it works.
+Each side is called as its users call it: weights and input are ready, the output is new in each run. If a side has no
+uneven padding, the run includes padding the input. `scipy.signal.oaconvolve` knows no channels: a depthwise layer is
+one call over all of them, any other is one call an output channel and a sum over the input channels.
+`fft-conv-pytorch` transforms its weights in each run, because that is how it works.
 
-Knows the standard library, NumPy and its own side only.
+Imports only the standard library, NumPy and its own side.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Layer = Mapping[str, Any]
 
 
 def measure_block(run: Run, block_s: float, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Median seconds of the runs within about `block_s`. The first, in caches the other side left, does not count.
+    """Median seconds of the runs within about `block_s`. The first does not count: it finds the other side's caches.
 
-    A run that takes longer than the block is measured as it is: its caches hardly matter.
+    A run that takes longer than the block counts as it is: caches hardly matter to it.
     """
     first = _time_run(run, clock)
     if first >= block_s:
@@ -63,7 +63,7 @@ def open_onnxruntime(folder: Path, threads: int) -> Run:
 
 
 def open_openvino(folder: Path, threads: int) -> Run:
-    """The same model, in float32: by itself OpenVINO computes in bfloat16 where the processor has it."""
+    """The same model, in float32: by default OpenVINO computes in bfloat16 if the processor has it."""
     openvino: Any = importlib.import_module("openvino")
     wishes = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
     core = openvino.Core()
@@ -85,7 +85,7 @@ def open_torch(folder: Path, threads: int) -> Run:
     layer = _load_layer(folder)
     x, weight, bias = (None if a is None else torch.from_numpy(a) for a in _load_arrays(folder))
     convolve = getattr(functional, f"conv{len(layer['strides'])}d")
-    geometry = (layer["strides"], *_make_padding(layer), layer["dilations"], layer["group"])
+    geometry = (layer["strides"], _make_padding(layer), layer["dilations"], layer["group"])
     return _run_in_torch(torch, functional, x, layer, lambda padded: convolve(padded, weight, bias, *geometry))
 
 
@@ -96,9 +96,8 @@ def open_fft_conv(folder: Path, threads: int) -> Run:
     package: Any = importlib.import_module("fft_conv_pytorch")
     layer = _load_layer(folder)
     x, weight, bias = (None if a is None else torch.from_numpy(a) for a in _load_arrays(folder))
-    (padding,) = _make_padding(layer)
     options = {
-        "padding": padding,
+        "padding": _make_padding(layer),
         "stride": layer["strides"],
         "dilation": layer["dilations"],
         "groups": layer["group"],
@@ -110,7 +109,7 @@ def open_fft_conv(folder: Path, threads: int) -> Run:
 
 
 def _run_in_torch(torch: Any, functional: Any, x: Any, layer: Layer, convolve: Callable[[Any], Any]) -> Run:
-    """Uneven padding, where there is any, and the convolution, without gradients."""
+    """Uneven padding, if there is any, and the convolution, without gradients."""
     pairs = list(zip(layer["pads_begin"], layer["pads_end"], strict=True))
     uneven = [] if _is_even(layer) else [pad for pair in reversed(pairs) for pad in pair]
 
@@ -125,14 +124,14 @@ def _is_even(layer: Layer) -> bool:
     return bool(layer["pads_begin"] == layer["pads_end"])
 
 
-def _make_padding(layer: Layer) -> tuple[list[int]]:
+def _make_padding(layer: Layer) -> list[int]:
     """The padding the convolution itself does."""
     begin: list[int] = layer["pads_begin"]
-    return (begin if _is_even(layer) else [0] * len(begin),)
+    return begin if _is_even(layer) else [0] * len(begin)
 
 
 def open_oaconvolve(folder: Path, threads: int) -> Run:
-    """`scipy.signal.oaconvolve`; stride and dilation are not its own, and the caller leaves such layers out."""
+    """`scipy.signal.oaconvolve`, which has no stride and no dilation: the caller leaves such layers out."""
     signal: Any = importlib.import_module("scipy.signal")
     fft: Any = importlib.import_module("scipy.fft")
     layer = _load_layer(folder)
@@ -185,7 +184,7 @@ def _load_arrays(folder: Path) -> tuple[Any, Array | None, Array | None]:
 
 
 def main(side: str, folder: str, threads: str) -> None:
-    """Answer until the input ends; what libraries print goes to the errors."""
+    """Answer until the input ends; what libraries print goes to stderr."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -198,7 +197,7 @@ def main(side: str, folder: str, threads: str) -> None:
         answer({"seconds": None})
         for line in sys.stdin:
             answer({"seconds": measure_block(run, float(line))})
-    except Exception as error:  # whatever the side raises is told where the number would stand
+    except Exception as error:  # whatever the side raises is its answer
         answer({"error": " ".join(str(error).split())[:200] or type(error).__name__})
 
 

@@ -1,7 +1,7 @@
 """Other libraries on the same layer, each against ONNX Runtime's Conv measured in the same minutes.
 
 Every library has a thread pool of its own, and two of them in one process take each other's cores. So each side runs in
-a process of its own (`peer_worker`), all with the same number of threads, and they take turns in short blocks: Conv,
+a process of its own (`peer_worker.py`), all with the same number of threads, and they take turns in short blocks: Conv,
 peer, peer, Conv, ... The process whose turn it is not is stopped (SIGSTOP), so that its waiting threads cannot spin. A
 block gives one sample, the median of its runs; the ratio is Conv over peer, of medians over the blocks, bootstrapped
 over pairs of blocks like every ratio here.
@@ -40,25 +40,25 @@ CONV = "onnxruntime"
 BLOCK_S = 0.2
 MIN_BLOCKS, MAX_BLOCKS = 3, 40
 ANSWER_S = 30.0
-"""A side that takes longer for one block, or for its first run, is given up."""
+"""A side that takes longer for one block, or for its first run, is given up on."""
 MAX_RELATIVE_L2 = 1e-3
-"""Against ONNX Runtime's Conv; a peer beyond it computes something else, and its time is worth nothing."""
-INSTALL = "pip install -r scripts/requirements-peers.txt"
+"""Against ONNX Runtime's Conv; a peer beyond it computes something else, and its time means nothing."""
+INSTALL = "pip install -r scripts/bench/requirements-peers.txt"
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A library: its name in print, the module that computes, the package that brings it."""
+    """A library: its name in print, the module that computes, and the package that installs it."""
 
     name: str
     module: str
     package: str
     refuse: Callable[[ConvSpec], str] = lambda spec: ""
-    """Why the peer cannot compute a layer, "" where it can."""
+    """Why the peer cannot compute a layer; "" if it can."""
 
     @property
     def version(self) -> str | None:
-        """The installed version, None where it is not installed."""
+        """The installed version; None if it is not installed."""
         try:
             return version(self.package) if find_spec(self.module) else None
         except PackageNotFoundError:
@@ -205,7 +205,7 @@ def alternate(
     budget_s: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[list[float], list[float]]:
-    """Blocks of both in turn, every other time in reverse, for about `budget_s` and MIN_BLOCKS each at least."""
+    """Blocks of both in turn, every other time in reverse, for about `budget_s` and at least MIN_BLOCKS each."""
     samples: tuple[list[float], list[float]] = ([], [])
     turns = [(conv, samples[0]), (peer, samples[1])]
     started = clock()
@@ -217,7 +217,7 @@ def alternate(
 
 
 def measure_error(output: Array, truth: Array) -> float:
-    """The relative L2 difference; infinity for another shape or for what is no number."""
+    """The relative L2 difference; infinity for another shape or a value that is not a number."""
     if output.shape != truth.shape or output.size == 0:
         return float("inf")
     expected = truth.astype(np.float64)

@@ -1,9 +1,9 @@
 """The layer table as a chart: a bar a layer, how many times faster than ONNX Runtime's Conv, losses to the left of 1.
 
-    python scripts/bench_plot.py layers.json layers.svg   # draws what bench_layers.py --json wrote
+    python -m scripts.bench.plot layers.json layers.svg   # draws what `scripts.bench.layers --json` wrote
 
-A full bar is what `auto` does. Where it leaves the Conv alone, an empty one shows what the best lowering would have
-done. Dots are other libraries, where they were measured. Needs matplotlib, the extra `plot` of the package.
+A full bar is what `auto` does. If it leaves the Conv alone, an empty bar shows what the best lowering would have done.
+Dots are other libraries, if they were measured. Needs matplotlib, the extra `plot` of the package.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GAIN, LOSS, INK, FAINT = "#1f6fb2", "#d1571f", "#222222", "#8a8a8a"
 PEER_MARKS = ("o", "s", "D", "^", "v", "P")
 PEER_INKS = ("#7b5ea7", "#2a9d8f", "#b8860b", "#c2497d", "#555555", "#6b8e23")
 LEAST_X = 0.05
-"""The axis begins here at the lowest; what is slower stands at its edge."""
+"""The least value of the axis; what is slower is drawn at its edge."""
 WIDTH, ROW_HEIGHT = 8.0, 0.30
 CHARACTER, RIGHT, TOP, BOTTOM = 0.076, 1.45, 0.35, 1.15
 """The figure, its rows, a character of a name, and margins, in inches; 8 are 800 pixels at 100 dots an inch."""
@@ -29,7 +29,7 @@ CHARACTER, RIGHT, TOP, BOTTOM = 0.076, 1.45, 0.35, 1.15
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One layer: the ratio drawn, its interval, whether auto does it, the words at its end, and peers by name."""
+    """One layer: the ratio drawn, its interval, whether auto does it, the label at its end, and peers by name."""
 
     name: str
     ratio: float
@@ -107,7 +107,7 @@ def _scale(axes: Any, bars: Sequence[Bar]) -> None:
 
 
 def _draw_bar(axes: Any, row: int, bar: Bar) -> None:
-    """From 1 to the ratio, with its 95% interval, and the ratio in the margin, clear of the marks."""
+    """A bar from 1 to the ratio, with its 95% interval, and the ratio in the margin, clear of the marks."""
     left, right = axes.get_xlim()
     end = max(bar.ratio, left)
     ink = GAIN if bar.ratio >= 1 else LOSS
@@ -127,7 +127,7 @@ def _draw_bar(axes: Any, row: int, bar: Bar) -> None:
 
 
 def _draw_peers(axes: Any, bars: Sequence[Bar]) -> None:
-    """A mark a peer and row, each peer a little lower than the one before; at the edge what the axis does not reach."""
+    """A mark for each peer and row, each peer a little lower than the last, at the edge if it is beyond the axis."""
     left, _ = axes.get_xlim()
     names = list(dict.fromkeys(name for bar in bars for name in bar.peers))
     for index, (name, mark, ink) in enumerate(zip(names, PEER_MARKS, PEER_INKS, strict=False)):
@@ -166,6 +166,6 @@ def _explain(figure: Any, axes: Any, header: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
-        sys.exit(f"usage: {sys.argv[0]} layers.json layers.svg|png")
+        sys.exit("usage: python -m scripts.bench.plot layers.json layers.svg|png")
     content = json.loads(Path(sys.argv[1]).read_text())
     draw_layers(content["layers"], content["header"], Path(sys.argv[2]))

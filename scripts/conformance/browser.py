@@ -1,7 +1,7 @@
-"""onnxruntime-web in headless Chromium: a local server hands out page, package and models, and takes the results.
+"""onnxruntime-web in headless Chromium: a local server serves page, package and models, and takes the results.
 
-The page is an ordinary one, `conformance/index.html`; it fetches the cases and posts what came out. It runs on one
-thread of WebAssembly, which needs no special headers.
+The page, `index.html`, fetches the cases and posts its results. It runs on one thread of WebAssembly, which needs no
+special headers.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ TYPES = {".mjs": "text/javascript", ".wasm": "application/wasm", ".html": "text/
 
 
 class BrowserError(RuntimeError):
-    """The page did not come to its end; the message is what it said, or that it took too long."""
+    """The page did not finish; the message is what it said, or that it took too long."""
 
 
 class _Server(ThreadingHTTPServer):
-    """What the page gets, by the first part of the path, and what it sends."""
+    """What the page may fetch, by the first part of the path, and what it has sent."""
 
     daemon_threads = True
 
     def __init__(self, dist: Path, cases: Path, out: Path) -> None:
-        self.roots = {"standard": dist, "cases": cases}
+        self.roots = {"ort": dist, "cases": cases}
         self.out = out
         self.done = threading.Event()
         self.complaint = ""
@@ -42,12 +42,12 @@ class _Handler(SimpleHTTPRequestHandler):
     server: _Server
 
     def translate_path(self, path: str) -> str:
-        """Files straight in one of the folders; nothing else is to be had."""
+        """A file directly in one of the folders; nothing else is served."""
         first, _, name = path.partition("?")[0].lstrip("/").rpartition("/")
         return str(self.server.roots.get(first, PAGES) / (Path(name).name or "index.html"))
 
     def do_POST(self) -> None:
-        """`/out/NAME`: a file, or further lines of one; `/done`: the end, with what went wrong."""
+        """`/out/NAME`: a file, or more lines of one; `/done`: the end, with what went wrong."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path == "/done":
             self.server.complaint = body.decode()
@@ -60,11 +60,11 @@ class _Handler(SimpleHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Requests are not worth a line."""
+        """Print nothing."""
 
 
 def run_page(dist: Path, cases: Path, out: Path, *, query: str = "", timeout_s: float) -> None:
-    """Run the page to its end. Raises BrowserError, and RuntimeError where there is no browser."""
+    """Run the page to its end. Raises BrowserError, and RuntimeError if there is no browser."""
     server = _Server(dist, cases, out)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -76,7 +76,7 @@ def run_page(dist: Path, cases: Path, out: Path, *, query: str = "", timeout_s: 
         server.shutdown()
         server.server_close()
     if not server.done.is_set():
-        raise BrowserError(f"the page had not come to its end after {waited:.0f} s")
+        raise BrowserError(f"the page had not finished after {waited:.0f} s")
     if server.complaint:
         raise BrowserError(server.complaint)
 

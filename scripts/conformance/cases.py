@@ -1,12 +1,14 @@
 """What the conformance matrix runs: models, inputs and the float64 truth, in a folder that any runtime can read.
 
-A case is one of the standard's own Conv cases, or a real model; it is run as it is ("original") and with every Conv
-replaced, once a lowering. The folder holds `manifest.json`, the models, and the inputs as raw little-endian tensors.
+A case is one of the standard's own Conv cases, or a real model; it is run as it is ("original") and once for each
+lowering, with every Conv replaced. The folder holds `manifest.json`, the models, and the inputs as raw little-endian
+tensors.
 
-The standard stamps its newest cases with opsets that older runtimes refuse whatever is in them. Those are stamped
-OPSET here, where the same operators mean the same; each case's truth is held to the outputs that the standard gives.
-The real model is converted to OPSET: it is older than the opset in which Softmax got its meaning of today, and onnx's
-reference evaluator knows that one only. Its truth is held to what ONNX Runtime makes of the file as it came.
+The standard stamps its newest cases with opsets that older runtimes refuse, whatever operators they contain. Those are
+stamped OPSET here, in which the same operators mean the same; each case's truth is held to the outputs that the
+standard gives. The real model is converted to OPSET: it is older than the opset in which Softmax got its present
+meaning, the only one that onnx's reference evaluator knows. Its truth is held to what ONNX Runtime makes of the
+original file.
 """
 
 from __future__ import annotations
@@ -29,14 +31,14 @@ from scripts.shared.corpus import Array, Case
 
 ORIGINAL = "original"
 LOWERINGS = {"dft": "standard", "matmul": "standard", "fftconv": "native"}
-"""Each lowering with the target it belongs to; "fftconv" runs without the library, by its functions."""
+"""Each lowering and its target; "fftconv" runs here without the native library, by its functions."""
 OPSET, IR_VERSION = 17, 8
 REAL_MODEL = "rivagan_encoder"
 """Four 3-D Convs, two of them 1x11x11; 0.6 MiB, every input dimension open."""
 REAL_SHAPES = {"frame": (1, 3, 1, 70, 45), "data": (1, 32)}
 SEED = 20261124
 STANDARD_RTOL = {"float32": 1e-3, "float16": 1e-2}
-"""Of the truth against what the standard gives, which is rounded to the dtype of the case."""
+"""For the truth against what the standard gives, which is rounded to the dtype of the case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One model to run, and what it is: of which case, by which lowering, and how many Convs that replaced: all."""
+    """One model to run: of which case, by which lowering, and how many Convs that replaced, which is all of them."""
 
     name: str
     case: str
@@ -63,7 +65,7 @@ class Entry:
 
 
 def collect_cases() -> Iterator[Case]:
-    """The standard's cases, in the order of `tests/test_standard_cases.py`, and last the real model."""
+    """The standard's cases, in the order of `tests/rewrite/test_standard_cases.py`, and last the real model."""
     for case in (*corpus.conv_cases(), *corpus.causal_cases(), *corpus.converted_cases()):
         yield Case(case.name, stamp_opset(case.copy_model()), case.feeds, case.expected)
     rng = np.random.default_rng(SEED)
@@ -82,7 +84,7 @@ def stamp_opset(model: ModelProto) -> ModelProto:
 
 
 def find_truth(case: Case) -> list[Array]:
-    """The float64 outputs of a case. Raises AssertionError where they are not those that the case expects."""
+    """The float64 outputs of a case. Raises AssertionError if they are not those that the case expects."""
     truth = compute_truth(case.model, case.feeds)
     for values, expected in zip(truth, case.expected, strict=True):
         assert values.shape == expected.shape, case.name

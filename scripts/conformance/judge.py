@@ -1,8 +1,8 @@
-"""What a runtime gave, held against the float64 truth: cells of the matrix, and the failures that are known.
+"""A runtime's outputs, held against the float64 truth: cells of the matrix, and the failures that are known.
 
-An output is right where it has the truth's shape and the case's dtype, is finite, and no element is further from the
-truth than TOLERANCE times the root mean square of the output. Where a runtime tells what it executed, that counts too:
-no Conv in "dft" and "matmul", a DFT in "dft", a Conv in "fftconv", whose functions it has to inline.
+An output is right if it has the truth's shape and the case's dtype, is finite, and no element is further from the truth
+than TOLERANCE times the root mean square of the output. If a runtime says what it executed, that counts too: no Conv in
+"dft" and "matmul", a DFT in "dft", a Conv in "fftconv", whose functions it has to inline.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MESSAGE_LENGTH = 200
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A runtime's gap: where it shows, by what words of its message, in which operator, and where that is discussed."""
+    """A runtime's gap: the cell it shows in, words of its message, the operator, and where that is discussed."""
 
     runtime: str
     lowering: str
@@ -54,7 +54,7 @@ KNOWN: tuple[Known, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One lowering on one runtime: `failures` by case, and `replaced`, the Convs that were replaced in what passed."""
+    """One lowering on one runtime: `failures` by case, and `replaced`, the Convs replaced in the cases that passed."""
 
     runtime: str
     lowering: str
@@ -91,7 +91,7 @@ def judge(
     truths: Mapping[str, list[Array]],
     out: Path,
 ) -> list[Cell]:
-    """The runtime's cells, in the order of the lowerings. An entry without a line failed: the process ended there."""
+    """The runtime's cells, in the order of the lowerings. An entry without a line failed: the process ended early."""
     by_name = {line["name"]: line for line in lines}
     cells: dict[str, list[tuple[Entry, str, dict[str, float]]]] = defaultdict(list)
     for entry in entries:
@@ -103,7 +103,7 @@ def judge(
 def judge_entry(
     entry: Entry, line: Mapping[str, Any], truth: Sequence[Array], out: Path
 ) -> tuple[str, dict[str, float]]:
-    """What is wrong, "" where nothing is, and by dtype the largest error in units of the RMS."""
+    """What is wrong, "" if nothing is, and by dtype the largest error in units of the RMS."""
     if line["error"]:
         return _shorten(line["error"]), {}
     if len(line["outputs"]) != len(truth):
@@ -121,7 +121,7 @@ def judge_entry(
 
 
 def measure_error(values: Array, truth: Array) -> float:
-    """The largest error in units of the truth's RMS; infinity for what is no number, 0 for an empty output."""
+    """The largest error in units of the truth's RMS; infinity if a value is not finite, 0 for an empty output."""
     if values.size == 0:
         return 0.0
     error = float(np.abs(values - truth).max()) / max(float(np.sqrt(np.mean(np.square(truth)))), 1e-300)
@@ -129,7 +129,7 @@ def measure_error(values: Array, truth: Array) -> float:
 
 
 def find_strange(lowering: str, ran: Mapping[str, int]) -> str:
-    """What was executed that should not have been, or was not executed; "" where all is as it should be."""
+    """What was executed and should not have been, or the reverse; "" if all is as it should be."""
     if not ran:
         return "nothing was executed"
     convs = sum(count for kind, count in ran.items() if kind in CONVS)
@@ -155,7 +155,7 @@ def _sum_up(runtime: str, lowering: str, judged: Sequence[tuple[Entry, str, dict
 
 
 def _shorten(message: str) -> str:
-    """The words that a known gap is recognised by, or the beginning."""
+    """The words by which a known gap is recognised, or the beginning."""
     for known in KNOWN:
         if known.message in message:
             return known.message

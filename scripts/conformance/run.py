@@ -1,12 +1,12 @@
 """Where rewritten models run: every lowering on every runtime, against float64.
 
-    bash scripts/conformance.sh            # sets up the runtimes, runs the matrix, writes results and README block
-    bash scripts/conformance.sh --speed    # and measures the speed in the browser anew
-    bash scripts/conformance.sh --check    # writes nothing: 1 where a case fails or passes unlike the committed table
+    bash scripts/conformance/run.sh            # sets up the runtimes, runs the matrix, writes the results and the page
+    bash scripts/conformance/run.sh --speed    # also measures the speed in the browser again
+    bash scripts/conformance/run.sh --check    # writes nothing; exit code 1 if a case deviates from the committed table
 
-The cases and the truth are those of `conformance_cases`, what counts as right is in `conformance_judge`. The runtimes
-run in environments of their own, under --environments: `oldest` and `openvino` are virtual ones, and `node_modules`
-holds what `conformance/package.json` names. Python's own has the newest ONNX Runtime and onnx.
+`cases.py` has the cases, `truth.py` the truth, and `judge.py` says what counts as right. Each runtime has its own
+environment under --environments: `oldest` and `openvino` are virtual environments, and `node_modules` holds what
+`package.json` names. The Python that runs this has the newest ONNX Runtime and onnx.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from scripts.conformance.runtimes import RUNTIMES, MissingRuntime, find_dist, ru
 from scripts.conformance.speed import time_pairs
 from scripts.conformance.table import find_deviations, render
 from scripts.shared.blocks import write_block
-from scripts.shared.paths import ROOT
+from scripts.shared.paths import CACHE
 
-JSON = ROOT / "scripts" / "conformance" / "results" / "conformance.json"
+PAGE = Path(__file__).with_name("README.md")
+JSON = Path(__file__).with_name("results") / "conformance.json"
 MARKDOWN = JSON.with_suffix(".md")
 
 
@@ -51,13 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--environments",
         type=Path,
-        default=ROOT / ".cache" / "conformance",
+        default=CACHE / "conformance",
         metavar="FOLDER",
-        help="made by conformance.sh",
+        help="made by scripts/conformance/run.sh",
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="compare with the committed table instead of writing it")
-    what.add_argument("--speed", action="store_true", help="measure the speed in the browser anew as well")
+    what.add_argument("--speed", action="store_true", help="also measure the speed in the browser again")
     options = parser.parse_args(arguments)
     committed = json.loads(JSON.read_text())
     with tempfile.TemporaryDirectory(prefix="onnx-fft-") as scratch:
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if deviations else 0
     JSON.write_text(json.dumps(found, indent=1) + "\n")
     MARKDOWN.write_text(render(found))
-    write_block("conformance", render(found).splitlines())
+    write_block(PAGE, "conformance", render(found).splitlines())
     return 0
 
 

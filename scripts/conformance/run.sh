@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets up the runtimes of the conformance matrix where they are missing, each in an environment of its own, and runs
-# scripts/conformance/run.py with the arguments given. Needs Node, npm and Chromium (scripts/setup).
+# Sets up the runtimes of the conformance matrix if they are missing, each in an environment of its own, and runs
+# `python -m scripts.conformance.run` with the arguments given. Needs Node, npm and Chromium (scripts/setup).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

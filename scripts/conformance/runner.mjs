@@ -1,6 +1,6 @@
-// Runs models on an ONNX Runtime of JavaScript, in Node and in the browser alike: `ort` is the package, and `files` has
+// Runs models on an ONNX Runtime for JavaScript, in Node as in the browser: `ort` is the package, and `files` has
 // read(name) -> Promise<Uint8Array>, write(name, bytes) -> Promise and append(name, object) -> Promise (a line of JSON).
-// Nothing is judged here. The format is that of scripts/conformance_worker.py.
+// Nothing is judged here. The format is that of worker.py.
 
 const ARRAYS = { float16: globalThis.Float16Array ?? Uint16Array, float32: Float32Array };
 
@@ -35,7 +35,7 @@ async function runEntry(ort, files, entry, options) {
   }
 }
 
-/** Every entry of manifest.json, a line each in results.jsonl: its outputs, or the error the runtime gave. */
+/** Runs every entry of manifest.json; each adds a line to results.jsonl: its outputs, or the error. */
 export async function runAll(ort, files, version, options) {
   const { entries } = JSON.parse(new TextDecoder().decode(await files.read("manifest.json")));
   await files.append("results.jsonl", { version });
@@ -56,7 +56,7 @@ async function time(session, feeds) {
   return (performance.now() - started) / 1000;
 }
 
-/** Every pair of speed.json: both models in turn, who goes first changing, for about budget_s seconds. */
+/** Times every pair of speed.json: both models in turn, in alternating order, for about budget_s seconds. */
 export async function timeAll(ort, files, version, options) {
   const { pairs, budget_s, min_runs } = JSON.parse(new TextDecoder().decode(await files.read("speed.json")));
   await files.append("speed.jsonl", { version });

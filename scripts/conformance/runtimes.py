@@ -1,4 +1,4 @@
-"""The runtimes of the conformance matrix: each in an environment of its own, made by `scripts/conformance.sh`."""
+"""The runtimes of the conformance matrix, each in an environment of its own that `scripts/conformance/run.sh` makes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from scripts.conformance.browser import BrowserError, run_page
 
 FOLDER = Path(__file__).resolve().parent
 LIMIT_S = 300.0
-"""A runtime that takes longer for all cases has failed the rest of them; each takes a few seconds."""
+"""A runtime that takes longer for all cases has failed the rest of them; most take a few seconds."""
 NODE, WEB = "onnxruntime-node", "onnxruntime-web"
 MODULES = "node_modules"
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """A row of the matrix. `environment` is a folder of the environments, "" for the Python that runs this.
+    """A row of the matrix. `environment` is its folder among the environments, "" for the Python that runs this.
 
     `suffix` follows the version in print.
     """
@@ -43,11 +43,11 @@ RUNTIMES: tuple[Runtime, ...] = (
 
 
 class MissingRuntime(RuntimeError):
-    """An environment is not there, or the runtime did not start in it."""
+    """An environment is missing, or the runtime did not start in it."""
 
 
 def run_runtime(runtime: Runtime, environments: Path, folder: Path, out: Path) -> tuple[str, list[dict[str, Any]]]:
-    """The version that ran, and a line for each entry it came to. Raises MissingRuntime."""
+    """The version that ran, and a line for each entry it reached. Raises MissingRuntime."""
     out.mkdir()
     if runtime.engine == WEB:
         complaint = _run_web(environments, folder, out)
@@ -58,15 +58,15 @@ def run_runtime(runtime: Runtime, environments: Path, folder: Path, out: Path) -
     results = out / "results.jsonl"
     lines = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     if not lines:
-        raise MissingRuntime(f"{runtime.engine} ({runtime.key}) did not start; scripts/conformance.sh sets it up")
+        raise MissingRuntime(f"{runtime.engine} ({runtime.key}) did not start; scripts/conformance/run.sh sets it up")
     return str(lines[0]["version"]), lines[1:]
 
 
 def find_dist(environments: Path) -> Path:
-    """What the browser loads of onnxruntime-web. Raises MissingRuntime."""
+    """The folder of onnxruntime-web that the browser loads. Raises MissingRuntime."""
     dist = environments / MODULES / WEB / "dist"
     if not dist.is_dir():
-        raise MissingRuntime(f"got no {dist}; expected {WEB}; scripts/conformance.sh sets it up")
+        raise MissingRuntime(f"{dist} is missing; expected {WEB}; scripts/conformance/run.sh sets it up")
     return dist
 
 
@@ -79,7 +79,7 @@ def _make_command(runtime: Runtime, environments: Path, folder: Path, out: Path)
 
 
 def _run_process(command: Sequence[str]) -> str:
-    """Run it to its end; what it said where that was a bad one."""
+    """Run the command to its end; returns what it said if it failed."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S)
     except OSError as error:

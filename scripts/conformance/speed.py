@@ -15,21 +15,21 @@ import onnx
 from onnx_fft.rewrite import rewrite
 from onnx_fft.timing.launch import cpu_model
 from onnx_fft.timing.stats import Ratio, compare, format_ms, summarize
-from scripts.bench.tables import format_ratio, format_shapes
 from scripts.conformance.browser import BrowserError, run_page
 from scripts.conformance.cases import REAL_MODEL, SEED, write_feeds
 from scripts.models.fetch import fetch
 from scripts.shared.paths import MODELS
+from scripts.shared.tables import format_ratio, format_shapes
 
 BUDGET_S, MIN_RUNS = 20.0, 7
 LIMIT_S = 900.0
 MAX_RELATIVE_L2 = 1e-5
-"""Between the outputs of the two models; the time of a wrong one is worth nothing."""
+"""Between the outputs of the two models; the time of a wrong one means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A model of the speed table at the input shapes it is run with; no `path` for one of scripts/fetch_models.py."""
+    """A model of the speed table at the input shapes it is run with; no `path` for one of `scripts.models.fetch`."""
 
     name: str
     shapes: dict[str, tuple[int, ...]]
@@ -45,7 +45,7 @@ PAIRS: tuple[Pair, ...] = (
 
 
 def time_pairs(dist: Path, folder: Path) -> dict[str, Any]:
-    """Times of every pair, as plain JSON types, with the machine's load; the folder is made. Raises BrowserError."""
+    """Times of every pair and the machine's load, as plain JSON types. Makes the folder. Raises BrowserError."""
     folder.mkdir()
     pairs, replaced = [], {}
     for pair in PAIRS:
@@ -82,7 +82,7 @@ def time_pairs(dist: Path, folder: Path) -> dict[str, Any]:
 
 
 def compare_outputs(original: Path, rewritten: Path) -> float:
-    """The relative L2 difference of two raw float32 tensors; infinity for other sizes or what is no number."""
+    """The relative L2 difference of two raw float32 tensors; infinity for other sizes or what is not a number."""
     before, after = (np.fromfile(path, np.float32).astype(np.float64) for path in (original, rewritten))
     if before.shape != after.shape or before.size == 0:
         return float("inf")
@@ -91,7 +91,7 @@ def compare_outputs(original: Path, rewritten: Path) -> float:
 
 
 def _write_pair(pair: Pair, folder: Path) -> tuple[dict[str, Any], str]:
-    """The files of a pair, what speed.json says of it, and how many of its Convs `auto` replaced."""
+    """Write the files of a pair; returns its entry of speed.json, and how many of its Convs `auto` replaced."""
     path = pair.path or fetch(pair.name)
     rewritten = rewrite(path)
     models = {"original": onnx.load(path), "rewritten": rewritten.model}

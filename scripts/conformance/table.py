@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from scripts.bench.tables import Table
 from scripts.conformance.cases import LOWERINGS, ORIGINAL, REAL_MODEL
 from scripts.conformance.judge import TOLERANCE, Cell, Known
 from scripts.conformance.runtimes import RUNTIMES
 from scripts.conformance.speed import describe_row
+from scripts.shared.tables import Table
 
 COLUMNS = (ORIGINAL, *LOWERINGS)
 
 
 def render(found: dict[str, Any]) -> str:
-    """The README's block: the matrix, its notes, and the speed in the browser."""
+    """The page's block: the matrix, its notes, and the speed in the browser."""
     cells = {(cell["runtime"], cell["lowering"]): Cell(**cell) for cell in found["cells"]}
     notes: list[Known] = []
     rows = []
@@ -72,9 +72,9 @@ def _print_speed(speed: dict[str, Any]) -> list[str]:
 
 
 def find_deviations(found: dict[str, Any], committed: dict[str, Any]) -> list[str]:
-    """A line for each case that fails or passes unlike the committed table, is gone, or fails for no known reason.
+    """A line for each case that deviates from the committed table, is gone, or fails for no known reason.
 
-    A case that is new, of a newer standard, has nothing to deviate from, and may pass.
+    A new case, of a newer standard, has nothing to deviate from, and may pass.
     """
     lines = [f"{case} was not run" for case in committed["cases"] if case not in found["cases"]]
     before = {(cell["runtime"], cell["lowering"]): Cell(**cell) for cell in committed["cells"]}

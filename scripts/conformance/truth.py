@@ -1,7 +1,7 @@
-"""The float64 truth of a whole model: every tensor widened, its Conv computed by the oracle, the rest by NumPy.
+"""The float64 truth of a whole model: every tensor widened, its Convs computed by the oracle, the rest by NumPy.
 
-onnx's reference evaluator walks the graph, and its operators are NumPy calls that keep float64 where they are given it.
-Its own Conv does not take part: `onnx_fft.fourier.oracle` stands in for it.
+onnx's reference evaluator walks the graph, and its operators are NumPy calls that keep float64 if they are given it.
+`onnx_fft.fourier.oracle` replaces its Conv.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Conv(OpRun):
 
 
 def compute_truth(model: ModelProto, feeds: Mapping[str, Array]) -> list[Array]:
-    """Every output of the model, in float64 where it is of a float type. The model is not changed."""
+    """Every output of the model, in float64 if it is of a float type. The model is not changed."""
     wide = ModelProto()
     wide.CopyFrom(model)
     _widen_graph(wide.graph)

@@ -1,8 +1,8 @@
-"""One Python runtime on every model of a folder: `python conformance_worker.py RUNTIME FOLDER OUT`.
+"""One Python runtime on every model of a folder: `python -P worker.py RUNTIME FOLDER OUT`.
 
-RUNTIME is onnxruntime, reference or openvino, of which the environment must have that one and NumPy. OUT is a folder:
-each entry of `FOLDER/manifest.json` adds a line of JSON to `OUT/results.jsonl`, with the outputs' dtype, shape and raw
-file, or with the error the runtime gave. Nothing is judged here. The first line says which version ran.
+RUNTIME is onnxruntime, reference or openvino; the environment must have that one and NumPy, but not this project. OUT
+is a folder: each entry of `FOLDER/manifest.json` adds a line of JSON to `OUT/results.jsonl`, with the outputs' dtype,
+shape and raw file, or with the error the runtime gave. The first line says which version ran. Nothing is judged here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Feeds = dict[str, Array]
 Ran = tuple[list[Array], dict[str, int]]
-"""Outputs in order, and how many nodes of each type ran; empty where the runtime does not tell."""
+"""Outputs in order, and how many nodes of each type ran; empty if the runtime does not say."""
 Run = Callable[[Path, Feeds, Path], Ran]
 
 
@@ -59,7 +59,7 @@ def open_reference() -> tuple[str, Run]:
 
 
 def open_openvino() -> tuple[str, Run]:
-    """The CPU plugin in float32: by itself OpenVINO computes in bfloat16 where the processor has it."""
+    """The CPU plugin in float32: by default OpenVINO computes in bfloat16 if the processor has it."""
     openvino: Any = importlib.import_module("openvino")
     core = openvino.Core()
     wishes = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 2, "INFERENCE_PRECISION_HINT": "f32"}
@@ -101,7 +101,7 @@ def run_entry(entry: Mapping[str, Any], folder: Path, out: Path, run: Run) -> di
 
 
 def main() -> int:
-    """Run every entry; 0 even where some failed, which the lines say."""
+    """Run every entry; the exit code is 0 even if some failed, which the lines say."""
     runtime, folder, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     version, run = RUNTIMES[runtime]()
     with (out / "results.jsonl").open("w") as lines:

@@ -32,7 +32,7 @@ Array = NDArray[Any]
 
 
 class _StateDictUnpickler(pickle.Unpickler):
-    """Reads a checkpoint's pickle into `{name: array}`; a name it does not know is an error: the file runs no code."""
+    """Reads a checkpoint's pickle into `{name: array}`. Any other name in it is an error, so the file runs no code."""
 
     def __init__(self, file: IO[bytes], archive: zipfile.ZipFile, root: str) -> None:
         super().__init__(file)
@@ -45,12 +45,12 @@ class _StateDictUnpickler(pickle.Unpickler):
             return _rebuild_tensor
         if module == "torch" and name in STORAGE_DTYPES:
             return STORAGE_DTYPES[name]
-        raise pickle.UnpicklingError(f"checkpoint names {module}.{name}, expected tensors only")
+        raise pickle.UnpicklingError(f"got {module}.{name} in the checkpoint; expected tensors only")
 
     def persistent_load(self, pid: Any) -> Array:
         kind, dtype, key, _location, _count = pid
         if kind != "storage":
-            raise pickle.UnpicklingError(f"checkpoint holds a {kind!r}, expected storages only")
+            raise pickle.UnpicklingError(f"got a {kind!r} in the checkpoint; expected storages only")
         return np.frombuffer(self._archive.read(f"{self._root}/data/{int(key)}"), dtype)
 
 
@@ -58,7 +58,7 @@ def _rebuild_tensor(storage: Array, offset: int, size: tuple[int, ...], stride: 
     """A contiguous tensor of shape `size` out of a flat storage; other strides do not occur in saved parameters."""
     expected = tuple(math.prod(size[axis + 1 :]) for axis in range(len(size)))
     if tuple(stride) != expected:
-        raise pickle.UnpicklingError(f"tensor of shape {size} has strides {stride}, expected {expected}")
+        raise pickle.UnpicklingError(f"got strides {stride} for a tensor of shape {size}; expected {expected}")
     return storage[offset : offset + math.prod(size)].reshape(size)
 
 

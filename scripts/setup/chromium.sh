@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs Debian's Chromium, in which tests/test_html.py looks at reports, where no browser is found. Needs root.
+# Installs Debian's Chromium, which tests/report looks at reports in, if no browser is found. Needs root.
 set -euo pipefail
 
 for name in "${ONNX_FFT_CHROMIUM:-}" chromium chromium-browser google-chrome google-chrome-stable; do

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs Debian's compilers that scripts/check_native.sh builds with, where they are missing. Needs root.
+# Installs the compilers of Debian with which scripts/native/check.sh builds, if they are missing. Needs root.
 set -euo pipefail
 
 packages=()

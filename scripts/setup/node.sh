@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs Debian's Node and npm, which scripts/conformance.sh runs JavaScript's ONNX Runtimes with, where they are
+# Installs Debian's Node and npm, with which scripts/conformance runs the ONNX Runtimes for JavaScript, if they are
 # missing. Needs root.
 set -euo pipefail
 

@@ -18,18 +18,18 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 
 def find_chromium() -> str:
-    """The browser's path; $ONNX_FFT_CHROMIUM goes first. Raises RuntimeError, which fails the test, without one."""
+    """The browser's path, $ONNX_FFT_CHROMIUM before any other. Raises RuntimeError if there is none."""
     found = os.environ.get("ONNX_FFT_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), "")
     if not found:
         raise RuntimeError(
-            f"got no browser ({', '.join(NAMES)}); expected Chromium, in which reports are tested; "
-            "run scripts/setup_chromium.sh as root, or set ONNX_FFT_CHROMIUM to its path"
+            f"found no browser ({', '.join(NAMES)}); expected Chromium; "
+            "run scripts/setup/chromium.sh as root, or set ONNX_FFT_CHROMIUM to its path"
         )
     return found
 
 
 class Browser:
-    """One browser with one page; what the page complains about is collected in `complaints`."""
+    """One browser with one page; the page's errors, messages and requests are collected in `complaints`."""
 
     def __init__(self) -> None:
         self.complaints: list[str] = []
@@ -79,7 +79,7 @@ class Browser:
             self._receive()
 
     def evaluate(self, script: str, *, as_user: bool = False) -> Any:
-        """The value of a JavaScript expression, or of what its promise gives."""
+        """The value of a JavaScript expression, or of its promise."""
         parameters = {"returnByValue": True, "awaitPromise": True, "userGesture": as_user}
         answer = self.call("Runtime.evaluate", expression=script, **parameters)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]

@@ -1,8 +1,8 @@
-"""The layer table: convolutions measured again and again, and the traps a planner falls into.
+"""The layer table: convolutions that benches and tests measure, and the traps a planner falls into.
 
-Each layer names its shape once as a `ConvSpec`; benches, planner tests and reports read it from here.
-`should_gain` says what plain ONNX Runtime (standard operators, two threads) is known to do: True, the FFT wins; False,
-it loses and the Conv must be left alone; None, either may be right.
+Each layer gives its shape once, as a `ConvSpec`; benches, planner tests and reports read it from here. `should_gain`
+says what is known about standard operators on two threads: True if the FFT wins, False if it loses and the Conv must be
+left alone, None if either may be right.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from onnx_fft.sites.spec import ConvSpec
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One row: a printable name, the geometry, and what is known about the gain on plain ONNX Runtime."""
+    """One row: a printable name, the geometry, and what is known about the gain with standard operators."""
 
     name: str
     spec: ConvSpec
     should_gain: bool | None = None
     at_least: float | None = None
-    """The speed over ORT's Conv the row is held to (a ratio of times), None where no number is promised."""
+    """The speed over ONNX Runtime's Conv that the row is held to (a ratio of times); None if none is promised."""
     may_be_left: bool = False
-    """Whether leaving the Conv alone keeps the promise as well."""
+    """Whether leaving the Conv alone keeps the promise too."""
 
 
 def make_spec(
@@ -110,7 +110,7 @@ TRAPS: tuple[Layer, ...] = (
     _depthwise("dw 7x7 96x56x56", 96, 7, 56, False),
     _square("1x1 256->256 56x56", (256, 256), 1, 56, False),
 )
-"""Layers that look like gains and are none."""
+"""Layers that look like gains and are not."""
 
 FIELD: tuple[Layer, ...] = (
     _square("9x9 32->3 256x256", (32, 3), 9, 256, None),
@@ -118,7 +118,7 @@ FIELD: tuple[Layer, ...] = (
     Layer("3-D form 1x11x11 32->3 256x256", make_spec((32, 3), (1, 11, 11), (1, 256, 256)), None),
     Layer("CREPE conv2 k=64 1024->128 N=32", make_spec((1024, 128), (64,), (191,), batch=32, pads="valid"), None),
 )
-"""Layers of models in the field, without a promise."""
+"""Layers of models in use, without a promise."""
 
 NATIVE_PROMISES: dict[str, float] = {
     "dw 31x31 128x56x56": 12.0,
@@ -143,11 +143,11 @@ NATIVE_PROMISES: dict[str, float] = {
     "1-D FIR k=16384 L=160000": 80.0,
     "CREPE conv2 k=64 1024->128 N=32": 6.0,
 }
-"""What the native library is held to: the speed over ORT's Conv by layer."""
+"""The speed over ONNX Runtime's Conv that the native library is held to, by layer."""
 
 
 def _promise_native() -> tuple[Layer, ...]:
-    """The layers of NATIVE_PROMISES, held to these; a 3x3 Conv may be left alone."""
+    """The layers of NATIVE_PROMISES with these promises; a 3x3 Conv may be left alone."""
     layers = (*LAYERS, *TRAPS, *FIELD, _square("9x9 64->64 112x112", (64, 64), 9, 112, None))
     known = {layer.name: layer for layer in layers}
     return tuple(
@@ -161,7 +161,7 @@ NATIVE_LAYERS: tuple[Layer, ...] = _promise_native()
 
 
 CUDA_LAYERS: tuple[Layer, ...] = tuple(replace(layer, should_gain=None, at_least=None) for layer in LAYERS)
-"""The reference table on NVIDIA GPUs, of which nothing is promised."""
+"""The reference table on NVIDIA GPUs, for which nothing is promised."""
 
 
 def input_shape(spec: ConvSpec, batch: int = 1, extent: int = 32) -> tuple[int, ...]:

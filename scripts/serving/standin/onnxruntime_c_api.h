@@ -69,7 +69,7 @@ struct OrtApi {
 static_assert(offsetof(OrtApi, RegisterCustomOpsLibrary_V2) == 228 * sizeof(void*), "the numbers of the unused add up");
 
 struct OrtApiBase {
-  const OrtApi* (*GetApi)(uint32_t version);  // nullptr where the version is newer than ONNX Runtime is
+  const OrtApi* (*GetApi)(uint32_t version);  // nullptr if the version is newer than ONNX Runtime
   const char* (*GetVersionString)();
 };
 

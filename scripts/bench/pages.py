@@ -1,0 +1,89 @@
+"""Puts the tables of layers and of models into their pages, from what the benches wrote to scripts/bench/results.
+
+python -m scripts.bench.pages   # the block "layers" of scripts/bench/README.md, "models" of README.md
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from onnx_fft.timing.stats import format_ms
+from scripts.shared.blocks import write_block
+from scripts.shared.paths import ROOT
+from scripts.shared.tables import LEFT_ALONE, Table, read_table
+
+PAGE = Path(__file__).with_name("README.md")
+FRONT_PAGE = ROOT / "README.md"
+RESULTS = Path(__file__).with_name("results")
+
+
+def make_layers_block(results: Path = RESULTS) -> list[str]:
+    """Every layer that the native library ran, beside the peers, and beside standard operators if these ran it too."""
+    standard, native = (_read_layers(results / f"{name}.json") for name in ("layers", "layers_native"))
+    peers = list(dict.fromkeys(peer for layer in native.values() for peer in layer["peers"]))
+    rows = []
+    for name, layer in native.items():
+        error = f"{layer['variants']['fftconv']['relative_l2']:.0e} ({layer['conv_relative_l2']:.0e})"
+        rows.append(
+            (
+                name,
+                format_ms(layer["conv_s"]["median"]),
+                _format_auto(standard[name]["variants"]["auto"]) if name in standard else "",
+                _format_auto(layer["variants"]["auto"]),
+                *(_format_peer(layer["peers"].get(peer)) for peer in peers),
+                error,
+            )
+        )
+    return Table(("layer", "Conv ms", "standard", "native", *peers, "error (Conv's)"), tuple(rows)).to_markdown()
+
+
+def make_models_block(results: Path = RESULTS) -> list[str]:
+    """Every model of both runs: the speed and the Convs replaced; peaks are the original's, `standard` and `native`."""
+    standard, native = (read_table((results / name).read_text("utf-8")) for name in ("models.md", "models_native.md"))
+    rows = []
+    for name, model in standard.items():
+        runs = (model, native[name])
+        peaks = [model["peak memory MiB"].split(" -> ")[0], *(_read_peak(run) for run in runs)]
+        memory = " / ".join(f"{float(peak):.0f}" if peak else "-" for peak in peaks)
+        rows.append((name, model["input"], model["original ms"], *(_format_run(run) for run in runs), memory))
+    columns = ("model", "input", "original ms", "standard", "native", "peak memory MiB")
+    return Table(columns, tuple(rows)).to_markdown()
+
+
+def _read_peak(run: Mapping[str, str]) -> str:
+    """The rewritten model's peak; "" for a model that was left alone."""
+    return "" if run["ratio"] == LEFT_ALONE else run["peak memory MiB"].split(" -> ")[1]
+
+
+def _format_run(run: Mapping[str, str]) -> str:
+    """`2.00x (2 of 4)`."""
+    return LEFT_ALONE if run["ratio"] == LEFT_ALONE else f"{run['ratio'].split(' ')[0]} ({run['Convs replaced']})"
+
+
+def _read_layers(path: Path) -> dict[str, Any]:
+    """The rows of a file that `scripts.bench.layers --json` wrote, by layer."""
+    return {row["layer"]: row for row in json.loads(path.read_text(encoding="utf-8"))["layers"]}
+
+
+def _format_auto(variant: Mapping[str, Any]) -> str:
+    return LEFT_ALONE if variant["ratio"] is None else f"**{variant['ratio']['value']:.2f}x**"
+
+
+def _format_peer(peer: Mapping[str, Any] | None) -> str:
+    if peer is None or peer["ratio"] is None:
+        return "" if peer is None else str(peer["note"])
+    ratio = peer["ratio"]["value"]
+    return f"{ratio:.2f}x" if ratio >= 0.1 else f"{ratio:.1g}x"
+
+
+def main() -> None:
+    """Write both blocks."""
+    write_block(PAGE, "layers", make_layers_block())
+    write_block(FRONT_PAGE, "models", make_models_block())
+
+
+if __name__ == "__main__":
+    main()
