@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from onnx import ModelProto
 
 from onnx_fft.model.io import load_model
+from onnx_fft.options import RewriteOptions
 from onnx_fft.results import Report
 from onnx_fft.rewrite import rewrite
 from onnx_fft.runtime.libraries import find_libraries
@@ -63,16 +64,12 @@ class Variant:
 
 def make_variants(model: ModelProto) -> dict[str, Variant]:
     """`model` itself as "conv", under each lowering, forced, and as the planner has it, for one image at a time."""
-    shapes = {INPUT: (1, 1, SIZE, SIZE)}
-    variants = {CONV: Variant(model)}
-    for name, target in FORCED.items():
-        forced: dict[str, Any] = {"lowering": name, "select": "all", "max_growth_bytes": UNLIMITED_BYTES}
-        result = rewrite(model, target=target, input_shapes=shapes, **forced)
-        variants[name] = Variant(result.model, result.report)
-    for name, target in AUTO.items():
-        result = rewrite(model, target=target, input_shapes=shapes)
-        variants[name] = Variant(result.model, result.report)
-    return variants
+    defaults = RewriteOptions(input_shapes={INPUT: (1, 1, SIZE, SIZE)}, validate=False)  # errors are measured below
+    forced = replace(defaults, select="all", max_growth_bytes=UNLIMITED_BYTES)
+    options = {name: replace(forced, lowering=name, target=target) for name, target in FORCED.items()}
+    options |= {name: replace(defaults, target=target) for name, target in AUTO.items()}
+    results = {name: rewrite(model, options=chosen) for name, chosen in options.items()}
+    return {CONV: Variant(model), **{name: Variant(result.model, result.report) for name, result in results.items()}}
 
 
 def find_same(variants: Mapping[str, Variant]) -> dict[str, str]:

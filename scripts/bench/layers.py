@@ -29,6 +29,7 @@ from onnx_fft.errors import CudaUnavailable, NativeUnavailable
 from onnx_fft.fourier.oracle import ConvGeometry, Sample, conv_direct, conv_direct_at, sample_conv
 from onnx_fft.lowering import LOWERING_NAMES, TARGETS
 from onnx_fft.model.io import load_model
+from onnx_fft.options import RewriteOptions
 from onnx_fft.rewrite import rewrite
 from onnx_fft.runtime.libraries import find_libraries
 from onnx_fft.runtime.opening import open_runner
@@ -93,9 +94,10 @@ def measure_layer(
 def _make_variants(original: ModelProto, target: str, lowerings: Sequence[str]) -> list[Variant]:
     """The model under each of `lowerings`, forced, and under auto with its defaults."""
     variants = []
+    defaults = RewriteOptions(target=target, validate=False)  # what each is off by is measured below
     for name in (*lowerings, "auto"):
-        forced = {} if name == "auto" else {"lowering": name, "max_growth_bytes": UNLIMITED_BYTES}
-        result = rewrite(original, target=target, **forced)  # type: ignore[arg-type]
+        forced = replace(defaults, lowering=name, max_growth_bytes=UNLIMITED_BYTES)
+        result = rewrite(original, options=defaults if name == "auto" else forced)
         (row,) = result.report.rows
         variants.append(Variant(name, result.model, row.lowering, row.reason))
     return variants

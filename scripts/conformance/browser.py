@@ -24,7 +24,7 @@ class BrowserError(RuntimeError):
     """The page did not finish; the message is what it said, or that it took too long."""
 
 
-class _Server(ThreadingHTTPServer):
+class Server(ThreadingHTTPServer):
     """What the page may fetch, by the first part of the path, and what it has sent."""
 
     daemon_threads = True
@@ -39,7 +39,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(SimpleHTTPRequestHandler):
     extensions_map = SimpleHTTPRequestHandler.extensions_map | TYPES
-    server: _Server
+    server: Server
 
     def translate_path(self, path: str) -> str:
         """A file directly in one of the folders; nothing else is served."""
@@ -65,20 +65,26 @@ class _Handler(SimpleHTTPRequestHandler):
 
 def run_page(dist: Path, cases: Path, out: Path, *, query: str = "", timeout_s: float) -> None:
     """Run the page to its end. Raises BrowserError, and RuntimeError if there is no browser."""
-    server = _Server(dist, cases, out)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        with _open_browser(f"http://127.0.0.1:{server.server_port}/{query}") as browser:
-            waited = 0.0
-            while not server.done.wait(0.5) and browser.poll() is None and waited < timeout_s:
-                waited += 0.5
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serve(dist, cases, out) as (server, address), _open_browser(f"{address}/{query}") as browser:
+        waited = 0.0
+        while not server.done.wait(0.5) and browser.poll() is None and waited < timeout_s:
+            waited += 0.5
     if not server.done.is_set():
         raise BrowserError(f"the page had not finished after {waited:.0f} s")
     if server.complaint:
         raise BrowserError(server.complaint)
+
+
+@contextmanager
+def serve(dist: Path, cases: Path, out: Path) -> Iterator[tuple[Server, str]]:
+    """A server for the page on a free port of this machine, and its address."""
+    server = Server(dist, cases, out)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server, f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @contextmanager

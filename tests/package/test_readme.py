@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 
 from onnx_fft.cli import main
-from scripts.bench.readme_tables import make_layers_block, make_models_block
-from scripts.shared.blocks import read_block, replace_block
 from scripts.shared.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -64,16 +62,3 @@ def test_what_it_points_to_is_there() -> None:
     assert targets
     for target in targets:
         assert (ROOT / target).exists(), target
-
-
-def test_the_tables_are_those_of_the_results() -> None:
-    assert read_block(README, "layers") == make_layers_block()
-    assert read_block(README, "models") == make_models_block()
-
-
-def test_a_block_is_replaced_between_its_marks_only() -> None:
-    text = "a\n<!-- x -->\nold\n<!-- /x -->\nb\n"
-    assert replace_block(text, "x", ["new", "lines"]) == "a\n<!-- x -->\nnew\nlines\n<!-- /x -->\nb\n"
-    for broken in ("a\n", text + text):
-        with pytest.raises(ValueError):
-            replace_block(broken, "x", [])

@@ -439,5 +439,5 @@ def test_browser_notices_what_is_wrong(browser: Browser, tmp_path: Path) -> None
 def test_no_browser_is_a_failure_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ONNX_FFT_CHROMIUM", raising=False)
     monkeypatch.setattr("shutil.which", lambda _: None)
-    with pytest.raises(RuntimeError, match=rf"{NAMES[0]}.*setup_chromium\.sh"):
+    with pytest.raises(RuntimeError, match=rf"{NAMES[0]}.*scripts/setup/chromium\.sh"):
         find_chromium()

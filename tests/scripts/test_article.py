@@ -49,7 +49,7 @@ def make_case(rng: np.random.Generator, side: int) -> tuple[Array, Array, float]
 
 
 @pytest.mark.parametrize("side", [9, 10, 225])
-def test_loops_and_the_fft_put_right_compute_the_conv(rng: np.random.Generator, side: int) -> None:
+def test_loops_and_the_corrected_fft_compute_the_conv(rng: np.random.Generator, side: int) -> None:
     image, weight, bias = make_case(rng, side)
     truth = conv_by_oracle(image, weight, bias)
     assert truth.shape == (side - 2, side - 2)
@@ -59,7 +59,7 @@ def test_loops_and_the_fft_put_right_compute_the_conv(rng: np.random.Generator, 
 
 
 def describe_article(image: Array, weight: Array, bias: float) -> Array:
-    """What article_numpy.py says that the article computes, by the definition, output by output.
+    """What `numpy_ways.py` says that the article computes, by the definition, output by output.
 
     Along an axis of odd side L = 2 h + 1, output i (from 0) is a convolution around pixel i + 1 up to the middle, and
     around pixel i + 2 past it, with indices modulo L.

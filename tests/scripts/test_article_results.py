@@ -12,11 +12,10 @@ import pytest
 
 from scripts.article.measure import CONV, KERNELS
 from scripts.article.plot import draw_kernels
+from scripts.article.reproduce import PAGE, RESULTS
 from scripts.article.results import OURS, make_lines, make_ways_table, summarize_kernels, write_text
 from scripts.shared.blocks import read_block
-from scripts.shared.paths import ROOT
-
-RESULTS = ROOT / "scripts" / "article" / "results"
+from scripts.shared.paths import MODELS
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def test_tables_and_sentences_say_what_was_measured(results: dict[str, Any]) -> 
 def test_predictions_that_differ_are_not_said_to_agree(results: dict[str, Any]) -> None:
     text = "\n".join(make_lines(make_content(results, dft__agreeing=251, article__agreeing=200)))
     assert "Ours agree with (c) on no fewer than 251 of 253 images." in text
-    assert "(b) predicts 53 of 253 images otherwise than (c), for it does not compute the Conv" in text
+    assert "(b) predicts 53 of 253 images differently from (c), because it does not compute the Conv" in text
     agreeing = make_content(results, **{f"{name}__agreeing": 253 for name in OURS})
     assert "Ours agree with (c) on all 253 images." in "\n".join(make_lines(agreeing))
 
@@ -89,12 +88,12 @@ def test_the_chart_is_drawn(results: dict[str, Any], tmp_path: Path) -> None:
 # --- what is stored ---------------------------------------------------------------------------------------------------
 
 
-def test_stored_results_and_the_readme_are_of_one_run(results: dict[str, Any], tmp_path: Path) -> None:
+def test_stored_results_and_the_page_are_of_one_run(results: dict[str, Any], tmp_path: Path) -> None:
     lines = make_lines(results)
     write_text(lines, tmp_path / "article.md")
     assert (RESULTS / "article.md").read_text() == (tmp_path / "article.md").read_text()
-    assert read_block((ROOT / "README.md").read_text(encoding="utf-8"), "article") == lines
+    assert read_block(PAGE.read_text(encoding="utf-8"), "article") == lines
     assert "</svg>" in (RESULTS / "article.svg").read_text()
     assert results["network"]["images"] == 253
     assert [row["kernel"] for row in results["kernels"]] == list(KERNELS)
-    assert f"{results['network']['ways'][CONV]['accuracy']:.1%}" in (ROOT / "models" / "README.md").read_text()
+    assert f"{results['network']['ways'][CONV]['accuracy']:.1%}" in (MODELS / "README.md").read_text(encoding="utf-8")

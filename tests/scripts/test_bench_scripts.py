@@ -1,4 +1,4 @@
-"""The bench scripts: tables, words, turns and bars, of given results and a fake clock; nothing here measures."""
+"""The bench scripts: tables, words, turns and bars, of given results and a fake clock; no result depends on speed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from scripts.bench import layers as bench_layers
 from scripts.bench import models as bench_models
 from scripts.bench import peer_worker
 from scripts.bench.layer_results import Measured, Variant, make_table, summarize_rows
-from scripts.bench.machine_limits import Limits
+from scripts.bench.machine_limits import Limits, measure_limits
 from scripts.bench.peer_worker import measure_block
 from scripts.bench.peers import (
     MIN_BLOCKS,
@@ -37,10 +37,12 @@ from scripts.bench.peers import (
     store_layer,
 )
 from scripts.bench.plot import make_bars
-from scripts.bench.tables import list_losses
 from scripts.shared.corpus import build_conv_model, draw_input, draw_weights
 from scripts.shared.layers import FIELD, NATIVE_PROMISES, TRAPS, Layer, make_spec
-from tests.timing.test_bench import SPEC, FakeClock
+from scripts.shared.tables import list_losses
+from tests.clocks import FakeClock
+
+SPEC = make_spec((3, 4), (3, 3), (12, 12))
 
 
 def fake_row(
@@ -82,7 +84,7 @@ def test_table_shows_promises_and_losses() -> None:
     assert summarize_rows(rows) == [
         "missed: missed, 4.60x of 8x promised",
         "promises met: 1 of 2",
-        "left lying by auto: left, matmul is 1.40x",
+        "not taken by auto: left, matmul is 1.40x",
         "slower on 1 of 4 (below 0.97x): lost (0.71x)",
     ]
 
@@ -113,6 +115,11 @@ def test_the_librarys_limit_is_that_of_flops_or_of_bytes() -> None:
     assert slow_arithmetic.least_seconds(SPEC) == flops / 1e9
 
 
+def test_the_machine_is_measured_in_a_process_of_its_own() -> None:
+    limits = measure_limits(1)
+    assert limits.flops_per_s > 1e8 and limits.bytes_per_s > 1e8
+
+
 def test_every_target_has_its_table_and_its_lowerings() -> None:
     assert [layer.name for layer in bench_layers.list_layers("native", False)] == list(NATIVE_PROMISES)
     names = [layer.name for layer in bench_layers.list_layers("native", True)]
@@ -122,7 +129,7 @@ def test_every_target_has_its_table_and_its_lowerings() -> None:
         bench_layers.parse_arguments(["--target", "native", "--lowering", "dft"])
 
 
-def test_losses_come_worst_first_and_none_is_said() -> None:
+def test_losses_come_worst_first_and_no_loss_is_said_too() -> None:
     assert list_losses([("a", 0.9), ("b", 0.5), ("c", 0.98), ("d", 2.0)], 0.97) == (
         "slower on 2 of 4 (below 0.97x): b (0.50x), a (0.90x)"
     )
@@ -166,7 +173,7 @@ def test_table_shows_peers_their_lead_and_why_one_is_missing() -> None:
     assert json.loads(json.dumps(rows[2].to_dict()))["peers"]["PyTorch"]["note"] == "no stride"
 
 
-def test_what_is_no_peers_own_is_refused() -> None:
+def test_what_a_peer_cannot_compute_is_refused() -> None:
     assert refuse_steps(make_spec((1, 1), (3,), (9,), strides=(2,))) == "no stride"
     assert refuse_steps(make_spec((1, 1), (3,), (9,), dilations=(2,))) == "no dilation"
     assert refuse_steps(SPEC) == ""
@@ -231,7 +238,7 @@ def test_installed_sides_compute_the_layer(side: str, spec: ConvSpec, tmp_path: 
 
 def test_peers_end_to_end_with_one_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     again = Peer("again", "onnxruntime", "onnxruntime")
-    monkeypatch.setattr("peers.PEERS", (again, Peer("missing", "no_such_module", "no-such-package")))
+    monkeypatch.setattr("scripts.bench.peers.PEERS", (again, Peer("missing", "no_such_module", "no-such-package")))
     weight, bias = draw_weights(SPEC)
     model = build_conv_model(SPEC, weight, bias)
     found = measure_peers(SPEC, model, draw_input(SPEC), weight, bias, threads=1, budget_s=0.0)
@@ -240,7 +247,7 @@ def test_peers_end_to_end_with_one_that_is_missing(monkeypatch: pytest.MonkeyPat
     assert found["again"].ratio is not None and found["again"].ratio.rounds == MIN_BLOCKS
     versions, missing = describe_peers()
     assert f"onnxruntime {again.version}" in versions
-    assert "no-such-package" in missing and "requirements-peers.txt" in missing
+    assert "no-such-package" in missing and "scripts/bench/requirements-peers.txt" in missing
 
 
 def test_a_side_that_fails_says_so(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The conformance matrix: a wrong result turns a cell red, and the README shows what was committed."""
+"""The conformance matrix: a wrong result turns a cell red, and the page shows what was committed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
 
+from onnx_fft.fourier.oracle import conv_direct
 from scripts.conformance import run as conformance
-from scripts.conformance import truth as conformance_truth
+from scripts.conformance.browser import PAGES, serve
 from scripts.conformance.cases import LOWERINGS, ORIGINAL, REAL_MODEL, Entry, Tensor, collect_cases, write_cases
 from scripts.conformance.judge import Cell, judge
 from scripts.conformance.runtimes import RUNTIMES, MissingRuntime, run_runtime
@@ -24,7 +26,7 @@ from scripts.conformance.worker import run_entry
 from scripts.models.fetch import WHEELS
 from scripts.shared.blocks import read_block
 from scripts.shared.corpus import Array, Case
-from scripts.shared.paths import ROOT
+from scripts.shared.paths import MODELS
 
 CASE = "test_Conv2d_depthwise_padded"
 COMMITTED: dict[str, Any] = json.loads(conformance.JSON.read_text())
@@ -150,8 +152,7 @@ def test_a_gap_explains_its_own_failure_only(tmp_path: Path) -> None:
 
 
 def test_the_truth_is_the_oracle_and_the_standard_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    right = conformance_truth.conv_direct
-    monkeypatch.setattr(conformance_truth, "conv_direct", lambda *operands: 1.01 * right(*operands))
+    monkeypatch.setattr("scripts.conformance.truth.conv_direct", lambda *operands: 1.01 * conv_direct(*operands))
     with pytest.raises(AssertionError, match=CASE):
         write_cases(tmp_path, [find_case()])
 
@@ -159,8 +160,36 @@ def test_the_truth_is_the_oracle_and_the_standard_is_asked(monkeypatch: pytest.M
 def test_a_missing_runtime_is_said(tmp_path: Path) -> None:
     for runtime in RUNTIMES:
         if runtime.environment:
-            with pytest.raises(MissingRuntime, match=r"conformance\.sh"):
+            with pytest.raises(MissingRuntime, match=r"scripts/conformance/run\.sh"):
                 run_runtime(runtime, tmp_path / "nothing", tmp_path, tmp_path / runtime.key)
+
+
+def test_the_worker_runs_in_an_environment_without_this_project(tmp_path: Path) -> None:
+    """As far as one process can tell: it is started as a file, in which `-P` hides the folder it lies in."""
+    folder = tmp_path / "cases"
+    folder.mkdir()
+    entries, truths = write_cases(folder, [find_case()])
+    for runtime in (runtime for runtime in RUNTIMES if runtime.key in ("newest", "reference")):
+        version, lines = run_runtime(runtime, tmp_path, folder, tmp_path / runtime.key)
+        assert version.startswith(("ONNX Runtime ", "onnx "))
+        cells = judge(runtime.key, entries, lines, truths, tmp_path / runtime.key)
+        assert [cell.failures for cell in cells] == [{}] * len(entries)
+
+
+def test_the_page_in_the_browser_gets_what_it_asks_for(tmp_path: Path) -> None:
+    page = (PAGES / "index.html").read_text(encoding="utf-8")
+    assert set(re.findall(r'["`]/(\w+)/', page)) == {"ort", "cases", "out"}
+    for name in ("ort", "cases"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file.mjs").write_text(name)
+    with serve(tmp_path / "ort", tmp_path / "cases", tmp_path) as (server, address):
+        for path, expected in (("ort/file.mjs", "ort"), ("cases/file.mjs", "cases"), ("", page)):
+            with urlopen(f"{address}/{path}") as answer:
+                assert answer.read().decode() == expected
+        urlopen(Request(f"{address}/out/y.bin", b"values", method="POST")).close()
+        assert (tmp_path / "y.bin").read_bytes() == b"values"
+        urlopen(Request(f"{address}/done", b"all is well", method="POST")).close()
+        assert server.done.is_set() and server.complaint == "all is well"
 
 
 def test_deviations_are_found_both_ways() -> None:
@@ -211,22 +240,22 @@ def test_the_committed_matrix_is_whole_and_explained() -> None:
 
 def test_the_tables_say_what_was_measured() -> None:
     assert conformance.MARKDOWN.read_text() == render(COMMITTED)
-    assert read_block((ROOT / "README.md").read_text(), "conformance") == render(COMMITTED).splitlines()
+    assert read_block(conformance.PAGE.read_text(encoding="utf-8"), "conformance") == render(COMMITTED).splitlines()
 
 
 def test_every_model_has_its_origin_written_down() -> None:
-    text = (ROOT / "models" / "README.md").read_text()
+    text = (MODELS / "README.md").read_text(encoding="utf-8")
     rows = text.splitlines()
     for wheel in WHEELS:
         for name in wheel.members:
             (row,) = [row for row in rows if row.startswith("| ") and f"`{name}`" in row.split("|")[1]]
             assert f"| {wheel.package} {wheel.version} | {wheel.licence} |" in row
-    for path in (ROOT / "models").glob("*.onnx"):
+    for path in MODELS.glob("*.onnx"):
         assert f"`{path.name}`" in text
 
 
 def test_javascript_is_pinned_to_what_was_measured() -> None:
-    package = json.loads((ROOT / "scripts" / "conformance" / "package.json").read_text())
+    package = json.loads(conformance.PAGE.with_name("package.json").read_text())
     for key, name in (("node", "onnxruntime-node"), ("web", "onnxruntime-web")):
         assert re.fullmatch(r"\d+\.\d+\.\d+", package["dependencies"][name])
         assert COMMITTED["versions"][key].startswith(f"{name} {package['dependencies'][name]}")

@@ -63,7 +63,7 @@ def run_model(request: pytest.FixtureRequest, ort_library: str, tmp_path_factory
     """The program, as each compiler builds it without a warning."""
     if shutil.which(request.param) is None:
         if os.environ.get("CI"):
-            pytest.fail(f"no {request.param}; scripts/setup_compilers.sh installs it")
+            pytest.fail(f"{request.param} is missing; scripts/setup/compilers.sh installs it")
         pytest.skip(f"no {request.param}")
     folder = tmp_path_factory.mktemp("serving")
     command = ["bash", str(SERVING / "build.sh"), str(folder), *([ort_library] if ort_library else [])]
@@ -143,11 +143,11 @@ def test_errors_are_sentences(run_model: Path, files: Files, tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("native_library")
-def test_what_the_readme_says(ort_library: str, tmp_path: Path) -> None:
-    """Its commands, on the model that it speaks of; with the library and without it they give the same."""
+def test_what_the_page_says(ort_library: str, tmp_path: Path) -> None:
+    """Its commands, on the model that it names; with the library and without it they give the same."""
     if ort_library:
-        pytest.skip("the README takes the library in the Python package")
-    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+        pytest.skip("the page takes the library in the Python package")
+    blocks = re.findall(r"^```sh\n(.*?)^```", (SERVING / "README.md").read_text(encoding="utf-8"), re.M | re.S)
     (block,) = (block for block in blocks if "run_model" in block)
     for folder in ("scripts", "models"):
         (tmp_path / folder).symlink_to(ROOT / folder)

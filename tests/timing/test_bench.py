@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from onnx_fft.timing.worker import (
 )
 from scripts.shared.corpus import build_conv_model
 from scripts.shared.layers import make_spec
+from tests.clocks import FakeClock
 
 SPEC = make_spec((3, 4), (3, 3), (12, 12))
 MACHINE = Machine("a CPU", 2, "Linux x86_64", "1.32.0", 2, "2026-01-01")
@@ -133,24 +133,6 @@ def test_milliseconds_keep_three_digits() -> None:
 
 
 # --- how samples are taken, on a fake clock -------------------------------------------------------------------------
-
-
-class FakeClock:
-    """Time passes only while a fake model runs."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.calls: list[str] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    def make_run(self, name: str, seconds: float) -> Callable[[], None]:
-        def run() -> None:
-            self.calls.append(name)
-            self.now += seconds
-
-        return run
 
 
 def test_runs_alternate_and_the_order_is_reversed_every_other_round() -> None:
