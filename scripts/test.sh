@@ -8,8 +8,8 @@ run() { echo "+ $*" >&2; "$bin/$@"; }
 
 run ruff check .
 run ruff format --check .
-run clang-format --dry-run --Werror onnx_fft/native/*/*.h onnx_fft/native/*/*.cpp tests/native/driver/*.cpp tests/runtime/*.cpp \
-  scripts/serving/*.cpp scripts/serving/standin/*.h
+mapfile -t sources < <(find onnx_fft scripts tests -name '*.cpp' -o -name '*.h')
+run clang-format --dry-run --Werror "${sources[@]}"
 run mypy
 run lint-imports
 run python -m scripts.models.fetch

@@ -73,6 +73,7 @@ def measure(threads: int, budget_s: float, notes: Sequence[str]) -> dict[str, An
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure everything and write the results; 2 if something that is needed is missing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--train", action="store_true", help="train the network again first (needs PyTorch)")
     parser.add_argument("--threads", type=int, default=2, help="threads of ONNX Runtime's pool (default: 2)")

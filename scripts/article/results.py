@@ -18,7 +18,7 @@ READING = (
     "of (c) to (e) the median of one image, times their number. Errors are the largest over all images, against",
     'float64, those of logits relative to their RMS; "right" is the share of images classified correctly.',
 )
-"""How the table is to be read."""
+"""How to read the table."""
 LABELS = {
     "loops": "(a) Conv in Python loops",
     "article": "(b) the article's FFT",

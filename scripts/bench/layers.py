@@ -140,6 +140,7 @@ def add_peers(measured: Measured, *, threads: int, budget_s: float) -> Measured:
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options; `lowering` is a list of the target's."""
     parser = make_parser((__doc__ or "").split("\n")[0], budget_s=3.0)
     parser.add_argument(
         "--lowering",
@@ -175,11 +176,12 @@ def set_dtype(layer: Layer, dtype: str) -> Layer:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure the selected layers and write the results; 2 if the bench cannot begin."""
     options = parse_arguments(arguments)
     layers = list_layers(options.target, options.traps)
     selected = [set_dtype(layer, options.dtype) for layer in layers if re.search(options.select, layer.name)]
     if not selected:
-        return refuse(f"{options.select!r} matches none of: {', '.join(layer.name for layer in layers)}")
+        return refuse(f"--select {options.select!r} matches none of: {', '.join(layer.name for layer in layers)}")
     try:
         notes = describe_target(options.target)
     except (NativeUnavailable, CudaUnavailable) as error:

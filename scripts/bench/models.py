@@ -169,12 +169,13 @@ def summarize_rows(measured: Sequence[Measured]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure the selected models and write the results; 2 if the bench cannot begin."""
     parser = make_parser((__doc__ or "").split("\n")[0], budget_s=10.0)
     parser.add_argument("--fix-shapes", action="store_true", help="rewrite for the input shapes of the table only")
     options = parser.parse_args(arguments)
     cases = [case for case in CASES if re.search(options.select, case.name)]
     if not cases:
-        return refuse(f"{options.select!r} matches none of: {', '.join(c.name for c in CASES)}")
+        return refuse(f"--select {options.select!r} matches none of: {', '.join(case.name for case in CASES)}")
     try:
         notes = describe_target(options.target)
     except (NativeUnavailable, CudaUnavailable) as error:

@@ -6,7 +6,7 @@ peer, peer, Conv, ... The process whose turn it is not is stopped (SIGSTOP), so 
 block gives one sample, the median of its runs; the ratio is Conv over peer, of medians over the blocks, bootstrapped
 over pairs of blocks like every ratio here.
 
-The Conv of a peer's ratio is measured anew for that peer: a machine that slows down over an hour shifts both alike.
+The Conv of a peer's ratio is measured again for that peer: a machine that slows down over an hour shifts both alike.
 """
 
 from __future__ import annotations

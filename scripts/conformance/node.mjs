@@ -1,5 +1,5 @@
-// onnxruntime-node on every model of a folder: `node node.mjs MODULES FOLDER OUT`, MODULES being the node_modules folder
-// that holds the package; the rest is as in worker.py.
+// onnxruntime-node on every model of a folder: `node node.mjs MODULES FOLDER OUT`. MODULES is the folder
+// node_modules that holds the package; the rest is as in worker.py.
 
 import { appendFile, readFile, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";

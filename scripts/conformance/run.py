@@ -48,6 +48,7 @@ def run_matrix(environments: Path, scratch: Path) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the matrix; 1 if a case deviates under --check, 2 if a runtime is missing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
         "--environments",

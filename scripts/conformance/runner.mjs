@@ -1,6 +1,6 @@
 // Runs models on an ONNX Runtime for JavaScript, in Node as in the browser: `ort` is the package, and `files` has
-// read(name) -> Promise<Uint8Array>, write(name, bytes) -> Promise and append(name, object) -> Promise (a line of JSON).
-// Nothing is judged here. The format is that of worker.py.
+// read(name) -> Promise<Uint8Array>, write(name, bytes) -> Promise, and append(name, object) -> Promise for a line of
+// JSON. Nothing is judged here. The format is that of worker.py.
 
 const ARRAYS = { float16: globalThis.Float16Array ?? Uint16Array, float32: Float32Array };
 
@@ -9,7 +9,8 @@ async function readFeeds(ort, files, entry) {
   const feeds = {};
   for (const { name, dtype, shape, file } of entry.feeds) {
     const bytes = await files.read(file);
-    const values = new ARRAYS[dtype](bytes.buffer, bytes.byteOffset, bytes.byteLength / ARRAYS[dtype].BYTES_PER_ELEMENT);
+    const Values = ARRAYS[dtype];
+    const values = new Values(bytes.buffer, bytes.byteOffset, bytes.byteLength / Values.BYTES_PER_ELEMENT);
     feeds[name] = new ort.Tensor(dtype, values, shape);
   }
   return feeds;

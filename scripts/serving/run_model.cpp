@@ -3,8 +3,8 @@
 //     run_model MODEL SHAPE INPUT OUTPUT [LIBRARY]
 //     run_model native.onnx 1x64x56x56 x.bin y.bin libonnx_fft.so
 //
-// INPUT holds the model's one input, OUTPUT gets its first output: float32 numbers as they lie in memory, which is what
-// NumPy's tofile and fromfile read and write. build.sh builds it.
+// INPUT holds the model's one input, OUTPUT gets its first output: raw float32 numbers, as NumPy's tofile and fromfile
+// write and read them. build.sh builds the program.
 #include <onnxruntime_c_api.h>
 
 #include <algorithm>
@@ -46,7 +46,7 @@ void check(OrtStatus* status) {
   throw std::runtime_error(message);
 }
 
-// What `function(arguments..., &object)` makes, to be given back by `release`.
+// What `function(arguments..., &object)` makes; `release` frees it.
 template <typename T, typename Function, typename... Arguments>
 Owned<T> make(void (*release)(T*), Function function, Arguments... arguments) {
   T* object = nullptr;
@@ -80,9 +80,10 @@ Tensor read_tensor(const std::string& path, const std::vector<int64_t>& shape) {
   const int64_t found = file ? static_cast<int64_t>(file.tellg()) : -1;
   const int64_t expected = count * static_cast<int64_t>(sizeof(float));
   if (found != expected) {
-    const std::string what = found < 0 ? "no file" : std::to_string(found) + " bytes";
-    throw std::runtime_error("got " + what + " in " + path + "; expected " + std::to_string(expected) + " bytes, " +
-                             describe(shape) + " of float32");
+    const std::string problem =
+        found < 0 ? "cannot read " + path : "got " + std::to_string(found) + " bytes in " + path;
+    throw std::runtime_error(problem + "; expected " + std::to_string(expected) + " bytes, " + describe(shape) +
+                             " of float32");
   }
   Tensor tensor{shape, std::vector<float>(static_cast<size_t>(count))};
   file.seekg(0);
@@ -93,10 +94,10 @@ Tensor read_tensor(const std::string& path, const std::vector<int64_t>& shape) {
 void write_values(const std::string& path, const std::vector<float>& values) {
   std::ofstream file(path, std::ios::binary);
   file.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(float)));
-  if (!file.flush()) throw std::runtime_error("got no way to write " + path);
+  if (!file.flush()) throw std::runtime_error("cannot write " + path);
 }
 
-// This is all that the library takes: its path, before the session is created.
+// All that the library needs: its path in the options, before the session is created.
 Owned<OrtSession> open_session(const OrtEnv* env, const char* model, const char* library) {
   const auto options = make(ort->ReleaseSessionOptions, ort->CreateSessionOptions);
   if (library != nullptr) check(ort->RegisterCustomOpsLibrary_V2(options.get(), library));

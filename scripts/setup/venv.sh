@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the virtual environment $ONNX_FFT_VENV (default .venv) if it is absent, installs the requirement given (".[cpu]",
-# ".[test]") there in editable form, and prints the folder of its programs.
+# Makes the virtual environment $ONNX_FFT_VENV (default .venv) if it is absent, installs the given requirement
+# (".[cpu]", ".[test]") there in editable form, and prints the folder of its programs.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

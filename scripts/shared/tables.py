@@ -1,4 +1,4 @@
-"""Tables in Markdown and what stands in their cells."""
+"""Tables in Markdown, and the text of their cells."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def run_case(folder: Path, engine: str = "onnxruntime") -> dict[str, Cell]:
 
 
 def judge_outputs(folder: Path, *values: Array, lowering: str = "matmul", **line: Any) -> Cell:
-    """The cell of a runtime that gave `values` where TRUTH was right, and whatever else stands in `line`."""
+    """The cell of a runtime that gave `values` when TRUTH was right, and whatever else is in `line`."""
     entry = Entry("name", "case", lowering, "", (Tensor("x", "float32", (1,), ""),), ("y",), 1)
     outputs = []
     for number, value in enumerate(values):
@@ -165,7 +165,7 @@ def test_a_missing_runtime_is_said(tmp_path: Path) -> None:
 
 
 def test_the_worker_runs_in_an_environment_without_this_project(tmp_path: Path) -> None:
-    """As far as one process can tell: it is started as a file, in which `-P` hides the folder it lies in."""
+    """As far as this environment can show: it starts as a file, and `-P` hides the folder of that file."""
     folder = tmp_path / "cases"
     folder.mkdir()
     entries, truths = write_cases(folder, [find_case()])

@@ -103,7 +103,7 @@ def relative_l2(y: Array, expected: Array) -> float:
 
 
 def test_with_the_library(run_model: Path, files: Files, tmp_path: Path, native_library: Path) -> None:
-    """That the library computed shows in the last bits: they are those that it gives in Python, not the function's."""
+    """The last bits show that the library computed: they are those it gives in Python, not the function's."""
     y, said = compute(run_model, files, tmp_path, native_library)
     assert relative_l2(y, files.expected) < RELATIVE_L2["library"]
     assert said.startswith(f"{files.shape} in ")
@@ -132,8 +132,8 @@ def test_errors_are_sentences(run_model: Path, files: Files, tmp_path: Path) -> 
         ((whole_numbers, files.shape, files.x, output), "got an output of type 7; expected float32"),
         ((files.model, "40x50x8", files.x, output), "rank"),
         ((files.model, "1x?", files.x, output), r"got the shape '1x\?'; expected lengths such as"),
-        ((files.model, files.shape, tmp_path / "gone.bin", output), "got no file in .*gone.bin; expected 64000 bytes"),
-        ((files.model, files.shape, files.x, tmp_path / "gone" / "y.bin"), "got no way to write .*y.bin"),
+        ((files.model, files.shape, tmp_path / "gone.bin", output), "cannot read .*gone.bin; expected 64000 bytes"),
+        ((files.model, files.shape, files.x, tmp_path / "gone" / "y.bin"), "cannot write .*y.bin"),
     ):
         done = call(run_model, *arguments)
         assert done.returncode == 1, arguments
@@ -172,7 +172,7 @@ def test_a_package_without_the_library_is_an_error(tmp_path: Path) -> None:
 
 
 def test_every_place_of_the_header_is_used() -> None:
-    """By the program, and so by the tests that run it: a place that nobody uses could be wrong unnoticed."""
+    """By the program, and so by the tests that run it: a wrong place that is not used would go unnoticed."""
     header = (SERVING / "standin" / "onnxruntime_c_api.h").read_text()
     members = re.findall(r"\(\*(\w+)\)\(", header)
     assert len(members) > 20
