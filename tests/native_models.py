@@ -15,8 +15,8 @@ import numpy.typing as npt
 import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from onnx_fft import InferenceSession
 from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
-from onnx_fft.native import InferenceSession
 from onnx_fft.provenance import OPERATOR_DOMAIN
 
 Array = npt.NDArray[Any]

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import onnxruntime
 
-from onnx_fft.native import InferenceSession
+from onnx_fft import InferenceSession
 from onnx_fft.timing.worker import read_memory
 
 RUNS = 3
