@@ -48,7 +48,7 @@ from scripts.bench.tables import (
     write_json,
     write_results,
 )
-from scripts.shared.corpus import Array, build_conv_model, draw_input, draw_weights
+from scripts.shared.conv_models import Array, build_conv_model, draw_input, draw_weights
 from scripts.shared.layers import CUDA_LAYERS, FIELD, LAYERS, NATIVE_LAYERS, TRAPS, Layer
 
 TITLES = {

@@ -38,7 +38,7 @@ from scripts.bench.peers import (
 )
 from scripts.bench.plot import make_bars
 from scripts.bench.tables import list_losses
-from scripts.shared.corpus import build_conv_model, draw_input, draw_weights
+from scripts.shared.conv_models import build_conv_model, draw_input, draw_weights
 from scripts.shared.layers import FIELD, NATIVE_PROMISES, TRAPS, Layer, make_spec
 from tests.timing.test_bench import SPEC, FakeClock
 

@@ -30,7 +30,7 @@ from onnx_fft.timing.worker import (
     read_memory,
     read_nodes,
 )
-from scripts.shared.corpus import build_conv_model
+from scripts.shared.conv_models import build_conv_model
 from scripts.shared.layers import make_spec
 
 SPEC = make_spec((3, 4), (3, 3), (12, 12))
