@@ -1,4 +1,4 @@
-"""Convolutions that more than one test of the native library computes or plans."""
+"""The convolutions that several tests of the native library try: at its edges, in sweeps, and for several threads."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ EDGES = {
     "causal": Conv(extents=(256,), kernel=(128,), channels=(8, 8), group=8, pads=(127, 0)),
     "large batch": Conv(extents=(33,), kernel=(9,), channels=(2, 2), group=1, batch=67),
 }
-"""Shapes where tiles, vectors, polyphase components or the input itself just begin or end."""
+"""Tiles, vectors, polyphase components or the input itself just begin or end here."""
 
 SWEEPS = {
     "depthwise": (Conv(kernel=(31,), channels=(3, 3), group=3, pads=(0, 0)), ((31, 331),)),
@@ -76,10 +76,11 @@ SWEEPS = {
     "few taps": (Conv(kernel=(3,), channels=(17, 17), group=17, dilations=(2,), pads=(2, 2)), ((1, 100),)),
     "two dimensions": (Conv(kernel=(3, 5), pads=(0, 2, 1, 2), batch=1), ((2, 20), (1, 21))),
 }
-"""A convolution, and for each axis the input extents to try as a range, from one output on to some tiles."""
+"""A convolution, and for each axis the range of input extents to try, from one output to several tiles."""
 
 
 def sweep(name: str) -> Iterator[Conv]:
+    """The convolutions of one sweep."""
     conv, ranges = SWEEPS[name]
     for extents in product(*(range(*limits) for limits in ranges)):
         yield replace(conv, extents=extents)
@@ -102,6 +103,6 @@ PARALLEL = {
     "3-D": Conv(extents=(12, 20, 22), kernel=(3, 5, 5), pads=(1, 2, 2, 1, 2, -2), channels=(6, 8)),
     "float16": Conv(extents=(60, 60), kernel=(7, 7), dtype="float16", activation="Relu"),
     "float64": Conv(extents=(60, 60), kernel=(7, 7), channels=(8, 20), dtype="float64"),
-    "direct": Conv(extents=(60, 60), kernel=(1, 1), activation="LeakyRelu"),
+    "by onnxruntime": Conv(extents=(60, 60), kernel=(1, 1), activation="LeakyRelu"),
 }
-"""Some tiles or channels each, for each thread to have a part; by FFT, but for the last."""
+"""Each has enough tiles or channels for several threads. All are computed by FFT except the last."""

@@ -1,4 +1,4 @@
-"""The instruction sets that the library has kernels for, and whether this CPU has them."""
+"""The instruction sets that the native library is compiled for, and which of them this CPU has."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ ISA_FLAGS: dict[str, set[str]] = {
     "avx2": {"avx2", "fma"},
     "avx512": {"avx512f", "avx512dq", "avx512vl", "fma"},
 }
+"""By name of a set, from slowest to fastest: what Linux calls the features that it needs."""
 
 
 def runs_here(isa: str) -> bool:
+    """Whether this CPU has the instruction set; skips the test if there is no way to know."""
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.exists():
         pytest.skip("no /proc/cpuinfo")

@@ -1,4 +1,4 @@
-"""What every lowering is tried on, through the native library: standard cases, random convolutions, real models."""
+"""The native library on what tries every lowering: standard cases, random convolutions, real models."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TYPES = {TensorProto.FLOAT: TensorProto.DOUBLE}
 
 
 def as_float64(model: ModelProto) -> ModelProto:
-    """The same model of float64, for which ONNX Runtime has no Conv: the library computes all of it."""
+    """The same model in float64, for which ONNX Runtime has no Conv: the library computes all of it."""
     wide = ModelProto()
     wide.CopyFrom(model)
     for value in (*wide.graph.input, *wide.graph.output, *wide.graph.value_info):
@@ -106,7 +106,7 @@ def test_the_matrix_of_the_lowerings(spec: ConvSpec, opset: int, rng: np.random.
 @pytest.mark.real_model
 @pytest.mark.parametrize("name", fetch_models.NAMES)
 def test_a_real_model(name: str) -> None:
-    """With every Conv by the library, and by the functions: `validate` runs both, and each Conv against float64."""
+    """Every Conv by the library, and by the functions: `validate` runs both, and compares each Conv with float64."""
     path = fetch_models.fetch(name)
     rewritten = rewrite(path, target="native", select="all")
     left = Counter((row.op_type, row.code) for row in rewritten.report.rows if row.lowering is None)

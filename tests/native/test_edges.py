@@ -1,4 +1,4 @@
-"""The native library at the edges: shapes where tiles, vectors, phases or the input itself just begin or end.
+"""The native library at the edges: tiles, vectors, polyphase components or the input itself just begin or end.
 
 Tolerances are those of `native_models`: relative L2 against float64, 5e-7 for float32, by the size of the terms.
 """
@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from scripts.shared.conv_models import Array
 from tests.native.convolutions import EDGES, SWEEPS, sweep
-from tests.native_models import RELATIVE_L2, Array, Conv, assert_close, conv_model, open_session
+from tests.native_models import RELATIVE_L2, Conv, assert_close, conv_model, open_session
 
 pytestmark = pytest.mark.usefixtures("native_library")
 
@@ -20,7 +21,7 @@ KINDS = ("float16", "float32", "float64", "float32 by FFT")
 
 def run(conv: Conv, arrays: dict[str, Array], threads: int = 1) -> Array:
     """In a session of its own."""
-    (y,) = open_session(conv_model(conv, arrays), threads).run(None, {"x": arrays["x"]})
+    y: Array = open_session(conv_model(conv, arrays), threads).run(None, {"x": arrays["x"]})[0]
     return y
 
 
@@ -35,10 +36,11 @@ def test_edge(name: str, kind: str) -> None:
     assert_close(run(conv, arrays), conv.expect(arrays), dtype, conv.size(arrays))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", SWEEPS)
 def test_every_extent(name: str, dtype: str) -> None:
-    """So, whatever the tiles are, their last outputs, one more and one less; more plans than a node remembers."""
+    """Whatever the tiles are: their last outputs, one more, one less, and more plans than a node remembers."""
     wrong: list[tuple[tuple[int, ...], float]] = []
     first, *_ = convs = [replace(conv, dtype=dtype).lifted() for conv in sweep(name)]
     weights = {key: first.arrays()[key] for key in "wb"}
@@ -64,13 +66,13 @@ LONG = {
 """Channels, one a group, kernel and extent: primes for the most part."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LONG)
 def test_a_million_samples(name: str) -> None:
     """Against the sum itself at 300 of the outputs, the first and the last among them."""
     channels, kernel, extent = LONG[name]
     pads = (kernel // 2, 3)
-    sizes = {"extents": (extent,), "kernel": (kernel,), "channels": (channels, channels), "group": channels}
-    conv = Conv(**sizes, batch=1, pads=pads, bias=False)
+    conv = Conv((extent,), (kernel,), channels, (channels, channels), batch=1, pads=pads, bias=False)
     arrays = conv.arrays()
     y = run(conv, arrays, threads=2)
     outputs = extent + sum(pads) - kernel + 1
@@ -103,8 +105,8 @@ def test_zeros_give_the_bias(conv: Conv, dtype: str) -> None:
 @by_kind
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e38], ids=str)
 def test_one_bad_value_stays_in_its_image_and_group(conv: Conv, value: float) -> None:
-    """Within it, it reaches at least every output whose sum it is in, and may reach its whole tile. And it is gone in
-    the next run, which finds it in the memory that it takes over.
+    """Within it, it reaches at least every output whose sum contains it, and may reach its whole tile. The next run,
+    which takes over the memory that holds it, is free of it.
     """
     arrays = conv.arrays()
     session = open_session(conv_model(conv, arrays))
@@ -122,11 +124,11 @@ def test_one_bad_value_stays_in_its_image_and_group(conv: Conv, value: float) ->
 
 
 def test_every_float16_comes_through() -> None:
-    """One sample times one tap is exact in float32, so that the result is rounded once, as NumPy rounds: subnormal
+    """One sample times one tap is exact in float32, so the result is rounded once, as NumPy rounds it: subnormal
     results, ties and overflows included.
     """
-    values = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
-    values = values[np.isfinite(values)].reshape(-1, 1, 1)
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    values = every[np.isfinite(every)].reshape(-1, 1, 1)
     conv = Conv(extents=(1,), kernel=(1,), channels=(1, 1), group=1, dtype="float16", bias=False, pads=(0, 0))
     for factor in (1.0, 0.5, 1.5, 1.0009765625, -3.0):
         weight = np.full((1, 1, 1), factor, np.float16)
