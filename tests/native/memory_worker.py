@@ -1,6 +1,8 @@
-"""The most memory that a process needs to load a model with the native library and run it: run as a program, since a
-peak cannot be told apart in a process that has done other things. Arguments: model, shape of its one input. Prints the
-bytes that the process held before the session was made, ONNX Runtime and the input among them, and the most it held.
+"""The most memory that a process needs to load a model with the native library and run it.
+
+Run as a program, because a process that has done other things has had other peaks. Arguments: model, shape of its one
+input. Prints the bytes that the process held before the session was made, with ONNX Runtime and the input among them,
+and the most that it held.
 """
 
 from __future__ import annotations

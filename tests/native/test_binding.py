@@ -1,4 +1,4 @@
-"""The custom ops in ONNX Runtime: results, errors, threads, leaks. The kernels have tests of their own."""
+"""The custom ops in ONNX Runtime: results, errors, threads, leaks. `test_edges.py` tests the kernels."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.native.convolutions import PARALLEL
 from tests.native_models import ACTIVATIONS, Conv, assert_close, conv_model, make_model, open_session
 
 pytestmark = pytest.mark.usefixtures("native_library")
@@ -43,7 +44,7 @@ def test_result(name: str, fixed: bool, dtype: str) -> None:
     assert_close(y, conv.expect(arrays), dtype)
 
 
-@pytest.mark.parametrize("kernel", [(1, 1), (9, 9)], ids=["direct", "fft"])
+@pytest.mark.parametrize("kernel", [(1, 1), (9, 9)], ids=["onnxruntime", "fft"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations(activation: str, kernel: tuple[int, int]) -> None:
     conv = Conv(activation=activation, kernel=kernel, extents=(40, 170))
@@ -53,8 +54,8 @@ def test_activations(activation: str, kernel: tuple[int, int]) -> None:
     assert_close(y, conv.expect(arrays), "float32", before)
 
 
-def test_direct_sum_is_onnxruntimes_own() -> None:
-    """A 1x1 kernel has nothing to gain by FFT: bit for bit what Conv gives where ORT may not change its layout."""
+def test_a_convolution_that_gains_nothing_is_left_to_onnxruntime() -> None:
+    """An FFT gains nothing on a 1x1 kernel: the result is bit for bit that of Conv if ORT may not change its layout."""
     conv = Conv(kernel=(1, 1), extents=(30, 30), pads=(0,) * 4)
     arrays = conv.arrays()
     ours = conv_model(conv, arrays)
@@ -94,7 +95,7 @@ def test_channels_may_change_with_weights_of_run_time() -> None:
         assert_close(y, conv.expect(arrays), "float32")
 
 
-def test_a_bias_may_be_left_blank() -> None:
+def test_a_bias_may_be_left_out() -> None:
     conv = Conv(bias=False)
     arrays = conv.arrays()
     model = make_model([conv.node(["x", "w", ""])], {"x": ("float32", arrays["x"].shape)}, {"w": arrays["w"]})
@@ -122,7 +123,7 @@ SHAPES: dict[tuple[int | str | None, ...], list[int | str]] = {
 }
 
 
-@pytest.mark.skipif(ORT < (1, 20), reason="left to the run: inferring shapes is not safe there")
+@pytest.mark.skipif(ORT < (1, 20), reason="the library does not infer shapes there, see op.cpp")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_output_shape_is_inferred(shape: tuple[int | str | None, ...]) -> None:
     conv = Conv(strides=(2, 1))
@@ -132,7 +133,7 @@ def test_output_shape_is_inferred(shape: tuple[int | str | None, ...]) -> None:
     assert open_session(model).get_outputs()[0].shape == SHAPES[shape]
 
 
-@pytest.mark.skipif(ORT < (1, 20), reason="left to the run: inferring shapes is not safe there")
+@pytest.mark.skipif(ORT < (1, 20), reason="the library does not infer shapes there, see op.cpp")
 def test_a_length_that_stays_keeps_its_name() -> None:
     conv = Conv(kernel=(5, 3), pads=(2, 1, 2, 1))
     model = conv_model(conv, conv.arrays())
@@ -157,11 +158,11 @@ WRONG = {
     "group 0": (Conv(extra={"group": 0}), "'group' 0; expected at least 1"),
     "group does not divide": (Conv(extra={"group": 4}), "6 output channels in 4 groups"),
     "no kernel_shape": (Conv(extra={"kernel_shape": None}), "no attribute 'kernel_shape'"),
-    "rank 4": (Conv(extra={"kernel_shape": [1] * 4}), "'kernel_shape' of 4 values; expected 1 to 3"),
+    "four axes": (Conv(extra={"kernel_shape": [1] * 4}), "'kernel_shape' of 4 values; expected 1 to 3"),
     "another kernel": (Conv(extra={"kernel_shape": [5, 5]}), "weights of shape 6x2x5x4; expected ?x?x5x5"),
     "no strides": (Conv(extra={"strides": None}), "no attribute 'strides'"),
     "stride 0": (Conv(strides=(1, 0)), "'strides' with 0; expected at least 1"),
-    "strides of another rank": (Conv(strides=(1,)), "'strides' of 1 values; expected 2"),
+    "strides of another number": (Conv(strides=(1,)), "'strides' of 1 values; expected 2"),
     "strides as a float": (Conv(extra={"strides": 1.5}), "'strides'"),
     "dilation -1": (Conv(extra={"dilations": [-1, 1]}), "'dilations' with -1; expected at least 1"),
     "one pad an axis": (Conv(extra={"pads": [1, 1]}), "'pads' of 2 values; expected 4"),
@@ -182,16 +183,16 @@ def test_wrong_attributes_are_errors(name: str) -> None:
 
 WRONG_SHAPES: dict[str, tuple[dict[str, tuple[int, ...]], str]] = {
     "channels": ({"x": (1, 5, 19, 23)}, "an input of 5 channels; expected 4"),
-    "rank of x": ({"x": (1, 4, 19)}, "an input of shape 1x4x19; expected 4 dimensions"),
+    "dimensions of x": ({"x": (1, 4, 19)}, "an input of shape 1x4x19; expected 4 dimensions"),
     "scalar": ({"x": ()}, "an input of shape a scalar; expected 4 dimensions"),
     "too small": ({"x": (1, 4, 2, 23)}, "an input of 1x4x2x23"),
     "empty axis": ({"x": (1, 4, 0, 23)}, "an input of 1x4x0x23"),
-    "rank of w": ({"w": (6, 2, 5)}, "weights of shape 6x2x5; expected ?x?x5x4"),
+    "dimensions of w": ({"w": (6, 2, 5)}, "weights of shape 6x2x5; expected ?x?x5x4"),
     "kernel": ({"w": (6, 2, 5, 5)}, "weights of shape 6x2x5x5; expected ?x?x5x4"),
     "out channels": ({"w": (5, 2, 5, 4), "b": (5,)}, "5 output channels in 2 groups"),
     "no weights": ({"w": (0, 2, 5, 4)}, "weights of shape 0x2x5x4"),
     "bias": ({"b": (5,)}, "a bias of shape 5; expected 6"),
-    "rank of bias": ({"b": (6, 1)}, "a bias of shape 6x1; expected 6"),
+    "dimensions of bias": ({"b": (6, 1)}, "a bias of shape 6x1; expected 6"),
 }
 
 
@@ -200,17 +201,17 @@ def test_wrong_shapes_are_errors_at_run_time(name: str) -> None:
     shapes, sentence = WRONG_SHAPES[name]
     arrays = Conv().arrays()
     model = conv_model(Conv(), arrays, run_time=["w", "b"])
-    for value in model.graph.input:  # not even the rank is known
+    for value in model.graph.input:  # not even the number of dimensions is known
         value.type.tensor_type.ClearField("shape")
     session = open_session(model)
     feeds = {key: np.zeros(shapes[key], np.float32) if key in shapes else arrays[key] for key in "xwb"}
     with pytest.raises(Exception, match="FFTConv 'conv': got ") as error:
         session.run(None, feeds)
     assert sentence in str(error.value)
-    assert_close(session.run(None, arrays)[0], Conv().expect(arrays), "float32")  # and the session is none the worse
+    assert_close(session.run(None, arrays)[0], Conv().expect(arrays), "float32")  # and the session still works
 
 
-def test_wrong_shapes_are_errors_at_load_where_they_are_known() -> None:
+def test_wrong_shapes_are_errors_at_load_if_they_are_known() -> None:
     arrays = Conv().arrays()
     with pytest.raises(Exception, match="an input of 6 channels; expected 4"):
         open_session(conv_model(Conv(), {**arrays, "x": np.zeros((1, 6, 19, 23))}, fixed=True))
@@ -221,27 +222,6 @@ def test_dtypes_do_not_mix() -> None:
     with pytest.raises(Exception, match="FFTConv"):
         open_session(conv_model(Conv(), {**arrays, "w": arrays["w"].astype(np.float64)}))
 
-
-PARALLEL = {
-    "dense": Conv(extents=(90, 70), kernel=(7, 7), channels=(20, 36), group=1, activation="Relu").lifted(),
-    "dense, few rows": Conv(extents=(30, 31), kernel=(9, 9), channels=(21, 34), group=1, batch=1).lifted(),
-    "dense, few channels": Conv(extents=(150, 160), kernel=(5, 5), channels=(3, 2), group=1).lifted(),
-    "groups": Conv(extents=(40, 41), kernel=(5, 5), channels=(15, 35), group=5, activation="Clip").lifted(),
-    "depthwise": Conv(extents=(70, 80), kernel=(9, 9), channels=(40, 40), group=40, activation="LeakyRelu").lifted(),
-    "depthwise, 3 channels": Conv(extents=(90, 95), kernel=(7, 7), channels=(3, 3), group=3).lifted(),
-    "depthwise, few taps": Conv(
-        extents=(90, 95), kernel=(3, 3), channels=(40, 40), group=40, activation="Clip"
-    ).lifted(),
-    "1-D": Conv(extents=(5000,), kernel=(63,), activation="HardSigmoid").lifted(),
-    "1-D, long kernel": Conv(extents=(20_000,), kernel=(1500,), channels=(2, 2), group=2, batch=1).lifted(),
-    "strides": Conv(extents=(100, 90), kernel=(9, 8), strides=(2, 3), channels=(6, 8)).lifted(),
-    "dilations": Conv(extents=(100, 90), kernel=(5, 6), dilations=(3, 2), channels=(6, 8)).lifted(),
-    "3-D": Conv(extents=(12, 20, 22), kernel=(3, 5, 5), pads=(1, 2, 2, 1, 2, -2), channels=(6, 8)),
-    "float16": Conv(extents=(60, 60), kernel=(7, 7), dtype="float16", activation="Relu"),
-    "float64": Conv(extents=(60, 60), kernel=(7, 7), channels=(8, 20), dtype="float64"),
-    "direct": Conv(extents=(60, 60), kernel=(1, 1), activation="LeakyRelu"),
-}
-"""Some tiles or channels each, for each thread to have a part; by FFT, but for the last."""
 
 by_weights = pytest.mark.parametrize("run_time", [(), ("w",)], ids=["constant", "run time"])
 
@@ -277,6 +257,7 @@ def test_concurrent_runs_do_not_disturb_each_other(name: str, run_time: tuple[st
         np.testing.assert_array_equal(y, alone.run(None, feed)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_thousand_sessions_leak_nothing() -> None:
     """Each holds 256 KiB of weights and more of spectra: one forgotten in ten would show."""

@@ -1,7 +1,7 @@
-"""The tests of the native library once more on each instruction set that this CPU has.
+"""Runs the tests of the native library once more on each instruction set that this CPU has.
 
-The set is chosen when the library is loaded, so each takes a process of its own. Which of them ran is in pytest's
-summary: one that this CPU lacks is named there as skipped.
+The set is chosen when the library is loaded, so each needs a process of its own. pytest's summary names the sets that
+this CPU lacks as skipped.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from xml.etree import ElementTree
 import pytest
 
 from onnx_fft.doctor import read_isa
-from tests.native.test_library import ISA_FLAGS, runs_here
+from tests.native.isa import ISA_FLAGS, runs_here
 
 pytestmark = pytest.mark.usefixtures("native_library")
 
-MODULES = ("binding", "edges", "lowering", "rewrite", "cases")
+MODULES = ("binding", "edges", "fftconv_lowering", "fused", "native_rewrite", "native_running", "cases")
 SAME_ON_ALL = "leak bench measured default_target command_line decides million wrong cost crepe_full vgg nmp OCR"
-"""Parts of the names of tests that take long, or that do not depend on the kernels."""
+"""Parts of the names of tests that take long or do not depend on the kernels."""
 
 LEAST = 400
-"""Tests that must have run."""
+"""How many tests must have run."""
 
 
 def test_the_instruction_set_in_use() -> None:
-    """The one that is asked for, else the best there is; the runs below end with this test."""
+    """It is the one asked for, else the fastest; the runs below end with this test."""
     assert read_isa() == os.environ.get("ONNX_FFT_ISA", [isa for isa in ISA_FLAGS if runs_here(isa)][-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isa", ISA_FLAGS)
 def test_on(isa: str, tmp_path: Path) -> None:
     if not runs_here(isa):

@@ -9,23 +9,30 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime
 import pytest
+from onnx import ModelProto
 
 import onnx_fft
 import onnx_fft.doctor
 from onnx_fft import native
 from onnx_fft.doctor import examine, read_isa
 from onnx_fft.errors import NativeUnavailable
+from scripts.shared.paths import ROOT
 from tests.commands import run
+from tests.native.isa import ISA_FLAGS, runs_here
 from tests.native_models import Conv, assert_close, conv_model
 
 SOURCES = Path(native.__file__).resolve().parent
-ISA_FLAGS = {"baseline": set(), "avx2": {"avx2", "fma"}, "avx512": {"avx512f", "avx512dq", "avx512vl", "fma"}}
 OLDEST_API = 17
+
+ROOMS = ("planner", "kernels", "engine", "ops")
+"""The folders of the sources: each includes from itself and from those before it."""
 
 needs_library = pytest.mark.usefixtures("native_library")
 
@@ -56,13 +63,25 @@ def test_one_symbol_is_exported(native_library: Path) -> None:
 
 
 def test_every_slot_of_the_header_is_called() -> None:
-    """By the sources, and so by the tests that run them: a slot that nobody calls could be wrong unnoticed."""
-    header = (SOURCES / "abi.h").read_text()
+    """The sources call it, and so do the tests that run them: nobody would notice if an unused slot were wrong."""
+    header = (SOURCES / "ops" / "abi.h").read_text()
     slots = re.findall(r"constexpr (?:Call|Slot)<(\d+)[^;]*>\s+(\w+);", header)
     assert len(slots) == len(re.findall(r"^constexpr (?:Call|Slot)<", header, re.MULTILINE))
-    code = "".join(path.read_text() for name in ("*.cpp", "ort.h") for path in SOURCES.glob(name))
+    code = "".join(path.read_text() for name in ("*.cpp", "ort.h") for path in SOURCES.glob(f"ops/{name}"))
     assert [name for _, name in slots if not re.search(rf"\b{name}\(", code)] == []
     assert max(int(number) for number, _ in slots) < int(re.findall(r"slots\[(\d+)\]", header)[0])
+
+
+def test_each_room_includes_from_below_only() -> None:
+    """So only `ops` knows ONNX Runtime."""
+    assert {path.parent.name for path in SOURCES.glob("*/*.cpp")} == set(ROOMS)
+    for number, room in enumerate(ROOMS):
+        allowed = ROOMS[: number + 1]
+        for path in (SOURCES / room).iterdir():
+            included = re.findall(r'^#include "([^"]+)"', path.read_text(), re.MULTILINE)
+            wrong = [name for name in included if Path(name).parent.name not in allowed]
+            assert not wrong, f"got {wrong} in {room}/{path.name}; expected headers of {', '.join(allowed)}"
+            assert room == "ops" or "Ort" not in path.read_text(), f"{room}/{path.name} knows ONNX Runtime"
 
 
 class _ApiBase(ctypes.Structure):
@@ -71,16 +90,20 @@ class _ApiBase(ctypes.Structure):
 
 @needs_library
 def test_an_onnxruntime_too_old_gets_an_error(native_library: Path) -> None:
-    """One whose GetApi knows of no version 17."""
-    messages = []
-    create_status = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p)(
-        lambda _code, message: messages.append(message) or 1
-    )
+    """Its GetApi does not know version 17."""
+    messages: list[bytes] = []
+
+    def keep(_code: int, message: bytes) -> int:
+        messages.append(message)
+        return 1
+
+    create_status = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p)(keep)
     table = (ctypes.c_void_p * 300)(ctypes.cast(create_status, ctypes.c_void_p).value)
     get_api = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_uint32)(
         lambda version: ctypes.addressof(table) if version < OLDEST_API else None
     )
-    get_version = ctypes.CFUNCTYPE(ctypes.c_void_p)(lambda: ctypes.cast(b"1.16.3", ctypes.c_void_p).value)
+    version = ctypes.c_char_p(b"1.16.3")
+    get_version = ctypes.CFUNCTYPE(ctypes.c_void_p)(lambda: ctypes.cast(version, ctypes.c_void_p).value)
     base = _ApiBase(*(ctypes.cast(function, ctypes.c_void_p).value for function in (get_api, get_version)))
     register = ctypes.CDLL(str(native_library)).RegisterCustomOps
     register.restype = ctypes.c_void_p
@@ -92,15 +115,20 @@ def test_no_library_is_a_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.delenv(native.LIBRARY_VARIABLE, raising=False)
     monkeypatch.setattr(native, "__path__", [str(tmp_path)])
     assert not native.is_available()
-    for call in (native.library_path, lambda: native.register(None), lambda: native.InferenceSession(b"")):
-        with pytest.raises(NativeUnavailable, match=r"got no \w+\.\w+ in .*; expected .*; install GCC or Clang"):
+    calls: tuple[Callable[[], Any], ...] = (
+        native.library_path,
+        lambda: native.register(None),
+        lambda: onnx_fft.InferenceSession(b""),
+    )
+    for call in calls:
+        with pytest.raises(NativeUnavailable, match=r"\w+\.\w+ is not in .*; expected .*; install GCC or Clang"):
             call()
     assert run("doctor") == NativeUnavailable.exit_code
 
 
 def test_a_chosen_library_that_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(native.LIBRARY_VARIABLE, str(tmp_path / "gone.so"))
-    with pytest.raises(NativeUnavailable, match=r"got ONNX_FFT_LIBRARY=.*gone.so, which is no file"):
+    with pytest.raises(NativeUnavailable, match=r"got ONNX_FFT_LIBRARY=.*gone.so, which is not a file"):
         native.library_path()
     (tmp_path / "text.so").write_text("no library")
     monkeypatch.setenv(native.LIBRARY_VARIABLE, str(tmp_path / "text.so"))
@@ -113,7 +141,7 @@ def test_a_chosen_library_that_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path
 @pytest.mark.parametrize("isa", ISA_FLAGS)
 def test_each_instruction_set(isa: str) -> None:
     """In a process of its own, which chooses when it loads the library."""
-    command = [sys.executable, "-m", "onnx_fft.cli.verbs", "doctor", "--json"]
+    command = [sys.executable, "-m", "onnx_fft.cli", "doctor", "--json"]
     environment = {**os.environ, "ONNX_FFT_ISA": isa}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     found = json.loads(done.stdout)
@@ -129,7 +157,7 @@ def test_each_instruction_set(isa: str) -> None:
 @needs_library
 def test_an_unknown_instruction_set_is_an_error() -> None:
     environment = {**os.environ, "ONNX_FFT_ISA": "mmx"}
-    command = [sys.executable, "-m", "onnx_fft.cli.verbs", "doctor"]
+    command = [sys.executable, "-m", "onnx_fft.cli", "doctor"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == NativeUnavailable.exit_code
     assert "got ONNX_FFT_ISA=mmx; this CPU runs baseline" in done.stderr
@@ -151,10 +179,10 @@ def test_doctor_finds_the_library_well(capsys: pytest.CaptureFixture[str], nativ
 
 @needs_library
 def test_doctor_is_not_content_with_a_right_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the library the model's own function computes the same; and a wrong result of the library is found."""
+    """Without the library the model's own function computes the same; doctor also finds a wrong result."""
 
-    def plain(model: bytes, options: object = None) -> onnxruntime.InferenceSession:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    def plain(model: ModelProto, options: object = None) -> onnxruntime.InferenceSession:
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(onnx_fft.doctor, "read_isa", lambda: "avx2")
     with monkeypatch.context() as patch:
@@ -167,21 +195,14 @@ def test_doctor_is_not_content_with_a_right_result(monkeypatch: pytest.MonkeyPat
     assert re.search(r"got the nodes \w.* in the profile of the self-test; expected FFTConv", found.problem)
 
 
-def runs_here(isa: str) -> bool:
-    cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.exists():
-        pytest.skip("no /proc/cpuinfo")
-    flags = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(), re.MULTILINE)
-    return isa == "baseline" or (flags is not None and ISA_FLAGS[isa] <= set(flags[1].split()))
-
-
+@pytest.mark.slow
 @needs_library
 @pytest.mark.parametrize("isa", ISA_FLAGS)
 def test_random_convolutions_on_each_instruction_set(isa: str) -> None:
     if not runs_here(isa):
         pytest.skip(f"this CPU has no {isa}; test_each_instruction_set holds that it is refused")
-    seed, folder = 0, Path(__file__).parent
-    command = [sys.executable, "trials_worker.py", str(seed), "400"]
+    seed = 0
+    command = [sys.executable, "-m", "tests.native.trials_worker", str(seed), "400"]
     environment = {**os.environ, "ONNX_FFT_ISA": isa}
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr

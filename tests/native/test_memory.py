@@ -1,4 +1,4 @@
-"""How much memory the native library may take, on the model where its spectra weigh most."""
+"""How much memory the native library may take, on the model with the largest spectra."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from onnx_fft import rewrite
 from scripts.models import fetch as fetch_models
+from scripts.shared.paths import ROOT
 
 MOST = 5.0
 """Times the size of the file."""
@@ -24,16 +25,16 @@ BATCH, FRAME = 32, 1024
 def test_crepe_needs_five_times_its_size_at_most(tmp_path: Path) -> None:
     """CREPE full, rewritten by default, 32 frames at once, two threads, in a process of its own.
 
-    Counted is by how much the process grows at most while it opens the file and runs it three times: the file as it is
-    read, the weights, their spectra, and all tensors of a run; not Python, ONNX Runtime and the input, 80 MB that the
-    process holds before. Measured with ONNX Runtime 1.32 (2026-11): 4.7 times the file; 3.7 times for the original.
+    What counts is how much the process grows while it opens the file and runs it three times: the file as it is read,
+    the weights, their spectra, and all tensors of a run. Python, ONNX Runtime and the input, 80 MB that the process
+    holds before, do not count. Measured with ONNX Runtime 1.32 (2026-11): 4.7 times the file; the original 3.7 times.
     """
     source, path = fetch_models.fetch("crepe_full"), tmp_path / "crepe.onnx"
     rewritten = rewrite(source, target="native")
     assert len(rewritten.report.replaced) >= 3
     onnx.save(rewritten.model, path)
-    command = [sys.executable, "memory_worker.py", str(path), str(BATCH), str(FRAME)]
-    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "tests.native.memory_worker", str(path), str(BATCH), str(FRAME)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     before, most = map(int, done.stdout.split())
     size = path.stat().st_size
     assert most - before > size, "the process holds the weights at least"

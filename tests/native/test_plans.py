@@ -1,7 +1,6 @@
-"""How the native library cuts convolutions into tiles: as the planner pictures it, and in every way that tests try.
+"""How the native library cuts convolutions into tiles: the planner in Python agrees, and tests try every way.
 
-The library's own planning, native/plan.cpp, is compiled into a small program
-(tests/native/driver/plans.cpp) that prints it.
+The library's own planner, onnx_fft/native/planner, is compiled into a small program, driver/plans.cpp, that prints it.
 """
 
 from __future__ import annotations
@@ -23,19 +22,18 @@ from onnx_fft.lowering import native_work
 from onnx_fft.sites.spec import ConvSpec
 from scripts.shared.layers import FIELD, LAYERS, TRAPS, make_spec
 from tests.lowered import geometry_of
-from tests.native.test_binding import PARALLEL
-from tests.native.test_edges import EDGES, SWEEPS, sweep
+from tests.native.convolutions import EDGES, PARALLEL, SWEEPS, sweep
 from tests.native_models import Conv
 
 DRIVER = Path(__file__).parent / "driver" / "plans.cpp"
 SOURCES = Path(native.__file__).resolve().parent
 
-KINDS = {f"{way} {lanes}" for way in ("sliding", "elementwise", "summed") for lanes in ("channels", "tiles")}
+KINDS = {f"{way} {lanes}" for way in ("direct", "elementwise", "summed") for lanes in ("channels", "tiles")}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done with a tile and runs along the lanes, and for each axis the samples, outputs and number of tiles."""
+    """What is done with a tile, what runs along the lanes; for each axis the samples, outputs and number of tiles."""
 
     kind: str
     lengths: tuple[int, ...]
@@ -56,7 +54,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Planner:
     if compiler is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("no C++ compiler")
     program = tmp_path_factory.mktemp("plans") / "plans"
-    sources = [str(DRIVER), *map(str, SOURCES.glob("*plan.cpp"))]
+    sources = [str(DRIVER), *map(str, SOURCES.glob("planner/*.cpp"))]
     subprocess.run([compiler, "-std=c++17", "-O1", f"-I{SOURCES}", *sources, "-o", str(program)], check=True)
 
     def run(requests: Iterable[Request], lanes: int) -> list[Plan]:
@@ -102,35 +100,35 @@ def of_spec(spec: ConvSpec) -> Request:
 
 @pytest.mark.parametrize("lanes", [4, 8, 16])
 def test_the_edges_are_of_every_kind(plan: Planner, lanes: int) -> None:
-    """For each length of vectors: of float32 in baseline, AVX2 and AVX-512, two of them of float64 as well.
+    """For each length of vectors: those of float32 in baseline, AVX2 and AVX-512; two of them are of float64 as well.
 
-    A kind that other constants in plan.cpp have taken away needs another convolution among the edges.
+    If other constants in plan.cpp take a kind away, the edges need another convolution.
     """
     assert {found.kind for found in plan(map(of_conv, EDGES.values()), lanes)} == KINDS
     ways = {found.kind.split()[0] for found in plan(map(of_conv, PARALLEL.values()), lanes)}
-    assert ways == {"sliding", "elementwise", "summed"}
+    assert ways == {"direct", "elementwise", "summed"}
 
 
 def test_the_sweeps_cross_the_ends_of_tiles(plan: Planner) -> None:
-    """With several tiles, there are last ones that have all outputs, that lack one, and that have one only."""
-    for is_sliding in (False, True):
-        seen = {lanes: set(find_last_outputs(plan, lanes, is_sliding)) for lanes in (4, 8, 16)}
+    """The last of several tiles has all its outputs, all but one, or only one."""
+    for is_direct in (False, True):
+        seen = {lanes: set(find_last_outputs(plan, lanes, is_direct)) for lanes in (4, 8, 16)}
         assert all({"all", "all but one"} <= found for found in seen.values()), seen
         assert "one" in set.union(*seen.values()), seen
 
 
-def find_last_outputs(plan: Planner, lanes: int, is_sliding: bool) -> Iterator[str]:
+def find_last_outputs(plan: Planner, lanes: int, is_direct: bool) -> Iterator[str]:
     """How many outputs the last of several tiles along an axis has."""
     for name in SWEEPS:
         convs = [conv.lifted() for conv in sweep(name)]
         for conv, found in zip(convs, plan(map(of_conv, convs), lanes), strict=True):
             outputs = conv.geometry.output_extents(conv.extents, conv.kernel)
             for count, step, tiles in zip(outputs, found.steps, found.tiles, strict=True):
-                if found.kind.startswith("sliding") is is_sliding and tiles == -(-count // step) > 1 and step > 2:
+                if found.kind.startswith("direct") is is_direct and tiles == -(-count // step) > 1 and step > 2:
                     yield {0: "all", 1: "one", step - 1: "all but one"}.get(count % step, "some")
 
 
-# --- what the planner takes the library to do -----------------------------------------------------------------------
+# --- what the planner in Python expects of the library ------------------------------------------------------------
 
 PICTURED = {
     **{layer.name: layer.spec for layer in (*LAYERS, *FIELD, *TRAPS)},
@@ -144,18 +142,18 @@ PICTURED = {
     "dw 5x5 on one channel": make_spec((1, 1), (5, 5), (500, 700), group=1),
     "causal": make_spec((64, 64), (255,), (4000,), group=64, pads="causal"),
 }
-"""Without dilations, for which the library may fill a kernel with zeros, and the planner never does."""
+"""Without dilations, for which the library may fill a kernel with zeros; the planner in Python never does."""
 
-del PICTURED["1x1 256->256 56x56"]  # whose one tap the planner does not transform along any axis, the library along one
+del PICTURED["1x1 256->256 56x56"]  # the planner in Python transforms its one tap along no axis, the library along one
 
 MOST_APART = 1.25
-"""What the library's tiles may cost more or less than the planner's, both counted by the planner (1.14 in 2026-11)."""
+"""How much more or less the library's tiles may cost than those of the planner in Python (1.14 in 2026-11)."""
 
 
 def count_seconds(spec: ConvSpec, found: Plan, monkeypatch: pytest.MonkeyPatch) -> float:
-    """What the library's plan costs by the planner's count."""
+    """What the library's plan costs, as the planner in Python counts it."""
     used = len(native_work._used_axes(spec))
-    lengths, sliding = iter(found.lengths[-used:]), found.kind.startswith("sliding")
+    lengths, sliding = iter(found.lengths[-used:]), found.kind.startswith("direct")
     with monkeypatch.context() as patch:
         patch.setattr(native_work, "_find_lengths", lambda *_: np.array([float(next(lengths))]))
         tiles = native_work._cut_tiles(spec, sliding=sliding)
@@ -179,14 +177,14 @@ def test_the_planner_knows_what_the_library_does(plan: Planner, name: str, monke
 
 
 def test_the_longest_kernels_are_transformed(plan: Planner) -> None:
-    """Though their spectra are more than the library likes to keep: sums of so many taps take minutes."""
+    """Even if their spectra exceed what the library likes to keep: sums of so many taps take minutes."""
     taps = (200_003, 500_009, 900_001)
     convs = [Conv(extents=(1_000_003,), kernel=(k,), group=1, channels=(1, 1), batch=1, pads=(0, 0)) for k in taps]
     assert [found.kind.split()[0] for found in plan(map(of_conv, convs), native_work.LANES)] == ["elementwise"] * 3
 
 
 def test_axes_of_one_sample_change_nothing(plan: Planner) -> None:
-    """CREPE has its filters as images."""
+    """CREPE has its weights as images."""
     line, image = make_spec((16, 8), (64,), (191,)), make_spec((16, 8), (64, 1), (191, 1))
     one, other = plan([of_spec(line), of_spec(image)], native_work.LANES)
     assert (other.kind, other.lengths, other.tiles) == (one.kind, (1, *one.lengths), (1, *one.tiles))

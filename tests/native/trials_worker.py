@@ -1,5 +1,7 @@
-"""Random convolutions through the native library, each against float64: run as a program, since the instruction set is
-chosen when the library is loaded. Arguments: seed, count. Prints what is wrong and exits 1 then.
+"""Runs random convolutions through the native library and compares each with float64.
+
+Run as a program, because the instruction set is chosen when the library is loaded. Arguments: seed, count. Prints what
+is wrong, and exits with 1 if anything is.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ from tests.native_models import ACTIVATIONS, Conv, assert_close, conv_model, ope
 
 
 def draw_conv(rng: np.random.Generator) -> Conv:
-    """Edges are frequent: one output, kernels as long as the input, more residues or phases than outputs. Some are such
-    that ONNX Runtime cannot compute them in the library's place, which it does where that is faster.
+    """Edges are frequent: one output, kernels as long as the input, more residues or polyphase components than outputs.
+    Some crop, so that the library cannot leave them to ONNX Runtime, as it does if that is faster.
     """
     rank = int(rng.integers(1, 4))
     longest = (70, 17, 6)[rank - 1]
@@ -24,7 +26,7 @@ def draw_conv(rng: np.random.Generator) -> Conv:
     pads = [tuple(int(rng.integers(0, span + 1)) for span in spans) for _ in range(2)]
     room = (300, 50, 12)[rank - 1]
     extents = tuple(
-        max(1, span - begin - end + int(rng.choice([0, 1, rng.integers(0, room)])))
+        max(1, span - begin - end + int(rng.choice([0, 1, int(rng.integers(0, room))])))
         for span, begin, end in zip(spans, *pads, strict=True)
     )
     group = int(rng.choice([1, 1, 2, 3, 8, 17]))
@@ -46,7 +48,7 @@ def draw_conv(rng: np.random.Generator) -> Conv:
 
 
 def run_trial(seed: int) -> None:
-    """Raises AssertionError where the library is wrong. Weights come with every run in one of three trials."""
+    """Raises AssertionError if the library is wrong. In one of three trials weights come with every run."""
     conv = draw_conv(np.random.default_rng(seed))
     arrays = conv.arrays()
     run_time = ("w",) if seed % 3 == 0 else ()
