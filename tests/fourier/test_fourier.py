@@ -86,6 +86,7 @@ def draw_signals(axis: Axis, extent: int, seed: int = 0) -> tuple[Array, Array]:
     return rng.standard_normal(extent), rng.standard_normal(axis.taps)
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(axes(), st.integers(0, 9999))
 def test_every_candidate_of_any_axis_is_exact(drawn: tuple[Axis, tuple[int, ...]], seed: int) -> None:
