@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 
 from onnx_fft import inspect, rewrite, validate
 from onnx_fft.errors import OpsetError, UsageError
-from scripts.shared.running import executed_op_types, list_op_types, open_session, run_model
+from scripts.shared.running import executed_op_types, list_op_types, open_session, run_model, run_reference
 from tests.comparing import assert_same, dump, own_nodes
 from tests.models import B1, BOTH, W1, X, conv, function_model, make_model, two_convs
 
@@ -203,6 +203,6 @@ def test_float16_and_float64(lowering: str) -> None:
         (value,) = run_model(result.model, {"x": X.astype(dtype)})
         (truth,) = ReferenceEvaluator(make_model([conv("x", "y", "w1", "b1")])).run(None, {"x": X})
         if dtype == "float64":  # ONNX Runtime has no Conv for it
-            (truth,) = ReferenceEvaluator(model).run(None, {"x": X.astype(dtype)})
+            (truth,) = run_reference(model, {"x": X.astype(dtype)})
         assert value.dtype == np.dtype(dtype)
         np.testing.assert_allclose(value, truth, rtol=0, atol=rtol * np.abs(truth).max())

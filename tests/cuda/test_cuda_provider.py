@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -20,7 +20,8 @@ from onnx_fft import bench, rewrite
 from onnx_fft.cost.choose import Request
 from onnx_fft.doctor import examine
 from onnx_fft.errors import CudaUnavailable
-from onnx_fft.measure.run import MeasureSettings, open_cache
+from onnx_fft.measure.run import open_cache
+from onnx_fft.options import RewriteOptions
 from onnx_fft.runtime.cuda import find_cuda_problem
 from onnx_fft.timing.worker import make_run
 from scripts.bench import layers as bench_layers
@@ -114,7 +115,7 @@ def test_a_run_on_a_device_gives_its_outputs_there() -> None:
     session = ort.InferenceSession(two_convs().SerializeToString(), providers=["CPUExecutionProvider"])
     bound = make_run(ort, session, {"x": X}, "cpu")
     assert bound() is None, "outputs stay on the device"
-    (plain,) = make_run(ort, session, {"x": X}, "")()  # type: ignore[misc]
+    plain = cast(list[Array], make_run(ort, session, {"x": X}, "")())[0]
     assert plain.shape == (2, 4, 13, 11)
     with pytest.raises(Exception, match="x"):
         make_run(ort, session, {"x": X[:, :2]}, "cpu")()
@@ -126,7 +127,7 @@ def test_a_run_with_text_is_not_bound_to_a_device() -> None:
     graph = helper.make_graph([helper.make_node("Identity", ["t"], ["u"])], "g", [text], [other])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    (found,) = make_run(ort, session, {"t": np.array(["a"], object)}, "cpu")()  # type: ignore[misc]
+    found = cast(list[Array], make_run(ort, session, {"t": np.array(["a"], object)}, "cpu")())[0]
     assert list(found) == ["a"]
 
 
@@ -165,7 +166,7 @@ def test_the_cache_knows_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     environments = []
     for name in ("one", "another"):
         monkeypatch.setattr(onnx_fft.measure.run, "gpu_name", lambda name=name: name)
-        cache = open_cache(MeasureSettings(), Request(target="cuda"))
+        cache = open_cache(RewriteOptions(), Request(target="cuda"))
         assert cache is not None
         environments.append(cache.environment)
     assert replace(environments[0], gpu="another") == environments[1] != environments[0]
@@ -173,6 +174,6 @@ def test_the_cache_knows_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_a_name_of_the_gpu_nothing_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_fft.measure.run, "gpu_name", lambda: "")
-    assert open_cache(MeasureSettings(), Request(target="cuda")) is None
-    assert open_cache(MeasureSettings(), Request()) is not None
-    assert open_cache(MeasureSettings(use_cache=False), Request()) is None
+    assert open_cache(RewriteOptions(), Request(target="cuda")) is None
+    assert open_cache(RewriteOptions(), Request()) is not None
+    assert open_cache(RewriteOptions(use_cache=False), Request()) is None
