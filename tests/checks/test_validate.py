@@ -21,7 +21,8 @@ from onnx_fft.errors import InvalidModelError, UsageError
 from onnx_fft.validate import validate
 from scripts.shared.conv_models import Array
 from scripts.shared.paths import ROOT
-from tests.pairs import FLOAT, W1, conv, make_model, make_pair, relu, text
+from tests.checks.pairs import make_model, make_pair, text
+from tests.models import FLOAT, W1, conv, relu
 
 
 def test_a_right_rewrite_passes_with_numbers() -> None:
@@ -65,7 +66,7 @@ def test_a_model_against_itself_and_nothing_replaced() -> None:
 def test_a_saturated_output_is_compared_before_the_saturation() -> None:
     original, rewritten = make_pair(wrong=1.0, tail="Sigmoid")
     for model in (original, rewritten):
-        model.graph.initializer.append(numpy_helper.from_array(np.float32(-200), "deep"))
+        model.graph.initializer.append(numpy_helper.from_array(np.array(-200, np.float32), "deep"))
         model.graph.node.insert(3, helper.make_node("Add", ["c2", "deep"], ["logit"]))
         model.graph.node[-1].input[0] = "logit"
     result = validate(original, rewritten)
@@ -163,7 +164,7 @@ def test_wrong_calls_are_errors(tmp_path: Path) -> None:
         validate(original, tmp_path / "text.onnx")
     with pytest.raises(UsageError, match="without x"):
         validate(original, rewritten, inputs={})
-    valid = make_model([conv("x", "w", "y", pads=0)], {"w": W1})
+    valid = make_model([conv("x", "y", "w", pads=0)], {"w": W1})
     with pytest.raises(InvalidModelError, match="does not run"):
         validate(valid, valid, inputs={"x": np.ones((1, 3, 2, 2), np.float32)})
     with pytest.raises(UsageError, match="expected nx3xhxw"):
@@ -207,7 +208,7 @@ def test_probes_measure_what_spreads() -> None:
         helper.make_node("MatMul", ["x", "w"], ["m"]),
         helper.make_node("Sub", ["m", "tiny"], ["y"]),
     ]
-    low = make_model(shift, {"w": as_matrix(w, size), "tiny": np.float32(1e-6)}, x=(1, 1, size))
+    low = make_model(shift, {"w": as_matrix(w, size), "tiny": np.array(1e-6, np.float32)}, x=(1, 1, size))
     zeros = np.zeros((1, 1, size), np.float32)
     zeros[0, 0, 10:30] = 1
     shifted = validate(original, low, inputs={"x": zeros})

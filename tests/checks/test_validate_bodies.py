@@ -13,7 +13,8 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, 
 from onnx_fft.rewrite import rewrite
 from onnx_fft.validate import validate
 from scripts.shared.conv_models import Array
-from tests.pairs import FLOAT, W1, W2, conv, flip, make_model, make_pair, relu, replaced, text
+from tests.checks.pairs import flip, make_model, make_pair, replaced, text
+from tests.models import FLOAT, W1, W2, conv, relu
 
 Wrap = Callable[[NodeProto, Array], ModelProto]
 FIXED = (1, 4, 8, 8)
@@ -44,7 +45,7 @@ def in_nested_branch(inner: NodeProto, weight: Array) -> ModelProto:
     middle = helper.make_graph([deep], "middle", [], [out])
     node = helper.make_node("If", ["cond"], ["y"], name="outer", then_branch=middle, else_branch=_pass("last"))
     half = helper.make_node("Mul", ["half", "two"], ["w"])
-    return make_model([half, node], {"cond": np.array(False), "half": weight / 2, "two": np.float32(2)})
+    return make_model([half, node], {"cond": np.array(False), "half": weight / 2, "two": np.array(2, np.float32)})
 
 
 def _pass(name: str) -> GraphProto:
@@ -81,7 +82,8 @@ def in_uncalled_function(inner: NodeProto, weight: Array) -> ModelProto:
 
 def get_branch(model: ModelProto) -> GraphProto:
     """The body that `in_branch` puts the Conv into."""
-    return next(a.g for a in model.graph.node[-1].attribute if a.name == "then_branch")
+    body: GraphProto = next(a.g for a in model.graph.node[-1].attribute if a.name == "then_branch")
+    return body
 
 
 NAMES = {
@@ -96,7 +98,7 @@ def pair(wrap: Wrap, factor: float = 1.0) -> tuple[ModelProto, ModelProto]:
     """`wrap` around a Conv, and around its replacement with a weight `factor` times too large."""
     swap = replaced("x", "w", "c", site="deep", pads=1)
     weight = flip(W2 * np.float32(factor))
-    return wrap(conv("x", "w", "c", name="deep", pads=1), W2), wrap(swap, weight)
+    return wrap(conv("x", "c", "w", name="deep", pads=1), W2), wrap(swap, weight)
 
 
 @pytest.mark.parametrize("wrap", NAMES, ids=lambda wrap: wrap.__name__)
@@ -120,7 +122,7 @@ def test_a_wrong_conv_that_never_runs_is_found(wrap: Wrap, factor: float) -> Non
 
 
 def test_tripled_constants_of_a_real_rewrite_are_found_in_an_idle_branch() -> None:
-    original = in_branch(conv("x", "w", "c", name="deep", pads=1), W2)
+    original = in_branch(conv("x", "c", "w", name="deep", pads=1), W2)
     rewritten = rewrite(original, select="all").model
     assert validate(original, rewritten).ok
     for tensor in get_branch(rewritten).initializer:
@@ -135,9 +137,9 @@ def test_tripled_constants_of_a_real_rewrite_are_found_in_an_idle_branch() -> No
 @pytest.mark.parametrize("lowering", ["matmul", "dft"])
 @pytest.mark.parametrize("shapes", [{}, {"x": (1, 4, 30, 21)}])
 def test_a_chain_of_rewritten_convs_in_an_idle_branch(lowering: Any, shapes: dict[str, tuple[int, ...]]) -> None:
-    original = in_branch(conv("x", "w", "c0", name="first", pads=1), W2)
+    original = in_branch(conv("x", "c0", "w", name="first", pads=1), W2)
     body = get_branch(original)
-    body.node.insert(1, conv("c0", "w", "c", name="second", pads=1))
+    body.node.insert(1, conv("c0", "c", "w", name="second", pads=1))
     dims = original.graph.input[0].type.tensor_type.shape.dim
     for axis in (0, 2, 3):
         dims[axis].Clear()
@@ -174,7 +176,7 @@ def test_a_conv_with_an_input_that_is_not_finite_is_checked_on_another() -> None
         original, rewritten = make_pair(wrong=wrong)
         for model in (original, rewritten):
             model.graph.node[1].CopyFrom(helper.make_node("Div", ["c1", "zero"], ["r1"]))
-            model.graph.initializer.append(numpy_helper.from_array(np.float32(0), "zero"))
+            model.graph.initializer.append(numpy_helper.from_array(np.array(0, np.float32), "zero"))
             model.graph.node[-1].CopyFrom(helper.make_node("IsNaN", ["c2"], ["y"]))
             model.graph.output[0].type.tensor_type.elem_type = TensorProto.BOOL
         result = validate(original, rewritten)
@@ -185,7 +187,7 @@ def test_a_conv_with_an_input_that_is_not_finite_is_checked_on_another() -> None
 def test_rounding_noise_is_no_excuse_while_a_conv_is_unchecked() -> None:
     pairs = []
     for model in make_pair(wrong=1e-5):
-        model.graph.initializer.append(numpy_helper.from_array(np.float32(3e4), "large"))
+        model.graph.initializer.append(numpy_helper.from_array(np.array(3e4, np.float32), "large"))
         model.graph.node[-1].CopyFrom(helper.make_node("Mul", ["c2", "large"], ["m"]))
         model.graph.node.append(helper.make_node("Sin", ["m"], ["y"]))
         model.graph.output.append(helper.make_tensor_value_info("r1", FLOAT, None))  # an output that does say something
@@ -206,7 +208,7 @@ def test_a_sparse_weight_is_read(by_hand: bool) -> None:
     places = np.flatnonzero(weight)
     values = numpy_helper.from_array(weight.ravel()[places], "w")
     sparse = helper.make_sparse_tensor(values, numpy_helper.from_array(places, "w_places"), weight.shape)
-    original = make_model([conv("x", "w", "y", name="conv")], {}, x=x)
+    original = make_model([conv("x", "y", "w", name="conv")], {}, x=x)
     original.graph.sparse_initializer.append(sparse)
     rewritten = make_model([replaced("x", "w", "y", site="conv")], {"w": flip(weight)}, x=x)
     result = validate(original, rewritten if by_hand else rewrite(original, select="all").model)

@@ -10,13 +10,16 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import onnx_fft.checks.convcheck
 from onnx_fft.validate import validate
-from tests.pairs import B1, FLOAT, RNG, W1, W2, conv, flip, make_model, make_pair, relu, replaced, text
+from tests.checks.pairs import flip, make_model, make_pair, replaced, text
+from tests.models import B1, FLOAT, W1, W2, conv, relu
+
+RNG = np.random.default_rng(11)
 
 
 def test_the_oracle_finds_what_the_outputs_hide() -> None:
     original, rewritten = make_pair(wrong=1.0)
     for model in (original, rewritten):
-        model.graph.initializer.append(numpy_helper.from_array(np.float32(0), "zero"))
+        model.graph.initializer.append(numpy_helper.from_array(np.array(0, np.float32), "zero"))
         model.graph.node[-1].CopyFrom(helper.make_node("Mul", ["c2", "zero"], ["y"]))
     result = validate(original, rewritten)
     assert all(feed.ok for feed in result.feeds)
@@ -39,7 +42,7 @@ def test_a_folded_batch_normalization_is_part_of_the_oracle() -> None:
     variance = RNG.uniform(0.5, 2, 4).astype(np.float32)
     norm = helper.make_node("BatchNormalization", ["c", "s", "t", "m", "v"], ["bn"], epsilon=1e-3)
     constants = {"w": W1, "s": scale, "t": shift, "m": mean, "v": variance}
-    original = make_model([conv("x", "w", "c", name="conv"), norm, relu("bn", "y")], constants)
+    original = make_model([conv("x", "c", "w", name="conv"), norm, relu("bn", "y")], constants)
     factor = scale / np.sqrt(variance + np.float32(1e-3))
     folded = {"w": flip(W1 * factor.reshape(-1, 1, 1, 1)), "b": shift - mean * factor}
     rewritten = make_model([replaced("x", "w", "bn", site="conv", bias="b"), relu("bn", "y")], folded)
@@ -55,7 +58,7 @@ def test_a_fused_conv_with_addend_and_activation() -> None:
     fused = helper.make_node(
         "FusedConv", ["c1", "w2", "b2", "c1"], ["c2"], name="fused", domain="com.microsoft", **attributes
     )
-    head = conv("x", "w1", "c1", name="first")
+    head = conv("x", "c1", "w1", name="first")
     original = make_model([head, fused, relu("c2", "y")], {"w1": W1, "w2": W2, "b2": B1})
     parts = [
         head,
@@ -71,7 +74,7 @@ def test_a_fused_conv_with_addend_and_activation() -> None:
 
 def test_float64_falls_back_to_the_reference_evaluator_and_says_so() -> None:
     x, w = (1, 3, 12, 12), W1.astype(np.float64)
-    node = conv("x", "w", "c", name="conv")
+    node = conv("x", "c", "w", name="conv")
     original = make_model([node, relu("c", "y")], {"w": w}, x=x, dtype=TensorProto.DOUBLE)
     swap = [replaced("x", "w", "c", site="conv"), relu("c", "y")]
     result = validate(original, make_model(swap, {"w": flip(w)}, x=x, dtype=TensorProto.DOUBLE))
@@ -85,7 +88,7 @@ def test_float64_falls_back_to_the_reference_evaluator_and_says_so() -> None:
 
 def test_float16() -> None:
     w = W1.astype(np.float16)
-    original = make_model([conv("x", "w", "c", name="conv"), relu("c", "y")], {"w": w}, dtype=TensorProto.FLOAT16)
+    original = make_model([conv("x", "c", "w", name="conv"), relu("c", "y")], {"w": w}, dtype=TensorProto.FLOAT16)
     cast = [
         helper.make_node("Cast", ["x"], ["xf"], to=FLOAT),
         replaced("xf", "w", "cf", site="conv"),
@@ -101,7 +104,7 @@ def test_float16() -> None:
 
 def add_chaos(model: ModelProto) -> ModelProto:
     """Make the last node `sin(3e4 * c2)`: what it makes of rounding errors is beyond any tolerance of float32."""
-    model.graph.initializer.append(numpy_helper.from_array(np.float32(3e4), "large"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(3e4, np.float32), "large"))
     model.graph.node[-1].CopyFrom(helper.make_node("Mul", ["c2", "large"], ["m"]))
     model.graph.node.append(helper.make_node("Sin", ["m"], ["y"]))
     return model
