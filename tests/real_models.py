@@ -8,6 +8,7 @@ import pytest
 
 from scripts.models.fetch import NAMES
 from scripts.shared.standard_cases import light_paths
+from tests.marks import mark_slow
 
 QUICK_MODELS = ("rivagan_decoder", "silero_vad_16k_op15", "crepe_tiny")
 QUICK_GRAPHS = ("squeezenet",)
@@ -15,8 +16,7 @@ QUICK_GRAPHS = ("squeezenet",)
 
 
 def _by_name(names: Iterable[str], quick: tuple[str, ...]) -> pytest.MarkDecorator:
-    marked = [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
-    return pytest.mark.parametrize("name", marked)
+    return pytest.mark.parametrize("name", mark_slow(names, lambda name: name not in quick))
 
 
 by_model = _by_name(NAMES, QUICK_MODELS)

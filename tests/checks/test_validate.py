@@ -264,6 +264,7 @@ def test_the_result_is_json_and_tells_its_seed() -> None:
         assert lines[-1] == result.verdict
 
 
+@pytest.mark.slow
 def test_the_script_returns_the_exit_code(tmp_path: Path) -> None:
     script = ROOT / "scripts" / "validate.py"
     original, wrong = make_pair(wrong=1.0)
@@ -285,7 +286,9 @@ def test_the_script_returns_the_exit_code(tmp_path: Path) -> None:
 
 
 @pytest.mark.real_model
-@pytest.mark.parametrize("name", ["rivagan_encoder", "silero_vad", "nmp", "ch_PP-OCRv4_det"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("rivagan_encoder", marks=pytest.mark.slow), "silero_vad", "nmp", "ch_PP-OCRv4_det"]
+)
 def test_real_models_get_feeds_they_run_on(name: str, real_model: Callable[[str], Path]) -> None:
     path = real_model(name)
     result = validate(path, path)

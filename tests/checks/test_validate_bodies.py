@@ -216,6 +216,7 @@ def test_a_sparse_weight_is_read(by_hand: bool) -> None:
     assert result.convs[0].ok is True
 
 
+@pytest.mark.slow
 @pytest.mark.real_model
 def test_every_conv_of_both_branches_of_a_real_model(real_model: Callable[[str], Path]) -> None:
     path = real_model("silero_vad")
