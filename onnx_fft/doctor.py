@@ -6,12 +6,9 @@ does: so a right result alone would not show that the library computed it, and t
 
 from __future__ import annotations
 
-import json
 import platform
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +24,7 @@ from onnx_fft.native import library_path
 from onnx_fft.ort import import_ort
 from onnx_fft.provenance import OPERATOR_DOMAIN
 from onnx_fft.runtime.cuda import find_cuda_problem
+from onnx_fft.runtime.profile import run_profiled
 from onnx_fft.session import InferenceSession
 from onnx_fft.sites.spec import ConvSpec
 
@@ -126,17 +124,11 @@ def _run_self_test() -> tuple[float, list[str]]:
     x = rng.standard_normal((1, CHANNELS, EXTENT, EXTENT)).astype(np.float32)
     weight, bias = rng.standard_normal((CHANNELS, 1, KERNEL, KERNEL)), rng.standard_normal(CHANNELS)
     weight, bias = (values.astype(np.float32).astype(np.float64) for values in (weight, bias))
-    with tempfile.TemporaryDirectory() as folder:
-        options = import_ort().SessionOptions()
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "self_test")
-        session = InferenceSession(_lower(ConvWeights(weight, bias)), options)
-        (y,) = session.run(None, {"x": x})
-        events = json.loads(Path(session.end_profiling()).read_text())
+    model = _lower(ConvWeights(weight, bias))
+    (y,), nodes = run_profiled(lambda options: InferenceSession(model, options), {"x": x})
     expected = conv_direct(x, weight, bias, ConvGeometry(CHANNELS, (1, 1), (1, 1), (PAD, PAD), (PAD, PAD)))
     error = float(np.linalg.norm(y - expected) / np.linalg.norm(expected))
-    ran = {event.get("args", {}).get("op_name") for event in events if event.get("cat") == "Node"}
-    return error, sorted(name for name in ran if name)
+    return error, sorted({node.op_type for node in nodes})
 
 
 def _lower(weights: ConvWeights) -> ModelProto:

@@ -20,4 +20,10 @@ def run(*arguments: object) -> int:
 
 
 def list_files(folder: Path) -> set[str]:
+    """The names in a folder."""
     return {path.name for path in folder.iterdir()}
+
+
+def list_paths(folder: Path) -> list[str]:
+    """The files of a folder and of those in it, by their sorted paths."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())

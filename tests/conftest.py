@@ -18,7 +18,7 @@ from onnx_fft.errors import NativeUnavailable
 from onnx_fft.fourier.spectrum import product_spectrum
 from onnx_fft.native import library_path
 from scripts.models.fetch import fetch
-from scripts.shared.corpus import build_conv_model
+from scripts.shared.conv_models import build_conv_model
 from tests.commands import SPEC
 
 SEED = int(os.environ.get("ONNX_FFT_SEED", "20260101"))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
 from onnx_fft.checks.convcheck import activate
+from onnx_fft.fourier.axis import Axis
 from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
 from onnx_fft.lowering.base import ConvPlan, Fragment, Lowering, Ports
 from onnx_fft.model.io import load_model
@@ -22,7 +23,9 @@ from onnx_fft.runtime.contrib import OPERATORS
 from onnx_fft.runtime.cuda import needs_cuda
 from onnx_fft.runtime.opening import open_runner
 from onnx_fft.sites.spec import ConvSpec
-from scripts.shared.corpus import TENSOR_TYPES, Array, draw_weights, executed_op_types
+from scripts.shared.conv_models import TENSOR_TYPES, Array, draw_weights
+from scripts.shared.running import executed_op_types
+from tests.strategies import ACTIVATIONS, make_spec
 
 PREFIX = "fft/"
 
@@ -33,6 +36,21 @@ float16 is computed in float32. The scale of an output is not its own size, whic
 but the size of its terms, see `output_scale`. Largest error in 2600 random examples (ONNX Runtime 1.32, AVX-512):
 1.4e-6 of the scale in float32, 4e-15 in float64.
 """
+
+
+SPECS = {
+    "dense": make_spec([Axis(3, pad_begin=1, extent=9), Axis(4, extent=12)], (3, 2, 1), has_bias=True),
+    "grouped, stride": make_spec([Axis(5, stride=2, pad_end=3, extent=23)], (4, 6, 2), batch=2),
+    "depthwise, dilation": make_spec([Axis(3, dilation=2, extent=14), Axis(2, extent=5)], (3, 3, 3)),
+    "multiplier, dynamic": make_spec([Axis(7, pad_begin=6)], (2, 4, 2), batch=None, has_bias=True),
+    "3-D form": make_spec([Axis(1, extent=1), Axis(3, extent=8), Axis(3)], (2, 2, 1), activation=ACTIVATIONS[0]),
+}
+"""Convolutions small enough to try every lowering and plan on, by name."""
+
+
+def feed_shape(spec: ConvSpec, batch: int = 2, extent: int = 17) -> tuple[int, ...]:
+    """A shape of the input; `batch` and `extent` stand in for what the spec leaves open."""
+    return (spec.batch or batch, spec.in_channels, *(n or extent for n in spec.extents))
 
 
 @dataclass(frozen=True, slots=True)

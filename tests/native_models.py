@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper
 
 from onnx_fft import InferenceSession
 from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
 from onnx_fft.provenance import OPERATOR_DOMAIN
-
-Array = npt.NDArray[Any]
+from onnx_fft.session import InferenceSession
+from scripts.shared.conv_models import TENSOR_TYPES, Array
+from tests.models import build_model, info
 
 RELATIVE_L2 = {"float16": 2e-3, "float32": 5e-7, "float64": 1e-14}
 """Against the float64 oracle on the very same inputs: one FFT and, of float16, the rounding of the result."""
@@ -114,12 +110,9 @@ def make_model(
     nodes: Sequence[NodeProto], inputs: dict[str, tuple[str, Sequence[int | str]]], constants: dict[str, Array]
 ) -> ModelProto:
     """Inputs are given as dtype and shape; the output `y` is of the first input's dtype."""
-    values = [helper.make_tensor_value_info(name, _element_type(kind), shape) for name, (kind, shape) in inputs.items()]
-    output = helper.make_tensor_value_info("y", values[0].type.tensor_type.elem_type, None)
-    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph(list(nodes), "one_conv", values, [output], initializers)
-    opsets = [helper.make_opsetid("", 15), helper.make_opsetid(OPERATOR_DOMAIN, 1)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    values = [info(name, TENSOR_TYPES[dtype], shape) for name, (dtype, shape) in inputs.items()]
+    output = info("y", values[0].type.tensor_type.elem_type)
+    return build_model(nodes, values, [output], constants, opset=15, domains=[OPERATOR_DOMAIN])
 
 
 def conv_model(
@@ -141,25 +134,9 @@ def open_session(model: ModelProto, threads: int = 1) -> Any:
     return InferenceSession(model.SerializeToString(), options)
 
 
-def executed_by_library(model: ModelProto, feeds: dict[str, Array]) -> Counter[str]:
-    """How often each operator type ran in one run with the library, by ONNX Runtime's profile."""
-    with tempfile.TemporaryDirectory() as folder:
-        options = onnxruntime.SessionOptions()
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        session = InferenceSession(model.SerializeToString(), options)
-        session.run(None, feeds)
-        events = json.loads(Path(session.end_profiling()).read_text())
-    return Counter(event["args"]["op_name"] for event in events if event.get("name", "").endswith("_kernel_time"))
-
-
 def assert_close(got: Array, expected: Array, dtype: str, before: Array | None = None) -> None:
     """`before`: the sum before the activation, by which an error of it is judged; none of them makes it larger."""
     assert got.shape == expected.shape
     assert got.dtype == dtype
     assert np.isfinite(got).all()
     assert np.linalg.norm(got - expected) <= RELATIVE_L2[dtype] * np.linalg.norm(expected if before is None else before)
-
-
-def _element_type(dtype: Any) -> int:
-    return {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}[dtype]

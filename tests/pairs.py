@@ -9,7 +9,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnx_fft.validate import Validation
-from scripts.shared.corpus import Array
+from scripts.shared.conv_models import Array
 
 FLOAT = TensorProto.FLOAT
 RNG = np.random.default_rng(11)

@@ -51,7 +51,7 @@ from onnx_fft.native import library_path
 from onnx_fft.rewrite import inspect, rewrite
 from onnx_fft.sites.spec import ConvSpec, describe_spec
 from onnx_fft.timing.launch import time_models
-from scripts.shared.corpus import build_conv_model, draw_input, draw_weights
+from scripts.shared.conv_models import build_conv_model, draw_input, draw_weights
 from scripts.shared.layers import make_spec
 
 RESULTS = Path(__file__).with_name("results") / "calibration.jsonl"

@@ -41,7 +41,7 @@ from scripts.bench.machine_limits import Limits, measure_limits
 from scripts.bench.options import make_parser, write_json, write_results
 from scripts.bench.peers import INSTALL, describe_peers, measure_peers
 from scripts.bench.plot import draw_layers
-from scripts.shared.corpus import Array, build_conv_model, draw_input, draw_weights
+from scripts.shared.conv_models import Array, build_conv_model, draw_input, draw_weights
 from scripts.shared.layers import CUDA_LAYERS, FIELD, LAYERS, NATIVE_LAYERS, TRAPS, Layer
 from scripts.shared.runs import describe_run, describe_target, refuse
 

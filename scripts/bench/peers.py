@@ -33,7 +33,7 @@ from onnx import ModelProto
 
 from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.timing.stats import Ratio, Spread, compare, format_ms, summarize
-from scripts.shared.corpus import Array
+from scripts.shared.conv_models import Array
 
 WORKER = Path(__file__).with_name("peer_worker.py")
 CONV = "onnxruntime"

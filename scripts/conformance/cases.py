@@ -26,8 +26,9 @@ from onnx_fft.model.opset import convert_opset
 from onnx_fft.rewrite import rewrite
 from scripts.conformance.truth import compute_truth
 from scripts.models.fetch import fetch
-from scripts.shared import corpus
-from scripts.shared.corpus import Array, Case
+from scripts.shared.conv_models import Array
+from scripts.shared.running import run_model
+from scripts.shared.standard_cases import STANDARD_ATOL, Case, causal_cases, conv_cases, converted_cases
 
 ORIGINAL = "original"
 LOWERINGS = {"dft": "standard", "matmul": "standard", "fftconv": "native"}
@@ -66,12 +67,12 @@ class Entry:
 
 def collect_cases() -> Iterator[Case]:
     """The standard's cases, in the order of `tests/rewrite/test_standard_cases.py`, and last the real model."""
-    for case in (*corpus.conv_cases(), *corpus.causal_cases(), *corpus.converted_cases()):
+    for case in (*conv_cases(), *causal_cases(), *converted_cases()):
         yield Case(case.name, stamp_opset(case.copy_model()), case.feeds, case.expected)
     rng = np.random.default_rng(SEED)
     feeds = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in REAL_SHAPES.items()}
     path = fetch(REAL_MODEL)
-    yield Case(REAL_MODEL, convert_opset(onnx.load(path), OPSET), feeds, tuple(corpus.run_model(path, feeds)))
+    yield Case(REAL_MODEL, convert_opset(onnx.load(path), OPSET), feeds, tuple(run_model(path, feeds)))
 
 
 def stamp_opset(model: ModelProto) -> ModelProto:
@@ -89,7 +90,7 @@ def find_truth(case: Case) -> list[Array]:
     for values, expected in zip(truth, case.expected, strict=True):
         assert values.shape == expected.shape, case.name
         np.testing.assert_allclose(
-            values, expected, STANDARD_RTOL[str(expected.dtype)], corpus.STANDARD_ATOL, err_msg=case.name
+            values, expected, STANDARD_RTOL[str(expected.dtype)], STANDARD_ATOL, err_msg=case.name
         )
     return truth
 

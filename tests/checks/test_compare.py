@@ -9,7 +9,7 @@ import pytest
 
 from onnx_fft.checks.compare import TOLERANCES, compare_arrays, compare_outputs, measure_rms, shorten
 from onnx_fft.checks.noise import excuse
-from scripts.shared.corpus import Array
+from scripts.shared.conv_models import Array
 
 DTYPES = sorted(TOLERANCES)
 

@@ -19,7 +19,7 @@ from onnx_fft.checks.probes import Probe
 from onnx_fft.checks.result import Validation
 from onnx_fft.errors import InvalidModelError, UsageError
 from onnx_fft.validate import validate
-from scripts.shared.corpus import Array
+from scripts.shared.conv_models import Array
 from scripts.shared.paths import ROOT
 from tests.pairs import FLOAT, W1, conv, make_model, make_pair, relu, text
 

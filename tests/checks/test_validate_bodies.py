@@ -12,7 +12,7 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, 
 
 from onnx_fft.rewrite import rewrite
 from onnx_fft.validate import validate
-from scripts.shared.corpus import Array
+from scripts.shared.conv_models import Array
 from tests.pairs import FLOAT, W1, W2, conv, flip, make_model, make_pair, relu, replaced, text
 
 Wrap = Callable[[NodeProto, Array], ModelProto]

@@ -19,8 +19,9 @@ import onnx_fft
 import onnx_fft.lowering.matmul
 from onnx_fft.cli.arguments import VERB_CODES, make_parser, read_options
 from onnx_fft.results import FULL_COLUMNS, Report, Row
-from scripts.shared.corpus import build_conv_model, list_op_types, open_session
+from scripts.shared.conv_models import build_conv_model
 from scripts.shared.layers import make_spec
+from scripts.shared.running import list_op_types, open_session
 from tests.commands import SPEC, list_files, run
 
 VERBS = tuple(VERB_CODES)

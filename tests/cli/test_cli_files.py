@@ -17,7 +17,8 @@ import onnx_fft.replacement
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.saving import save_model
 from onnx_fft.validate import validate
-from scripts.shared.corpus import build_conv_model, list_op_types
+from scripts.shared.conv_models import build_conv_model
+from scripts.shared.running import list_op_types
 from tests.commands import SPEC, list_files, run
 
 # --- code 3: wrong results ----------------------------------------------------------------------------------------

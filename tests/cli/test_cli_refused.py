@@ -13,8 +13,9 @@ import pytest
 from onnx import ModelProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from scripts.shared.corpus import build_conv_model, run_model
+from scripts.shared.conv_models import build_conv_model
 from scripts.shared.layers import make_spec
+from scripts.shared.running import run_model
 from tests.commands import SPEC, list_files, run
 
 

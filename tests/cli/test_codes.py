@@ -18,10 +18,11 @@ from onnx_fft.cli.arguments import EXIT_CODES, VERB_CODES
 from onnx_fft.measure.cache import cache_folder
 from onnx_fft.native import LIBRARY_VARIABLE
 from onnx_fft.runtime import cuda
-from scripts.shared.corpus import build_conv_model
+from scripts.shared.conv_models import build_conv_model
 from scripts.shared.layers import make_spec
 from tests.commands import run
-from tests.small_models import rewrite_for_cuda, two_convs, write_two_convs
+from tests.gpu import rewrite_for_cuda
+from tests.models import two_convs, write_two_convs
 
 VERBS = tuple(VERB_CODES)
 SEEN_BY_ALL = (0, 1, 2, 130)

@@ -16,7 +16,7 @@ from onnx_fft.lowering.base import ConvPlan, spec_axes
 from onnx_fft.rewrite import rewrite
 from onnx_fft.sites.spec import ConvSpec, describe_spec
 from onnx_fft.units import format_size
-from scripts.shared.corpus import build_conv_model, draw_weights
+from scripts.shared.conv_models import build_conv_model, draw_weights
 from scripts.shared.layers import FIELD, LAYERS, TRAPS, Layer, make_spec
 
 MIB = 1 << 20

@@ -14,20 +14,9 @@ from onnx.reference import ReferenceEvaluator
 
 from onnx_fft import inspect, rewrite, validate
 from onnx_fft.errors import OpsetError, UsageError
-from scripts.shared.corpus import executed_op_types, list_op_types, open_session, run_model
-from tests.small_models import (
-    B1,
-    BOTH,
-    W1,
-    X,
-    assert_same,
-    conv,
-    dump,
-    function_model,
-    make_model,
-    own_nodes,
-    two_convs,
-)
+from scripts.shared.running import executed_op_types, list_op_types, open_session, run_model
+from tests.comparing import assert_same, dump, own_nodes
+from tests.models import B1, BOTH, W1, X, conv, function_model, make_model, two_convs
 
 # --- plans --------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ Every test here is skipped, with the reason, where ONNX Runtime's CUDA provider 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,27 +17,19 @@ import onnxruntime as ort
 import pytest
 from hypothesis import given, settings
 from onnx import ModelProto
-from test_cuda_operators import LIMITS
-from test_lowering import SPECS, feed_shape
 
 from onnx_fft import bench, rewrite, validate
 from onnx_fft.lowering import TARGETS
 from onnx_fft.lowering.base import Lowering
 from onnx_fft.runtime.contrib import Evaluator
 from onnx_fft.runtime.cuda import PROVIDER, exact_providers, find_cuda_problem
+from onnx_fft.runtime.profile import run_profiled
 from onnx_fft.sites.spec import ConvSpec
-from scripts.shared.corpus import Array, build_conv_model
+from scripts.shared.conv_models import Array, build_conv_model
 from scripts.shared.layers import make_spec
-from tests.lowered import Lowered, assert_right, lower
-from tests.small_models import (
-    contrib_node,
-    fft_node,
-    function_model,
-    if_model,
-    make_open_model,
-    rewrite_for_cuda,
-    two_convs,
-)
+from tests.gpu import LIMITS, contrib_node, fft_node, rewrite_for_cuda
+from tests.lowered import SPECS, Lowered, assert_right, feed_shape, lower
+from tests.models import function_model, if_model, make_open_model, two_convs
 from tests.strategies import Trial, trials
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(find_cuda_problem()), reason=f"got {find_cuda_problem()}")]
@@ -48,15 +39,10 @@ LOWERINGS = TARGETS["cuda"]
 
 def run_on_gpu(model: ModelProto, feeds: dict[str, Array]) -> tuple[list[Array], Counter[tuple[str, str]]]:
     """The outputs, and how often each operator ran on each provider."""
-    options = ort.SessionOptions()
-    options.enable_profiling = True
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=exact_providers())
-    outputs = session.run(None, feeds)
-    path = Path(session.end_profiling())
-    events = json.loads(path.read_text())
-    path.unlink()
-    nodes = [event["args"] for event in events if event.get("cat") == "Node" and "op_name" in event.get("args", {})]
-    return outputs, Counter((node["op_name"], node.get("provider", "")) for node in nodes)
+    outputs, nodes = run_profiled(
+        lambda options: ort.InferenceSession(model.SerializeToString(), options, providers=exact_providers()), feeds
+    )
+    return outputs, Counter((node.op_type, node.provider) for node in nodes)
 
 
 def fft_model(op_type: str, x: Array, axes: int = 1) -> ModelProto:

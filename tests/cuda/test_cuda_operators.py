@@ -15,8 +15,10 @@ from onnx_fft.runtime.contrib import Evaluator
 from onnx_fft.runtime.engines import PIECES, REFERENCE, EngineError
 from onnx_fft.runtime.opening import open_runner
 from onnx_fft.runtime.pieces import cut_pieces
-from scripts.shared.corpus import Array, run_model
-from tests.small_models import contrib_node, fft_node, make_open_model
+from scripts.shared.conv_models import Array
+from scripts.shared.running import run_model
+from tests.gpu import LIMITS, contrib_node, fft_node
+from tests.models import make_open_model
 
 
 def run_one(node: onnx.NodeProto, **inputs: Array) -> Array:
@@ -32,9 +34,6 @@ def direct_dft(x: Array, axes: int, sign: int) -> Array:
         matrix = np.exp(sign * 2j * np.pi * np.outer(n, n) / len(n))
         z = np.moveaxis(np.moveaxis(z, axis, -1) @ matrix, -1, axis)
     return z
-
-
-LIMITS = {"float16": 2e-2, "float32": 1e-5, "float64": 1e-12}
 
 
 @pytest.mark.parametrize("dtype", LIMITS)

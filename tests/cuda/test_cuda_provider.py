@@ -24,10 +24,11 @@ from onnx_fft.measure.run import MeasureSettings, open_cache
 from onnx_fft.runtime.cuda import find_cuda_problem
 from onnx_fft.timing.worker import make_run
 from scripts.bench import layers as bench_layers
-from scripts.shared.corpus import Array, build_conv_model
+from scripts.shared.conv_models import Array, build_conv_model
 from scripts.shared.layers import make_spec as make_layer
 from tests.commands import list_files, run
-from tests.small_models import X, no_gpu, rewrite_for_cuda, two_convs, write_two_convs
+from tests.gpu import no_gpu, rewrite_for_cuda
+from tests.models import X, two_convs, write_two_convs
 
 
 @no_gpu

@@ -21,23 +21,12 @@ from onnx_fft.cost.machines import machines_for
 from onnx_fft.model.scopes import MICROSOFT_DOMAIN
 from onnx_fft.provenance import TARGET_KEY
 from onnx_fft.runtime.cuda import find_cuda_problem, is_for_cuda, needs_cuda
-from scripts.shared.corpus import list_op_types
+from scripts.shared.running import list_op_types
 from tests.commands import list_files, run
+from tests.comparing import assert_only_convs_replaced
+from tests.gpu import no_gpu, rewrite_for_cuda
 from tests.lowered import executed_ops
-from tests.small_models import (
-    W1,
-    W2,
-    X,
-    assert_only_convs_replaced,
-    conv,
-    function_model,
-    if_model,
-    make_model,
-    no_gpu,
-    rewrite_for_cuda,
-    two_convs,
-    write_two_convs,
-)
+from tests.models import W1, W2, X, conv, function_model, if_model, make_model, two_convs, write_two_convs
 
 
 def imports(model: ModelProto) -> dict[str, int]:

@@ -18,7 +18,9 @@ from onnx_fft.fourier.oracle import (
     sample_conv,
 )
 from onnx_fft.sites.spec import ConvSpec
-from scripts.shared.corpus import Array, Case, build_conv_model, conv_cases, run_model
+from scripts.shared.conv_models import Array, build_conv_model
+from scripts.shared.running import run_model
+from scripts.shared.standard_cases import Case, conv_cases
 
 
 def make_geometry(

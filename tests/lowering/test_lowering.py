@@ -19,8 +19,20 @@ from onnx_fft.model.io import load_model
 from onnx_fft.runtime.contrib import Evaluator
 from onnx_fft.runtime.opening import open_runner
 from onnx_fft.sites.spec import Activation, ConvSpec
-from scripts.shared.corpus import TENSOR_TYPES, Array, list_op_types, open_session, run_model
-from tests.lowered import PREFIX, Lowered, assert_right, compute_truth, executed_ops, lower, output_scale, run_fragment
+from scripts.shared.conv_models import TENSOR_TYPES, Array
+from scripts.shared.running import list_op_types, open_session, run_model
+from tests.lowered import (
+    PREFIX,
+    SPECS,
+    Lowered,
+    assert_right,
+    compute_truth,
+    executed_ops,
+    feed_shape,
+    lower,
+    output_scale,
+    run_fragment,
+)
 from tests.strategies import (
     ACTIVATIONS,
     FRAGMENT_LOWERINGS,
@@ -40,13 +52,6 @@ DOMAINS = {"matmul": {""}, "dft": {""}, "rfft": {"", "com.microsoft"}}
 MATMUL, DFT = find_lowering("matmul"), find_lowering("dft")
 by_lowering = pytest.mark.parametrize("lowering", FRAGMENT_LOWERINGS, ids=lambda lowering: lowering.name)
 
-SPECS = {
-    "dense": make_spec([Axis(3, pad_begin=1, extent=9), Axis(4, extent=12)], (3, 2, 1), has_bias=True),
-    "grouped, stride": make_spec([Axis(5, stride=2, pad_end=3, extent=23)], (4, 6, 2), batch=2),
-    "depthwise, dilation": make_spec([Axis(3, dilation=2, extent=14), Axis(2, extent=5)], (3, 3, 3)),
-    "multiplier, dynamic": make_spec([Axis(7, pad_begin=6)], (2, 4, 2), batch=None, has_bias=True),
-    "3-D form": make_spec([Axis(1, extent=1), Axis(3, extent=8), Axis(3)], (2, 2, 1), activation=ACTIVATIONS[0]),
-}
 by_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 
 
@@ -59,11 +64,6 @@ def lower_trial(trial: Trial) -> Lowered:
         seed=trial.seed,
         has_bias_input=trial.has_bias_input,
     )
-
-
-def feed_shape(spec: ConvSpec, batch: int = 2, extent: int = 17) -> tuple[int, ...]:
-    """A shape of the input; `batch` and `extent` stand in for what the spec leaves open."""
-    return (spec.batch or batch, spec.in_channels, *(n or extent for n in spec.extents))
 
 
 @settings(max_examples=600)

@@ -27,9 +27,10 @@ from onnx_fft.options import RewriteOptions
 from onnx_fft.sites.conv import find_sites
 from onnx_fft.sites.spec import Activation, ConvSpec
 from onnx_fft.timing.launch import Machine, ModelTiming
-from scripts.shared.corpus import build_conv_model, run_model
+from scripts.shared.conv_models import build_conv_model
 from scripts.shared.layers import LAYERS, make_spec
 from scripts.shared.paths import MODELS
+from scripts.shared.running import run_model
 from tests.recorded import ENVIRONMENT, NOISE, OPEN_SPEC, SETTLED, SPEC, make_test_contest
 
 # --- what is worth timing -------------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ from onnx_fft.model.io import load_model
 from onnx_fft.model.opset import convert_opset, model_opset
 from onnx_fft.model.shapes import infer_shapes, set_input_shapes
 from onnx_fft.sites.conv import find_sites
-from scripts.shared import corpus
-from tests.text_models import TEXT, parse
+from scripts.shared.running import open_session, run_model
+from scripts.shared.standard_cases import DATA
+from tests.model.external import TEXT, parse
 
 # --- loading ------------------------------------------------------------------------------------------------------
 
@@ -98,7 +99,7 @@ def test_names_and_texts_of_no_encoding(tmp_path: Path) -> None:
 
 
 def test_every_model_of_the_standard_loads() -> None:
-    paths = sorted(corpus.DATA.rglob("*.onnx"))
+    paths = sorted(DATA.rglob("*.onnx"))
     assert len(paths) > 100
     for path in paths:
         assert load_model(path).model.SerializeToString() == onnx.load(path).SerializeToString()
@@ -189,7 +190,7 @@ def test_conversion_loses_nothing() -> None:
     assert len(names) == len(set(names))
     for c in (False, True):
         feeds = {"x": np.ones((1, 3, 8, 50), np.float32), "c": np.array(c)}
-        y, y_converted = (corpus.run_model(held, feeds)[0] for held in (model, converted))
+        y, y_converted = (run_model(held, feeds)[0] for held in (model, converted))
         np.testing.assert_allclose(y_converted, y, rtol=1e-6)
 
 
@@ -223,5 +224,5 @@ def test_real_models_convert(real_model: Callable[[str], Path], name: str) -> No
     loaded = load_model(real_model(name))
     converted = convert_opset(loaded.model, 17)
     onnx.checker.check_model(converted, full_check=True)
-    corpus.open_session(converted)
+    open_session(converted)
     assert [site.name for site in find_sites(load_model(converted))] == [site.name for site in find_sites(loaded)]

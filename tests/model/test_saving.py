@@ -17,13 +17,16 @@ from onnx_fft.model.io import load_model
 from onnx_fft.model.saving import save_model, staged_model
 from onnx_fft.provenance import is_own
 from onnx_fft.sites.conv import find_sites
-from scripts.shared import corpus
-from tests.small_models import splice_site
-from tests.text_models import list_files, parse, write_external
+from scripts.shared.conv_models import Array
+from scripts.shared.running import open_session, run_model
+from scripts.shared.standard_cases import light_paths
+from tests.commands import list_paths
+from tests.model.external import parse, write_external
+from tests.model.splicing import splice_site
 
 
 def test_unchanged_model_is_written_byte_for_byte(tmp_path: Path) -> None:
-    for number, path in enumerate([*corpus.light_paths().values(), tmp_path / "own.onnx"]):
+    for number, path in enumerate([*light_paths().values(), tmp_path / "own.onnx"]):
         if not path.exists():
             onnx.save(parse(), path)
         loaded = load_model(path)
@@ -37,11 +40,11 @@ def test_input_can_be_the_output(tmp_path: Path) -> None:
     loaded = load_model(path)
     loaded.model.doc_string = "new"
     save_model(loaded.model, path, loaded.base_dir)
-    assert list_files(tmp_path) == ["m.bin", "m.onnx"]
+    assert list_paths(tmp_path) == ["m.bin", "m.onnx"]
     np.testing.assert_array_equal(read_weight(path), read_weight(parse()))
 
 
-def read_weight(source: ModelProto | Path) -> corpus.Array:
+def read_weight(source: ModelProto | Path) -> Array:
     model = source if isinstance(source, ModelProto) else onnx.load(source)
     return numpy_helper.to_array(model.graph.initializer[0])
 
@@ -51,7 +54,7 @@ def test_external_data_is_copied_beside_the_output(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     for _ in range(2):  # the second time the same data is there already
         save_model(loaded.model, tmp_path / "out" / "n.onnx", loaded.base_dir)
-        assert list_files(tmp_path / "out") == ["data/m.bin", "n.onnx"]
+        assert list_paths(tmp_path / "out") == ["data/m.bin", "n.onnx"]
     np.testing.assert_array_equal(read_weight(tmp_path / "out" / "n.onnx"), read_weight(parse()))
 
 
@@ -61,7 +64,7 @@ def test_foreign_data_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "out" / "m.bin").write_bytes(b"something else")
     with pytest.raises(OutputError, match=r"m\.bin"):
         save_model(loaded.model, tmp_path / "out" / "n.onnx", loaded.base_dir)
-    assert list_files(tmp_path / "out") == ["m.bin"]
+    assert list_paths(tmp_path / "out") == ["m.bin"]
     assert (tmp_path / "out" / "m.bin").read_bytes() == b"something else"
 
 
@@ -78,7 +81,7 @@ def test_output_is_not_written_over_data_in_a_folder_below(tmp_path: Path) -> No
     before = (tmp_path / "data" / "w.bin").read_bytes()
     with pytest.raises(OutputError, match="keeps data"):
         save_model(loaded.model, tmp_path / "data" / "w.bin", loaded.base_dir)
-    assert list_files(tmp_path) == ["data/w.bin", "m.onnx"]
+    assert list_paths(tmp_path) == ["data/w.bin", "m.onnx"]
     assert (tmp_path / "data" / "w.bin").read_bytes() == before
 
 
@@ -86,12 +89,12 @@ def test_a_staged_model_is_complete_and_gone_unless_committed(tmp_path: Path) ->
     loaded = load_model(write_external(tmp_path / "in", "data/m.bin"))
     (tmp_path / "out").mkdir()
     for folder in ("in", "out"):
-        before = list_files(tmp_path / folder)
+        before = list_paths(tmp_path / folder)
         with staged_model(loaded.model, tmp_path / folder / "n.onnx", loaded.base_dir) as staged:
             np.testing.assert_array_equal(read_weight(staged.path), read_weight(parse()))
-            corpus.open_session(staged.path)
+            open_session(staged.path)
             assert not (tmp_path / folder / "n.onnx").exists()
-        assert list_files(tmp_path / folder) == before
+        assert list_paths(tmp_path / folder) == before
 
 
 def test_missing_and_outlying_data(tmp_path: Path) -> None:
@@ -103,7 +106,7 @@ def test_missing_and_outlying_data(tmp_path: Path) -> None:
         loaded.model.graph.initializer[0].external_data[0].value = location
         with pytest.raises(InvalidModelError, match=r"m\.bin"):
             save_model(loaded.model, tmp_path / "out" / "n.onnx", loaded.base_dir)
-    assert list_files(tmp_path / "out") == []
+    assert list_paths(tmp_path / "out") == []
 
 
 def test_bad_output_paths(tmp_path: Path) -> None:
@@ -130,7 +133,7 @@ def test_failure_leaves_what_was_there(
     monkeypatch.setattr(os, function, fail)
     with pytest.raises(OutputError, match="No space left"):
         save_model(loaded.model, tmp_path / "out" / "m.onnx", loaded.base_dir)
-    assert list_files(tmp_path / "out") == ["m.onnx"]
+    assert list_paths(tmp_path / "out") == ["m.onnx"]
     assert (tmp_path / "out" / "m.onnx").read_bytes() == b"before"
 
 
@@ -147,19 +150,19 @@ def test_too_large_models_keep_our_constants_outside(tmp_path: Path, monkeypatch
     for _ in range(2):  # the second time its data is there already
         save_model(loaded.model, tmp_path / "big.onnx", movable=is_own)
         assert loaded.model.SerializeToString() == before
-        model_file, data_file, other = list_files(tmp_path)
+        model_file, data_file, other = list_paths(tmp_path)
         assert (model_file, other) == ("big.onnx", "big.onnx.data")
         assert re.fullmatch(r"big\.onnx\.[0-9a-f]{16}\.data", data_file)
     assert (tmp_path / "big.onnx.data").read_bytes() == b"of an earlier run"
     stored = {tensor.name: tensor.data_location for tensor in load_model(tmp_path / "big.onnx").model.graph.initializer}
     assert stored == {"own": TensorProto.EXTERNAL, "foreign": TensorProto.DEFAULT}
     x = np.ones((1, 3, 8, 50), np.float32)
-    y, y_big = (corpus.run_model(source, {"x": x})[0] for source in (loaded.model, tmp_path / "big.onnx"))
+    y, y_big = (run_model(source, {"x": x})[0] for source in (loaded.model, tmp_path / "big.onnx"))
     np.testing.assert_array_equal(y, y_big)
     monkeypatch.setattr(onnx_fft.model.saving, "MAX_MODEL_BYTES", 5000)
     with pytest.raises(OutputError, match="5000 bytes"):
         save_model(loaded.model, tmp_path / "bigger.onnx", movable=is_own)
-    assert list_files(tmp_path) == ["big.onnx", data_file, "big.onnx.data"]
+    assert list_paths(tmp_path) == ["big.onnx", data_file, "big.onnx.data"]
     monkeypatch.setattr(onnx_fft.model.saving, "MAX_MODEL_BYTES", 9000)
     (tmp_path / data_file).write_bytes(b"of someone else")
     with pytest.raises(OutputError, match=data_file):

@@ -8,24 +8,25 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper, parser
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnx_fft.model.io import load_model
 from onnx_fft.model.splice import unused_prefix
 from onnx_fft.sites.conv import ConvSite, find_sites
-from scripts.shared import corpus
-from tests.small_models import splice_site
+from scripts.shared.conv_models import Array
+from scripts.shared.running import list_op_types, run_model
+from scripts.shared.standard_cases import STANDARD_ATOL, STANDARD_RTOL, Case, conv_cases, converted_cases
+from tests.model.splicing import splice_site
+from tests.models import parse_model
 
-HEADER = '<ir_version: 8, opset_import: ["" : 17, "local" : 1]>'
+RNG = np.random.default_rng(3)
+CONSTANTS = {"W": RNG.random((3, 3, 3, 3), np.float32), "V": RNG.random((3, 3, 3, 3), np.float32)}
+CONSTANTS["B"] = RNG.random(3, np.float32)
 
 
-def parse(text: str, header: str = HEADER) -> ModelProto:
-    """A model from ONNX's text form with weights `W`, `V` of shape `[3, 3, 3, 3]` and a vector `B`."""
-    model: ModelProto = parser.parse_model(header + text)
-    rng = np.random.default_rng(3)
-    for name, shape in (("W", (3, 3, 3, 3)), ("V", (3, 3, 3, 3)), ("B", (3,))):
-        model.graph.initializer.append(numpy_helper.from_array(rng.random(shape, np.float32), name))
-    return model
+def parse(text: str, **versions: int) -> ModelProto:
+    """A model from ONNX's text form with the weights `W` and `V` and the vector `B`."""
+    return parse_model(text, CONSTANTS, **versions)
 
 
 def make_fragment(site: ConvSite, prefix: str) -> tuple[list[NodeProto], list[TensorProto]]:
@@ -59,10 +60,10 @@ def splice_all(model: ModelProto, sites: Iterable[ConvSite] | None = None) -> Mo
     return loaded.model
 
 
-def assert_same_function(before: ModelProto, after: ModelProto, **feeds: corpus.Array) -> None:
+def assert_same_function(before: ModelProto, after: ModelProto, **feeds: Array) -> None:
     onnx.checker.check_model(after, full_check=True)
     feeds = {"x": np.random.default_rng(5).standard_normal((1, 3, 9, 9)).astype(np.float32), **feeds}
-    for a, b in zip(corpus.run_model(before, feeds), corpus.run_model(after, feeds), strict=True):
+    for a, b in zip(run_model(before, feeds), run_model(after, feeds), strict=True):
         assert a.shape == b.shape
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
@@ -134,7 +135,7 @@ def test_batch_normalization_goes_along() -> None:
     model = parse(text)
     model.graph.quantization_annotation.add(tensor_name="h")
     after = splice_all(model)
-    assert "BatchNormalization" not in corpus.list_op_types(after)
+    assert "BatchNormalization" not in list_op_types(after)
     assert names(after.graph.value_info) == ["y"]
     assert not after.graph.quantization_annotation
     assert not {"W", "V", "B"} & set(names(after.graph.initializer))
@@ -182,7 +183,7 @@ def test_old_models_keep_their_inputs() -> None:
         y = Conv(x, W, B)
         z = Conv(y, V)
     }"""
-    model = parse(text, '<ir_version: 3, opset_import: ["" : 8]>')
+    model = parse(text, ir_version=3, opset=8)
     loaded = load_model(model)
     site = find_sites(loaded)[0]
     splice_site(site, *make_fragment(site, "p/"))
@@ -201,7 +202,7 @@ IF = """g (bool c, float[1,3,9,9] x) => (float[1,3,7,7] y) {
 
 
 def test_bodies_of_old_models_keep_constants_outside() -> None:
-    model = parse(IF, '<ir_version: 3, opset_import: ["" : 8]>')
+    model = parse(IF, ir_version=3, opset=8)
     for tensor in model.graph.initializer:
         model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     after = splice_all(model)
@@ -260,12 +261,12 @@ def test_prefix_avoids_every_name() -> None:
     assert unused_prefix(model) == "onnx_fft_2/"
 
 
-@pytest.mark.parametrize("case", [*corpus.conv_cases(), *corpus.converted_cases()], ids=lambda case: case.name)
-def test_standard_cases_survive(case: corpus.Case) -> None:
+@pytest.mark.parametrize("case", [*conv_cases(), *converted_cases()], ids=lambda case: case.name)
+def test_standard_cases_survive(case: Case) -> None:
     after = splice_all(case.model)
     onnx.checker.check_model(after, full_check=True)
-    for output, expected in zip(corpus.run_model(after, case.feeds), case.expected, strict=True):
-        np.testing.assert_allclose(output, expected, rtol=corpus.STANDARD_RTOL, atol=corpus.STANDARD_ATOL)
+    for output, expected in zip(run_model(after, case.feeds), case.expected, strict=True):
+        np.testing.assert_allclose(output, expected, rtol=STANDARD_RTOL, atol=STANDARD_ATOL)
 
 
 @pytest.mark.real_model
@@ -280,5 +281,5 @@ def test_silero_survives(real_model: Callable[[str], Path]) -> None:
         "state": np.zeros((2, 1, 128), np.float32),
         "sr": np.array(16000),
     }
-    for a, b in zip(corpus.run_model(path, feeds), corpus.run_model(after, feeds), strict=True):
+    for a, b in zip(run_model(path, feeds), run_model(after, feeds), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

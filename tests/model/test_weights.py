@@ -7,33 +7,35 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, SparseTensorProto, TensorProto, helper, numpy_helper, parser
+from onnx import ModelProto, SparseTensorProto, TensorProto, helper, numpy_helper
 from onnx.external_data_helper import convert_model_to_external_data
 
 from onnx_fft.errors import InvalidModelError, Refusal
 from onnx_fft.model.io import LoadedModel, load_model
 from onnx_fft.model.scopes import find_scopes
 from onnx_fft.model.weights import TensorType, resolve_constant, resolve_type
-from scripts.shared import corpus
+from scripts.shared.conv_models import Array
+from scripts.shared.running import run_model
+from tests.models import parse_model
 
 
 def parse(body: str, opset: int = 17, tensors: str = "", ir_version: int = 10) -> ModelProto:
     """A model `x -> w` whose nodes are `body`."""
-    header = f'<ir_version: {ir_version}, opset_import: ["" : {opset}, "com.microsoft" : 1]>'
-    model: ModelProto = parser.parse_model(f"{header} g (float[2,3] x) => (float[N] w) <{tensors}> {{ {body} }}")
+    text = f"g (float[2,3] x) => (float[N] w) <{tensors}> {{ {body} }}"
+    model = parse_model(text, {}, opset=opset, ir_version=ir_version)
     model.graph.output[0].type.Clear()
     return model
 
 
-def resolve(model: ModelProto, base_dir: Path | None = None) -> corpus.Array | Refusal:
+def resolve(model: ModelProto, base_dir: Path | None = None) -> Array | Refusal:
     return resolve_constant("w", find_scopes(model, base_dir)[0])
 
 
-def assert_folds(model: ModelProto) -> corpus.Array:
+def assert_folds(model: ModelProto) -> Array:
     """The folded value of `w`, once it is that of ONNX Runtime in dtype, shape and every bit."""
     value = resolve(model)
     assert not isinstance(value, Refusal), value
-    expected = corpus.run_model(model, {"x": np.zeros((2, 3), np.float32)})[0]
+    expected = run_model(model, {"x": np.zeros((2, 3), np.float32)})[0]
     assert (value.dtype, value.shape) == (expected.dtype, expected.shape)
     np.testing.assert_array_equal(value, expected)
     assert resolve_type("w", find_scopes(model, None)[0]) == TensorType(

@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.native.convolutions import PARALLEL
 from tests.native_models import ACTIVATIONS, Conv, assert_close, conv_model, make_model, open_session
 
 pytestmark = pytest.mark.usefixtures("native_library")
@@ -221,27 +222,6 @@ def test_dtypes_do_not_mix() -> None:
     with pytest.raises(Exception, match="FFTConv"):
         open_session(conv_model(Conv(), {**arrays, "w": arrays["w"].astype(np.float64)}))
 
-
-PARALLEL = {
-    "dense": Conv(extents=(90, 70), kernel=(7, 7), channels=(20, 36), group=1, activation="Relu").lifted(),
-    "dense, few rows": Conv(extents=(30, 31), kernel=(9, 9), channels=(21, 34), group=1, batch=1).lifted(),
-    "dense, few channels": Conv(extents=(150, 160), kernel=(5, 5), channels=(3, 2), group=1).lifted(),
-    "groups": Conv(extents=(40, 41), kernel=(5, 5), channels=(15, 35), group=5, activation="Clip").lifted(),
-    "depthwise": Conv(extents=(70, 80), kernel=(9, 9), channels=(40, 40), group=40, activation="LeakyRelu").lifted(),
-    "depthwise, 3 channels": Conv(extents=(90, 95), kernel=(7, 7), channels=(3, 3), group=3).lifted(),
-    "depthwise, few taps": Conv(
-        extents=(90, 95), kernel=(3, 3), channels=(40, 40), group=40, activation="Clip"
-    ).lifted(),
-    "1-D": Conv(extents=(5000,), kernel=(63,), activation="HardSigmoid").lifted(),
-    "1-D, long kernel": Conv(extents=(20_000,), kernel=(1500,), channels=(2, 2), group=2, batch=1).lifted(),
-    "strides": Conv(extents=(100, 90), kernel=(9, 8), strides=(2, 3), channels=(6, 8)).lifted(),
-    "dilations": Conv(extents=(100, 90), kernel=(5, 6), dilations=(3, 2), channels=(6, 8)).lifted(),
-    "3-D": Conv(extents=(12, 20, 22), kernel=(3, 5, 5), pads=(1, 2, 2, 1, 2, -2), channels=(6, 8)),
-    "float16": Conv(extents=(60, 60), kernel=(7, 7), dtype="float16", activation="Relu"),
-    "float64": Conv(extents=(60, 60), kernel=(7, 7), channels=(8, 20), dtype="float64"),
-    "direct": Conv(extents=(60, 60), kernel=(1, 1), activation="LeakyRelu"),
-}
-"""Some tiles or channels each, for each thread to have a part; by FFT, but for the last."""
 
 by_weights = pytest.mark.parametrize("run_time", [(), ("w",)], ids=["constant", "run time"])
 

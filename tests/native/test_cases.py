@@ -15,12 +15,11 @@ from onnx_fft.lowering.fftconv import OPERATOR_ACTIVATIONS
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.sites.spec import ConvSpec
 from scripts.models import fetch as fetch_models
-from scripts.shared.corpus import Case, causal_cases, conv_cases, converted_cases, list_op_types, run_model
-from tests.lowered import assert_right, lower
-from tests.native.test_fftconv_lowering import forced, run_library
-from tests.native.test_lowering import SPECS, feed_shape
-from tests.native.test_real_models import REMAINING, SHAPES
-from tests.native_models import executed_by_library
+from scripts.shared.running import executed_op_types, list_op_types, run_model, run_with_library
+from scripts.shared.standard_cases import Case, causal_cases, conv_cases, converted_cases
+from tests.lowered import SPECS, assert_right, feed_shape, lower
+from tests.native.rewritten import forced
+from tests.real_models import REMAINING, SHAPES
 from tests.strategies import Trial, trials
 
 pytestmark = pytest.mark.usefixtures("native_library")
@@ -61,10 +60,10 @@ def count_ours(op_types: Counter[str]) -> int:
 @by_case
 def test_the_cases_of_the_standard(case: Case) -> None:
     rewritten = forced(case.model)
-    executed = executed_by_library(rewritten, case.feeds)
+    executed = executed_op_types(rewritten, case.feeds, with_library=True)
     assert count_ours(executed) == count_ours(list_op_types(rewritten)) >= 1
     assert executed["Conv"] == 0
-    for values in (run_model(rewritten, case.feeds), run_library(rewritten, case.feeds)):
+    for values in (run_model(rewritten, case.feeds), run_with_library(rewritten, case.feeds)):
         for value, expected in zip(values, case.expected, strict=True):
             np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-5)
 
@@ -75,7 +74,7 @@ def test_the_cases_of_the_standard_in_float64(case: Case) -> None:
     feeds = {
         name: array.astype(np.float64) if array.dtype == np.float32 else array for name, array in case.feeds.items()
     }
-    for value, expected in zip(run_library(rewritten, feeds), case.expected, strict=True):
+    for value, expected in zip(run_with_library(rewritten, feeds), case.expected, strict=True):
         assert value.dtype == (np.float64 if expected.dtype == np.float32 else expected.dtype)
         np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)
 
@@ -92,7 +91,7 @@ def test_any_convolution_is_exact(trial: Trial) -> None:
     rng = np.random.default_rng(trial.seed)
     for shape in trial.shapes:
         feeds = lowered.make_feeds(shape, rng)
-        assert_right(lowered, feeds, run_library(lowered.model, feeds)[0])
+        assert_right(lowered, feeds, run_with_library(lowered.model, feeds)[0])
 
 
 @pytest.mark.parametrize("opset", [7, OPSET])
@@ -100,8 +99,8 @@ def test_any_convolution_is_exact(trial: Trial) -> None:
 def test_the_matrix_of_the_lowerings(spec: ConvSpec, opset: int, rng: np.random.Generator) -> None:
     lowered = lower(FFTCONV, spec, PLAN, opset)
     feeds = lowered.make_feeds(feed_shape(spec), rng)
-    assert count_ours(executed_by_library(lowered.model, feeds)) == 1
-    assert_right(lowered, feeds, run_library(lowered.model, feeds)[0])
+    assert count_ours(executed_op_types(lowered.model, feeds, with_library=True)) == 1
+    assert_right(lowered, feeds, run_with_library(lowered.model, feeds)[0])
 
 
 @pytest.mark.real_model

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import ModelProto, NodeProto, helper
+from onnx import ModelProto, helper
 from onnx.reference import ReferenceEvaluator
 
 import onnx_fft
@@ -18,11 +16,14 @@ from onnx_fft.cost.choose import Request, choose
 from onnx_fft.cost.predict import CALIBRATED, lowering_seconds
 from onnx_fft.lowering import TARGETS, find_lowering
 from onnx_fft.lowering.base import ConvPlan
-from onnx_fft.lowering.fftconv import DOMAIN
+from onnx_fft.provenance import OPERATOR_DOMAIN
 from onnx_fft.sites.spec import ConvSpec
-from scripts.shared.corpus import Array, build_conv_model, draw_input, executed_op_types, list_op_types, run_model
+from scripts.shared.conv_models import build_conv_model, draw_input
 from scripts.shared.layers import FIELD, LAYERS, TRAPS, Layer, make_spec
-from tests.small_models import B1, W1, X, assert_same, conv, dump, make_model, own_nodes
+from scripts.shared.running import executed_op_types, list_op_types, run_model, run_with_library
+from tests.comparing import assert_same, dump, own_nodes
+from tests.models import B1, W1, X, conv, make_model
+from tests.native.rewritten import assert_close, forced, native_nodes
 
 SPECS = {
     "dense": make_spec((6, 5), (5, 4), (15, 13)),
@@ -45,9 +46,6 @@ SPECS = {
 }
 by_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 
-RTOL = {"float16": 2e-3, "float32": 1e-5, "float64": 1e-13}
-"""Of the largest value of the output, by dtype."""
-
 ACTIVATIONS: dict[str, tuple[dict[str, float], int]] = {
     "Relu": ({}, 17),
     "LeakyRelu": ({"alpha": 0.25}, 17),
@@ -57,30 +55,6 @@ ACTIVATIONS: dict[str, tuple[dict[str, float], int]] = {
 by_activation = pytest.mark.parametrize("op_type", ACTIVATIONS)
 
 
-def forced(model: ModelProto, **options: Any) -> ModelProto:
-    """The model with every convolution replaced, checked by onnx's checker."""
-    rewritten = rewrite(model, target="native", select="all", **options).model
-    onnx.checker.check_model(rewritten, full_check=True)
-    return rewritten
-
-
-def native_nodes(model: ModelProto) -> list[NodeProto]:
-    return [node for node in model.graph.node if node.domain == DOMAIN]
-
-
-def run_library(model: ModelProto, feeds: dict[str, Array]) -> list[Array]:
-    return list(onnx_fft.InferenceSession(model.SerializeToString()).run(None, feeds))
-
-
-def assert_close(values: Sequence[Array], references: Sequence[Array]) -> None:
-    assert len(values) == len(references) > 0
-    for value, reference in zip(values, references, strict=True):
-        assert (value.dtype, value.shape) == (reference.dtype, reference.shape)
-        scale = float(np.abs(reference.astype(np.float64)).max())
-        assert scale > 0.1
-        np.testing.assert_allclose(value, reference, rtol=0, atol=RTOL[str(reference.dtype)] * scale)
-
-
 # --- the same numbers ---------------------------------------------------------------------------------------------
 
 
@@ -88,7 +62,7 @@ def assert_close(values: Sequence[Array], references: Sequence[Array]) -> None:
 def test_the_functions_compute_the_same(spec: ConvSpec) -> None:
     original = build_conv_model(spec)
     rewritten = forced(original)
-    assert [(node.domain, node.op_type) for node in rewritten.graph.node] == [(DOMAIN, "FFTConv")]
+    assert [(node.domain, node.op_type) for node in rewritten.graph.node] == [(OPERATOR_DOMAIN, "FFTConv")]
     feeds = {"x": draw_input(spec)}
     assert_close(ReferenceEvaluator(rewritten).run(None, feeds), ReferenceEvaluator(original).run(None, feeds))
     if spec.dtype != "float64":  # ONNX Runtime has no Conv for it
@@ -100,7 +74,7 @@ def test_the_functions_compute_the_same(spec: ConvSpec) -> None:
 def test_the_library_computes_the_same(spec: ConvSpec) -> None:
     original = build_conv_model(spec)
     feeds = {"x": draw_input(spec)}
-    assert_close(run_library(forced(original), feeds), ReferenceEvaluator(original).run(None, feeds))
+    assert_close(run_with_library(forced(original), feeds), ReferenceEvaluator(original).run(None, feeds))
 
 
 @pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER", "VALID"])
@@ -114,7 +88,7 @@ def test_auto_pad_is_resolved(auto_pad: str, strides: tuple[int, int]) -> None:
         "group", "kernel_shape", "strides", "dilations", "pads",
     }  # fmt: skip
     assert_same(original, rewritten, rtol=0)
-    assert_close(run_library(rewritten, {"x": X}), run_model(original, {"x": X}))
+    assert_close(run_with_library(rewritten, {"x": X}), run_model(original, {"x": X}))
 
 
 # --- what is absorbed ---------------------------------------------------------------------------------------------
@@ -144,14 +118,14 @@ def test_an_activation_is_absorbed(op_type: str) -> None:
     original = activated_model(op_type, **ACTIVATIONS[op_type][0])
     rewritten = forced(original)
     (node,) = rewritten.graph.node
-    assert (node.domain, node.op_type) == (DOMAIN, f"FFTConv{op_type}")
+    assert (node.domain, node.op_type) == (OPERATOR_DOMAIN, f"FFTConv{op_type}")
     given = {attribute.name: attribute.f for attribute in node.attribute}
     parameters = list(ACTIVATIONS[op_type][0].values())
     assert [given[name] for name in ("alpha", "beta")[: len(parameters)]] == parameters
     assert_same(original, rewritten, rtol=0)
     assert executed_op_types(rewritten, {"x": X}) == executed_op_types(original, {"x": X})
     assert_close(ReferenceEvaluator(rewritten).run(None, {"x": X}), run_model(original, {"x": X}))
-    assert_close(run_library(rewritten, {"x": X}), run_model(original, {"x": X}))
+    assert_close(run_with_library(rewritten, {"x": X}), run_model(original, {"x": X}))
 
 
 @by_activation
@@ -170,7 +144,7 @@ def test_the_bounds_of_clip_may_be_constant_inputs(bounds: tuple[float | None, .
     assert not {t.name for t in rewritten.graph.initializer} - {"w1", "b1"}
     feeds = {"x": X.astype(dtype)}
     assert_close(run_model(rewritten, feeds), run_model(original, feeds))
-    assert_close(run_library(rewritten, feeds), run_model(original, feeds))
+    assert_close(run_with_library(rewritten, feeds), run_model(original, feeds))
 
 
 def test_bounds_that_float32_does_not_hold_stay() -> None:
@@ -214,7 +188,7 @@ def test_other_parameters_of_the_same_activation_stay_a_node() -> None:
     assert sorted(function.name for function in rewritten.functions) == ["FFTConv", "FFTConvLeakyRelu"]
     assert_same(original, rewritten, rtol=1e-6)
     assert_close(ReferenceEvaluator(rewritten).run(None, {"x": X}), run_model(original, {"x": X}))
-    assert_close(run_library(rewritten, {"x": X}), run_model(original, {"x": X}))
+    assert_close(run_with_library(rewritten, {"x": X}), run_model(original, {"x": X}))
     assert dump(forced(rewritten)) == dump(rewritten)
 
 
@@ -236,7 +210,7 @@ def test_batch_normalization_and_activation_are_folded(bias: tuple[str, ...]) ->
     assert {tensor.name for tensor in rewritten.graph.initializer} == set(node.input[1:])
     assert_same(original, rewritten, rtol=1e-6)
     assert_close(ReferenceEvaluator(rewritten).run(None, {"x": X}), run_model(original, {"x": X}))
-    assert_close(run_library(rewritten, {"x": X}), run_model(original, {"x": X}))
+    assert_close(run_with_library(rewritten, {"x": X}), run_model(original, {"x": X}))
     validation = onnx_fft.validate(original, rewritten)
     assert validation.ok, validation.describe()
     assert [check.ok for check in validation.convs] == [True]
@@ -251,7 +225,7 @@ def test_fused_conv_becomes_the_same_operator(op_type: str) -> None:
     rewritten = forced(original)
     assert [node.op_type for node in rewritten.graph.node] == [f"FFTConv{op_type}"]
     assert_same(original, rewritten, rtol=1e-6)
-    assert_close(run_library(rewritten, {"x": X}), run_model(original, {"x": X}))
+    assert_close(run_with_library(rewritten, {"x": X}), run_model(original, {"x": X}))
 
 
 # --- the plan and the choice --------------------------------------------------------------------------------------

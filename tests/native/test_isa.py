@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from onnx_fft.doctor import read_isa
-from tests.native.test_library import ISA_FLAGS, runs_here
+from tests.native.isa import ISA_FLAGS, runs_here
 
 pytestmark = pytest.mark.usefixtures("native_library")
 

@@ -21,10 +21,10 @@ from onnx_fft import native
 from onnx_fft.doctor import examine, read_isa
 from onnx_fft.errors import NativeUnavailable
 from tests.commands import run
+from tests.native.isa import ISA_FLAGS, runs_here
 from tests.native_models import Conv, assert_close, conv_model
 
 SOURCES = Path(native.__file__).resolve().parent
-ISA_FLAGS = {"baseline": set(), "avx2": {"avx2", "fma"}, "avx512": {"avx512f", "avx512dq", "avx512vl", "fma"}}
 OLDEST_API = 17
 
 needs_library = pytest.mark.usefixtures("native_library")
@@ -165,14 +165,6 @@ def test_doctor_is_not_content_with_a_right_result(monkeypatch: pytest.MonkeyPat
     assert found.relative_l2 is not None
     assert found.relative_l2 < onnx_fft.doctor.RELATIVE_L2
     assert re.search(r"got the nodes \w.* in the profile of the self-test; expected FFTConv", found.problem)
-
-
-def runs_here(isa: str) -> bool:
-    cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.exists():
-        pytest.skip("no /proc/cpuinfo")
-    flags = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(), re.MULTILINE)
-    return isa == "baseline" or (flags is not None and ISA_FLAGS[isa] <= set(flags[1].split()))
 
 
 @needs_library

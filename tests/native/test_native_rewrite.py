@@ -18,21 +18,20 @@ import onnx_fft.native
 from onnx_fft import bench, inspect, rewrite, validate
 from onnx_fft.cost.choose import Request
 from onnx_fft.lowering.base import ConvPlan
-from onnx_fft.lowering.fftconv import DOMAIN
 from onnx_fft.measure.cache import Cache
 from onnx_fft.measure.candidates import make_contest
 from onnx_fft.measure.single import make_feeds, make_models
 from onnx_fft.model.scopes import walk_nodes
 from onnx_fft.provenance import OPERATOR_DOMAIN
 from onnx_fft.runtime.libraries import find_libraries
-from scripts.shared.corpus import Array, build_conv_model, executed_op_types, open_session, run_model
+from scripts.shared.conv_models import Array, build_conv_model
 from scripts.shared.layers import make_spec
+from scripts.shared.running import executed_op_types, open_session, run_model, run_with_library
 from tests.commands import run
-from tests.native.test_fftconv_lowering import assert_close, forced, native_nodes, run_library
-from tests.native.test_rewrite import decorated_model
-from tests.native.test_rewrite_kinds import BODIES
+from tests.comparing import assert_same, dump, without
+from tests.models import BODIES, W1, W2, X, conv, decorated_model, make_model, two_convs
+from tests.native.rewritten import assert_close, forced, native_nodes
 from tests.recorded import ENVIRONMENT
-from tests.small_models import W1, W2, X, assert_same, conv, dump, make_model, two_convs, without
 
 LARGE = make_spec((8, 8), (31, 31), (64, 64), group=8, has_bias=True)
 
@@ -53,13 +52,13 @@ def test_bodies_and_functions(kind: str) -> None:
     make, feeds, convs = BODIES[kind]
     model = make()
     rewritten = forced(model)
-    assert sum(node.domain == DOMAIN for node in walk_nodes(rewritten)) == convs
+    assert sum(node.domain == OPERATOR_DOMAIN for node in walk_nodes(rewritten)) == convs
     assert [function.name for function in rewritten.functions][:1] == ["FFTConv"]
     evaluators = [ReferenceEvaluator(model), ReferenceEvaluator(rewritten)]
     for feed in feeds:
         inputs = {"x": X, **feed}
         assert_same(model, rewritten, inputs, rtol=0)
-        assert_close(run_library(rewritten, inputs), run_model(model, inputs))
+        assert_close(run_with_library(rewritten, inputs), run_model(model, inputs))
         if kind != "scan" or ONNX > (1, 16):  # 1.16 does not let the body of a Scan see the original's names either
             before, after = (evaluator.run(None, inputs) for evaluator in evaluators)
             assert_close(after, before)
@@ -72,10 +71,10 @@ def test_the_rest_of_the_file_is_kept() -> None:
     assert dump(model) == before
     rest = ModelProto()
     rest.CopyFrom(rewritten)
-    own = [function for function in rest.functions if function.domain == DOMAIN]
+    own = [function for function in rest.functions if function.domain == OPERATOR_DOMAIN]
     assert [function.name for function in own] == ["FFTConv"]
     rest.functions.remove(own[0])
-    imports = [entry for entry in rest.opset_import if entry.domain == DOMAIN]
+    imports = [entry for entry in rest.opset_import if entry.domain == OPERATOR_DOMAIN]
     assert [entry.version for entry in imports] == [1]
     rest.opset_import.remove(imports[0])
     kept = without(model, [node for node in model.graph.node if node.op_type == "Conv"], set())
@@ -100,7 +99,7 @@ def test_weights_and_bias_that_other_nodes_read_or_compute() -> None:
     assert node.input[2] == "bias"
     assert {tensor.name for tensor in rewritten.graph.initializer} == {node.input[1], "one"}
     assert_same(model, rewritten, rtol=1e-6)
-    assert_close(run_library(rewritten, {"x": X}), run_model(model, {"x": X}))
+    assert_close(run_with_library(rewritten, {"x": X}), run_model(model, {"x": X}))
 
 
 def test_two_steps_give_what_one_does() -> None:
@@ -112,12 +111,12 @@ def test_two_steps_give_what_one_does() -> None:
     assert_same(model, both, rtol=0)
     mixed = rewrite(first, lowering="matmul").model
     assert_same(model, mixed)
-    assert_close(run_library(mixed, {"x": X}), run_model(model, {"x": X}))
+    assert_close(run_with_library(mixed, {"x": X}), run_model(model, {"x": X}))
 
 
 def test_the_functions_are_not_listed_as_convolutions() -> None:
     rewritten = forced(two_convs())
-    assert OPERATOR_DOMAIN == DOMAIN
+    assert OPERATOR_DOMAIN == OPERATOR_DOMAIN
     assert inspect(rewritten).rows == ()
 
 
@@ -125,7 +124,7 @@ def test_a_function_of_that_name_which_is_not_ours_is_an_error() -> None:
     model = two_convs()
     other = helper.make_node("Abs", ["X"], ["Y"])
     model.functions.append(
-        helper.make_function(DOMAIN, "FFTConv", ["X"], ["Y"], [other], [helper.make_opsetid("", 17)], [])
+        helper.make_function(OPERATOR_DOMAIN, "FFTConv", ["X"], ["Y"], [other], [helper.make_opsetid("", 17)], [])
     )
     with pytest.raises(onnx_fft.OnnxFftError, match=r"got a model with another function onnx_fft::FFTConv"):
         rewrite(model, target="native", select="all")
@@ -159,7 +158,7 @@ def test_initializers_of_ir_3_stay_constants() -> None:
         assert after.get_overridable_initializers() == before.get_overridable_initializers() == []
         assert executed_op_types(rewritten, {"x": X}) == executed_op_types(model, {"x": X})
         assert_same(model, rewritten, rtol=0)
-        assert_close(run_library(rewritten, {"x": X}), run_model(model, {"x": X}))
+        assert_close(run_with_library(rewritten, {"x": X}), run_model(model, {"x": X}))
         validation = validate(model, rewritten)
         assert validation.ok, validation.describe()
 
@@ -281,7 +280,7 @@ def test_the_measured_choice_has_the_library_as_candidate() -> None:
     assert [candidate.plan for candidate in contest.candidates] == [ConvPlan("fftconv", ())]
     before, after = make_models(contest)
     feeds = make_feeds(LARGE, (1, 8, 64, 64))
-    assert_close(run_library(after, feeds), run_model(before, feeds))
+    assert_close(run_with_library(after, feeds), run_model(before, feeds))
     result = rewrite(build_conv_model(LARGE), target="native", select="measure", budget_s=4, use_cache=False)
     (row,) = result.report.rows
     assert row.measured_s is not None

@@ -23,8 +23,7 @@ from onnx_fft.lowering import native_work
 from onnx_fft.sites.spec import ConvSpec
 from scripts.shared.layers import FIELD, LAYERS, TRAPS, make_spec
 from tests.lowered import geometry_of
-from tests.native.test_binding import PARALLEL
-from tests.native.test_edges import EDGES, SWEEPS, sweep
+from tests.native.convolutions import EDGES, PARALLEL, SWEEPS, sweep
 from tests.native_models import Conv
 
 DRIVER = Path(__file__).parent / "driver" / "plans.cpp"

@@ -17,26 +17,13 @@ from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.saving import save_model
 from onnx_fft.rewrite import Rewritten
 from scripts.models import fetch as fetch_models
-from scripts.shared import corpus
-from scripts.shared.corpus import Array, list_op_types, open_session
+from scripts.shared.conv_models import Array
+from scripts.shared.running import list_op_types, open_session, run_model
+from scripts.shared.standard_cases import STANDARD_ATOL, STANDARD_RTOL, light_paths, load_light_case
+from tests.real_models import REMAINING, SHAPES
 
 REPLACED_BY_AUTO = {"rivagan_encoder": 2, "rivagan_decoder": 2}
 """Convs that the choice replaces; in the other models the kernels are small, and it must touch nothing."""
-
-REMAINING = {"ch_PP-OCRv4_det": {("ConvTranspose", "operator"): 2}, "tumor_vgg16": {("Conv", "growth"): 5}}
-"""Convolutions left by `select="all"`, by operator and by the reason's code; none in the other models."""
-
-SHAPES = {
-    "rivagan_encoder": {"frame": (1, 3, 1, 70, 45), "data": (1, 32)},
-    "rivagan_decoder": {"frame": (1, 3, 1, 70, 64)},
-    "multistyle26": {"image": (1, 3, 64, 84)},
-    "nmp": {"serving_default_input_2:0": (1, 43844, 1)},
-    "tumor_vgg16": {"input": (1, 240, 240, 3)},
-    "crepe_tiny": {"frames": (2, 1024)},
-    "crepe_full": {"frames": (1, 1024)},
-}
-"""Shapes of open inputs that keep the validation short; other models are tried on shapes the validator finds."""
-
 
 LIGHT_GROWTH = 128 << 20
 """Enough for every ImageNet graph but VGG-19, which would more than double to 229 MiB."""
@@ -176,7 +163,7 @@ def test_rivagan_encoder_runs_on_any_size(shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(6)
     frame = rng.uniform(-1, 1, shape).astype(np.float32)
     feeds = {"frame": frame, "data": rng.integers(0, 2, (shape[0], 32)).astype(np.float32)}
-    (before,), (after,) = corpus.run_model(path, feeds), corpus.run_model(rewritten.model, feeds)
+    (before,), (after,) = run_model(path, feeds), run_model(rewritten.model, feeds)
     assert before.shape == shape
     np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
 
@@ -194,10 +181,10 @@ def relative_l2(value: Array, reference: Array) -> float:
     return float(difference / np.linalg.norm(reference.astype(np.float64)))
 
 
-@pytest.mark.parametrize("name", corpus.light_paths())
+@pytest.mark.parametrize("name", light_paths())
 def test_imagenet_graph(name: str) -> None:
     """Its output is nearly constant whatever the Convs do, so every Conv's own result is compared as well."""
-    case = corpus.load_light_case(name)
+    case = load_light_case(name)
     nodes = case.model.graph.node
     norms = {node.input[0]: node.output[0] for node in nodes if node.op_type == "BatchNormalization"}
     names = [norms.get(node.output[0], node.output[0]) for node in nodes if node.op_type == "Conv"]
@@ -206,20 +193,20 @@ def test_imagenet_graph(name: str) -> None:
     assert len(left) == count_convolutions(rewritten.model).total() <= (len(nodes) // 8 if name == "vgg19" else 0)
     assert all(row.code == "growth" for row in left)
     assert len(rewritten.report.replaced) == count_convolutions(case.model).total() - len(left)
-    before = corpus.run_model(expose_convs(case.model, names), case.feeds)
-    after = corpus.run_model(expose_convs(rewritten.model, names), case.feeds)
+    before = run_model(expose_convs(case.model, names), case.feeds)
+    after = run_model(expose_convs(rewritten.model, names), case.feeds)
     for output, expected in zip(after[: len(case.expected)], case.expected, strict=True):
         assert (output.dtype, output.shape) == (expected.dtype, expected.shape)
-        np.testing.assert_allclose(output, expected, rtol=corpus.STANDARD_RTOL, atol=corpus.STANDARD_ATOL)
+        np.testing.assert_allclose(output, expected, rtol=STANDARD_RTOL, atol=STANDARD_ATOL)
     pairs = zip(names, after[len(case.expected) :], before[len(case.expected) :], strict=True)
     worst = max((relative_l2(value, reference), name) for name, value, reference in pairs)
     assert worst[0] <= LIGHT_RTOL, worst
 
 
-@pytest.mark.parametrize("name", corpus.light_paths())
+@pytest.mark.parametrize("name", light_paths())
 def test_imagenet_graph_is_left_alone_by_auto(name: str) -> None:
     """Small kernels throughout: nothing gains, and nothing may change."""
-    model = corpus.load_light_case(name).model
+    model = load_light_case(name).model
     rewritten = rewrite(model)
     assert rewritten.model.SerializeToString(deterministic=True) == model.SerializeToString(deterministic=True)
     assert all(row.code == "no-gain" and "x the speed" in row.reason for row in rewritten.report.rows)

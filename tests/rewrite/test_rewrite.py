@@ -10,63 +10,32 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, helper
 
 from onnx_fft import inspect, rewrite
 from onnx_fft.errors import OnnxFftError, UsageError
 from onnx_fft.model.saving import save_model
 from onnx_fft.provenance import REPLACES_KEY
-from scripts.shared.corpus import build_conv_model, list_op_types
+from scripts.shared.conv_models import build_conv_model
 from scripts.shared.layers import make_spec
-from tests.small_models import (
+from scripts.shared.running import list_op_types
+from tests.comparing import assert_only_convs_replaced, assert_same, dump, own_nodes
+from tests.models import (
     BOTH,
     FLOAT,
     W1,
     W2,
     X,
-    Y,
-    assert_only_convs_replaced,
-    assert_same,
     conv,
-    dump,
+    decorated_model,
     function_model,
     if_model,
     info,
     make_model,
-    own_nodes,
     two_convs,
 )
 
 # --- what is kept -------------------------------------------------------------------------------------------------
-
-
-def decorated_model() -> ModelProto:
-    """Everything a file can hold besides the graph's own nodes."""
-    nodes = [
-        conv("x", "c1", "w1", "b1", name="first"),
-        helper.make_node("Twice", ["c1"], ["t"], name="twice", domain="local"),
-        helper.make_node("Relu", ["t"], ["r"], name="relu", doc_string="a node's own words"),
-        conv("r", "y", "w2", name="second", pads=1),
-    ]
-    nodes[2].metadata_props.add(key="node", value="kept")
-    model = make_model(nodes, producer_name="maker", producer_version="1.2", doc_string="model words", domain="org.x")
-    twice = helper.make_function(
-        "local", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], [helper.make_opsetid("", 17)]
-    )
-    model.functions.append(twice)
-    model.opset_import.extend([helper.make_opsetid("local", 1), helper.make_opsetid("com.example.unknown", 7)])
-    model.model_version = 42
-    for holder in (model, model.graph):
-        holder.metadata_props.add(key="made by", value="hand")
-    graph = model.graph
-    graph.doc_string = "graph words"
-    graph.value_info.extend(helper.make_tensor_value_info(name, FLOAT, Y) for name in ("c1", "t", "r"))
-    graph.initializer.extend([numpy_helper.from_array(np.float32(0.5), "scale")])
-    graph.quantization_annotation.add(tensor_name="r").quant_parameter_tensor_names.add(
-        key="SCALE_TENSOR", value="scale"
-    )
-    graph.input[0].doc_string = "input words"
-    return model
 
 
 @pytest.mark.parametrize("lowering", BOTH)

@@ -8,28 +8,25 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 import onnx_fft.model.io
 from onnx_fft import rewrite
 from onnx_fft.errors import InvalidModelError
 from onnx_fft.model.saving import save_model
-from scripts.shared.corpus import build_conv_model, list_op_types, run_model
+from scripts.shared.conv_models import build_conv_model
 from scripts.shared.layers import make_spec
-from tests.small_models import (
+from scripts.shared.running import list_op_types, run_model
+from tests.comparing import assert_same, dump
+from tests.models import (
     B1,
+    BODIES,
     BOTH,
     FLOAT,
     W1,
-    W2,
     X,
     Y,
-    assert_same,
-    body_graph,
     conv,
-    dump,
-    function_model,
-    if_model,
     info,
     make_model,
     two_convs,
@@ -139,49 +136,6 @@ def test_dynamic_shapes() -> None:
 
 
 # --- bodies and functions -----------------------------------------------------------------------------------------
-
-
-def loop_model() -> ModelProto:
-    """`y = conv(y)` so many times."""
-    nodes = [
-        helper.make_node("Identity", ["cond_in"], ["cond_out"]),
-        conv("state", "next", "w2", pads=1, name="again"),
-    ]
-    body = body_graph(
-        "body",
-        nodes,
-        [info("i", TensorProto.INT64, ()), info("cond_in", TensorProto.BOOL, ()), info("state", FLOAT, Y)],
-        [info("cond_out", TensorProto.BOOL, ()), info("next", FLOAT, Y)],
-    )
-    outer = [conv("x", "start", name="before"), helper.make_node("Loop", ["n", "", "start"], ["y"], body=body)]
-    return make_model(outer, {"w1": W1, "w2": W2}, inputs=[info("n", TensorProto.INT64, ())])
-
-
-def scan_model() -> ModelProto:
-    """One Conv a scanned slice of the first axis."""
-    shape = (1, 3, 13, 11)
-    nodes = [
-        helper.make_node("Unsqueeze", ["slice", "zero"], ["s4"]),
-        conv("s4", "out", "w1", name="scanned"),
-        helper.make_node("Identity", ["s_in"], ["s_out"]),
-    ]
-    body = body_graph(
-        "body",
-        nodes,
-        [info("s_in", FLOAT, (1,)), info("slice", FLOAT, shape[1:])],
-        [info("s_out", FLOAT, (1,)), info("out", FLOAT, (1, *Y[1:]))],
-    )
-    scan = helper.make_node("Scan", ["init", "x"], ["final", "y"], body=body, num_scan_inputs=1)
-    constants = {"w1": W1, "init": np.zeros(1, np.float32), "zero": np.zeros(1, np.int64)}
-    return make_model([scan], constants, y=(2, 1, *Y[1:]))
-
-
-BODIES = {
-    "if": (if_model, [{"c": np.array(True)}, {"c": np.array(False)}], 2),
-    "loop": (loop_model, [{"n": np.array(1)}, {"n": np.array(3)}], 2),
-    "scan": (scan_model, [{}], 1),
-    "function": (function_model, [{}], 1),
-}
 
 
 @pytest.mark.parametrize("lowering", BOTH)

@@ -11,8 +11,16 @@ from onnx_fft import rewrite
 from onnx_fft.lowering import TARGETS
 from onnx_fft.provenance import REPLACES_KEY
 from onnx_fft.rewrite import Rewritten
-from scripts.shared import corpus
-from scripts.shared.corpus import Case, list_op_types
+from scripts.shared.running import list_op_types
+from scripts.shared.standard_cases import (
+    STANDARD_ATOL,
+    STANDARD_RTOL,
+    Case,
+    causal_cases,
+    conv_cases,
+    converted_cases,
+    other_cases,
+)
 from tests.lowered import executed_ops, run_fragment
 
 LOWERING_NAMES = (*(lowering.name for lowering in TARGETS["standard"]), "auto")
@@ -26,7 +34,7 @@ TRANSFORMS = {"matmul": "MatMul", "dft": "DFT", "rfft": "Rfft"}
 POINTWISE_CASES = ("test_causal_conv_with_state_kernel_size_one_expanded",)
 """Depthwise with one tap: a transform of length one is none; a Mul is all that `matmul` leaves, `rfft` leaves it."""
 
-ALL_CONV_CASES = (*corpus.conv_cases(), *corpus.causal_cases(), *corpus.converted_cases())
+ALL_CONV_CASES = (*conv_cases(), *causal_cases(), *converted_cases())
 CONVERSION_OPSET = 17
 """The opset that `dft` takes the opset 6 cases to."""
 
@@ -46,7 +54,7 @@ def assert_expected(case: Case, model: ModelProto) -> None:
     assert outputs[0].size > 0
     for output, expected in zip(outputs, case.expected, strict=True):
         assert (output.dtype, output.shape) == (expected.dtype, expected.shape)
-        np.testing.assert_allclose(output, expected, rtol=corpus.STANDARD_RTOL, atol=corpus.STANDARD_ATOL)
+        np.testing.assert_allclose(output, expected, rtol=STANDARD_RTOL, atol=STANDARD_ATOL)
 
 
 def assert_fragment_ran(case: Case, rewritten: Rewritten, lowering: str) -> None:
@@ -81,7 +89,7 @@ def test_case(case: Case, lowering: str) -> None:
     assert_fragment_ran(case, rewritten, lowering)
 
 
-@pytest.mark.parametrize("case", corpus.converted_cases(), ids=name_case)
+@pytest.mark.parametrize("case", converted_cases(), ids=name_case)
 def test_an_old_model_keeps_its_opset_and_ir_version_unless_the_lowering_needs_more(case: Case) -> None:
     kept = rewrite(case.model, lowering="matmul", select="all")
     converted = rewrite(case.model, lowering="dft", select="all")
@@ -94,7 +102,7 @@ def test_an_old_model_keeps_its_opset_and_ir_version_unless_the_lowering_needs_m
 
 
 @pytest.mark.parametrize("lowering", ALL_LOWERING_NAMES)
-@pytest.mark.parametrize("case", corpus.other_cases(), ids=name_case)
+@pytest.mark.parametrize("case", other_cases(), ids=name_case)
 def test_another_operator_is_left_alone_with_a_reason(case: Case, lowering: str) -> None:
     rewritten = rewrite(case.model, target=TARGET_OF.get(lowering, "standard"), lowering=lowering, select="all")
     assert rewritten.model.SerializeToString(deterministic=True) == case.model.SerializeToString(deterministic=True)
@@ -106,7 +114,7 @@ def test_another_operator_is_left_alone_with_a_reason(case: Case, lowering: str)
 
 def test_weights_that_are_inputs_are_left_alone() -> None:
     """The standard's Conv cases as they come, before the corpus bakes their weights in."""
-    (case, *_) = corpus.conv_cases()
+    (case, *_) = conv_cases()
     model = case.copy_model()
     (tensor,) = model.graph.initializer
     model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))

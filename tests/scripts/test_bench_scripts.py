@@ -37,7 +37,7 @@ from scripts.bench.peers import (
     store_layer,
 )
 from scripts.bench.plot import make_bars
-from scripts.shared.corpus import build_conv_model, draw_input, draw_weights
+from scripts.shared.conv_models import build_conv_model, draw_input, draw_weights
 from scripts.shared.layers import FIELD, NATIVE_PROMISES, TRAPS, Layer, make_spec
 from scripts.shared.tables import list_losses
 from tests.clocks import FakeClock

@@ -25,8 +25,9 @@ from scripts.conformance.worker import RUNTIMES as ENGINES
 from scripts.conformance.worker import run_entry
 from scripts.models.fetch import WHEELS
 from scripts.shared.blocks import read_block
-from scripts.shared.corpus import Array, Case
+from scripts.shared.conv_models import Array
 from scripts.shared.paths import MODELS
+from scripts.shared.standard_cases import Case
 
 CASE = "test_Conv2d_depthwise_padded"
 COMMITTED: dict[str, Any] = json.loads(conformance.JSON.read_text())

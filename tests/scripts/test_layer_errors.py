@@ -16,8 +16,9 @@ from onnx_fft.fourier.oracle import Sample, conv_direct, conv_direct_at, sample_
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.lowering.matmul import MatMulLowering
 from onnx_fft.sites.spec import ConvSpec
-from scripts.shared.corpus import Array, run_model
+from scripts.shared.conv_models import Array
 from scripts.shared.layers import LAYERS, TRAPS
+from scripts.shared.running import run_model
 from tests.lowered import geometry_of, lower
 from tests.strategies import plan_kind, spectrum_size
 

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 
 import onnx_fft
 from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
-from scripts.shared.corpus import Array, build_conv_model, draw_weights
+from scripts.shared.conv_models import Array, build_conv_model, draw_weights
 from scripts.shared.layers import make_spec
 from scripts.shared.paths import ROOT
 from tests.native_models import make_model

@@ -10,29 +10,27 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onnx_fft.model.io import LoadedModel, load_model
 from onnx_fft.model.scopes import Refused
 from onnx_fft.sites.conv import ConvSite, find_sites
 from onnx_fft.sites.geometry import Dims, resolve_spec
 from onnx_fft.sites.spec import Activation, ConvSpec
-from scripts.shared import corpus
+from scripts.shared.conv_models import Array, build_conv_model
+from scripts.shared.running import list_op_types, run_model
+from scripts.shared.standard_cases import conv_cases, converted_cases, light_paths
+from tests.models import parse_model
 
 FLOAT = TensorProto.FLOAT
-HEADER = '<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1, "plugin" : 1, "local" : 1]>'
+RNG = np.random.default_rng(3)
+SHAPES = {"W": (4, 3, 3, 3), "B": (4,), "S": (4,)}
+CONSTANTS = {name: RNG.random(shape, np.float32) + np.float32(0.5) for name, shape in SHAPES.items()}
 
 
-def parse(text: str, header: str = HEADER) -> ModelProto:
-    """A model from ONNX's text form; `W` gets `[4, 3, 3, 3]` and `B`, `S` four values where they are not defined."""
-    model: ModelProto = parser.parse_model(header + text)
-    rng = np.random.default_rng(3)
-    shapes = {"W": (4, 3, 3, 3), "B": (4,), "S": (4,)}
-    defined = {tensor.name for tensor in model.graph.initializer}
-    for name, shape in shapes.items():
-        if name not in defined:
-            model.graph.initializer.append(numpy_helper.from_array(rng.random(shape, np.float32) + 0.5, name))
-    return model
+def parse(text: str, **versions: int) -> ModelProto:
+    """A model from ONNX's text form, with the weight `W` and the vectors `B` and `S` if it does not define them."""
+    return parse_model(text, CONSTANTS, **versions)
 
 
 def only_site(model: ModelProto) -> ConvSite:
@@ -80,13 +78,13 @@ def test_auto_pad_is_what_onnx_runtime_computes(mode: str) -> None:
         assert y.shape[2:] == spec.output_extents
 
 
-def run_conv(x: corpus.Array, weight: corpus.Array, attributes: dict[str, Any]) -> corpus.Array:
+def run_conv(x: Array, weight: Array, attributes: dict[str, Any]) -> Array:
     node = helper.make_node("Conv", ["x", "w"], ["y"], **attributes)
     x_info, y_info = (helper.make_tensor_value_info(name, FLOAT, [1, 1, None]) for name in "xy")
     weights = [numpy_helper.from_array(weight.reshape(1, 1, -1), "w")]
     graph = helper.make_graph([node], "conv", [x_info], [y_info], weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=8)
-    return corpus.run_model(model, {"x": x})[0]
+    return run_model(model, {"x": x})[0]
 
 
 def test_same_padding_of_dynamic_extents() -> None:
@@ -343,8 +341,8 @@ def test_batch_normalization_folds() -> None:
     weights = site.read_weights()
     x = np.random.default_rng(1).standard_normal((1, 3, 8, 8)).astype(np.float32)
     assert site.spec is not None and weights.bias is not None
-    folded = corpus.build_conv_model(site.spec, weights.weight.astype("f4"), weights.bias.astype("f4"))
-    y, y_folded = (corpus.run_model(held, {"x": x})[0] for held in (model, folded))
+    folded = build_conv_model(site.spec, weights.weight.astype("f4"), weights.bias.astype("f4"))
+    y, y_folded = (run_model(held, {"x": x})[0] for held in (model, folded))
     np.testing.assert_allclose(y_folded, y, rtol=1e-5, atol=1e-6)
 
 
@@ -384,7 +382,7 @@ def test_batch_normalization_stays(text: str) -> None:
 )
 def test_batch_normalization_of_old_opsets(opset: int, attributes: str, folds: bool) -> None:
     text = NORMALIZED.replace("Normalization", f"Normalization{attributes}")
-    model = parse(text, f'<ir_version: 4, opset_import: ["" : {opset}]>')
+    model = parse(text, ir_version=4, opset=opset)
     assert bool(only_site(model).absorbed) == folds
 
 
@@ -392,19 +390,19 @@ def test_batch_normalization_of_old_opsets(opset: int, attributes: str, folds: b
 
 
 def test_standard_cases_are_all_found() -> None:
-    cases = [*corpus.conv_cases(), *corpus.converted_cases()]
+    cases = [*conv_cases(), *converted_cases()]
     assert cases
     for case in cases:
         sites = find_sites(load_model(case.model))
-        assert [site.spec is not None for site in sites] == [True] * corpus.list_op_types(case.model)["Conv"], case.name
+        assert [site.spec is not None for site in sites] == [True] * list_op_types(case.model)["Conv"], case.name
         assert None not in {extent for site in sites if site.spec for extent in site.spec.extents}
 
 
-@pytest.mark.parametrize("name", sorted(corpus.light_paths()))
+@pytest.mark.parametrize("name", sorted(light_paths()))
 def test_imagenet_graphs_are_all_found(name: str) -> None:
-    loaded = load_model(corpus.light_paths()[name])
+    loaded = load_model(light_paths()[name])
     sites = find_sites(loaded)
-    assert len(sites) == corpus.list_op_types(loaded.model)["Conv"] > 0
+    assert len(sites) == list_op_types(loaded.model)["Conv"] > 0
     assert all(site.spec is not None and None not in site.spec.extents for site in sites)
 
 

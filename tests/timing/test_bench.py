@@ -29,7 +29,7 @@ from onnx_fft.timing.worker import (
     read_memory,
     read_nodes,
 )
-from scripts.shared.corpus import build_conv_model
+from scripts.shared.conv_models import build_conv_model
 from scripts.shared.layers import make_spec
 from tests.clocks import FakeClock
 

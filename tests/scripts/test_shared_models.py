@@ -15,18 +15,35 @@ from scripts.article import network as article_network
 from scripts.models import crepe
 from scripts.models import fetch as fetch_models
 from scripts.models import make as make_models
-from scripts.shared import corpus, layers
-from scripts.shared.corpus import Case
+from scripts.shared import layers
+from scripts.shared.conv_models import Array, build_conv_model, draw_input
+from scripts.shared.running import executed_op_types, list_op_types, run_model
+from scripts.shared.standard_cases import (
+    MIN_CAUSAL_CASES,
+    MIN_CONV_CASES,
+    MIN_CONVERTED_CASES,
+    MIN_LIGHT_MODELS,
+    STANDARD_ATOL,
+    STANDARD_RTOL,
+    WEIGHT_INPUTS,
+    Case,
+    causal_cases,
+    conv_cases,
+    converted_cases,
+    light_paths,
+    load_light_case,
+    other_cases,
+)
 
 ORT_GAPS = ("test_convinteger_with_padding",)
 """Cases that ONNX Runtime 1.32 refuses (zero points per channel): they go to ONNX's reference evaluator."""
 
 
-def run_original(case: Case) -> list[corpus.Array]:
+def run_original(case: Case) -> list[Array]:
     """The outputs of the case's model as given."""
     if case.name in ORT_GAPS:
         return list(ReferenceEvaluator(case.model).run(None, case.feeds))
-    return corpus.run_model(case.model, case.feeds)
+    return run_model(case.model, case.feeds)
 
 
 def assert_expected(case: Case) -> None:
@@ -36,7 +53,7 @@ def assert_expected(case: Case) -> None:
     assert outputs[0].size > 0
     for output, expected in zip(outputs, case.expected, strict=True):
         assert (output.dtype, output.shape) == (expected.dtype, expected.shape)
-        np.testing.assert_allclose(output, expected, rtol=corpus.STANDARD_RTOL, atol=corpus.STANDARD_ATOL)
+        np.testing.assert_allclose(output, expected, rtol=STANDARD_RTOL, atol=STANDARD_ATOL)
 
 
 def name_case(case: Case) -> str:
@@ -45,44 +62,44 @@ def name_case(case: Case) -> str:
 
 
 def test_corpus_is_complete() -> None:
-    assert len(corpus.conv_cases()) >= corpus.MIN_CONV_CASES
-    assert len(corpus.causal_cases()) >= corpus.MIN_CAUSAL_CASES
-    assert len(corpus.converted_cases()) >= corpus.MIN_CONVERTED_CASES
-    assert len(corpus.light_paths()) >= corpus.MIN_LIGHT_MODELS
-    assert {node.op_type for case in corpus.other_cases() for node in case.model.graph.node} == {
+    assert len(conv_cases()) >= MIN_CONV_CASES
+    assert len(causal_cases()) >= MIN_CAUSAL_CASES
+    assert len(converted_cases()) >= MIN_CONVERTED_CASES
+    assert len(light_paths()) >= MIN_LIGHT_MODELS
+    assert {node.op_type for case in other_cases() for node in case.model.graph.node} == {
         "ConvTranspose",
         "ConvInteger",
         "QLinearConv",
     }
 
 
-@pytest.mark.parametrize("case", corpus.conv_cases(), ids=name_case)
+@pytest.mark.parametrize("case", conv_cases(), ids=name_case)
 def test_conv_case(case: Case) -> None:
     assert list(case.feeds) == ["x"]
     assert [tensor.name for tensor in case.model.graph.initializer] == ["W"]
     assert_expected(case)
 
 
-@pytest.mark.parametrize("case", corpus.causal_cases(), ids=name_case)
+@pytest.mark.parametrize("case", causal_cases(), ids=name_case)
 def test_causal_case(case: Case) -> None:
-    assert not set(case.feeds) & set(corpus.WEIGHT_INPUTS)
+    assert not set(case.feeds) & set(WEIGHT_INPUTS)
     assert_expected(case)
 
 
-@pytest.mark.parametrize("case", corpus.converted_cases(), ids=name_case)
+@pytest.mark.parametrize("case", converted_cases(), ids=name_case)
 def test_converted_case(case: Case) -> None:
     assert len(case.feeds) == 1
     assert_expected(case)
 
 
-@pytest.mark.parametrize("case", corpus.other_cases(), ids=name_case)
+@pytest.mark.parametrize("case", other_cases(), ids=name_case)
 def test_other_case(case: Case) -> None:
     assert_expected(case)
 
 
-@pytest.mark.parametrize("name", corpus.light_paths())
+@pytest.mark.parametrize("name", light_paths())
 def test_light_case(name: str) -> None:
-    assert_expected(corpus.load_light_case(name))
+    assert_expected(load_light_case(name))
 
 
 @pytest.mark.parametrize("name", make_models.MODEL_MAKERS)
@@ -103,7 +120,7 @@ def test_every_shipped_model_is_made_by_a_script() -> None:
 def test_real_model_is_a_valid_model_with_convs(name: str, real_model: Callable[[str], Path]) -> None:
     model = onnx.load(real_model(name))
     onnx.checker.check_model(model)
-    assert corpus.list_op_types(model)["Conv"] > 0
+    assert list_op_types(model)["Conv"] > 0
 
 
 @pytest.mark.real_model
@@ -111,7 +128,7 @@ def test_real_model_is_a_valid_model_with_convs(name: str, real_model: Callable[
 def test_crepe_hears_the_pitch_of_a_sine(frequency_hz: float, real_model: Callable[[str], Path]) -> None:
     frame = np.sin(2 * np.pi * frequency_hz * np.arange(crepe.FRAME) / 16000)
     frame = (frame - frame.mean()) / frame.std()
-    (activations,) = corpus.run_model(real_model("crepe_tiny"), {"frames": frame[None].astype(np.float32)})
+    (activations,) = run_model(real_model("crepe_tiny"), {"frames": frame[None].astype(np.float32)})
     assert activations.shape == (1, crepe.PITCH_BINS)
     heard_cents = 20 * int(activations.argmax()) + 1997.3794084376191  # above 10 Hz; bin 0 is at 31.7 Hz
     assert abs(heard_cents - 1200 * np.log2(frequency_hz / 10)) <= 20  # one bin
@@ -142,31 +159,31 @@ def test_layer_names_are_unique() -> None:
 @pytest.mark.parametrize("layer", small_layers(), ids=lambda layer: layer.name)
 def test_layer_runs_and_gives_the_shape_of_its_spec(layer: layers.Layer) -> None:
     spec = layer.spec
-    model = corpus.build_conv_model(spec)
-    feeds = {"x": corpus.draw_input(spec)}
-    (output,) = corpus.run_model(model, feeds)
+    model = build_conv_model(spec)
+    feeds = {"x": draw_input(spec)}
+    (output,) = run_model(model, feeds)
     assert output.shape == (spec.batch, spec.out_channels, *spec.output_extents)
     assert 0.3 < output.std() < 1.5
 
 
 def test_dynamic_dims_are_symbolic() -> None:
     spec = layers.make_spec((2, 4), (3, 5), (None, 16), batch=None, strides=(2, 1), has_bias=True)
-    model = corpus.build_conv_model(spec, dynamic=[3])
+    model = build_conv_model(spec, dynamic=[3])
     dims = model.graph.input[0].type.tensor_type.shape.dim
     assert [dim.dim_param or dim.dim_value for dim in dims] == ["batch", 2, "extent0", "extent1"]
-    (output,) = corpus.run_model(model, {"x": corpus.draw_input(spec, batch=3, extent=11)})
+    (output,) = run_model(model, {"x": draw_input(spec, batch=3, extent=11)})
     assert output.shape == (3, 4, 6, 16)
 
 
 def test_attributes_are_overridden_and_left_out() -> None:
     spec = layers.make_spec((1, 1), (3,), (8,))
-    model = corpus.build_conv_model(spec, pads=None, strides=None, kernel_shape=None, auto_pad="SAME_UPPER")
+    model = build_conv_model(spec, pads=None, strides=None, kernel_shape=None, auto_pad="SAME_UPPER")
     (node,) = model.graph.node
     assert {attribute.name for attribute in node.attribute} == {"dilations", "group", "auto_pad"}
 
 
 def test_executed_op_types_sees_what_ran() -> None:
     spec = layers.make_spec((2, 2), (3,), (8,))
-    counted = corpus.executed_op_types(corpus.build_conv_model(spec), {"x": corpus.draw_input(spec)})
+    counted = executed_op_types(build_conv_model(spec), {"x": draw_input(spec)})
     assert counted["Conv"] == 1
     assert counted["MatMul"] == 0

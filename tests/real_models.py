@@ -1,0 +1,17 @@
+"""What is known about the models that scripts/models/fetch.py fetches."""
+
+from __future__ import annotations
+
+REMAINING = {"ch_PP-OCRv4_det": {("ConvTranspose", "operator"): 2}, "tumor_vgg16": {("Conv", "growth"): 5}}
+"""Convolutions left by `select="all"`, by operator and by the reason's code; none in the other models."""
+
+SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
+    "rivagan_encoder": {"frame": (1, 3, 1, 70, 45), "data": (1, 32)},
+    "rivagan_decoder": {"frame": (1, 3, 1, 70, 64)},
+    "multistyle26": {"image": (1, 3, 64, 84)},
+    "nmp": {"serving_default_input_2:0": (1, 43844, 1)},
+    "tumor_vgg16": {"input": (1, 240, 240, 3)},
+    "crepe_tiny": {"frames": (2, 1024)},
+    "crepe_full": {"frames": (1, 1024)},
+}
+"""Shapes of open inputs that keep the validation short; other models are tried on shapes the validator finds."""
