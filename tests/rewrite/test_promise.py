@@ -15,8 +15,9 @@ import onnx_fft
 from onnx_fft.errors import OutputError, UsageError, ValidationFailed
 from onnx_fft.model.io import load_model
 from onnx_fft.options import DEFAULTS, RewriteChoices, RewriteOptions, check_options
-from scripts.shared.corpus import Array, build_conv_model, draw_input, list_op_types
+from scripts.shared.conv_models import Array, build_conv_model, draw_input
 from scripts.shared.paths import ROOT
+from scripts.shared.running import list_op_types
 from tests.commands import SPEC, list_files
 
 

@@ -14,7 +14,8 @@ from onnx_fft.options import RewriteOptions
 from onnx_fft.replacement import build_variant
 from onnx_fft.sites.conv import find_sites, relocate_sites
 from onnx_fft.steps import DECIDING, State, read, run_steps
-from tests.small_models import assert_same, conv, dump, if_model, make_model, own_nodes, two_convs
+from tests.comparing import assert_same, dump, own_nodes
+from tests.models import conv, if_model, make_model, two_convs
 
 
 def read_two_convs(**choices: object) -> State:
