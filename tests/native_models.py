@@ -13,7 +13,6 @@ from onnx import ModelProto, NodeProto, helper
 from onnx_fft import InferenceSession
 from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
 from onnx_fft.provenance import OPERATOR_DOMAIN
-from onnx_fft.session import InferenceSession
 from scripts.shared.conv_models import TENSOR_TYPES, Array
 from tests.models import build_model, info
 
