@@ -21,7 +21,7 @@ LIMITS = {"float16": 2e-2, "float32": 1e-5, "float64": 1e-12}
 """Error allowed to an FFT operator, by dtype, as a part of the largest value."""
 
 
-def contrib_node(op_type: str, inputs: Sequence[str], y: str, **attributes: int) -> NodeProto:
+def contrib_node(op_type: str, inputs: Sequence[str], y: str, **attributes: Any) -> NodeProto:
     return helper.make_node(op_type, inputs, [y], domain=MICROSOFT_DOMAIN, **attributes)
 
 

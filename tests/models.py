@@ -166,7 +166,7 @@ def decorated_model() -> ModelProto:
     graph = model.graph
     graph.doc_string = "graph words"
     graph.value_info.extend(helper.make_tensor_value_info(name, FLOAT, Y) for name in ("c1", "t", "r"))
-    graph.initializer.extend([numpy_helper.from_array(np.float32(0.5), "scale")])
+    graph.initializer.extend([numpy_helper.from_array(np.array(0.5, np.float32), "scale")])
     graph.quantization_annotation.add(tensor_name="r").quant_parameter_tensor_names.add(
         key="SCALE_TENSOR", value="scale"
     )

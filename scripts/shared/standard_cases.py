@@ -1,6 +1,6 @@
 """The standard's own cases as onnx ships them: Conv by Conv, converted from PyTorch, and whole ImageNet graphs.
 
-Nothing here knows how the package rewrites. `tests/scripts/test_standard_cases.py` holds that every case is right as it
+Nothing here knows how the package rewrites. `tests/scripts/test_shared_models.py` checks that every case is right as it
 stands.
 """
 

@@ -13,6 +13,7 @@ from onnx_fft.measure.budget import CONV_SHARE, Budget
 from onnx_fft.measure.cache import Cache, cache_folder, clear_cache, list_entries
 from onnx_fft.measure.choice import Contest, Timings
 from onnx_fft.measure.contests import run_contests
+from onnx_fft.progress import no_progress
 from onnx_fft.runtime.engines import EngineError
 from tests.recorded import ENVIRONMENT, OPEN_SPEC, SETTLED, make_test_contest, record
 
@@ -44,10 +45,6 @@ class FakeContests:
 UNSETTLED = Timings((((1.0, 2.0, 0.5),), ((2.0, 0.5, 1.0),), ((0.5, 1.0, 2.0),)))
 
 
-def silent(_what: str, _share: float) -> None:
-    """No progress."""
-
-
 def make_contests(count: int) -> dict[Contest, int]:
     """Contests that differ in what they are predicted to save, the smallest first."""
     return {replace(make_test_contest(), conv_s=4e-3 + 1e-3 * number): 1 for number in range(count)}
@@ -58,7 +55,7 @@ def test_the_most_promising_contests_come_first_and_the_budget_ends_the_rest() -
     budget = Budget(10.0, clock)
     counts = make_contests(9)
     timer = FakeContests(clock, SETTLED, 2.0)
-    results = run_contests(counts, timer, None, budget, silent)
+    results = run_contests(counts, timer, None, budget, no_progress)
     promising = sorted(counts, key=lambda contest: -contest.predicted_saving_s)
     assert timer.asked == promising[:3], "three fit into the share of 6 s"
     assert [results[contest].timings is None for contest in promising] == [False] * 3 + [True] * 6
@@ -72,14 +69,14 @@ def test_what_stands_for_many_convolutions_comes_before_what_stands_for_one() ->
     rarer, common = reversed(counts)
     counts[common] = 10
     timer = FakeContests(clock, SETTLED, 1.0)
-    run_contests(counts, timer, None, Budget(60.0, clock), silent)
+    run_contests(counts, timer, None, Budget(60.0, clock), no_progress)
     assert timer.asked == [common, rarer]
 
 
 def test_an_unsettled_ranking_is_timed_until_its_part_of_the_budget_is_spent() -> None:
     clock = FakeClock()
     timer = FakeContests(clock, UNSETTLED, 1.0)
-    results = run_contests(make_contests(1), timer, None, Budget(10.0, clock), silent)
+    results = run_contests(make_contests(1), timer, None, Budget(10.0, clock), no_progress)
     assert len(timer.asked) == 6
     (result,) = results.values()
     assert result.timings is not None and result.timings.rounds == 18
@@ -90,7 +87,7 @@ def test_no_budget_times_nothing() -> None:
     timer = FakeContests(clock, SETTLED, 1.0)
     assert all(
         result.timings is None
-        for result in run_contests(make_contests(2), timer, None, Budget(0.0, clock), silent).values()
+        for result in run_contests(make_contests(2), timer, None, Budget(0.0, clock), no_progress).values()
     )
     assert timer.asked == []
 
@@ -99,7 +96,7 @@ def test_a_contest_that_does_not_run_is_no_reason_to_stop() -> None:
     def fail(_contest: Contest, _budget_s: float) -> Timings:
         raise EngineError("onnxruntime: NOT_IMPLEMENTED")
 
-    results = run_contests(make_contests(2), fail, None, Budget(60.0, FakeClock()), silent)
+    results = run_contests(make_contests(2), fail, None, Budget(60.0, FakeClock()), no_progress)
     assert all(result.failed and "NOT_IMPLEMENTED" in result.reason for result in results.values())
 
 
@@ -107,7 +104,11 @@ def test_progress_says_what_is_timed_and_the_time_left() -> None:
     clock = FakeClock()
     said: list[str] = []
     timer = FakeContests(clock, SETTLED, 5.0)
-    run_contests(make_contests(2), timer, None, Budget(60.0, clock), lambda what, _share: said.append(what))
+
+    def note(what: str, share: float | None = None) -> None:
+        said.append(what)
+
+    run_contests(make_contests(2), timer, None, Budget(60.0, clock), note)
     assert said[0] == "at most 60 s left: timing 11x11 8->8 on 1x40x40 pads 5x5 (1 of 2)"
     assert said[1].startswith("at most 55 s left") and said[1].endswith("(2 of 2)")
 
@@ -187,7 +188,7 @@ def test_a_corrupt_entry_is_measured_again_with_a_note(cache: Cache, text: str |
         path.write_text(json.dumps(entry | changed[text]) if text in changed else text)
     clock = FakeClock()
     timer = FakeContests(clock, SETTLED, 1.0)
-    results = run_contests({contest: 1}, timer, cache, Budget(60.0, clock), silent)
+    results = run_contests({contest: 1}, timer, cache, Budget(60.0, clock), no_progress)
     assert timer.asked == [contest]
     assert not results[contest].cached
     assert len(cache.notes) == 1 and "cannot be used" in cache.notes[0]
@@ -199,7 +200,7 @@ def test_cached_timings_are_used_where_they_decide_or_took_as_long(cache: Cache)
     for timings, spent_s, expected in ((SETTLED, 0.1, True), (UNSETTLED, 20.0, True), (UNSETTLED, 1.0, False)):
         cache.write(contest, timings, spent_s)
         timer = FakeContests(FakeClock(), SETTLED, 0.0)
-        results = run_contests({contest: 1}, timer, cache, Budget(60.0, timer.clock), silent)
+        results = run_contests({contest: 1}, timer, cache, Budget(60.0, timer.clock), no_progress)
         assert results[contest].cached is expected
 
 

@@ -15,6 +15,7 @@ from onnx import ModelProto, helper
 from onnx_fft import inspect, rewrite
 from onnx_fft.errors import OnnxFftError, UsageError
 from onnx_fft.model.saving import save_model
+from onnx_fft.options import RewriteChoices, RewriteOptions
 from onnx_fft.provenance import REPLACES_KEY
 from scripts.shared.conv_models import build_conv_model
 from scripts.shared.layers import make_spec
@@ -140,29 +141,33 @@ def test_include_and_exclude() -> None:
     model = make_model([conv("x", "c1"), helper.make_node("Relu", ["c1"], ["r"]), conv("r", "y", "w2", pads=1)])
     names = [row.name for row in inspect(model).rows]
     assert names == ["Conv#0", "Conv#2"]
-    for options, expected in (
+    cases: list[tuple[RewriteChoices, list[str]]] = [
         ({"include": ["#0"]}, ["Conv#0"]),
         ({"exclude": ["#0$"]}, ["Conv#2"]),
         ({"include": ["Conv"], "exclude": ["2"]}, ["Conv#0"]),
         ({"include": ["#0", "#2"]}, names),
-    ):
-        report = rewrite(model, lowering="matmul", **options).report
+    ]
+    for choices, expected in cases:
+        report = rewrite(model, options=RewriteOptions(lowering="matmul"), **choices).report
         assert [row.name for row in report.replaced] == expected
         assert {row.code for row in report.rows if row.name not in expected} <= {"not-selected"}
 
 
 @pytest.mark.parametrize("option", ["include", "exclude"])
 def test_a_pattern_without_a_match_is_an_error(option: str) -> None:
+    def choose(*patterns: str) -> RewriteChoices:
+        return {"include": patterns} if option == "include" else {"exclude": patterns}
+
     with pytest.raises(UsageError, match=r"'third'.*first, second"):
-        rewrite(two_convs(), **{option: ["first", "third"]})
+        rewrite(two_convs(), **choose("first", "third"))
     with pytest.raises(UsageError, match="is not a regular expression"):
-        rewrite(two_convs(), **{option: ["("]})
+        rewrite(two_convs(), **choose("("))
 
 
-@pytest.mark.parametrize("options", [{"lowering": "fft"}, {"select": "some"}])
-def test_unknown_choices_are_errors(options: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match="expected"):
-        rewrite(two_convs(), **options)
+@pytest.mark.parametrize("choices", [{"lowering": "fft"}, {"select": "some"}, {"target": "gpu"}])
+def test_unknown_choices_are_errors(choices: RewriteChoices) -> None:
+    with pytest.raises(UsageError, match="expected one of"):
+        rewrite(two_convs(), **choices)
 
 
 def test_growth_is_capped() -> None:
