@@ -20,7 +20,8 @@ from onnx_fft import bench, rewrite
 from onnx_fft.cost.choose import Request
 from onnx_fft.doctor import examine
 from onnx_fft.errors import CudaUnavailable
-from onnx_fft.measure.run import MeasureSettings, open_cache
+from onnx_fft.measure.run import open_cache
+from onnx_fft.options import RewriteOptions
 from onnx_fft.runtime.cuda import find_cuda_problem
 from onnx_fft.timing.worker import make_run
 from scripts.bench import layers as bench_layers
@@ -165,7 +166,7 @@ def test_the_cache_knows_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     environments = []
     for name in ("one", "another"):
         monkeypatch.setattr(onnx_fft.measure.run, "gpu_name", lambda name=name: name)
-        cache = open_cache(MeasureSettings(), Request(target="cuda"))
+        cache = open_cache(RewriteOptions(), Request(target="cuda"))
         assert cache is not None
         environments.append(cache.environment)
     assert replace(environments[0], gpu="another") == environments[1] != environments[0]
@@ -173,6 +174,6 @@ def test_the_cache_knows_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_a_name_of_the_gpu_nothing_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_fft.measure.run, "gpu_name", lambda: "")
-    assert open_cache(MeasureSettings(), Request(target="cuda")) is None
-    assert open_cache(MeasureSettings(), Request()) is not None
-    assert open_cache(MeasureSettings(use_cache=False), Request()) is None
+    assert open_cache(RewriteOptions(), Request(target="cuda")) is None
+    assert open_cache(RewriteOptions(), Request()) is not None
+    assert open_cache(RewriteOptions(use_cache=False), Request()) is None
