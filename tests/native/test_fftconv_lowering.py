@@ -15,7 +15,9 @@ from onnx.reference import ReferenceEvaluator
 import onnx_fft
 from onnx_fft import rewrite
 from onnx_fft.cost.choose import Request, choose
-from onnx_fft.cost.predict import CALIBRATED, lowering_seconds
+from onnx_fft.cost.machines import CALIBRATED
+from onnx_fft.cost.native import count_native
+from onnx_fft.cost.predict import lowering_seconds
 from onnx_fft.lowering import TARGETS, find_lowering
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.lowering.fftconv import DOMAIN
@@ -117,7 +119,7 @@ def test_auto_pad_is_resolved(auto_pad: str, strides: tuple[int, int]) -> None:
     assert_close(run_library(rewritten, {"x": X}), run_model(original, {"x": X}))
 
 
-# --- what is absorbed ---------------------------------------------------------------------------------------------
+# --- what is fused ---------------------------------------------------------------------------------------------
 
 
 def activated_model(op_type: str, dtype: str = "float32", **attributes: float) -> ModelProto:
@@ -140,7 +142,7 @@ def clip_model(*bounds: float | None, dtype: str = "float32", opset: int = 17) -
 
 
 @by_activation
-def test_an_activation_is_absorbed(op_type: str) -> None:
+def test_an_activation_is_fused(op_type: str) -> None:
     original = activated_model(op_type, **ACTIVATIONS[op_type][0])
     rewritten = forced(original)
     (node,) = rewritten.graph.node
@@ -313,19 +315,18 @@ def test_any_geometry_has_a_cost(spec: ConvSpec) -> None:
     lowering = find_lowering("fftconv")
     plan = ConvPlan("fftconv", ())
     lowering.check_plan(spec, plan)
-    work = lowering.count_work(spec, plan)
-    assert (work.native_transform_flops > 0) != (work.native_sliding_flops > 0)
-    assert (work.native_product_flops > 0) == (work.native_transform_flops > 0)
+    counts = count_native(spec)
+    assert (counts.transform_flops > 0) != (counts.direct_flops > 0)
+    assert (counts.product_flops > 0) == (counts.transform_flops > 0)
     larger = replace(spec, batch=(spec.batch or 1) * 16)
     assert lowering_seconds(larger, plan, CALIBRATED) > lowering_seconds(spec, plan, CALIBRATED)
 
 
-def test_short_kernels_slide_and_long_ones_are_transformed() -> None:
-    lowering, plan = find_lowering("fftconv"), ConvPlan("fftconv", ())
+def test_short_kernels_are_summed_directly_and_long_ones_are_transformed() -> None:
     depthwise = make_spec((64, 64), (15,), (4000,), group=64)
-    assert lowering.count_work(depthwise, plan).native_sliding_flops == 2 * 64 * 4000 * 15
-    assert lowering.count_work(make_spec((64, 64), (1023,), (4000,), group=64), plan).native_sliding_flops == 0
-    assert lowering.count_work(make_spec((64, 64), (15,), (4000,)), plan).native_sliding_flops == 0
+    assert count_native(depthwise).direct_flops == 2 * 64 * 4000 * 15
+    assert count_native(make_spec((64, 64), (1023,), (4000,), group=64)).direct_flops == 0
+    assert count_native(make_spec((64, 64), (15,), (4000,))).direct_flops == 0
 
 
 def test_new_nodes_are_marked_and_weights_are_not_copied() -> None:

@@ -256,7 +256,7 @@ def test_the_command_line_tells_where_the_library_is_missing(
         assert "the native library did not run" in said and "absent.so, which is no file" in said
 
 
-def test_an_absorbed_activation_is_held_against_float64() -> None:
+def test_a_fused_activation_is_held_against_float64() -> None:
     nodes = [conv("x", "c", "w1", "b1", name="first"), helper.make_node("Clip", ["c", "low"], ["y"])]
     constants = {"w1": W1, "b1": np.ones(4, np.float32), "low": np.array(-0.25, np.float32)}
     original = make_model(nodes, constants)
