@@ -17,7 +17,7 @@ from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.splice import splice, unused_prefix
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.provenance import make_marks
-from onnx_fft.sites.activations import absorb_activation
+from onnx_fft.sites.activations import fuse_activation
 from onnx_fft.sites.conv import ConvSite, relocate_sites
 
 MARKED_TARGETS = (CUDA,)
@@ -56,7 +56,7 @@ def replace_all(
 def _replace(model: ModelProto, site: ConvSite, plan: ConvPlan, prefix: str, mark: str) -> None:
     """Replace one site; its nodes are marked for the target `mark`, "" for none."""
     lowering = find_lowering(plan.lowering)
-    site = absorb_activation(site) if lowering.absorbs_activations else site
+    site = fuse_activation(site) if lowering.fuses_activations else site
     assert site.spec is not None
     weight, bias = site.raw_operands
     ports = Ports(

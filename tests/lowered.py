@@ -15,7 +15,7 @@ from onnx import ModelProto, helper
 
 from onnx_fft.checks.convcheck import activate
 from onnx_fft.fourier.axis import Axis
-from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
+from onnx_fft.fourier.oracle import conv_direct
 from onnx_fft.lowering.base import ConvPlan, Fragment, Lowering, Ports
 from onnx_fft.model.io import load_model
 from onnx_fft.model.weights import ConvWeights
@@ -110,20 +110,15 @@ def _make_model(spec: ConvSpec, fragment: Fragment, opset: int, has_bias_input: 
     return model
 
 
-def geometry_of(spec: ConvSpec) -> ConvGeometry:
-    """What the oracle needs to know of a spec."""
-    return ConvGeometry(spec.group, spec.strides, spec.dilations, spec.pads_begin, spec.pads_end)
-
-
 def output_shape(spec: ConvSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Shape of the result for an input of `shape`, by the formula of the standard."""
-    return (shape[0], spec.out_channels, *geometry_of(spec).output_extents(shape[2:], spec.kernel_shape))
+    return (shape[0], spec.out_channels, *spec.geometry.output_extents(shape[2:], spec.kernel_shape))
 
 
 def compute_truth(lowered: Lowered, feeds: dict[str, Array]) -> NDArray[np.float64]:
     """Convolution, bias, sum and activation in float64."""
     spec = lowered.spec
-    y = conv_direct(feeds["x"], lowered.weight, lowered.bias, geometry_of(spec))
+    y = conv_direct(feeds["x"], lowered.weight, lowered.bias, spec.geometry)
     if spec.has_sum:
         y = y + feeds["sum"].astype(np.float64)
     if spec.activation is not None:

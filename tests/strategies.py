@@ -15,7 +15,7 @@ import onnx
 from hypothesis import strategies as st
 
 from onnx_fft.fourier.axis import Axis
-from onnx_fft.fourier.basis import axis_rank
+from onnx_fft.fourier.basis import spectrum_length
 from onnx_fft.lowering import TARGETS
 from onnx_fft.lowering.base import ConvPlan, Lowering
 from onnx_fft.sites.spec import SUPPORTED_DTYPES, Activation, ConvSpec
@@ -183,4 +183,4 @@ def plan_kind(plan: ConvPlan) -> tuple[tuple[bool, bool], ...]:
 
 def spectrum_size(spec: ConvSpec, plan: ConvPlan) -> int:
     """Real numbers in the weight's spectrum."""
-    return spec.out_channels * spec.in_channels // spec.group * prod(axis_rank(axis) for axis in plan.axes)
+    return spec.out_channels * spec.in_channels // spec.group * prod(spectrum_length(axis) for axis in plan.axes)

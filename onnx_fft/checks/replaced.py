@@ -40,9 +40,9 @@ class ReplacedConv:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Every tensor the original Conv (and what it absorbed) reads: `X, W, B, Z, scale, ...`."""
-        absorbed = [node for node in (self.batch_norm, self.activation) if node is not None]
-        behind = [name for node in absorbed for name in node.input[1:]]
+        """Every tensor the original Conv (and its followers) reads: `X, W, B, Z, scale, ...`."""
+        followers = [node for node in (self.batch_norm, self.activation) if node is not None]
+        behind = [name for node in followers for name in node.input[1:]]
         return tuple(name for name in (*self.node.input, *behind) if name)
 
 

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from onnx_fft.cost.conv import ASSUMED_EXTENTS, assume_extents, lowering_work
-from onnx_fft.cost.machines import machines_for
-from onnx_fft.cost.predict import MACHINES, Machine, border_seconds, conv_seconds, growth_bytes, lowering_seconds
+from onnx_fft.cost.extents import ASSUMED_EXTENTS, assume_extents
+from onnx_fft.cost.growth import growth_bytes
+from onnx_fft.cost.lowerings import count_lowering
+from onnx_fft.cost.machines import CPU_MACHINES, Machine, machines_for
+from onnx_fft.cost.predict import border_seconds, conv_seconds, lowering_seconds
 from onnx_fft.errors import Refusal
+from onnx_fft.hints import Hint, Option
 from onnx_fft.lowering import CUDA, TARGETS
 from onnx_fft.lowering.base import ConvPlan, Lowering
 from onnx_fft.sites.spec import ConvSpec, describe_lengths
@@ -21,7 +24,7 @@ MIN_GAIN = 1.4
 `calibration.json` says how many of the convolutions measured are predicted to gain that much, and how many lost."""
 
 MIN_GAIN_SCATTERED = 2.0
-"""The same where the native library loads samples one by one, which is predicted less well: of 150 convolutions
+"""The same if the native library loads samples one by one, which is predicted less well: of 150 convolutions
 measured (2-core AMD EPYC, ONNX Runtime 1.32, 2 threads, 2026-11) the one that is predicted at 1.4x or more and loses
 is such a one, at 1.6x."""
 
@@ -34,14 +37,15 @@ taken."""
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
-    """One lowering considered: its best plan, or why it does not apply."""
+class Alternative:
+    """One lowering considered: its best plan, or why it does not apply and what changes that."""
 
     lowering: str
     plan: ConvPlan | None = None
     seconds: float | None = None
     growth_bytes: int = 0
     reason: str = ""
+    hint: Hint = ""
     measured_s: float | None = None
     gain: float = 0.0
     """Predicted speed-up of `plan`, or of what would be the plan if the file might grow so much; see `predict_gain`."""
@@ -57,16 +61,18 @@ class Decision:
     seconds: float | None = None
     """Predicted time of `plan`."""
     growth_bytes: int = 0
-    options: tuple[Option, ...] = ()
+    options: tuple[Alternative, ...] = ()
     reason: str = ""
     """One sentence for the report, whichever way it went."""
     measured_conv_s: float | None = None
     measured_s: float | None = None
-    """Measured time of `plan`, or, where the Conv is left, of the fastest plan that was tried."""
+    """Measured time of `plan`, or, if the Conv is left, of the fastest plan that was tried."""
+    hint: Hint = ""
+    """What would change the decision, if anything does."""
 
     @property
     def saved_s(self) -> float:
-        """Seconds a run that `plan` saves alone: measured, or as predicted where nothing was measured."""
+        """Seconds a run that `plan` saves alone: measured, or as predicted if nothing was measured."""
         if self.measured_conv_s is not None and self.measured_s is not None:
             return self.measured_conv_s - self.measured_s
         return (self.conv_seconds or 0.0) - (self.seconds or 0.0)
@@ -86,7 +92,7 @@ class Request:
 
     @property
     def is_forced(self) -> bool:
-        """Whether a Conv is replaced even where that does not pay."""
+        """Whether a Conv is replaced even if that does not pay."""
         return self.select == "all" or (self.select == "auto" and self.lowering != "auto")
 
     @property
@@ -103,29 +109,28 @@ class Request:
 @cache
 def choose(spec: ConvSpec, opset: int, request: Request) -> Decision:
     """The decision for one convolution in a model of the given opset."""
-    options = tuple(_best_option(lowering, spec, opset, request) for lowering in request.lowerings)
+    options = tuple(_find_best(lowering, spec, opset, request) for lowering in request.lowerings)
     conv_s = conv_seconds(spec, request.machines[0])
     possible = [option for option in options if option.plan is not None]
     least = 0.0 if request.is_forced else least_gain(request.target)
     missed = [option for option in options if option.plan is None and option.gain > 0 and option.gain >= least]
     if not possible:
-        code = "growth" if missed else "no-lowering"
-        return leave(Refusal(code, "; ".join(option.reason for option in options)), conv_s, options)
+        reason = "; ".join(option.reason for option in options)
+        hint = next((option.hint for option in options if option.hint), "")
+        return leave(Refusal("growth" if missed else "no-lowering", reason, hint), conv_s, options)
     best = max(possible, key=lambda option: option.gain)
-    judged = [describe_lengths(known.extents) for known in _judged_specs(spec)]
-    where = f" on {' and '.join(judged)}" if None in spec.extents else ""
-    where += " by datasheets" if request.target == CUDA else ""
     assert best.plan is not None
+    basis = _describe_basis(spec, request)
     needed = needed_gain(spec, best.plan, request.target)
     if not request.is_forced and best.gain < needed:
-        sentence = f"{best.lowering} predicted at {best.gain:.2f}x the speed{where}, {needed}x needed"
+        sentence = f"{best.lowering} predicted at {best.gain:.2f}x the speed{basis}, {needed}x needed"
         sentence = "; ".join([sentence, *(option.reason for option in missed)])
         return leave(Refusal("growth" if missed else "no-gain", sentence), conv_s, options)
-    reason = f"predicted at {best.gain:.2f}x the speed{where}"
+    reason = f"predicted at {best.gain:.2f}x the speed{basis}"
     return Decision(best.plan, None, conv_s, best.seconds, best.growth_bytes, options, reason)
 
 
-def predict_gain(spec: ConvSpec, plan: ConvPlan, machines: Sequence[Machine] = MACHINES) -> float:
+def predict_gain(spec: ConvSpec, plan: ConvPlan, machines: Sequence[Machine] = CPU_MACHINES) -> float:
     """Conv's time over the plan's, in a model: the least over all machines, and over assumed lengths for open ones."""
     return min(
         conv_seconds(known, machine) / (lowering_seconds(known, plan, machine) + border_seconds(known, machine))
@@ -141,16 +146,16 @@ def least_gain(target: str) -> float:
 
 def needed_gain(spec: ConvSpec, plan: ConvPlan, target: str = "standard") -> float:
     """Predicted speed-up from which on a Conv is replaced by this plan."""
-    return MIN_GAIN_SCATTERED if lowering_work(spec, plan).native_scattered_samples else least_gain(target)
+    return MIN_GAIN_SCATTERED if count_lowering(spec, plan).native.scattered_samples else least_gain(target)
 
 
-def leave(refusal: Refusal, conv_s: float | None = None, options: tuple[Option, ...] = ()) -> Decision:
+def leave(refusal: Refusal, conv_s: float | None = None, options: tuple[Alternative, ...] = ()) -> Decision:
     """The decision to leave a convolution as it is."""
-    return Decision(None, refusal, conv_s, options=options, reason=refusal.reason)
+    return Decision(None, refusal, conv_s, options=options, reason=refusal.reason, hint=refusal.hint)
 
 
 def limit_growth(decisions: Sequence[Decision], max_growth_bytes: int) -> list[Decision]:
-    """The decisions within the cap: replacements are kept by the time they save a byte, the rest are taken back."""
+    """The decisions within the cap: replacements are kept by the time they save a byte, the rest is left after all."""
 
     def saving_per_byte(position: int) -> float:
         return decisions[position].saved_s / max(1, decisions[position].growth_bytes)
@@ -167,22 +172,38 @@ def limit_growth(decisions: Sequence[Decision], max_growth_bytes: int) -> list[D
             f"its spectrum adds {format_size(decision.growth_bytes)} and {format_size(room)} are left of the "
             f"{format_size(max_growth_bytes)} the file may grow"
         )
-        result[position] = take_back(decision, Refusal("growth", sentence))
+        result[position] = leave_after_all(decision, Refusal("growth", sentence))
     return result
 
 
-def take_back(decision: Decision, refusal: Refusal) -> Decision:
+def leave_after_all(decision: Decision, refusal: Refusal) -> Decision:
     """The decision to leave a convolution after all; what was predicted and measured for it stays known."""
-    return replace(decision, plan=None, refusal=refusal, reason=refusal.reason, seconds=None, growth_bytes=0)
+    return replace(
+        decision,
+        plan=None,
+        refusal=refusal,
+        reason=refusal.reason,
+        hint=refusal.hint,
+        seconds=None,
+        growth_bytes=0,
+    )
 
 
-def _best_option(lowering: Lowering, spec: ConvSpec, opset: int, request: Request) -> Option:
+def _describe_basis(spec: ConvSpec, request: Request) -> str:
+    """What a predicted speed holds for, unless it is the very convolution on a measured machine."""
+    judged = [describe_lengths(known.extents) for known in _judged_specs(spec)]
+    lengths = f" on {' and '.join(judged)}" if None in spec.extents else ""
+    return lengths + (" by datasheets" if request.target == CUDA else "")
+
+
+def _find_best(lowering: Lowering, spec: ConvSpec, opset: int, request: Request) -> Alternative:
+    """The best plan of one lowering, or why there is none."""
     if obstacle := lowering.find_obstacle(spec):
-        return Option(lowering.name, reason=obstacle)
+        return Alternative(lowering.name, reason=obstacle)
     needed = lowering.min_opset(spec)
     if opset < needed:
-        reason = f"{lowering.name} needs opset {needed}, the model has {opset}: pass --opset {needed}"
-        return Option(lowering.name, reason=reason)
+        reason = f"{lowering.name} needs opset {needed}, the model has {opset}"
+        return Alternative(lowering.name, reason=reason, hint=("set ", Option("opset", needed)))
     plans = lowering.candidates(spec)
     sizes = {plan: growth_bytes(spec, plan) for plan in plans}
     small = [plan for plan in plans if sizes[plan] <= request.max_growth_bytes]
@@ -200,13 +221,13 @@ def _best_option(lowering: Lowering, spec: ConvSpec, opset: int, request: Reques
     if not small:
         smallest, cap = format_size(min(sizes.values())), format_size(request.max_growth_bytes)
         reason = f"{lowering.name} adds {smallest} at least, the file may grow by {cap}"
-        return Option(lowering.name, reason=reason, gain=gain)
+        return Alternative(lowering.name, reason=reason, gain=gain)
     seconds = lowering_seconds(spec, best, first)
-    return Option(lowering.name, best, seconds, sizes[best], gain=gain)
+    return Alternative(lowering.name, best, seconds, sizes[best], gain=gain)
 
 
 def _judged_specs(spec: ConvSpec) -> list[ConvSpec]:
-    """The convolution itself, or one for each assumed length where extents are open."""
+    """The convolution itself, or one for each assumed length if extents are open."""
     if None not in spec.extents:
         return [spec]
     return list(dict.fromkeys(assume_extents(spec, length) for length in ASSUMED_EXTENTS))

@@ -1,6 +1,6 @@
 """Plans as files: readable JSON, one entry a convolution, that can be edited by hand and replayed.
 
-    {"onnx_fft_plan": 1, "target": "standard", "convs": [
+    {"onnx_fft_plan": 2, "target": "standard", "convs": [
       {"name": "block/conv", "geometry": "...", "lowering": "matmul", "reason": "...",
        "predicted_conv_s": 0.0051, "predicted_s": 0.0031, "measured_conv_s": 0.0049, "measured_s": 0.0028,
        "axes": [{"dft_length": 71, "tile_step": 0, "columns": 1, "whole": true}]},
@@ -21,22 +21,47 @@ from pathlib import Path
 from typing import Any
 
 from onnx_fft.cost.choose import Decision
-from onnx_fft.cost.predict import growth_bytes
+from onnx_fft.cost.growth import growth_bytes
 from onnx_fft.errors import UsageError
 from onnx_fft.fourier.axis import AxisPlan
+from onnx_fft.hints import Option
 from onnx_fft.lowering import TARGETS, find_lowering
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.sites.spec import ConvSpec, describe_spec
 
-VERSION = 1
+VERSION = 2
+"""1 had other names for targets and lowerings."""
 
 MAX_GROWTH_BYTES = 1 << 33
 """What one entry may add to the file: more is a slip of the hand, which would take all memory there is."""
 
+MAKE_ANEW = "rewrite the model without a plan, and save the plan of the result"
+"""The hint for a file that is not a plan of this version and this model."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanEntry:
+    """One entry as read, yet to be held against the model: `plan` is None if the convolution is left alone."""
+
+    name: str
+    geometry: str
+    plan: ConvPlan | None
+    measured_conv_s: float | None
+    measured_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFile:
+    """A plan as read; `source` is what messages call it."""
+
+    source: str
+    target: str
+    entries: tuple[PlanEntry, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedConv:
-    """One entry: the plan, None where the Conv is left alone, and the seconds measured when it was made."""
+    """What a plan says of one convolution: None leaves it alone. The seconds were measured when it was made."""
 
     plan: ConvPlan | None
     measured_conv_s: float | None = None
@@ -54,46 +79,33 @@ def plan_to_json(
     }
 
 
-def read_target(source: str | Path | Mapping[str, Any]) -> str:
-    """The target of a plan; raises UsageError for one there is not."""
-    data = _load(Path(source)) if isinstance(source, str | Path) else source
-    target = data.get("target", "standard") if isinstance(data, Mapping) else "standard"
+def load_plan(source: str | Path | Mapping[str, Any]) -> PlanFile:
+    """Read a plan from a file or from its content. Raises UsageError if it is not a plan of this version."""
+    name = f"plan {str(source)!r}" if isinstance(source, str | Path) else "a plan"
+    data = _read_json(Path(source)) if isinstance(source, str | Path) else source
+    _check_version(name, data)
+    target = data.get("target", "standard")
     if target not in list(TARGETS):  # which compares, and hashes nothing
-        raise UsageError(f"got target {target!r} in a plan; expected one of {', '.join(TARGETS)}; correct it")
-    return str(target)
-
-
-def read_plan(source: str | Path | Mapping[str, Any], specs: Mapping[str, ConvSpec]) -> dict[str, PlannedConv]:
-    """The entries by convolution name; raises UsageError where the file is malformed or was made for another model."""
-    where = str(source) if isinstance(source, str | Path) else "the given plan"
-    data = _load(Path(source)) if isinstance(source, str | Path) else source
-    if not isinstance(data, Mapping) or data.get("onnx_fft_plan") != VERSION or not isinstance(data.get("convs"), list):
-        raise UsageError(
-            f"got {where}, which is no plan; expected 'onnx_fft_plan': {VERSION} and a list 'convs'; "
-            "write one with --save-plan"
-        )
-    target = read_target(data)
+        raise UsageError(f"got target {target!r} in {name}", f"one of {', '.join(TARGETS)}", "correct it")
     try:
-        entries = {str(entry["name"]): entry for entry in data["convs"]}
-        if len(entries) < len(data["convs"]):
-            names = Counter(str(entry["name"]) for entry in data["convs"])
-            raise UsageError(
-                f"got {where} with more than one entry for {max(names, key=lambda name: names[name])!r}; "
-                "expected one a convolution; take the others out"
-            )
-        _check_model(where, {name: entry["geometry"] for name, entry in entries.items()}, specs)
-        return {
-            name: PlannedConv(
-                _entry_from_json(where, name, entry, specs[name], target),
-                _read_seconds(entry, "measured_conv_s"),
-                _read_seconds(entry, "measured_s"),
-            )
-            for name, entry in entries.items()
-        }
+        entries = tuple(map(_read_entry, data["convs"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(
-            f"got {where} with an entry that cannot be read ({error!r}); compare with --save-plan"
-        ) from error
+        problem = f"got {name} with an entry that cannot be read ({error!r})"
+        raise UsageError(problem, hint=f"compare with a plan that was saved: {MAKE_ANEW}") from error
+    name_counts = Counter(entry.name for entry in entries)
+    repeated = [entry for entry, count in name_counts.items() if count > 1]
+    if repeated:
+        problem = f"got {name} with more than one entry for {repeated[0]!r}"
+        raise UsageError(problem, "one a convolution", "take the others out")
+    return PlanFile(name, target, entries)
+
+
+def match_plan(plan_file: PlanFile, specs: Mapping[str, ConvSpec]) -> dict[str, PlannedConv]:
+    """What the plan says of each convolution. Raises UsageError if it was made for another model, or is impossible."""
+    _check_model(plan_file, specs)
+    for entry in plan_file.entries:
+        _check_entry(plan_file, entry, specs[entry.name])
+    return {entry.name: PlannedConv(entry.plan, entry.measured_conv_s, entry.measured_s) for entry in plan_file.entries}
 
 
 def _entry_to_json(name: str, spec: ConvSpec, decision: Decision) -> dict[str, Any]:
@@ -113,25 +125,33 @@ def _entry_to_json(name: str, spec: ConvSpec, decision: Decision) -> dict[str, A
     return entry
 
 
-def _entry_from_json(where: str, name: str, entry: Mapping[str, Any], spec: ConvSpec, target: str) -> ConvPlan | None:
-    if entry["lowering"] is None:
-        return None
-    names = [lowering.name for lowering in TARGETS[target]]
-    if entry["lowering"] not in names:
-        raise UsageError(
-            f"got lowering {entry['lowering']!r} for {name!r} in {where}; "
-            f"expected null or one of {', '.join(names)}, which target {target} has; correct one of the two"
-        )
-    plan = ConvPlan(entry["lowering"], tuple(AxisPlan(**axis) for axis in entry["axes"]))
+def _read_json(path: Path) -> Any:
     try:
-        find_lowering(plan.lowering).check_plan(spec, plan)
-        if (growth := growth_bytes(spec, plan)) > MAX_GROWTH_BYTES:
-            raise ValueError(f"it adds {growth / 2**30:.0f} GiB to the file, more than {MAX_GROWTH_BYTES >> 30} GiB")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        problem = f"got plan {str(path)!r}, which cannot be read ({error.strerror})"
+        raise UsageError(problem, "the file of a plan", ("check ", Option("plan"))) from error
     except ValueError as error:
-        raise UsageError(
-            f"got an impossible plan for {name!r} in {where}: {error}; change it or take it out"
-        ) from error
-    return plan
+        raise UsageError(f"got plan {str(path)!r}, which is not JSON ({error})", "a plan", MAKE_ANEW) from error
+
+
+def _check_version(name: str, data: Any) -> None:
+    version = data.get("onnx_fft_plan") if isinstance(data, Mapping) else None
+    if isinstance(version, int) and version < VERSION:
+        problem = f"got {name} of version {version}, which an older version of onnx-fft made"
+        raise UsageError(problem, f"version {VERSION}", f"make it anew: {MAKE_ANEW}")
+    if version != VERSION or not isinstance(data.get("convs"), list):
+        expected = f"'onnx_fft_plan': {VERSION} and a list 'convs'"
+        raise UsageError(f"got {name}, which is not a plan", expected, f"make one: {MAKE_ANEW}")
+
+
+def _read_entry(entry: Mapping[str, Any]) -> PlanEntry:
+    lowering = entry["lowering"]
+    if lowering is not None and not isinstance(lowering, str):
+        raise TypeError(f"lowering {lowering!r} is neither null nor a name")
+    plan = None if lowering is None else ConvPlan(lowering, tuple(AxisPlan(**axis) for axis in entry["axes"]))
+    seconds = (_read_seconds(entry, "measured_conv_s"), _read_seconds(entry, "measured_s"))
+    return PlanEntry(str(entry["name"]), entry["geometry"], plan, *seconds)
 
 
 def _read_seconds(entry: Mapping[str, Any], key: str) -> float | None:
@@ -139,7 +159,8 @@ def _read_seconds(entry: Mapping[str, Any], key: str) -> float | None:
     return None if seconds is None else float(seconds)
 
 
-def _check_model(where: str, planned: Mapping[str, str], specs: Mapping[str, ConvSpec]) -> None:
+def _check_model(plan_file: PlanFile, specs: Mapping[str, ConvSpec]) -> None:
+    planned = {entry.name: entry.geometry for entry in plan_file.entries}
     present = {name: describe_spec(spec) for name, spec in specs.items()}
     differing = [
         f"{name}: plan has {planned[name]}, model has {present[name]}"
@@ -150,38 +171,25 @@ def _check_model(where: str, planned: Mapping[str, str], specs: Mapping[str, Con
     differing += [f"{name}: not in the plan" for name in present.keys() - planned.keys()]
     if differing:
         shown = "; ".join(sorted(differing)[:5]) + (f"; and {len(differing) - 5} more" if len(differing) > 5 else "")
+        problem = f"got {plan_file.source}, which was made for another model ({shown})"
+        raise UsageError(problem, "the same convolutions", f"make one for this model: {MAKE_ANEW}")
+
+
+def _check_entry(plan_file: PlanFile, entry: PlanEntry, spec: ConvSpec) -> None:
+    """Raise UsageError if the plan's target does not have the lowering, or the lowering cannot compute `spec` so."""
+    if entry.plan is None:
+        return
+    names = [lowering.name for lowering in TARGETS[plan_file.target]]
+    if entry.plan.lowering not in names:
         raise UsageError(
-            f"got {where}, a plan for another model ({shown}); expected the same Convs; plan this model anew"
+            f"got lowering {entry.plan.lowering!r} for {entry.name!r} in {plan_file.source}",
+            f"null or one of {', '.join(names)}, which target {plan_file.target} has",
+            "correct one of the two",
         )
-
-
-def _load(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(
-            f"got plan file {str(path)!r}, which cannot be read ({error.strerror}); check the path"
-        ) from error
-    except ValueError as error:
-        raise UsageError(
-            f"got {str(path)!r}, which is no JSON ({error}); expected a plan; write one with --save-plan"
-        ) from error
-
-
-@dataclass(frozen=True, slots=True)
-class PlanFile:
-    """A plan as read: its target and content."""
-
-    target: str
-    data: Mapping[str, Any]
-    source: str | Path | Mapping[str, Any]
-
-
-def load_plan(source: str | Path | Mapping[str, Any]) -> PlanFile:
-    """Read a plan once."""
-    return PlanFile(read_target(source), {}, source)
-
-
-def match_plan(plan: PlanFile, specs: Mapping[str, ConvSpec]) -> dict[str, PlannedConv]:
-    """The entries by name."""
-    return read_plan(plan.source, specs)
+        find_lowering(entry.plan.lowering).check_plan(spec, entry.plan)
+        if (growth := growth_bytes(spec, entry.plan)) > MAX_GROWTH_BYTES:
+            raise ValueError(f"it adds {growth / 2**30:.0f} GiB to the file, more than {MAX_GROWTH_BYTES >> 30} GiB")
+    except (TypeError, ValueError) as error:
+        problem = f"got an impossible plan for {entry.name!r} in {plan_file.source}: {error}"
+        raise UsageError(problem, hint="change it or take it out") from error

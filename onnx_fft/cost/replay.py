@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from onnx_fft.cost.choose import Decision, Request, leave
+from onnx_fft.cost.growth import growth_bytes
 from onnx_fft.cost.plan_file import PlannedConv
-from onnx_fft.cost.predict import conv_seconds, growth_bytes, lowering_seconds
+from onnx_fft.cost.predict import conv_seconds, lowering_seconds
 from onnx_fft.errors import OpsetError, Refusal
 from onnx_fft.hints import Option
 from onnx_fft.lowering import find_lowering

@@ -31,7 +31,7 @@ def ceil_divide(numerator: int, denominator: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Geometry of one spatial axis; `extent` is None where it is known only at run time."""
+    """Geometry of one spatial axis; `extent` is None if it is known only at run time."""
 
     taps: int
     stride: int = 1
@@ -57,7 +57,7 @@ class Axis:
 
     @property
     def output_extent(self) -> int | None:
-        """Number of outputs, None where the extent is unknown."""
+        """Number of outputs, None if the extent is unknown."""
         if self.extent is None:
             return None
         padded = self.extent + self.pad_begin + self.pad_end
@@ -65,7 +65,7 @@ class Axis:
 
     @property
     def whole_dft_length(self) -> int | None:
-        """The shortest transform that holds the whole axis, None where there is none."""
+        """The shortest transform that holds the whole axis, None if there is none."""
         if self.extent is None or self.output_extent is None or self.residues > 1:
             return None
         last = (self.output_extent - 1) * self.stride
@@ -107,7 +107,7 @@ class AxisPlan:
         return ceil_divide(axis.output_extent, per_row) * per_row
 
     def tile_count(self, axis: Axis) -> int | None:
-        """Tiles times residues, None where the extent is unknown."""
+        """Tiles times residues, None if the extent is unknown."""
         if self.whole:
             return 1
         if axis.output_extent is None:
@@ -134,7 +134,7 @@ class AxisPlan:
 
 
 def check_plan(axis: Axis, plan: AxisPlan) -> None:
-    """Raise ValueError where `plan` would not compute `axis` exactly, saying which value is wrong."""
+    """Raise ValueError if `plan` would not compute `axis` exactly, saying which value is wrong."""
     length, step, columns = plan.dft_length, plan.tile_step, plan.columns
     if not isinstance(plan.whole, bool):
         raise ValueError(f"whole must be true or false, got {plan.whole!r}")

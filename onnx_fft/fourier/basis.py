@@ -46,7 +46,7 @@ class AxisBasis:
     inverse: tuple[Array, ...]
 
 
-def axis_rank(plan: AxisPlan) -> int:
+def spectrum_length(plan: AxisPlan) -> int:
     """Real multiplications one tile takes along this axis: the length of its spectrum."""
     if plan.columns > 1:
         return (plan.rows // 2 + 1) * plan.columns * 3

@@ -4,7 +4,7 @@
 
 with `C = in_channels / group` input channels a group, `g(o) = o // (out_channels / group)`, and zero outside the
 input (https://onnx.ai/onnx/operators/onnx__Conv.html). Written to be obviously right, not to be fast: every other
-implementation in this package is judged by it. A cost is counted in multiply-adds, and where the whole sum is too
+implementation in this package is judged by it. A cost is counted in multiply-adds, and if the whole sum is too
 dear `sample_conv` picks a seeded part of the output and `conv_direct_at` computes only that part, by the same sum.
 """
 
@@ -33,7 +33,7 @@ class ConvGeometry:
     pads_end: tuple[int, ...]
 
     def output_extents(self, extents: Sequence[int], kernel_shape: Sequence[int]) -> tuple[int, ...]:
-        """Output length of each spatial axis, 0 where the kernel does not fit into the padded input."""
+        """Output length of each spatial axis, 0 if the kernel does not fit into the padded input."""
         rows = zip(extents, kernel_shape, self.strides, self.dilations, self.pads_begin, self.pads_end, strict=True)
         return tuple(max(0, (x + begin + end - (d * (k - 1) + 1)) // s + 1) for x, k, s, d, begin, end in rows)
 
@@ -56,7 +56,7 @@ def conv_direct(
 ) -> Float64Array:
     """Whole Conv in float64: `x [N, Cin, *extents]`, `weight [Cout, Cin/group, *kernel]`, `bias [Cout]`.
 
-    Returns `[N, Cout, *output_extents]`. Raises ValueError where channels and group do not fit together.
+    Returns `[N, Cout, *output_extents]`. Raises ValueError if channels and group do not fit together.
     """
     x64, w64 = np.asarray(x, np.float64), np.asarray(weight, np.float64)
     _check_channels(x64.shape, w64.shape, geometry.group)
@@ -103,7 +103,7 @@ def count_multiply_adds(x_shape: Sequence[int], weight_shape: Sequence[int], geo
 def sample_conv(
     x_shape: Sequence[int], weight_shape: Sequence[int], geometry: ConvGeometry, budget: float, seed: int
 ) -> Sample | None:
-    """A seeded part of the output that costs at most about `budget` multiply-adds; None where the whole fits.
+    """A seeded part of the output that costs at most about `budget` multiply-adds; None if the whole fits.
 
     First one batch row and 4 output channels are kept, then each axis is thinned. Both ends of every axis stay in,
     because that is where padding goes wrong; the rest is drawn without replacement.

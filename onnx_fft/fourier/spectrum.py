@@ -19,8 +19,8 @@ Array = NDArray[np.float64]
 def product_spectrum(weight: Array, axes: Sequence[Axis], plans: Sequence[AxisPlan]) -> Array:
     """The real factors that multiply a spectrum made by `basis.make_basis`.
 
-    `weight` is `[..., *taps]`, one trailing dimension per axis; each becomes `axis_rank(plan)` long. Axes nest: every
-    factor of one axis is a real kernel along the next.
+    `weight` is `[..., *taps]`, one trailing dimension per axis; each becomes `spectrum_length(plan)` long. Axes
+    nest: every factor of one axis is a real kernel along the next.
     """
     spectrum = weight
     for number, (axis, plan) in enumerate(zip(axes, plans, strict=True)):

@@ -1,4 +1,5 @@
-"""The ways to compute a convolution in the frequency domain; a new one is a module and a line here."""
+"""The ways to compute a convolution in the frequency domain; a new one is a module and a line here, and its counts and
+growth in `cost`."""
 
 from onnx_fft.lowering.base import Lowering
 from onnx_fft.lowering.dft import DftLowering
@@ -26,5 +27,5 @@ LOWERING_NAMES = tuple(dict.fromkeys(lowering.name for lowerings in TARGETS.valu
 
 
 def find_lowering(name: str) -> Lowering:
-    """The lowering of that name; KeyError where there is none."""
+    """The lowering of that name; KeyError for a name that none has."""
     return {lowering.name: lowering for lowerings in TARGETS.values() for lowering in lowerings}[name]

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from onnx_fft.fourier.axis import Axis, AxisPlan
 from onnx_fft.fourier.spectrum import complex_spectrum
-from onnx_fft.lowering.base import FragmentBuilder
-from onnx_fft.lowering.counting import constant_itemsize
+from onnx_fft.lowering.builder import FragmentBuilder
 from onnx_fft.lowering.framing import Frame, frame_input, unframe_output
 from onnx_fft.model.weights import ConvWeights
 from onnx_fft.sites.spec import ConvSpec
@@ -97,10 +96,3 @@ def slice_outputs(
         ends, steps = [*ends, 1], [*steps, 1]
     bounds = ([0] * len(ends), ends, list(range(2, len(ends) + 2)), steps)
     return b.op("Slice", y, *(b.integers(values) for values in bounds))
-
-
-def spectrum_bytes(spec: ConvSpec, lengths: Sequence[int]) -> int:
-    """Bytes of the weight's half-spectrum for DFTs of these lengths, as real matrices where channels are summed."""
-    *full, half = lengths
-    numbers = prod(full) * (half // 2 + 1) * (2 if spec.is_depthwise else 4)
-    return spec.out_channels * spec.in_channels // spec.group * numbers * constant_itemsize(spec)

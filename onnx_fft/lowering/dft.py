@@ -18,34 +18,21 @@ Lengths are powers of two because ONNX Runtime's operator is accurate (and fast)
 
 from __future__ import annotations
 
-from math import log2, prod
-
 import onnx_graphsurgeon as gs
 
 from onnx_fft.fourier.tiling import power_of_two_plans
-from onnx_fft.lowering.base import ConvPlan, Fragment, FragmentBuilder, Ports, combine_plans
+from onnx_fft.lowering.base import ConvPlan, Fragment, Ports, check_axes, combine_plans
+from onnx_fft.lowering.builder import FragmentBuilder
 from onnx_fft.lowering.columns import (
     ComplexArray,
     frame_columns,
     multiply_channels,
     multiply_elements,
     slice_outputs,
-    spectrum_bytes,
     unframe_columns,
     weight_spectrum,
 )
-from onnx_fft.lowering.counting import (
-    check_axes,
-    count_bin_products,
-    count_framing,
-    count_tiles,
-    count_traffic,
-    index_bytes,
-    known_axes,
-    weight_bytes,
-)
 from onnx_fft.lowering.framing import Frame, make_frame
-from onnx_fft.lowering.work import Work
 from onnx_fft.model.weights import ConvWeights
 from onnx_fft.sites.spec import ConvSpec
 
@@ -54,7 +41,7 @@ class DftLowering:
     """ONNX's DFT operator."""
 
     name = "dft"
-    absorbs_activations = False
+    fuses_activations = False
 
     def find_obstacle(self, spec: ConvSpec) -> str:
         """None: every convolution that has a spec."""
@@ -73,30 +60,6 @@ class DftLowering:
         check_axes(spec, plan)
         if any(axis.columns != 1 or axis.dft_length & (axis.dft_length - 1) for axis in plan.axes):
             raise ValueError("dft takes one column and powers of two")
-
-    def count_work(self, spec: ConvSpec, plan: ConvPlan) -> Work:
-        """Framing, the butterflies of both directions, the product of spectra."""
-        axes = known_axes(spec)
-        tiles = prod(count_tiles(axis, axis_plan) for axis, axis_plan in zip(axes, plan.axes, strict=True))
-        rows = tiles * (spec.batch or 1)
-        points = prod(axis_plan.dft_length for axis_plan in plan.axes)
-        signals = rows * (spec.in_channels + spec.out_channels)
-        stages = sum(log2(axis_plan.dft_length) for axis_plan in plan.axes)
-        work = count_framing(spec, axes, plan, rows) + Work(butterflies=signals * points * stages / 2)
-        work += Work(serial_bytes=4 * 8 * signals * points, operators=8)
-        *others, read = (axis_plan.input_length(axis) for axis, axis_plan in zip(axes, plan.axes, strict=True))
-        if (length := plan.axes[-1].dft_length) > read:
-            lines = rows * spec.in_channels * prod(others)
-            work += Work(serial_bytes=4 * lines * (read + length), operators=1)
-        if spec.is_depthwise:
-            return work + count_traffic(6 * 8 * signals * points)
-        inner, outputs = spec.in_channels // spec.group, spec.out_channels // spec.group
-        return work + count_bin_products(points / 2 * spec.group, rows, 2 * inner, 2 * outputs)
-
-    def growth_bytes(self, spec: ConvSpec, plan: ConvPlan) -> int:
-        """The weight's half-spectrum and the indices of framing."""
-        spectrum = spectrum_bytes(spec, [axis_plan.dft_length for axis_plan in plan.axes])
-        return spectrum + index_bytes(spec, plan) - weight_bytes(spec)
 
     def build(self, spec: ConvSpec, plan: ConvPlan, weights: ConvWeights, ports: Ports) -> Fragment:
         """See the module's docstring."""

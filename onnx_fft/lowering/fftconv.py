@@ -10,7 +10,7 @@ body: onnx's reference evaluator (up to 1.23) cannot pass a caller's attribute o
 takes its bounds as tensors. So the first parameters of an activation in a model get the operator, and others stay nodes
 of their own behind a plain `FFTConv`.
 
-There always is a bias, of zeros where the Conv had none. The third input could be left out as well, but the evaluator
+There always is a bias, of zeros if the Conv had none. The third input could be left out as well, but the evaluator
 counts inputs, and once a function is inlined, ONNX Runtime (1.32) keeps a Conv whose bias is an empty name out of its
 blocked layout, which is the faster one.
 """
@@ -27,9 +27,8 @@ from onnx.helper import make_function, make_node, make_opsetid
 from onnx.numpy_helper import from_array
 
 from onnx_fft.errors import InvalidModelError
-from onnx_fft.lowering.base import ACTIVATION_PARAMS, ConvPlan, Fragment, Ports
-from onnx_fft.lowering.native_work import count_native_work
-from onnx_fft.lowering.work import Work
+from onnx_fft.lowering.base import ConvPlan, Fragment, Ports
+from onnx_fft.lowering.builder import ACTIVATION_PARAMS
 from onnx_fft.model.functions import is_same_function
 from onnx_fft.model.weights import ConvWeights
 from onnx_fft.provenance import OPERATOR_DOMAIN
@@ -50,7 +49,7 @@ class FFTConvLowering:
     """The native library's operator, and the function that stands in for it."""
 
     name = "fftconv"
-    absorbs_activations = True
+    fuses_activations = True
 
     def find_obstacle(self, spec: ConvSpec) -> str:
         """Four axes and more, and FusedConv's addend, are not what the operator has."""
@@ -73,14 +72,6 @@ class FFTConvLowering:
         if obstacle := self.find_obstacle(spec):
             raise ValueError(obstacle)
 
-    def count_work(self, spec: ConvSpec, plan: ConvPlan) -> Work:
-        """See `native_work`."""
-        return count_native_work(spec)
-
-    def growth_bytes(self, spec: ConvSpec, plan: ConvPlan) -> int:
-        """None: the weight stays the raw one."""
-        return 0
-
     def build(self, spec: ConvSpec, plan: ConvPlan, weights: ConvWeights, ports: Ports) -> Fragment:
         """See the module's docstring."""
         own = _store_operands(spec, weights, ports)
@@ -89,8 +80,8 @@ class FFTConvLowering:
         operands = [ports.input, weight, bias]
         function = make_conv_function(spec, ports.opset)
         activation = spec.activation
-        absorbed = activation is None or activation.op_type in OPERATOR_ACTIVATIONS
-        if activation is not None and not (absorbed and _is_free(function, ports.functions)):
+        is_fused = activation is None or activation.op_type in OPERATOR_ACTIVATIONS
+        if activation is not None and not (is_fused and _is_free(function, ports.functions)):
             plain = f"{ports.prefix}sum"
             function = make_conv_function(spec, ports.opset, activated=False)
             behind = _activate(activation, spec.dtype, ports.opset, plain, ports.output, ports.prefix)
@@ -99,8 +90,9 @@ class FFTConvLowering:
             nodes = [_call(function, spec, operands, ports.output, ports.prefix)]
         if not _is_free(function, ports.functions):
             raise InvalidModelError(
-                f"got a model with another function {OPERATOR_DOMAIN}::{function.name} of its own; "
-                "expected the name to be free; rename that function"
+                f"got a model with another function {OPERATOR_DOMAIN}::{function.name} of its own",
+                "the name to be free",
+                "rename that function",
             )
         return Fragment(tuple(nodes), tuple(own), (function,))
 
@@ -158,7 +150,7 @@ def _activate(activation: Activation, dtype: str, opset: int, x: str, y: str, pr
 
 
 def _store_operands(spec: ConvSpec, weights: ConvWeights, ports: Ports) -> list[TensorProto]:
-    """Weight and bias in the dtype of the convolution, where the host has no such constants; the bias comes last."""
+    """Weight and bias in the dtype of the convolution, if the host has no such constants; the bias comes last."""
 
     def store(name: str, values: NDArray[np.float64]) -> TensorProto:
         return from_array(np.ascontiguousarray(values.astype(spec.dtype)), f"{ports.prefix}{name}")

@@ -3,12 +3,12 @@
 *Layout.* Everything between `frame_input` and `unframe_output` is `[positions, group?, tiles, rest]`: positions of the
 axes first, so that a DFT along any of them is one product with a constant matrix from the left; channels last, so that
 every move of data copies whole runs. `rest` is `batch * channels of one group`. The group dimension exists only for
-grouped convolutions of several channels a group, where the caller asks for it; elsewhere groups are plain channels.
+grouped convolutions of several channels a group, if the caller asks for it; elsewhere groups are plain channels.
 
 *Framing is one Gather.* A run of `rest` is one row; sample `(i1, i2)` of the padded input is row `i1 * extent2 + i2`,
 and along an axis tile `j` reads the samples `start[j] + offset[t]`. Overlap, residues of a dilation and the groups'
-place are all in this index. It is written as a sum of short vectors that ONNX Runtime adds up when it loads the model, so the
-file does not carry it. Going back is another Gather, which crops as well.
+place are all in this index. It is written as a sum of short vectors that ONNX Runtime adds up when it loads the model,
+so the file does not carry it. Going back is another Gather, which crops as well.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnx_fft.fourier.axis import Axis, AxisPlan
-from onnx_fft.lowering.base import ConvPlan, Dim, FragmentBuilder, Length, spec_axes
+from onnx_fft.lowering.base import ConvPlan, spec_axes
+from onnx_fft.lowering.builder import Dim, FragmentBuilder, Length
 from onnx_fft.sites.spec import ConvSpec
 
 
@@ -39,7 +40,7 @@ class Frame:
 
     @property
     def group(self) -> int:
-        """Length of the group dimension, 1 where there is none."""
+        """Length of the group dimension, 1 without one."""
         return self.spec.group if self.has_group else 1
 
     @property

@@ -17,32 +17,18 @@ where `rows` counts tiles, batch and pointwise axes together.
 
 from __future__ import annotations
 
-import itertools
 from math import prod
 
 import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from onnx_fft.fourier.axis import Axis, AxisPlan
-from onnx_fft.fourier.basis import axis_rank, make_basis
+from onnx_fft.fourier.basis import make_basis, spectrum_length
 from onnx_fft.fourier.spectrum import product_spectrum
 from onnx_fft.fourier.tiling import matrix_plans
-from onnx_fft.lowering.base import ConvPlan, Fragment, FragmentBuilder, Ports, combine_plans, spec_axes
-from onnx_fft.lowering.counting import (
-    check_axes,
-    constant_itemsize,
-    count_bin_products,
-    count_framing,
-    count_product,
-    count_tiles,
-    count_traffic,
-    index_bytes,
-    known_axes,
-    weight_bytes,
-)
+from onnx_fft.lowering.base import ConvPlan, Fragment, Ports, check_axes, combine_plans
+from onnx_fft.lowering.builder import FragmentBuilder
 from onnx_fft.lowering.framing import Frame, frame_input, make_frame, unframe_output
-from onnx_fft.lowering.work import Work
 from onnx_fft.model.weights import ConvWeights
 from onnx_fft.sites.spec import ConvSpec
 
@@ -51,14 +37,14 @@ class MatMulLowering:
     """DFTs as products with constant matrices."""
 
     name = "matmul"
-    absorbs_activations = False
+    fuses_activations = False
 
     def find_obstacle(self, spec: ConvSpec) -> str:
         """None: every convolution that has a spec."""
         return ""
 
     def min_opset(self, spec: ConvSpec) -> int:
-        """7, where ONNX Runtime's support begins; 9 (NonZero) where tiles are counted at run time."""
+        """7, where ONNX Runtime's support begins; 9 (NonZero) if tiles are counted at run time."""
         return 9 if None in spec.extents else 7
 
     def candidates(self, spec: ConvSpec) -> list[ConvPlan]:
@@ -69,43 +55,21 @@ class MatMulLowering:
         """Any exact plan of the axes."""
         check_axes(spec, plan)
 
-    def count_work(self, spec: ConvSpec, plan: ConvPlan) -> Work:
-        """Framing, one or two products an axis and direction, the product of spectra."""
-        axes = known_axes(spec)
-        pairs = list(zip(axes, plan.axes, strict=True))
-        rows = prod(count_tiles(axis, axis_plan) for axis, axis_plan in pairs) * (spec.batch or 1)
-        ranks = [axis_rank(axis_plan) for axis_plan in plan.axes]
-        lengths_in = [p.input_length(axis) for axis, p in pairs]
-        lengths_out = [p.output_length(axis) for axis, p in pairs]
-        work = count_framing(spec, axes, plan, rows)
-        for number, (axis, axis_plan) in enumerate(pairs):
-            outer = prod(ranks[:number])
-            work += _count_axis(axis, axis_plan, outer, prod(lengths_in[number + 1 :]) * rows * spec.in_channels)
-            work += _count_axis(axis, axis_plan, outer, prod(lengths_out[number + 1 :]) * rows * spec.out_channels)
-        return work + _count_spectra(spec, prod(ranks), rows)
-
-    def growth_bytes(self, spec: ConvSpec, plan: ConvPlan) -> int:
-        """The weight's spectrum, the matrices of every axis, the indices of framing."""
-        pairs = spec.out_channels * spec.in_channels // spec.group
-        spectrum = pairs * prod(axis_rank(axis_plan) for axis_plan in plan.axes)
-        matrices = sum(itertools.starmap(_matrix_elements, zip(spec_axes(spec), plan.axes, strict=True)))
-        return (spectrum + matrices) * constant_itemsize(spec) + index_bytes(spec, plan) - weight_bytes(spec)
-
     def build(self, spec: ConvSpec, plan: ConvPlan, weights: ConvWeights, ports: Ports) -> Fragment:
         """See the module's docstring."""
         frame = make_frame(spec, plan)
         b = FragmentBuilder(spec, ports)
         x = b.input()
         bases = [make_basis(axis, axis_plan) for axis, axis_plan in zip(frame.axes, frame.plans, strict=True)]
-        ranks = [axis_rank(axis_plan) for axis_plan in frame.plans]
+        spectra = [spectrum_length(axis_plan) for axis_plan in frame.plans]
         z = frame_input(b, x, frame)
         for number, basis in enumerate(bases):
             for step in basis.forward:
-                z = _transform(b, z, step, prod(ranks[:number]))
-        z = _multiply(b, z, frame, weights, prod(ranks))
+                z = _transform(b, z, step, prod(spectra[:number]))
+        z = _multiply(b, z, frame, weights, prod(spectra))
         for number, basis in reversed(list(enumerate(bases))):
             for step in basis.inverse:
-                z = _transform(b, z, step, prod(ranks[:number]))
+                z = _transform(b, z, step, prod(spectra[:number]))
         return b.finish(unframe_output(b, z, frame, x), weights)
 
 
@@ -119,51 +83,20 @@ def _transform(b: FragmentBuilder, x: gs.Tensor, step: NDArray[np.float64], oute
     return b.op("MatMul", b.real(matrix), b.reshape(x, *leading, rows_in, -1))
 
 
-def _multiply(b: FragmentBuilder, x: gs.Tensor, frame: Frame, weights: ConvWeights, rank: int) -> gs.Variable:
+def _multiply(b: FragmentBuilder, x: gs.Tensor, frame: Frame, weights: ConvWeights, numbers: int) -> gs.Variable:
     """The product with the weight's spectrum, summed over input channels."""
     spec = frame.spec
     taps = [axis.taps for axis in frame.axes]
     per_group = spec.in_channels // spec.group
     kernel = weights.weight.reshape(spec.out_channels, per_group, *taps)
-    spectrum = product_spectrum(kernel, frame.axes, frame.plans).reshape(spec.group, -1, per_group, rank)
+    spectrum = product_spectrum(kernel, frame.axes, frame.plans).reshape(spec.group, -1, per_group, numbers)
     if frame.has_group:
-        rows = b.reshape(x, rank, spec.group, -1, per_group)
+        rows = b.reshape(x, numbers, spec.group, -1, per_group)
         return b.op("MatMul", rows, b.real(spectrum.transpose(3, 0, 2, 1)))
     if not spec.is_depthwise:
-        return b.op("MatMul", b.reshape(x, rank, -1, per_group), b.real(spectrum[0].T))
+        return b.op("MatMul", b.reshape(x, numbers, -1, per_group), b.real(spectrum[0].T))
     multiplier = spectrum.shape[1]
     factors = spectrum[:, :, 0].transpose(2, 0, 1)
     if multiplier == 1:
-        return b.op("Mul", b.reshape(x, rank, -1, spec.group), b.real(factors.reshape(rank, 1, spec.group)))
-    return b.op("Mul", b.reshape(x, rank, -1, spec.group, 1), b.real(factors[:, None]))
-
-
-def _count_axis(axis: Axis, plan: AxisPlan, outer: float, rest: float) -> Work:
-    """One direction of the DFT along one axis; both directions cost about the same."""
-    if plan.dft_length == 1:
-        return Work()
-    length = plan.input_length(axis)
-    if plan.columns == 1:
-        return count_product(outer, axis_rank(plan), length, rest)
-    rows, columns = plan.rows, plan.columns
-    first = count_product(outer, rows + 2, length / columns, columns * rest)
-    return first + count_product(outer * (rows // 2 + 1), 3 * columns, 2 * columns, rest)
-
-
-def _count_spectra(spec: ConvSpec, rank: float, rows: float) -> Work:
-    """The product of spectra, as a MatMul or a Mul."""
-    inner, outputs = spec.in_channels // spec.group, spec.out_channels // spec.group
-    if inner > 1:
-        return count_bin_products(rank * spec.group, rows, inner, outputs)
-    elements = rank * (rows * (spec.in_channels + spec.out_channels) + spec.out_channels)
-    # with several outputs a channel, Mul broadcasts in short runs
-    runs = rank * rows * spec.group if outputs > 1 else 0
-    return count_traffic(4 * elements) + Work(mul_runs=runs, operators=2)
-
-
-def _matrix_elements(axis: Axis, plan: AxisPlan) -> int:
-    lengths = plan.input_length(axis) + plan.output_length(axis)
-    if plan.columns == 1:
-        return axis_rank(plan) * lengths
-    outer = (plan.rows // 2 + 1) * 2 * plan.columns * 3 * plan.columns
-    return (plan.rows + 2) * lengths // plan.columns + outer * (axis.stride + 1) // axis.stride
+        return b.op("Mul", b.reshape(x, numbers, -1, spec.group), b.real(factors.reshape(numbers, 1, spec.group)))
+    return b.op("Mul", b.reshape(x, numbers, -1, spec.group, 1), b.real(factors[:, None]))

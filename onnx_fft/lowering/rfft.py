@@ -25,27 +25,25 @@ Axes along which nothing is summed have no transform and count among the rows.
 from __future__ import annotations
 
 from functools import partial
-from math import log2, prod
+from math import prod
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnx_fft.fourier.axis import Axis, AxisPlan
 from onnx_fft.fourier.tiling import smooth_plans
-from onnx_fft.lowering.base import ConvPlan, Fragment, FragmentBuilder, Ports, combine_plans, spec_axes
+from onnx_fft.lowering.base import ConvPlan, Fragment, Ports, check_axes, combine_plans, spec_axes
+from onnx_fft.lowering.builder import FragmentBuilder
 from onnx_fft.lowering.columns import (
     ComplexArray,
     frame_columns,
     multiply_channels,
     multiply_elements,
     slice_outputs,
-    spectrum_bytes,
     unframe_columns,
     weight_spectrum,
 )
-from onnx_fft.lowering.counting import check_axes, count_tiles, index_bytes, known_axes, weight_bytes
 from onnx_fft.lowering.framing import make_frame
-from onnx_fft.lowering.work import Work
 from onnx_fft.model.scopes import MICROSOFT_DOMAIN
 from onnx_fft.model.weights import ConvWeights
 from onnx_fft.sites.spec import ConvSpec
@@ -57,15 +55,12 @@ TILE_MULTIPLE = 128
 LENGTH_MULTIPLES = {1: 128, 2: 16, 3: 8}
 """Of every DFT length, by the number of transformed axes, so that the tile is a multiple of `TILE_MULTIPLE`."""
 
-ONE_PASS_LENGTH = 8192
-"""Longest DFT that cuFFT computes in one pass over memory, about."""
-
 
 class RfftLowering:
     """cuFFT through ONNX Runtime's own operators."""
 
     name = "rfft"
-    absorbs_activations = False
+    fuses_activations = False
 
     def find_obstacle(self, spec: ConvSpec) -> str:
         """What Rfft does not transform: more than three axes, none, or nothing."""
@@ -90,44 +85,13 @@ class RfftLowering:
         if obstacle := self.find_obstacle(spec):
             raise ValueError(obstacle)
         check_axes(spec, plan)
-        lengths = _signal_lengths(plan)
+        lengths = signal_lengths(plan)
         if not 1 <= len(lengths) <= MAX_SIGNAL_AXES or any(axis.columns != 1 for axis in plan.axes):
             raise ValueError(f"rfft takes one column and transforms 1 to {MAX_SIGNAL_AXES} axes, got {len(lengths)}")
         if lengths[-1] % 2 or prod(lengths) % TILE_MULTIPLE:
             raise ValueError(
                 f"the last DFT length must be even and the product of all a multiple of {TILE_MULTIPLE}, got {lengths}"
             )
-
-    def count_work(self, spec: ConvSpec, plan: ConvPlan) -> Work:
-        """Bytes that pass through the GPU's memory, flops of transforms and products, kernels launched."""
-        axes = known_axes(spec)
-        tiles = prod(count_tiles(axis, axis_plan) for axis, axis_plan in zip(axes, plan.axes, strict=True))
-        rows = tiles * (spec.batch or 1)
-        lengths = _signal_lengths(plan)
-        points, bins = prod(lengths), prod(lengths[:-1]) * (lengths[-1] // 2 + 1)
-        signals = rows * (spec.in_channels + spec.out_channels)
-        passes = len(lengths) + sum(length > ONE_PASS_LENGTH for length in lengths)
-        inputs = (spec.batch or 1) * spec.in_channels * prod(axis.extent or 1 for axis in axes)
-        outputs = (spec.batch or 1) * spec.out_channels * prod(axis.output_extent or 1 for axis in axes)
-        numbers = inputs + 2 * outputs + signals * points  # padded, and cropped
-        numbers += passes * signals * (points + 2 * bins) + 2 * rows * spec.out_channels * points  # divided by T
-        work = Work(butterflies=signals * points * log2(points) / 4, operators=6)
-        if not all(axis_plan.whole for axis_plan in plan.axes):
-            numbers += 4 * inputs + 4 * rows * spec.in_channels * points + 6 * outputs
-            work += Work(operators=8)
-        pairs = spec.out_channels * spec.in_channels // spec.group
-        numbers += 2 * signals * bins + (2 if spec.is_depthwise else 4) * pairs * bins
-        if not spec.is_depthwise:
-            numbers += 8 * signals * bins  # transposed there and back
-            work += Work(gemm_flops=8 * rows * pairs * bins, operators=4)
-        elif not _has_complex_mul(spec):
-            numbers += 12 * signals * bins  # split, multiplied by both parts of the spectrum, added, joined
-            work += Work(operators=8)
-        return work + Work(memory_bytes=4 * numbers)
-
-    def growth_bytes(self, spec: ConvSpec, plan: ConvPlan) -> int:
-        """The weight's half-spectrum and the indices of framing."""
-        return spectrum_bytes(spec, _signal_lengths(plan)) + index_bytes(spec, plan) - weight_bytes(spec)
 
     def build(self, spec: ConvSpec, plan: ConvPlan, weights: ConvWeights, ports: Ports) -> Fragment:
         """See the module's docstring."""
@@ -160,7 +124,7 @@ def _multiply(b: FragmentBuilder, x: gs.Variable, spectrum: ComplexArray) -> gs.
     channels, _, inputs, *bins = spectrum.shape
     if inputs > 1:
         return multiply_channels(b, x, spectrum)
-    if not _has_complex_mul(b.spec):
+    if not has_complex_mul(b.spec):
         return multiply_elements(b, x, spectrum)
     elements = channels * prod(bins)
     factors = np.stack([spectrum.real, spectrum.imag], axis=-1).reshape(elements, 2)
@@ -168,11 +132,11 @@ def _multiply(b: FragmentBuilder, x: gs.Variable, spectrum: ComplexArray) -> gs.
     return b.reshape(product, -1, channels, *bins, 2)
 
 
-def _has_complex_mul(spec: ConvSpec) -> bool:
+def has_complex_mul(spec: ConvSpec) -> bool:
     """Whether ComplexMul computes a depthwise product; see 4. The product in float16 is one in float32."""
     return spec.out_channels == spec.group and spec.dtype != "float64"
 
 
-def _signal_lengths(plan: ConvPlan) -> list[int]:
+def signal_lengths(plan: ConvPlan) -> list[int]:
     """DFT lengths of the axes that are transformed."""
     return [axis.dft_length for axis in plan.axes if axis.dft_length > 1]

@@ -7,7 +7,8 @@ from dataclasses import replace
 from functools import cache
 
 from onnx_fft.cost.choose import NEAR_BEST, Request
-from onnx_fft.cost.predict import conv_seconds, growth_bytes, lowering_seconds
+from onnx_fft.cost.growth import growth_bytes
+from onnx_fft.cost.predict import conv_seconds, lowering_seconds
 from onnx_fft.fourier.axis import AxisPlan
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.measure.choice import Candidate, Contest

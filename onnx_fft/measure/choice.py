@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnx_fft.cost.choose import Decision, Option
+from onnx_fft.cost.choose import Alternative, Decision
 from onnx_fft.errors import Refusal
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.sites.spec import ConvSpec
@@ -156,9 +156,9 @@ def _leave(contest: Contest, timings: Timings, fastest: int) -> Decision:
     return Decision(None, refusal, contest.conv_s, None, 0, options, sentence, *seconds)
 
 
-def _options(contest: Contest, timings: Timings) -> tuple[Option, ...]:
+def _options(contest: Contest, timings: Timings) -> tuple[Alternative, ...]:
     return tuple(
-        Option(c.plan.lowering, c.plan, c.predicted_s, c.growth_bytes, measured_s=timings.mean_s(number))
+        Alternative(c.plan.lowering, c.plan, c.predicted_s, c.growth_bytes, measured_s=timings.mean_s(number))
         for number, c in enumerate(contest.candidates, 1)
     )
 

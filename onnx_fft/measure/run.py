@@ -16,8 +16,7 @@ from typing import Any
 from onnx import ModelProto
 
 from onnx_fft._version import __version__
-from onnx_fft.cost.choose import Decision, Request, limit_growth
-from onnx_fft.cost.choose import take_back as leave_after_all
+from onnx_fft.cost.choose import Decision, Request, leave_after_all, limit_growth
 from onnx_fft.errors import InvalidModelError, Refusal
 from onnx_fft.hints import Option
 from onnx_fft.inputs.feeds import Feed, describe_made_up

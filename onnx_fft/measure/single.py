@@ -42,8 +42,7 @@ def make_feeds(spec: ConvSpec, shape: Sequence[int]) -> dict[str, NDArray[Any]]:
     rng = np.random.default_rng(SEED + 1)
     feeds = {"x": rng.standard_normal(shape).astype(spec.dtype)}
     if spec.has_sum:
-        fields = (shape[2:], spec.pads_begin, spec.pads_end, spec.effective_kernel_shape, spec.strides)
-        extents = [(n + begin + end - span) // step + 1 for n, begin, end, span, step in zip(*fields, strict=True)]
+        extents = spec.geometry.output_extents(shape[2:], spec.kernel_shape)
         feeds["z"] = rng.standard_normal((shape[0], spec.out_channels, *extents)).astype(spec.dtype)
     return feeds
 

@@ -1,6 +1,6 @@
 """Putting a fragment where a convolution stood; everything else stays what it was.
 
-What goes: the node, the BatchNormalization it absorbed, the constants that only these read with the chains they were
+What goes: the node, the BatchNormalization folded into it, the constants that only these read with the chains they were
 computed from, and notes (`value_info`, quantization annotations) on tensors that no longer exist. What comes: the nodes
 of the fragment, marked in their `metadata_props`, and its constants, each content once in a scope.
 """

@@ -1,6 +1,6 @@
 """The activation behind a convolution, for a lowering that computes it along with the sum.
 
-Absorbed is a node that alone reads the convolution's result, which is no graph output then, and whose parameters are
+A node is fused if it alone reads the convolution's result, which then is not a graph output, and if its parameters are
 constants that float32 holds exactly (they become float attributes). Tanh and Sigmoid are left to ONNX Runtime, whose
 vectorized functions take less time than a pass over the output saves.
 """
@@ -24,7 +24,7 @@ DEFAULTS: dict[str, dict[str, float]] = {
     "LeakyRelu": {"alpha": 0.01},
     "HardSigmoid": {"alpha": 0.2, "beta": 0.5},
 }
-"""Operators with their attributes in the order of `Activation.params`, and what these are where absent."""
+"""Operators with their attributes in the order of `Activation.params`, and what these are if absent."""
 
 FIRST_OPSET = 6
 """Before it, activations had other attributes."""
@@ -35,8 +35,8 @@ CLIP_INPUTS_OPSET = 11
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
-def absorb_activation(site: ConvSite) -> ConvSite:
-    """`site` with the activation behind it in its spec and among what it absorbed, or as it is."""
+def fuse_activation(site: ConvSite) -> ConvSite:
+    """`site` with the activation behind it in its spec and among its followers, or as it is."""
     spec, scope = site.spec, site.scope
     if spec is None or spec.activation is not None or scope.reads[site.output] != 1:
         return site
@@ -47,13 +47,13 @@ def absorb_activation(site: ConvSite) -> ConvSite:
     return replace(
         site,
         spec=replace(spec, activation=activation),
-        absorbed=(*site.absorbed, node),
+        followers=(*site.followers, node),
         constants=(*site.constants, *filter(None, node.input[1:])),
     )
 
 
 def _read_activation(node: NodeProto, scope: Scope) -> Activation | None:
-    """The activation that `node` computes, None where it is none or one that is not absorbed."""
+    """The activation that `node` computes, None if it does not compute one, or one that is not fused."""
     is_plain = node.domain in DEFAULT_DOMAINS and len(node.output) == 1 and scope.opset >= FIRST_OPSET
     if not is_plain or not node.output[0]:
         return None
@@ -71,7 +71,7 @@ def _read_activation(node: NodeProto, scope: Scope) -> Activation | None:
 
 
 def _read_bounds(node: NodeProto, scope: Scope, attributes: dict[str, float]) -> tuple[float, float] | None:
-    """Least and greatest value of a Clip, infinite where absent; None where they are not constant or contradictory."""
+    """Least and greatest value of a Clip, infinite if absent; None if not constant or contradictory."""
     if scope.opset < CLIP_INPUTS_OPSET:
         low, high = float(attributes.get("min", -FLOAT32_MAX)), float(attributes.get("max", FLOAT32_MAX))
         return (low, high) if low <= high else None

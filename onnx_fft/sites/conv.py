@@ -52,9 +52,9 @@ class ConvSite:
     """One convolution node. Exactly one of `spec` and `refusal` is set.
 
     `name` is unique in the model: the node's own, or its type and position (`Conv#3`), after the path of its scope.
-    `absorbed` holds the BatchNormalization folded into the weights, then an activation (see `activations`), `constants`
-    the names of all constant operands of these nodes, `bias_input` that of a bias computed at run time ("" where there
-    is none).
+    `followers` holds the BatchNormalization that is folded into the weights, then an activation that is fused (see
+    `activations`), `constants` the names of all constant operands of these nodes, `bias_input` that of a bias computed
+    at run time ("" without one).
     """
 
     name: str
@@ -63,30 +63,30 @@ class ConvSite:
     node: NodeProto
     spec: ConvSpec | None = None
     refusal: Refusal | None = None
-    absorbed: tuple[NodeProto, ...] = ()
+    followers: tuple[NodeProto, ...] = ()
     constants: tuple[str, ...] = ()
     bias_input: str = ""
 
     @property
     def input(self) -> str:
-        """Name of the tensor that is convolved, "" where the node has none."""
+        """Name of the tensor that is convolved, "" if the node has none."""
         return self.node.input[0] if self.node.input else ""
 
     @property
     def sum_input(self) -> str:
-        """Name of FusedConv's fourth input, "" where there is none."""
+        """Name of FusedConv's fourth input, "" if there is none."""
         return self.node.input[3] if len(self.node.input) > 3 else ""
 
     @property
     def output(self) -> str:
-        """Name of the result, behind what is absorbed."""
-        last = self.absorbed[-1] if self.absorbed else self.node
+        """Name of the result, behind the followers."""
+        last = self.followers[-1] if self.followers else self.node
         return str(last.output[0])
 
     @property
     def nodes(self) -> tuple[NodeProto, ...]:
         """The nodes that a replacement stands for, first to last."""
-        return (self.node, *self.absorbed)
+        return (self.node, *self.followers)
 
     @property
     def opset(self) -> int:
@@ -105,10 +105,10 @@ class ConvSite:
 
     @property
     def _batch_norms(self) -> tuple[NodeProto, ...]:
-        return tuple(node for node in self.absorbed if node.op_type == "BatchNormalization")
+        return tuple(node for node in self.followers if node.op_type == "BatchNormalization")
 
     def read_weights(self) -> ConvWeights:
-        """Weight and bias in float64, the absorbed BatchNormalization folded in; InvalidModelError if they are gone."""
+        """Weight and bias in float64, the BatchNormalization folded in; InvalidModelError if they are gone."""
         weight = self._read(self.node.input[1])
         bias = self._read(self.node.input[2]) if _has_bias(self.node) and not self.bias_input else None
         for node in self._batch_norms:
@@ -119,7 +119,7 @@ class ConvSite:
     def _read(self, name: str) -> NDArray[np.float64]:
         value = resolve_constant(name, self.scope)
         if isinstance(value, Refusal):
-            raise InvalidModelError(f"got no value for {name!r}, which {self.name!r} reads: {value.reason}")
+            raise InvalidModelError(f"{name!r}, which {self.name!r} reads, has no value: {value.reason}", "a constant")
         return value.astype(np.float64)
 
 
@@ -153,7 +153,7 @@ def relocate_sites(sites: Iterable[ConvSite], model: ModelProto, copy: LoadedMod
         scope = counterparts[id(site.scope.body)]
         places = {id(node): place for place, node in enumerate(site.scope.body.node)}
         node, *followers = (scope.body.node[places[id(node)]] for node in site.nodes)
-        moved.append(replace(site, scope=scope, node=node, absorbed=tuple(followers)))
+        moved.append(replace(site, scope=scope, node=node, followers=tuple(followers)))
     return tuple(moved)
 
 
@@ -193,12 +193,12 @@ def _resolve_site(
     spec = resolve_spec(node, weight.shape, weight.elem_type, shapes.get(node.input[0]), has_bias=_has_bias(node))
     bias_input = _find_bias_input(node, scope, spec.out_channels)
     operands = [operand for operand in node.input[1:3] if operand and operand != bias_input]
-    absorbed: tuple[NodeProto, ...] = ()
+    followers: tuple[NodeProto, ...] = ()
     follower = readers.get(node.output[0])
     is_alone = follower is not None and scope.reads[node.output[0]] == 1
     is_bare = spec.activation is None and not spec.has_sum and not bias_input
     if follower and is_alone and is_bare and is_foldable(follower, scope, node.output[0], spec.out_channels):
-        absorbed = (follower,)
+        followers = (follower,)
         operands += follower.input[1:]
         spec = replace(spec, has_bias=True)
     return ConvSite(
@@ -207,14 +207,14 @@ def _resolve_site(
         scope=scope,
         node=node,
         spec=spec,
-        absorbed=absorbed,
+        followers=followers,
         constants=tuple(operands),
         bias_input=bias_input,
     )
 
 
 def _check_operator(node: NodeProto, scope: Scope) -> None:
-    """Refuse what is no floating-point Conv or FusedConv with its input, weight and output."""
+    """Refuse what is not a floating-point Conv or FusedConv with its input, weight and output."""
     is_plain = node.op_type == "Conv" and node.domain in DEFAULT_DOMAINS
     if not is_plain and (node.domain, node.op_type) != (MICROSOFT_DOMAIN, "FusedConv"):
         raise Refused("operator", f"{':'.join(filter(None, (node.domain, node.op_type)))} is not rewritten")

@@ -21,7 +21,7 @@ from onnx_fft.model.scopes import Refused, read_attributes
 from onnx_fft.sites.spec import SUPPORTED_DTYPES, Activation, ConvSpec
 
 Dims = Sequence[int | None]
-"""A shape, None where the model does not fix a dimension."""
+"""A shape, None for a dimension that the model does not fix."""
 
 ACTIVATIONS = {"Relu": 0, "Tanh": 0, "Sigmoid": 0, "LeakyRelu": 1, "Clip": 2, "HardSigmoid": 2}
 """What ONNX Runtime's FusedConv knows, with the number of `activation_params` each takes."""
@@ -38,7 +38,7 @@ def resolve_spec(
     """The geometry of a Conv or FusedConv; raises `Refused` with the value that is not supported or not valid.
 
     `weight_shape` is `[out_channels, in_channels // group, *kernel_shape]`, `input_shape`
-    `[batch, _, *extents]` or None where even the rank is unknown.
+    `[batch, _, *extents]` or None if not even the number of dimensions is known.
     """
     attributes = read_attributes(node)
     dtype = _DTYPES.get(elem_type, "")
@@ -128,7 +128,7 @@ def _same_padding(extent: int | None, stride: int, span: int) -> int:
 
 
 def _read_per_axis(attributes: dict[str, Any], name: str, rank: int) -> list[int]:
-    """`strides` or `dilations`, 1 where absent."""
+    """`strides` or `dilations`, 1 if absent."""
     values = _read_ints(attributes, name, [1] * rank)
     _require(min(values) >= 1, f"bad-{name}", f"{name} is {values}, expected at least 1")
     return values
@@ -143,7 +143,7 @@ def _read_ints(attributes: dict[str, Any], name: str, default: list[int]) -> lis
 
 
 def _read_text(attributes: dict[str, Any], name: str) -> str:
-    """A string attribute, "" where absent."""
+    """A string attribute, "" if absent."""
     value = attributes.get(name, b"")
     _require(isinstance(value, bytes), f"bad-{name.replace('_', '-')}", f"{name} is {value}, expected a string")
     return bytes(value).decode("utf-8", "replace")

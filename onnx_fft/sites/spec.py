@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from onnx_fft.fourier.oracle import ConvGeometry
+
 SUPPORTED_DTYPES = ("float16", "float32", "float64")
 
 
@@ -27,7 +29,7 @@ class Activation:
 class ConvSpec:
     """One convolution `[batch, in_channels, *extents] -> [batch, out_channels, *output_extents]`.
 
-    `batch` and each of `extents` is None where the model does not fix it. The weight is
+    `batch` and each of `extents` is None if the model does not fix it. The weight is
     `[out_channels, in_channels // group, *kernel_shape]`.
     """
 
@@ -58,13 +60,18 @@ class ConvSpec:
         return self.in_channels == self.group
 
     @property
+    def geometry(self) -> ConvGeometry:
+        """What the float64 oracle needs to know of the convolution."""
+        return ConvGeometry(self.group, self.strides, self.dilations, self.pads_begin, self.pads_end)
+
+    @property
     def effective_kernel_shape(self) -> tuple[int, ...]:
         """Samples each axis of the dilated kernel spans, `dilation * (kernel - 1) + 1`."""
         return tuple(d * (k - 1) + 1 for d, k in zip(self.dilations, self.kernel_shape, strict=True))
 
     @property
     def output_extents(self) -> tuple[int | None, ...]:
-        """Output length of each spatial axis, None where the input's is None."""
+        """Output length of each spatial axis, None if the input's is None."""
         return tuple(
             None if extent is None else (extent + begin + end - span) // stride + 1
             for extent, begin, end, span, stride in zip(

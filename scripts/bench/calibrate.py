@@ -1,18 +1,17 @@
 """Measures random convolutions on this machine and fits the cost model's constants to them.
 
-    python scripts/calibrate.py measure   # about 25 minutes; writes scripts/results/calibration.jsonl
-    python scripts/calibrate.py fit       # writes onnx_fft/plan/calibration.json, prints the accuracy
-    python scripts/calibrate.py again     # measures anew what something else disturbed; then fit again
-    python scripts/calibrate.py native    # about 5 minutes; writes scripts/results/calibration_native.jsonl; then fit
+    python -m scripts.bench.calibrate measure   # about 25 minutes; writes scripts/bench/results/calibration.jsonl
+    python -m scripts.bench.calibrate fit       # writes onnx_fft/cost/calibration.json, prints the accuracy
+    python -m scripts.bench.calibrate again     # measures what something else disturbed once more; then fit again
+    python -m scripts.bench.calibrate native    # about 5 minutes; writes results/calibration_native.jsonl; then fit
 
 `measure` draws convolutions from a grid of real-world sizes (seeded) and times, interleaved on one thread pool, ONNX
-Runtime's Conv, the two `matmul` plans the present constants like best, and the best `dft` plan where that is not
-hopeless. `fit` finds the seconds a unit of each kind of work takes; on each fifth of the convolutions, with constants
+Runtime's Conv, the two `matmul` plans that the present rates like best, and the best `dft` plan if that is not
+hopeless. `fit` finds the seconds that one of everything counted takes; on each fifth of the convolutions, with rates
 fitted on the others, it says how often the model's favourite is the fastest of all options measured, or within 10% of
-it, and whether anything that `auto` would replace loses. `again` is
-for convolutions of which every option, Conv included, was much slower than predicted: then it was not the option. Of
-the two measurements the one with the faster Conv is kept. `native` times Conv and the native library on some other
-convolutions. Needs SciPy.
+it, and whether anything that `auto` would replace loses. `again` is for convolutions of which every option, Conv
+included, was much slower than predicted: then it was not the option. Of the two measurements it keeps the one with the
+faster Conv. `native` times Conv and the native library on some other convolutions. Needs SciPy.
 """
 
 from __future__ import annotations
@@ -20,30 +19,20 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from math import prod
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import ModelProto
-from scipy.optimize import minimize, nnls
 
-from onnx_fft.cost.choose import needed_gain, predict_gain
-from onnx_fft.cost.conv import Work, conv_work, lowering_work
+from onnx_fft.cost.counts import Rates
+from onnx_fft.cost.growth import growth_bytes
+from onnx_fft.cost.machines import CALIBRATED, CALIBRATION
 from onnx_fft.cost.plan_file import VERSION
-from onnx_fft.cost.predict import (
-    CALIBRATED,
-    CALIBRATION,
-    Machine,
-    conv_seconds,
-    growth_bytes,
-    lowering_seconds,
-    make_faster,
-)
-from onnx_fft.fourier.axis import AxisPlan
+from onnx_fft.cost.predict import conv_seconds, lowering_seconds
 from onnx_fft.lowering import TARGETS
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.model.io import load_model
@@ -51,6 +40,7 @@ from onnx_fft.native import library_path
 from onnx_fft.rewrite import inspect, rewrite
 from onnx_fft.sites.spec import ConvSpec, describe_spec
 from onnx_fft.timing.launch import time_models
+from scripts.bench.fitting import fit_cases, read_cases, read_entry
 from scripts.shared.conv_models import build_conv_model, draw_input, draw_weights
 from scripts.shared.layers import make_spec
 
@@ -64,17 +54,8 @@ FFTCONV = ConvPlan("fftconv", ())
 FLOPS = (1e6, 3e10)
 """Direct sums of fewer flops are noise, of more flops take too long."""
 MAX_GROWTH_BYTES = 120 << 20
-FOLDS = 5
-"""Every so many-th convolution is kept apart, one such part after the other."""
-
-OUTLIER = 0.3
-"""Errors of a logarithm beyond this weigh linearly: disturbed measurements, shapes the model does not understand."""
-
 DISTURBED = 1.3
 """Every option this many times slower than predicted: something else was running."""
-
-Case = tuple[ConvSpec, float, list[tuple[ConvPlan, float]]]
-"""A convolution, the seconds of Conv, and of each plan."""
 
 
 def main() -> None:
@@ -114,7 +95,7 @@ def measure_again(threads: int) -> None:
     """Measure disturbed convolutions once more, keep the quieter measurement, write the file as a whole."""
     header, *entries = RESULTS.read_text().splitlines()
     for number, line in enumerate(entries):
-        spec, conv_s, plans = _read_entry(json.loads(line))
+        spec, conv_s, plans = read_entry(json.loads(line))
         slow = [conv_s / conv_seconds(spec, CALIBRATED)]
         slow += [s / lowering_seconds(spec, plan, CALIBRATED) for plan, s in plans]
         if min(slow) > DISTURBED:
@@ -211,105 +192,23 @@ def _draw_spec(rng: np.random.Generator) -> ConvSpec:
 
 def fit() -> None:
     """Fit and judge the lowerings of plain ONNX Runtime, then the native library; write all constants."""
-    header, cases = _read_cases(RESULTS)
-    seconds_per, accuracy = fit_cases(cases, Work())
-    _, native_cases = _read_cases(NATIVE_RESULTS)
-    seconds_per, native_accuracy = fit_cases(native_cases, seconds_per)
+    header, cases = read_cases(RESULTS)
+    rates, accuracy = fit_cases(cases, Rates())
+    _, native_cases = read_cases(NATIVE_RESULTS)
+    rates, native_accuracy = fit_cases(native_cases, rates)
     data = {
         **header["machine"],
         "convolutions": len(cases),
         "accuracy": accuracy,
         "native_convolutions": len(native_cases),
         "native_accuracy": native_accuracy,
-        "seconds_per": {key: float(f"{value:.4g}") for key, value in asdict(seconds_per).items()},
+        "seconds_per": {
+            family: {key: float(f"{value:.4g}") for key, value in found.items()}
+            for family, found in asdict(rates).items()
+        },
     }
     CALIBRATION.write_text(json.dumps(data, indent=2) + "\n")
     print(json.dumps(data, indent=2))
-
-
-def fit_cases(cases: list[Case], known: Work) -> tuple[Work, dict[str, Any]]:
-    """The constants from all cases; judged on each fifth, with those from the other four."""
-    folds = []
-    for fold in range(FOLDS):
-        training = [case for number, case in enumerate(cases) if number % FOLDS != fold]
-        machine = Machine("", solve(training, known))
-        folds.append([judge(case, machine) for case in cases[fold::FOLDS]])
-    seconds_per = solve(cases, known)
-    return seconds_per, {
-        "held_out": summarize([judgement for fold in folds for judgement in fold]),
-        "held_out_fifths": [summarize(fold)["fastest_or_within_10_percent"] for fold in folds],
-        "training": summarize([judge(case, Machine("", seconds_per)) for case in cases]),
-    }
-
-
-def solve(cases: list[Case], known: Work) -> Work:
-    """Seconds per unit that explain the times: least squares of the logarithms' errors, linear beyond `OUTLIER`.
-
-    In the logarithms of the constants, so that they stay positive; from a non-negative least-squares solution. Those of
-    `known` that are not zero stand.
-    """
-    samples = [(lowering_work(spec, plan), s) for spec, _, plans in cases for plan, s in plans]
-    if not any(astuple(known)):
-        samples += [(conv_work(spec), s) for spec, s, _ in cases]
-    every = np.array([astuple(work) for work, _ in samples])
-    wanted = every.any(axis=0) & (np.array(astuple(known)) == 0)
-    counts = every[:, wanted]
-    seconds = np.array([s for _, s in samples])
-
-    def loss(logarithms: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        constants = np.exp(logarithms)
-        predicted = counts @ constants
-        error = np.log(predicted / seconds)
-        bounded = np.clip(error, -OUTLIER, OUTLIER)
-        value = np.sum(bounded * (error - bounded / 2))
-        return float(value), (bounded / predicted) @ counts * constants
-
-    start, _ = nnls(counts / seconds[:, None], np.ones(len(seconds)))
-    found = minimize(loss, np.log(np.maximum(start, 1e-13)), jac=True, method="L-BFGS-B", options={"maxiter": 1000})
-    constants = np.array(astuple(known))
-    constants[wanted] = np.exp(found.x)
-    return Work(*map(float, constants))
-
-
-def judge(case: Case, machine: Machine) -> tuple[float, float | None]:
-    """Seconds of the favourite over the fastest of all measured; the speed-up where `auto` replaces."""
-    spec, conv_s, plans = case
-    predicted = [conv_seconds(spec, machine), *(lowering_seconds(spec, plan, machine) for plan, _ in plans)]
-    measured = [conv_s, *(s for _, s in plans)]
-    ratio = measured[predicted.index(min(predicted))] / min(measured)
-    best, best_s = min(plans, key=lambda pair: lowering_seconds(spec, pair[0], machine))
-    replaced = predict_gain(spec, best, (machine, make_faster(machine))) >= needed_gain(spec, best)
-    return ratio, conv_s / best_s if replaced else None
-
-
-def summarize(judgements: list[tuple[float, float | None]]) -> dict[str, Any]:
-    """How good the favourites are, and what `auto` would do."""
-    ratios = [ratio for ratio, _ in judgements]
-    speedups = [speedup for _, speedup in judgements if speedup is not None]
-    return {
-        "convolutions": len(ratios),
-        "fastest_or_within_10_percent": round(sum(ratio <= 1.1 for ratio in ratios) / len(ratios), 4),
-        "worst": round(max(ratios), 2),
-        "auto_replaces": len(speedups),
-        "auto_slower_than_0.97": sum(speedup < 0.97 for speedup in speedups),
-        "auto_median_speed": round(median(speedups), 2),
-    }
-
-
-def _read_cases(path: Path) -> tuple[dict[str, Any], list[Case]]:
-    header, *entries = [json.loads(line) for line in path.read_text().splitlines()]
-    return header, [_read_entry(entry) for entry in entries]
-
-
-def _read_entry(entry: dict[str, Any]) -> Case:
-    fields: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in entry["spec"].items()
-    }
-    plans = [
-        (ConvPlan(plan["lowering"], tuple(AxisPlan(**axis) for axis in plan["axes"])), plan["seconds"])
-        for plan in entry["plans"]
-    ]
-    return ConvSpec(**fields), entry["conv_seconds"], plans
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import numpy as np
 from onnx import ModelProto
 
 from onnx_fft.errors import CudaUnavailable, NativeUnavailable
-from onnx_fft.fourier.oracle import ConvGeometry, Sample, conv_direct, conv_direct_at, sample_conv
+from onnx_fft.fourier.oracle import Sample, conv_direct, conv_direct_at, sample_conv
 from onnx_fft.lowering import LOWERING_NAMES, TARGETS
 from onnx_fft.model.io import load_model
 from onnx_fft.options import RewriteOptions
@@ -115,7 +115,7 @@ def _content(model: ModelProto) -> bytes:
 
 def _make_judge(spec: ConvSpec, x: Array, weight: Array, bias: Array | None) -> Callable[[ModelProto], float]:
     """A function that gives a model's relative L2 error against float64."""
-    geometry = ConvGeometry(spec.group, spec.strides, spec.dilations, spec.pads_begin, spec.pads_end)
+    geometry = spec.geometry
     sample: Sample | None = sample_conv(x.shape, weight.shape, geometry, ORACLE_BUDGET, SEED)
     if sample is None:
         truth = conv_direct(x, weight, bias, geometry)

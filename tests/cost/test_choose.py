@@ -7,10 +7,13 @@ from dataclasses import replace
 import pytest
 
 from onnx_fft.cost.choose import MIN_GAIN, NEAR_BEST, Decision, Request, choose, leave, limit_growth, predict_gain
-from onnx_fft.cost.conv import ASSUMED_EXTENTS
-from onnx_fft.cost.predict import MACHINES, growth_bytes, lowering_seconds
+from onnx_fft.cost.extents import ASSUMED_EXTENTS
+from onnx_fft.cost.growth import growth_bytes
+from onnx_fft.cost.machines import CALIBRATED
+from onnx_fft.cost.predict import lowering_seconds
 from onnx_fft.errors import Refusal
 from onnx_fft.fourier.axis import Axis, AxisPlan, check_plan
+from onnx_fft.hints import Option
 from onnx_fft.lowering import TARGETS
 from onnx_fft.lowering.base import ConvPlan, spec_axes
 from onnx_fft.rewrite import rewrite
@@ -66,7 +69,7 @@ def test_every_candidate_is_exact_and_the_chosen_one_near_the_best(layer: Layer)
         for plan in lowering.candidates(layer.spec):
             for axis, axis_plan in zip(spec_axes(layer.spec), plan.axes, strict=True):
                 check_plan(axis, axis_plan)
-            times[plan] = lowering_seconds(layer.spec, plan, MACHINES[0])
+            times[plan] = lowering_seconds(layer.spec, plan, CALIBRATED)
     assert min(times.values()) > 0
     fastest = min(seconds for plan, seconds in times.items() if plan.lowering == decision.plan.lowering)
     assert times[decision.plan] == decision.seconds <= NEAR_BEST * fastest
@@ -100,8 +103,11 @@ def test_forced_replaces_without_a_gain() -> None:
 def test_an_opset_too_old_is_a_reason(name: str) -> None:
     needed = next(lowering.min_opset(LARGE) for lowering in TARGETS["standard"] if lowering.name == name)
     decision = choose(LARGE, needed - 1, Request(lowering=name))
-    reason = f"{name} needs opset {needed}, the model has {needed - 1}: pass --opset {needed}"
-    assert decision.refusal == Refusal("no-lowering", reason)
+    reason = f"{name} needs opset {needed}, the model has {needed - 1}"
+    hint = ("set ", Option("opset", needed))
+    assert decision.refusal == Refusal("no-lowering", reason, hint)
+    assert (decision.reason, decision.hint) == (reason, hint)
+    assert [option.hint for option in decision.options] == [hint]
     assert choose(LARGE, needed, Request(lowering=name)).plan is not None
 
 

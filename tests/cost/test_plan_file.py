@@ -13,8 +13,13 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from onnx_fft import inspect, rewrite, validate
+from onnx_fft.cli.hints import word_as_flag
+from onnx_fft.cost.plan_file import VERSION, PlannedConv, load_plan, match_plan
 from onnx_fft.errors import OpsetError, UsageError
-from scripts.shared.running import executed_op_types, list_op_types, open_session, run_model, run_reference
+from onnx_fft.model.io import load_model
+from onnx_fft.sites.conv import find_sites
+from onnx_fft.sites.spec import describe_spec
+from scripts.shared.running import executed_op_types, list_op_types, open_session, run_model
 from tests.comparing import assert_same, dump, own_nodes
 from tests.models import B1, BOTH, W1, X, conv, function_model, make_model, two_convs
 
@@ -70,8 +75,9 @@ def test_wrong_plans_are_refused(tmp_path: Path) -> None:
     plan = rewrite(model, lowering="matmul").plan
     axes = plan["convs"][0]["axes"]
     wrong: list[tuple[dict[str, Any], str]] = [
-        ({}, "no plan"),
-        ({"onnx_fft_plan": 2, "convs": []}, "no plan"),
+        ({}, "not a plan"),
+        ({"onnx_fft_plan": 3, "convs": []}, "not a plan"),
+        ({"onnx_fft_plan": 2}, "not a plan"),
         ({**plan, "convs": plan["convs"][:1]}, "second: not in the plan"),
         (change(plan, name="third"), "third: not in the model"),
         (change(plan, geometry="3x3"), "another model"),
@@ -91,13 +97,48 @@ def test_wrong_plans_are_refused(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=message):
             rewrite(model, plan=data)
     path = tmp_path / "plan.json"
-    for text, message in (("{", "no JSON"), ("[]", "no plan"), (None, "cannot be read")):
+    for text, message in (("{", "not JSON"), ("[]", "not a plan"), (None, "cannot be read")):
         if text is None:
             path.unlink()
         else:
             path.write_text(text)
         with pytest.raises(UsageError, match=message):
             rewrite(model, plan=path)
+
+
+@pytest.mark.parametrize("target, lowering", [("ort", "matmul"), ("plugin", "plugin")])
+def test_a_plan_of_an_older_version_is_to_be_made_anew(target: str, lowering: str, tmp_path: Path) -> None:
+    model = two_convs()
+    plan = change(rewrite(model, lowering="matmul").plan, lowering=lowering, axes=[])
+    plan |= {"onnx_fft_plan": 1, "target": target}
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(plan))
+    for source in (plan, path):
+        with pytest.raises(UsageError, match=r"version 1, which an older version of onnx-fft made") as raised:
+            rewrite(model, plan=source)
+        assert raised.value.expected == "version 2"
+        assert "make it anew" in str(raised.value)
+
+
+def test_a_plan_file_is_read_once_and_then_held_against_the_model(tmp_path: Path) -> None:
+    site, _ = find_sites(load_model(two_convs()))
+    assert site.spec is not None
+    entry = {"name": "a", "geometry": describe_spec(site.spec), "lowering": None, "measured_conv_s": 1e-3}
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps({"onnx_fft_plan": VERSION, "target": "native", "convs": [entry]}))
+    plan_file = load_plan(path)
+    path.unlink()
+    assert plan_file.target == "native"
+    assert match_plan(plan_file, {"a": site.spec}) == {"a": PlannedConv(None, 1e-3)}
+    with pytest.raises(UsageError, match="a: not in the model; b: not in the plan"):
+        match_plan(plan_file, {"b": site.spec})
+
+
+def test_a_plan_that_is_not_there_names_the_option_to_check() -> None:
+    with pytest.raises(UsageError) as raised:
+        load_plan("no/plan.json")
+    assert raised.value.tell(word_as_flag).endswith("; check --plan")
+    assert str(raised.value).endswith("; check plan")
 
 
 def test_a_plan_decides_alone() -> None:
@@ -115,7 +156,7 @@ def test_a_plan_with_dft_takes_an_old_model_to_the_opset_it_needs(opset: int) ->
     converted = rewrite(model, lowering="dft")
     for options in ({}, {"opset": 17}):
         assert dump(rewrite(model, plan=converted.plan, **options).model) == dump(converted.model)
-    with pytest.raises(OpsetError, match="--opset 17"):
+    with pytest.raises(OpsetError, match="opset=17"):
         rewrite(model, plan=converted.plan, opset=14)
     left = json.loads(json.dumps(converted.plan))
     left["convs"][0]["lowering"] = None
@@ -203,6 +244,6 @@ def test_float16_and_float64(lowering: str) -> None:
         (value,) = run_model(result.model, {"x": X.astype(dtype)})
         (truth,) = ReferenceEvaluator(make_model([conv("x", "y", "w1", "b1")])).run(None, {"x": X})
         if dtype == "float64":  # ONNX Runtime has no Conv for it
-            (truth,) = run_reference(model, {"x": X.astype(dtype)})
+            (truth,) = ReferenceEvaluator(model).run(None, {"x": X.astype(dtype)})
         assert value.dtype == np.dtype(dtype)
         np.testing.assert_allclose(value, truth, rtol=0, atol=rtol * np.abs(truth).max())

@@ -14,8 +14,9 @@ from hypothesis import assume, given, settings
 
 from onnx_fft.cost.choose import MIN_GAIN, MIN_GAIN_CUDA, Request, choose, predict_gain
 from onnx_fft.cost.machines import GPUS, load_gpus, machines_for
-from onnx_fft.cost.plan_file import plan_to_json, read_plan, read_target
+from onnx_fft.cost.plan_file import load_plan, match_plan, plan_to_json
 from onnx_fft.cost.predict import conv_seconds
+from onnx_fft.cost.rfft import count_rfft
 from onnx_fft.errors import UsageError
 from onnx_fft.fourier.axis import AxisPlan
 from onnx_fft.fourier.tiling import smooth_plans
@@ -123,17 +124,17 @@ def test_candidates_are_lengths_that_the_operators_take(trial: Trial) -> None:
         lengths = [axis.dft_length for axis in plan.axes if axis.dft_length > 1]
         assert lengths[-1] % 2 == 0
         assert prod(lengths) % 128 == 0
-        assert RFFT.count_work(trial.spec, plan).memory_bytes > 0
+        assert count_rfft(trial.spec, plan).operators.memory_bytes > 0
 
 
 def test_a_product_in_many_operators_counts_as_such() -> None:
     """Where ComplexMul has no kernel, or does not broadcast so; with a multiplier, more outputs are transformed too."""
     spec = make_spec((16, 16), (9, 9), (40, 40), group=16)
     plan = RFFT.candidates(spec)[0]
-    one, float64 = (RFFT.count_work(each, plan) for each in (spec, replace(spec, dtype="float64")))
+    one, float64 = (count_rfft(each, plan).operators for each in (spec, replace(spec, dtype="float64")))
     assert float64.operators > one.operators
     assert float64.memory_bytes > 1.2 * one.memory_bytes
-    double = RFFT.count_work(replace(spec, out_channels=32), plan)
+    double = count_rfft(replace(spec, out_channels=32), plan).operators
     assert double.operators == float64.operators
     assert double.memory_bytes > 1.5 * one.memory_bytes + (float64.memory_bytes - one.memory_bytes)
 
@@ -193,24 +194,25 @@ def test_four_axes_of_which_one_is_added_are_three() -> None:
 def test_a_plan_file_keeps_its_target() -> None:
     decision = choose(SPEC, 17, Request("rfft", target="cuda"))
     data = plan_to_json({"c": SPEC}, {"c": decision}, "cuda")
-    assert read_target(data) == data["target"] == "cuda"
-    assert read_plan(data, {"c": SPEC})["c"].plan == decision.plan
-    assert read_target({key: value for key, value in data.items() if key != "target"}) == "ort"
+    plan_file = load_plan(data)
+    assert plan_file.target == data["target"] == "cuda"
+    assert match_plan(plan_file, {"c": SPEC})["c"].plan == decision.plan
+    assert load_plan({key: value for key, value in data.items() if key != "target"}).target == "standard"
     for wrong in ("tpu", ["cuda"]):
         with pytest.raises(UsageError, match=re.escape(f"got target {wrong!r}")):
-            read_target({**data, "target": wrong})
+            load_plan({**data, "target": wrong})
 
 
 def test_a_plan_for_cuda_is_none_for_the_target_that_is_meant_by_no_word() -> None:
     decision = choose(SPEC, 17, Request("rfft", target="cuda"))
     data = plan_to_json({"c": SPEC}, {"c": decision}, "cuda")
     del data["target"]
-    with pytest.raises(UsageError, match="expected null or one of matmul, dft, which target ort has; correct one"):
-        read_plan(data, {"c": SPEC})
+    with pytest.raises(UsageError, match="expected null or one of matmul, dft, which target standard has; correct one"):
+        match_plan(load_plan(data), {"c": SPEC})
 
 
 def test_a_plan_for_cuda_holds_only_what_cuda_has() -> None:
     decision = choose(SPEC, 17, Request("dft"))
     data = plan_to_json({"c": SPEC}, {"c": decision}, "cuda")
     with pytest.raises(UsageError, match=r"got lowering 'dft'.*one of rfft, matmul, which target cuda has"):
-        read_plan(data, {"c": SPEC})
+        match_plan(load_plan(data), {"c": SPEC})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from onnx_fft.fourier.axis import Axis, AxisPlan, ceil_divide
-from onnx_fft.fourier.basis import axis_rank, make_basis
+from onnx_fft.fourier.basis import make_basis, spectrum_length
 from onnx_fft.fourier.spectrum import complex_spectrum, product_spectrum
 from onnx_fft.fourier.tiling import MAX_DFT_LENGTH, matrix_plans, power_of_two_plans
 from tests.strategies import axes
@@ -42,16 +42,16 @@ def cut_tiles(x: Array, axis: Axis, plan: AxisPlan) -> Tiles:
     padded = np.pad(x, (begin, end))
     if plan.whole:
         return padded[None]
-    per_phase = ceil_divide(count_outputs(axis, len(x)), axis.phases)
+    per_phase = ceil_divide(count_outputs(axis, len(x)), axis.residues)
     tiles = ceil_divide(per_phase, plan.output_length(axis))
-    starts = np.arange(tiles)[:, None] * plan.tile_step * axis.phases + np.arange(axis.phases)
-    tiles_read: Tiles = padded[starts.reshape(-1, 1) + np.arange(plan.input_length(axis)) * axis.phases]
+    starts = np.arange(tiles)[:, None] * plan.tile_step * axis.residues + np.arange(axis.residues)
+    tiles_read: Tiles = padded[starts.reshape(-1, 1) + np.arange(plan.input_length(axis)) * axis.residues]
     return tiles_read
 
 
 def join_tiles(tiles: Tiles, axis: Axis, plan: AxisPlan, extent: int) -> Array:
     """Outputs of every tile and phase back in their order, cropped."""
-    by_phase = tiles.reshape(-1, 1 if plan.whole else axis.phases, tiles.shape[1])
+    by_phase = tiles.reshape(-1, 1 if plan.whole else axis.residues, tiles.shape[1])
     return by_phase.transpose(0, 2, 1).ravel()[: count_outputs(axis, extent)]
 
 
@@ -61,7 +61,7 @@ def correlate_by_matrices(x: Array, weight: Array, axis: Axis, plan: AxisPlan) -
     z = tiles.T
     for step in basis.forward:
         z = (step @ z.reshape(step.shape[0], step.shape[2], -1)).reshape(step.shape[0] * step.shape[1], -1)
-    z = z.reshape(axis_rank(plan), -1) * product_spectrum(weight, [axis], [plan])[:, None]
+    z = z.reshape(spectrum_length(plan), -1) * product_spectrum(weight, [axis], [plan])[:, None]
     for step in basis.inverse:
         z = (step @ z.reshape(step.shape[0], step.shape[2], -1)).reshape(step.shape[0] * step.shape[1], -1)
     return join_tiles(z.reshape(plan.output_length(axis), len(tiles)).T, axis, plan, len(x))
@@ -131,14 +131,14 @@ def test_kind_of_plan_is_exact(axis: Axis, plan: AxisPlan) -> None:
 
 
 @by_kind
-def test_rank_is_that_of_the_basis(axis: Axis, plan: AxisPlan) -> None:
+def test_spectrum_is_as_long_as_the_basis_makes_it(axis: Axis, plan: AxisPlan) -> None:
     basis = make_basis(axis, plan)
     last, first = basis.forward[-1], basis.inverse[0]
-    assert axis_rank(plan) == last.shape[0] * last.shape[1] == first.shape[0] * first.shape[2]
+    assert spectrum_length(plan) == last.shape[0] * last.shape[1] == first.shape[0] * first.shape[2]
     assert basis.forward[0].shape[2] * plan.columns == plan.input_length(axis)
     per_row = plan.columns // axis.stride if plan.columns > 1 else 1
     assert basis.inverse[-1].shape[1] * per_row == plan.output_length(axis)
-    assert product_spectrum(np.ones(axis.taps), [axis], [plan]).shape == (axis_rank(plan),)
+    assert product_spectrum(np.ones(axis.taps), [axis], [plan]).shape == (spectrum_length(plan),)
 
 
 def test_conjugate_is_taken() -> None:
@@ -180,7 +180,7 @@ def test_candidates_are_valid_plans(drawn: tuple[Axis, tuple[int, ...]]) -> None
 
 def check_whole(axis: Axis, plan: AxisPlan) -> None:
     assert axis.extent is not None and axis.output_extent is not None
-    assert axis.phases == 1, "a whole axis has no phases"
+    assert axis.residues == 1, "a whole axis has no phases"
     last = (axis.output_extent - 1) * axis.stride
     assert plan.dft_length >= max(axis.extent + axis.pad_begin, last + axis.span - axis.pad_begin, last + 1)
     assert plan.tile_count(axis) == 1
@@ -195,8 +195,8 @@ def check_tiled(axis: Axis, plan: AxisPlan) -> None:
     if axis.output_extent is None:
         assert tiles is None
     else:
-        assert tiles is not None and tiles % axis.phases == 0
-        spare = tiles // axis.phases * plan.output_length(axis) - ceil_divide(axis.output_extent, axis.phases)
+        assert tiles is not None and tiles % axis.residues == 0
+        spare = tiles // axis.residues * plan.output_length(axis) - ceil_divide(axis.output_extent, axis.residues)
         assert 0 <= spare < plan.output_length(axis)
 
 
@@ -246,7 +246,7 @@ def test_padding_of_an_unknown_extent_reaches_every_tile(
         known = Axis(axis.taps, axis.stride, axis.dilation, axis.pad_begin, axis.pad_end, extent)
         tiles = plan.tile_count(known)
         assert tiles is not None
-        end = ((tiles // axis.phases - 1) * plan.tile_step + plan.dft_length) * axis.phases
+        end = ((tiles // axis.residues - 1) * plan.tile_step + plan.dft_length) * axis.residues
         for padding in (plan.padding(unknown), plan.padding(known)):
             assert padding[0] == axis.pad_begin and padding[1] >= 0
             assert padding[0] + extent + padding[1] >= end

@@ -11,7 +11,9 @@ from onnx import helper
 import onnx_fft
 from onnx_fft import rewrite
 from onnx_fft.cost.choose import Request, choose
-from onnx_fft.cost.predict import CALIBRATED, lowering_seconds
+from onnx_fft.cost.machines import CALIBRATED
+from onnx_fft.cost.native import count_native
+from onnx_fft.cost.predict import lowering_seconds
 from onnx_fft.lowering import TARGETS, find_lowering
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.provenance import OPERATOR_DOMAIN
@@ -144,19 +146,18 @@ def test_any_geometry_has_a_cost(spec: ConvSpec) -> None:
     lowering = find_lowering("fftconv")
     plan = ConvPlan("fftconv", ())
     lowering.check_plan(spec, plan)
-    work = lowering.count_work(spec, plan)
-    assert (work.native_transform_flops > 0) != (work.native_sliding_flops > 0)
-    assert (work.native_product_flops > 0) == (work.native_transform_flops > 0)
+    counts = count_native(spec)
+    assert (counts.transform_flops > 0) != (counts.direct_flops > 0)
+    assert (counts.product_flops > 0) == (counts.transform_flops > 0)
     larger = replace(spec, batch=(spec.batch or 1) * 16)
     assert lowering_seconds(larger, plan, CALIBRATED) > lowering_seconds(spec, plan, CALIBRATED)
 
 
 def test_short_kernels_are_direct_and_long_ones_are_transformed() -> None:
-    lowering, plan = find_lowering("fftconv"), ConvPlan("fftconv", ())
     depthwise = make_spec((64, 64), (15,), (4000,), group=64)
-    assert lowering.count_work(depthwise, plan).native_sliding_flops == 2 * 64 * 4000 * 15
-    assert lowering.count_work(make_spec((64, 64), (1023,), (4000,), group=64), plan).native_sliding_flops == 0
-    assert lowering.count_work(make_spec((64, 64), (15,), (4000,)), plan).native_sliding_flops == 0
+    assert count_native(depthwise).direct_flops == 2 * 64 * 4000 * 15
+    assert count_native(make_spec((64, 64), (1023,), (4000,), group=64)).direct_flops == 0
+    assert count_native(make_spec((64, 64), (15,), (4000,))).direct_flops == 0
 
 
 def test_new_nodes_are_marked_and_weights_are_not_copied() -> None:

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 from onnx_fft import native
+from onnx_fft.cost import native as native_cost
+from onnx_fft.cost.counts import Counts, Rates
 from onnx_fft.fourier.oracle import ConvGeometry
-from onnx_fft.lowering import native_work
 from onnx_fft.sites.spec import ConvSpec
 from scripts.shared.layers import FIELD, LAYERS, TRAPS, make_spec
-from tests.lowered import geometry_of
 from tests.native.convolutions import EDGES, PARALLEL, SWEEPS, sweep
 from tests.native_models import Conv
 
@@ -92,7 +92,7 @@ def of_conv(conv: Conv) -> Request:
 
 def of_spec(spec: ConvSpec) -> Request:
     extents = tuple(extent for extent in spec.extents if extent is not None)
-    return spec.batch or 1, (spec.in_channels, spec.out_channels), extents, spec.kernel_shape, geometry_of(spec)
+    return spec.batch or 1, (spec.in_channels, spec.out_channels), extents, spec.kernel_shape, spec.geometry
 
 
 # --- what tests try -----------------------------------------------------------------------------------------------
@@ -151,27 +151,26 @@ MOST_APART = 1.25
 
 
 def count_seconds(spec: ConvSpec, found: Plan, monkeypatch: pytest.MonkeyPatch) -> float:
-    """What the library's plan costs, as the planner in Python counts it."""
-    used = len(native_work._used_axes(spec))
-    lengths, sliding = iter(found.lengths[-used:]), found.kind.startswith("direct")
+    """What the library's plan costs by the planner's count."""
+    used = len(native_cost._used_axes(spec))
+    lengths, is_direct = iter(found.lengths[-used:]), found.kind.startswith("direct")
     with monkeypatch.context() as patch:
-        patch.setattr(native_work, "_find_lengths", lambda *_: np.array([float(next(lengths))]))
-        tiles = native_work._cut_tiles(spec, sliding=sliding)
+        patch.setattr(native_cost, "_find_lengths", lambda *_: np.array([float(next(lengths))]))
+        tiles = native_cost._cut_tiles(spec, is_direct=is_direct)
     assert tiles.rows.item() == (spec.batch or 1) * prod(found.tiles)
     assert tiles.outputs.item() == prod(found.steps)
-    if sliding:
-        parts = native_work._count_sliding(spec, tiles)
+    if is_direct:
+        parts = native_cost._count_direct(spec, tiles)
     else:
-        parts = native_work._count_transforms(spec, tiles, 8 * tiles.bins * spec.out_channels * tiles.inner)
-    return sum(native_work.SECONDS_PER[name] * part.item() for name, part in parts.items())
+        parts = native_cost._count_transforms(spec, tiles, 8 * tiles.bins * spec.out_channels * tiles.inner)
+    return sum(getattr(native_cost.TILE_RATES, name) * part.item() for name, part in parts.items())
 
 
 @pytest.mark.parametrize("name", PICTURED)
 def test_the_planner_knows_what_the_library_does(plan: Planner, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = PICTURED[name]
-    (found,) = plan([of_spec(spec)], native_work.LANES)
-    work = native_work.count_native_work(spec)
-    expected = sum(cost * getattr(work, part) for part, cost in native_work.SECONDS_PER.items())
+    (found,) = plan([of_spec(spec)], native_cost.LANES)
+    expected = Counts(native=native_cost.count_native(spec)) * Rates(native=native_cost.TILE_RATES)
     taken = count_seconds(spec, found, monkeypatch)
     assert 1 / MOST_APART <= taken / expected <= MOST_APART
 
@@ -180,13 +179,13 @@ def test_the_longest_kernels_are_transformed(plan: Planner) -> None:
     """Even if their spectra exceed what the library likes to keep: sums of so many taps take minutes."""
     taps = (200_003, 500_009, 900_001)
     convs = [Conv(extents=(1_000_003,), kernel=(k,), group=1, channels=(1, 1), batch=1, pads=(0, 0)) for k in taps]
-    assert [found.kind.split()[0] for found in plan(map(of_conv, convs), native_work.LANES)] == ["elementwise"] * 3
+    assert [found.kind.split()[0] for found in plan(map(of_conv, convs), native_cost.LANES)] == ["elementwise"] * 3
 
 
 def test_axes_of_one_sample_change_nothing(plan: Planner) -> None:
     """CREPE has its weights as images."""
     line, image = make_spec((16, 8), (64,), (191,)), make_spec((16, 8), (64, 1), (191, 1))
-    one, other = plan([of_spec(line), of_spec(image)], native_work.LANES)
+    one, other = plan([of_spec(line), of_spec(image)], native_cost.LANES)
     assert (other.kind, other.lengths, other.tiles) == (one.kind, (1, *one.lengths), (1, *one.tiles))
-    assert native_work.count_native_work(line) == native_work.count_native_work(image)
-    assert native_work.count_native_work(image).native_scattered_samples == 0
+    assert native_cost.count_native(line) == native_cost.count_native(image)
+    assert native_cost.count_native(image).scattered_samples == 0

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
-from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
+from onnx_fft.cost.native import count_native
+from onnx_fft.fourier.oracle import conv_direct
 from onnx_fft.lowering import TARGETS
-from onnx_fft.lowering.native_work import count_native_work
 from onnx_fft.runtime.engines import EngineError
 from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.timing.stats import Ratio, Spread
@@ -109,9 +109,9 @@ def test_the_librarys_rows_show_their_limit_their_error_and_that_some_may_be_lef
 
 def test_the_librarys_limit_is_that_of_flops_or_of_bytes() -> None:
     slow_memory, slow_arithmetic = Limits(1e15, 1e9), Limits(1e9, 1e15)
-    work = count_native_work(SPEC)
-    assert slow_memory.least_seconds(SPEC) == work.native_bytes / 1e9
-    flops = work.native_transform_flops + work.native_product_flops
+    counts = count_native(SPEC)
+    assert slow_memory.least_seconds(SPEC) == counts.memory_bytes / 1e9
+    flops = counts.transform_flops + counts.product_flops
     assert slow_arithmetic.least_seconds(SPEC) == flops / 1e9
 
 
@@ -231,7 +231,7 @@ def test_installed_sides_compute_the_layer(side: str, spec: ConvSpec, tmp_path: 
     weight, bias = draw_weights(spec)
     x = draw_input(spec)
     store_layer(tmp_path, spec, build_conv_model(spec, weight, bias), x, weight, bias)
-    geometry = ConvGeometry(spec.group, spec.strides, spec.dilations, spec.pads_begin, spec.pads_end)
+    geometry = spec.geometry
     output = np.asarray(peer_worker.SIDES[side](tmp_path, 1)())
     assert measure_error(output, conv_direct(x, weight, bias, geometry)) < 1e-5
 

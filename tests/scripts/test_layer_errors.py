@@ -19,7 +19,7 @@ from onnx_fft.sites.spec import ConvSpec
 from scripts.shared.conv_models import Array
 from scripts.shared.layers import LAYERS, TRAPS
 from scripts.shared.running import run_model
-from tests.lowered import geometry_of, lower
+from tests.lowered import lower
 from tests.strategies import plan_kind, spectrum_size
 
 MAX_RELATIVE_L2 = 2e-6
@@ -63,7 +63,7 @@ def compute_layer(name: str) -> tuple[Array, NDArray[np.float64], Sample | None]
     x = lowered.make_feeds((1, spec.in_channels, *(extent or 0 for extent in spec.extents)), np.random.default_rng(0))[
         "x"
     ]
-    geometry = geometry_of(spec)
+    geometry = spec.geometry
     sample = sample_conv(x.shape, lowered.weight.shape, geometry, BUDGET, seed=0)
     if sample is None:
         return x, conv_direct(x, lowered.weight, lowered.bias, geometry), None

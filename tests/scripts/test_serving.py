@@ -17,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import onnx_fft
-from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
+from onnx_fft.fourier.oracle import conv_direct
 from scripts.shared.conv_models import Array, build_conv_model, draw_weights
 from scripts.shared.layers import make_spec
 from scripts.shared.paths import ROOT
@@ -81,7 +81,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     onnx.save(rewritten, folder / "native.onnx")
     x = np.random.default_rng(5).standard_normal((1, 8, 40, 50)).astype(np.float32)
     x.tofile(folder / "x.bin")
-    geometry = ConvGeometry(SPEC.group, SPEC.strides, SPEC.dilations, SPEC.pads_begin, SPEC.pads_end)
+    geometry = SPEC.geometry
     return Files(folder / "native.onnx", folder / "x.bin", conv_direct(x, weight, bias, geometry))
 
 

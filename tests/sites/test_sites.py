@@ -337,7 +337,7 @@ def test_batch_normalization_folds() -> None:
     model = parse(NORMALIZED)
     site = only_site(model)
     assert site.output == "y"
-    assert [node.op_type for node in site.absorbed] == ["BatchNormalization"]
+    assert [node.op_type for node in site.followers] == ["BatchNormalization"]
     weights = site.read_weights()
     x = np.random.default_rng(1).standard_normal((1, 3, 8, 8)).astype(np.float32)
     assert site.spec is not None and weights.bias is not None
@@ -365,7 +365,7 @@ def test_batch_normalization_folds() -> None:
 def test_batch_normalization_stays(text: str) -> None:
     site = find_sites(load_model(parse(text)))[0]
     assert site.refusal is None
-    assert site.absorbed == ()
+    assert site.followers == ()
     assert site.output == "h"
 
 
@@ -383,7 +383,7 @@ def test_batch_normalization_stays(text: str) -> None:
 def test_batch_normalization_of_old_opsets(opset: int, attributes: str, folds: bool) -> None:
     text = NORMALIZED.replace("Normalization", f"Normalization{attributes}")
     model = parse(text, ir_version=4, opset=opset)
-    assert bool(only_site(model).absorbed) == folds
+    assert bool(only_site(model).followers) == folds
 
 
 # --- models in the wild -------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What one `FFTConv` of the native library costs: overlap-save tiles of the lengths that come out cheapest.
+"""What one `FFTConv` of the native library does: overlap-save tiles of the lengths that come out cheapest.
 
 The kernel plans by itself at run time; this is the planner's picture of it. An axis with stride `s` is split into its
 polyphase components, which are summed like input channels; one with dilation `d` into `d` residues, computed apart. For
@@ -6,38 +6,41 @@ tiles of `T` points in all, `rows` of them with the batch, and `B` bins of the h
 
     transforms   rows * (inputs + out_channels) * 2.5 T log2(T)  flops
     products     rows * out_channels * inputs / group * B * 8    flops
-    bytes        8 B * (the weight's spectra, and rows * (inputs + out_channels) where channels are summed)
+    bytes        8 B * (the weight's spectra, and rows * (inputs + out_channels) if channels are summed)
 
 where `inputs` counts the input channels times their polyphase components, and lanes of vectors that stay idle count as
-well. Samples are loaded one by one where a stride or a dilation of the last axis scatters them, or nothing is summed
-along it. The spectra of a depthwise tile do not pass through memory. A short kernel slides over the samples, without transforms:
+well. Samples are loaded one by one if a stride or a dilation of the last axis scatters them, or nothing is summed along
+it. The spectra of a depthwise tile do not pass through memory. Short kernels are summed directly, tap by tap:
 
-    sliding      rows * channels * outputs * taps * 2            flops
+    direct       rows * channels * outputs * taps * 2            flops
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, gcd, prod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_fft.cost.counts import Counts, NativeCounts, NativeRates
+from onnx_fft.cost.extents import count_tensors, known_axes
 from onnx_fft.fourier.axis import Axis, ceil_divide
-from onnx_fft.lowering.counting import known_axes
-from onnx_fft.lowering.work import Work
+from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.sites.spec import ConvSpec
 
-SECONDS_PER = {
-    "native_transform_flops": 1 / 76e9,
-    "native_product_flops": 1 / 180e9,
-    "native_sliding_flops": 1 / 180e9,
-    "native_sliding_samples": 1 / 5e9,
-    "native_bytes": 1 / 16e9,
-    "native_scattered_samples": 1e-9,
-    "native_tiles": 0.75e-6,
-}
-"""What tiles are compared by: `native/plan.cpp` on two cores. What they take on a machine is in its calibration."""
+TILE_RATES = NativeRates(
+    transform_flops=1 / 76e9,
+    product_flops=1 / 180e9,
+    direct_flops=1 / 180e9,
+    direct_samples=1 / 5e9,
+    memory_bytes=1 / 16e9,
+    scattered_samples=1e-9,
+    tiles=0.75e-6,
+)
+"""What tiles are compared by: `native/planner/plan.cpp` on two cores. What they take on a machine is in its
+calibration."""
 
 LANES = 16
 """Of an AVX-512 vector, for which the cost model is calibrated."""
@@ -58,7 +61,7 @@ SPARE_BYTES = 32 << 20
 FloatArray = NDArray[np.float64]
 
 Parts = dict[str, FloatArray]
-"""Work of each kind, over a grid of tile lengths."""
+"""Fields of `NativeCounts`, over a grid of tile lengths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ class _Sequences:
 
 @dataclass(frozen=True, slots=True)
 class _Tiles:
-    """Tiles of one size each, over a grid of lengths; `samples` as loaded to slide over."""
+    """Tiles of one size each, over a grid of lengths; `samples` are those that a direct sum loads."""
 
     points: FloatArray
     samples: FloatArray
@@ -90,21 +93,26 @@ class _Tiles:
     """Sequences summed to one output."""
 
 
-def count_native_work(spec: ConvSpec) -> Work:
-    """The work of the cheapest tiles; every open extent is the longest assumed one."""
+def count_fftconv(spec: ConvSpec, plan: ConvPlan) -> Counts:
+    """One node; its plan says nothing."""
+    return Counts(native=count_native(spec))
+
+
+def count_native(spec: ConvSpec) -> NativeCounts:
+    """A call with the cheapest tiles; every open extent is the longest assumed one."""
     tiles = _cut_tiles(spec)
     spectra_bytes = 8 * tiles.bins * spec.out_channels * tiles.inner
     ways = [_pick(_count_transforms(spec, tiles, spectra_bytes), spectra_bytes, _spectra_limit(spec))]
     if _is_elementwise(spec, tiles.inner):
-        tiles = _cut_tiles(spec, sliding=True)
-        ways.append(_pick(_count_sliding(spec, tiles), np.zeros_like(tiles.points), 0))
+        tiles = _cut_tiles(spec, is_direct=True)
+        ways.append(_pick(_count_direct(spec, tiles), np.zeros_like(tiles.points), 0))
     _, parts = min(ways, key=lambda way: way[0])
-    return Work(native_calls=1, **parts)
+    return NativeCounts(calls=1, **parts)
 
 
-def _cut_tiles(spec: ConvSpec, *, sliding: bool = False) -> _Tiles:
+def _cut_tiles(spec: ConvSpec, *, is_direct: bool = False) -> _Tiles:
     axes = [_split_axis(axis) for axis in _used_axes(spec)]
-    grids = np.meshgrid(*(_find_lengths(axis, sliding) for axis in axes), indexing="ij")
+    grids = np.meshgrid(*(_find_lengths(axis, is_direct) for axis in axes), indexing="ij")
     points: FloatArray = np.ones_like(grids[0])
     samples, outputs = points, points
     rows: FloatArray = np.full_like(points, spec.batch or 1)
@@ -125,24 +133,24 @@ def _count_transforms(spec: ConvSpec, tiles: _Tiles, spectra_bytes: FloatArray) 
     scattered = row.stride > 1 or row.dilation > 1 or row.taps == 1
     passed_on = 8 * tiles.bins * signals if tiles.inner > 1 else 0
     return {
-        "native_transform_flops": signals * 2.5 * tiles.points * np.log2(np.maximum(tiles.points, 2)),
-        "native_product_flops": 8 * tiles.bins * pairs,
-        "native_bytes": spectra_bytes + passed_on + _tensor_bytes(spec),
-        "native_tiles": signals / LANES,
-        "native_scattered_samples": tiles.rows * spec.group * tiles.inner * tiles.points * scattered,
+        "transform_flops": signals * 2.5 * tiles.points * np.log2(np.maximum(tiles.points, 2)),
+        "product_flops": 8 * tiles.bins * pairs,
+        "memory_bytes": spectra_bytes + passed_on + _tensor_bytes(spec),
+        "tiles": signals / LANES,
+        "scattered_samples": tiles.rows * spec.group * tiles.inner * tiles.points * scattered,
     }
 
 
-def _count_sliding(spec: ConvSpec, tiles: _Tiles) -> Parts:
+def _count_direct(spec: ConvSpec, tiles: _Tiles) -> Parts:
     signals, _ = _count_lanes(spec, tiles.inner, tiles.rows)
     parts = {
-        "native_sliding_flops": signals * tiles.outputs * prod(spec.kernel_shape),
-        "native_sliding_samples": signals / 2 * (tiles.samples + tiles.outputs),
-        "native_bytes": np.full_like(tiles.points, _tensor_bytes(spec)),
-        "native_tiles": signals / 2 / LANES,
+        "direct_flops": signals * tiles.outputs * prod(spec.kernel_shape),
+        "direct_samples": signals / 2 * (tiles.samples + tiles.outputs),
+        "memory_bytes": np.full_like(tiles.points, _tensor_bytes(spec)),
+        "tiles": signals / 2 / LANES,
     }
     scattered = tiles.rows * spec.group * tiles.samples * (_used_axes(spec)[-1].stride > 1)
-    return parts | {"native_scattered_samples": scattered}
+    return parts | {"scattered_samples": scattered}
 
 
 def _is_elementwise(spec: ConvSpec, inner: float) -> bool:
@@ -170,18 +178,18 @@ def _count_lanes(spec: ConvSpec, inner: float, rows: FloatArray) -> tuple[FloatA
 
 
 def _pick(parts: Parts, spectra_bytes: FloatArray, limit: float) -> tuple[float, dict[str, float]]:
-    """Seconds and work of the fastest tiles whose spectra fit, or of the smallest where none does."""
+    """Seconds and counts of the fastest tiles whose spectra fit, or of the smallest if none does."""
     seconds: FloatArray = np.zeros_like(spectra_bytes)
     for name, part in parts.items():
-        seconds = seconds + SECONDS_PER[name] * part
+        seconds = seconds + getattr(TILE_RATES, name) * part
     fitting = np.where(spectra_bytes <= limit, seconds, np.inf)
     order = fitting if np.isfinite(fitting).any() else spectra_bytes
     best = np.unravel_index(int(np.argmin(order)), order.shape)
     return float(seconds[best]), {name: float(part[best]) for name, part in parts.items()}
 
 
-def _used_axes(spec: ConvSpec) -> list[Axis]:
-    """The axes without those of one sample and one tap, which the library drops; the last one where all are such."""
+def _used_axes(spec: ConvSpec) -> Sequence[Axis]:
+    """The axes without those of one sample and one tap, which the library drops; the last one if all are such."""
     axes = known_axes(spec)
     units = [axis.taps == axis.extent == axis.output_extent == 1 and axis.pad_begin == 0 for axis in axes]
     return [axis for axis, is_unit in zip(axes, units, strict=True) if not is_unit] or axes[-1:]
@@ -201,12 +209,12 @@ def _split_axis(axis: Axis) -> _Sequences:
     return _Sequences(taps, outputs, polyphase, residues, whole)
 
 
-def _find_lengths(axis: _Sequences, sliding: bool) -> FloatArray:
+def _find_lengths(axis: _Sequences, is_direct: bool) -> FloatArray:
     """DFT lengths `2^a 3^b 5^c 7^d` from the kernel's up to one that holds all outputs.
 
-    Tiles that are transformed are 1 long where nothing is summed.
+    Tiles that are transformed are 1 long if nothing is summed.
     """
-    if axis.taps == 1 and not sliding:
+    if axis.taps == 1 and not is_direct:
         return np.ones(1)
     longest = min(axis.whole, max(MAX_LENGTH, 2 * axis.taps))
     powers = [
@@ -221,10 +229,7 @@ def _find_lengths(axis: _Sequences, sliding: bool) -> FloatArray:
 
 def _tensor_bytes(spec: ConvSpec) -> float:
     """Input and output, read and written once."""
-    axes = known_axes(spec)
-    inputs = spec.in_channels * prod(axis.extent or 1 for axis in axes)
-    outputs = spec.out_channels * prod(axis.output_extent or 1 for axis in axes)
-    return 4.0 * (spec.batch or 1) * (inputs + outputs)
+    return 4.0 * sum(count_tensors(spec))
 
 
 def _spectra_limit(spec: ConvSpec) -> float:

@@ -1,0 +1,161 @@
+"""What is counted of a computation, and the rates that turn counts into seconds.
+
+Each family of counts has a family of rates with the same fields: `counts * rates` is the sum of every count times the
+seconds that one of it takes. What chains of standard operators do, what ONNX Runtime's Conv does and what the native
+library does are counted apart, because the same flop does not cost the same in each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorCounts:
+    """What standard operators do, one after the other."""
+
+    gemm_flops: float = 0.0
+    """Multiplications and additions of matrix products."""
+    cached_bytes: float = 0.0
+    """Bytes that operators running on all threads read and write, if they fit the caches."""
+    memory_bytes: float = 0.0
+    """The same, if they do not."""
+    packed_bytes: float = 0.0
+    """Bytes of right operands, which a matrix product copies into its own layout first."""
+    serial_bytes: float = 0.0
+    """Bytes that operators running on one thread (Pad, Transpose) read and write."""
+    gather_rows: float = 0.0
+    """Runs of memory copied by Gather."""
+    products: float = 0.0
+    """Products of the spectra of single bins, each a small matrix product within a batch."""
+    mul_runs: float = 0.0
+    """Short runs of a Mul that broadcasts along its last dimension."""
+    butterflies: float = 0.0
+    """Radix-2 butterflies of the DFT operator."""
+    operators: float = 0.0
+    """Operators that are started, Conv included."""
+
+    def __add__(self, other: OperatorCounts) -> OperatorCounts:
+        """The counts of both."""
+        return OperatorCounts(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class ConvCounts:
+    """What ONNX Runtime's own Conv does, in one of its three kernels."""
+
+    nchwc_flops: float = 0.0
+    """In the blocked layout (NCHWc)."""
+    nchwc_bytes: float = 0.0
+    """Tensors that this kernel reads and writes."""
+    depthwise_flops: float = 0.0
+    """In the depthwise kernel; rows of the kernel outside the input are not counted, since they are skipped."""
+    depthwise_bytes: float = 0.0
+    """Tensors that this kernel reads and writes."""
+    im2col_elements: float = 0.0
+    """Of the matrix of every input of every output, which is written, then multiplied."""
+    im2col_strided_elements: float = 0.0
+    """Those elements, if a stride scatters the reads."""
+    im2col_runs: float = 0.0
+    """Rows of outputs that the matrix is written in."""
+    im2col_flops: float = 0.0
+    """Of the product with that matrix."""
+    im2col_bytes: float = 0.0
+    """Tensors that this kernel reads and writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class NativeCounts:
+    """What a call of the native library does."""
+
+    transform_flops: float = 0.0
+    """`2.5 T log2 T` for every real DFT of `T` points, forth or back."""
+    product_flops: float = 0.0
+    """Complex products of spectra, 8 flops each."""
+    direct_flops: float = 0.0
+    """Multiplications and additions of tiles that are convolved tap by tap."""
+    direct_samples: float = 0.0
+    """Samples that those tiles load and store."""
+    memory_bytes: float = 0.0
+    """Spectra and tensors that pass through memory."""
+    scattered_samples: float = 0.0
+    """Samples of the tiles that do not lie side by side in the input."""
+    tiles: float = 0.0
+    """Vectors of tiles that are transformed one way, or convolved directly."""
+    calls: float = 0.0
+    """Calls of the library."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRates:
+    """Seconds that one of each of `OperatorCounts` takes."""
+
+    gemm_flops: float = 0.0
+    cached_bytes: float = 0.0
+    memory_bytes: float = 0.0
+    packed_bytes: float = 0.0
+    serial_bytes: float = 0.0
+    gather_rows: float = 0.0
+    products: float = 0.0
+    mul_runs: float = 0.0
+    butterflies: float = 0.0
+    operators: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ConvRates:
+    """Seconds that one of each of `ConvCounts` takes."""
+
+    nchwc_flops: float = 0.0
+    nchwc_bytes: float = 0.0
+    depthwise_flops: float = 0.0
+    depthwise_bytes: float = 0.0
+    im2col_elements: float = 0.0
+    im2col_strided_elements: float = 0.0
+    im2col_runs: float = 0.0
+    im2col_flops: float = 0.0
+    im2col_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class NativeRates:
+    """Seconds that one of each of `NativeCounts` takes."""
+
+    transform_flops: float = 0.0
+    product_flops: float = 0.0
+    direct_flops: float = 0.0
+    direct_samples: float = 0.0
+    memory_bytes: float = 0.0
+    scattered_samples: float = 0.0
+    tiles: float = 0.0
+    calls: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Seconds that one of each of `Counts` takes on one machine; 0 for what costs nothing there."""
+
+    operators: OperatorRates = field(default_factory=OperatorRates)
+    conv: ConvRates = field(default_factory=ConvRates)
+    native: NativeRates = field(default_factory=NativeRates)
+
+    def to_values(self) -> tuple[float, ...]:
+        """All rates in the order of the fields, family by family."""
+        return (*astuple(self.operators), *astuple(self.conv), *astuple(self.native))
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Everything that one way to compute a convolution does."""
+
+    operators: OperatorCounts = field(default_factory=OperatorCounts)
+    conv: ConvCounts = field(default_factory=ConvCounts)
+    native: NativeCounts = field(default_factory=NativeCounts)
+
+    def to_values(self) -> tuple[float, ...]:
+        """All counts, in the order of `Rates.to_values`."""
+        return (*astuple(self.operators), *astuple(self.conv), *astuple(self.native))
+
+    def __mul__(self, rates: Rates) -> float:
+        """The seconds that all of it takes."""
+        return sum(count * rate for count, rate in zip(self.to_values(), rates.to_values(), strict=True))

@@ -1,0 +1,60 @@
+"""Counts and rates: the same families, the same fields, one product; every lowering is counted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+
+import pytest
+
+from onnx_fft.cost.counts import (
+    ConvCounts,
+    ConvRates,
+    Counts,
+    NativeCounts,
+    NativeRates,
+    OperatorCounts,
+    OperatorRates,
+    Rates,
+)
+from onnx_fft.cost.growth import GROWTHS
+from onnx_fft.cost.lowerings import COUNTS
+from onnx_fft.cost.machines import CALIBRATED, CALIBRATION, make_faster
+from onnx_fft.lowering import LOWERING_NAMES
+
+
+@pytest.mark.parametrize(
+    "counts, rates",
+    [(OperatorCounts, OperatorRates), (ConvCounts, ConvRates), (NativeCounts, NativeRates), (Counts, Rates)],
+)
+def test_counts_and_rates_have_the_same_fields(counts: type, rates: type) -> None:
+    assert [each.name for each in fields(counts)] == [each.name for each in fields(rates)]
+
+
+def test_counts_times_rates_is_seconds() -> None:
+    counts = Counts(OperatorCounts(gemm_flops=3, operators=2), ConvCounts(im2col_bytes=5), NativeCounts(calls=7))
+    rates = Rates(OperatorRates(gemm_flops=1, operators=10), ConvRates(im2col_bytes=100), NativeRates(calls=1000))
+    assert counts * rates == 3 + 20 + 500 + 7000
+    assert Counts() * rates == 0
+
+
+def test_counts_of_operators_add_up() -> None:
+    total = OperatorCounts(gemm_flops=1, operators=2) + OperatorCounts(gemm_flops=3, mul_runs=4)
+    assert total == OperatorCounts(gemm_flops=4, operators=2, mul_runs=4)
+
+
+def test_every_lowering_is_counted_and_grows() -> None:
+    assert set(COUNTS) == set(GROWTHS) == set(LOWERING_NAMES)
+
+
+def test_everything_counted_has_a_measured_rate() -> None:
+    assert min(CALIBRATED.rates.to_values()) > 0
+    found = json.loads(CALIBRATION.read_text())["seconds_per"]
+    assert sum(len(family) for family in found.values()) == len(CALIBRATED.rates.to_values())
+
+
+def test_a_faster_machine_has_the_same_memory() -> None:
+    faster = make_faster(CALIBRATED).rates
+    assert faster.operators.gemm_flops < CALIBRATED.rates.operators.gemm_flops
+    assert faster.operators.memory_bytes == CALIBRATED.rates.operators.memory_bytes
+    assert faster.native.memory_bytes == CALIBRATED.rates.native.memory_bytes
