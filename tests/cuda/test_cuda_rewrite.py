@@ -248,6 +248,7 @@ def test_external_data_stays_what_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.real_model
+@pytest.mark.slow
 @pytest.mark.parametrize("name, replaced, convs", [("silero_vad", 10, 12), ("crepe_tiny", 6, 6)])
 def test_published_models(name: str, replaced: int, convs: int, real_model: Callable[[str], Path]) -> None:
     """The first has its convolutions in nested bodies, the second works along one axis of images."""

@@ -78,7 +78,7 @@ def test_equals_python_loops(
     assert sample is not None
     part = conv_direct_at(x, w, b, geometry, sample)
     assert part.size > 0
-    np.testing.assert_allclose(part, sample.take(expected), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(part, np.asarray(sample.take(expected), np.float64), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("case", conv_cases(), ids=lambda case: case.name)

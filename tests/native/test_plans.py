@@ -163,7 +163,7 @@ def count_seconds(spec: ConvSpec, found: Plan, monkeypatch: pytest.MonkeyPatch) 
         parts = native_cost._count_direct(spec, tiles)
     else:
         parts = native_cost._count_transforms(spec, tiles, 8 * tiles.bins * spec.out_channels * tiles.inner)
-    return sum(getattr(native_cost.TILE_RATES, name) * part.item() for name, part in parts.items())
+    return float(sum(getattr(native_cost.TILE_RATES, name) * part.item() for name, part in parts.items()))
 
 
 @pytest.mark.parametrize("name", PICTURED)
