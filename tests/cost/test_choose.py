@@ -34,7 +34,7 @@ def name_layer(layer: Layer) -> str:
     return layer.name
 
 
-@pytest.mark.parametrize("layer", [layer for layer in ALL_LAYERS if layer.should_gain is not None], ids=name_layer)
+@by_layer([layer for layer in ALL_LAYERS if layer.should_gain is not None])
 @pytest.mark.parametrize("opset", [13, 17])
 def test_the_table_is_decided_right(layer: Layer, opset: int) -> None:
     decision = choose(layer.spec, opset, Request())
@@ -50,7 +50,7 @@ def test_the_table_has_both_kinds() -> None:
     assert known.count(False) >= 8
 
 
-@pytest.mark.parametrize("layer", [layer for layer in LAYERS if layer.at_least], ids=name_layer)
+@by_layer([layer for layer in LAYERS if layer.at_least])
 def test_what_is_promised_is_also_predicted(layer: Layer) -> None:
     decision = choose(layer.spec, 17, Request())
     assert decision.conv_seconds is not None

@@ -129,7 +129,7 @@ def test_what_a_gpu_refuses_is_not_made_up_for(make: Any, monkeypatch: pytest.Mo
 
 def test_a_wrong_spectrum_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnx_fft.lowering.rfft.weight_spectrum", lambda *args: np.conj(weight_spectrum(*args)))
-    found = validate(two_convs(), rewrite_for_cuda(two_convs(), validate=False).model)
+    found = validate(two_convs(), rewrite_for_cuda(two_convs()).model)
     assert not found.ok
     assert found.bisection is not None and found.bisection.sites == ("first",)
 

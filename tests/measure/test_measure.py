@@ -132,6 +132,7 @@ GAINS = ([9e-3, 3e-3, 4e-3, 5e-3], [9e-3, 3e-3, 4e-3], [9e-3, 3e-3])
 LOSES_IN_MODEL = (*GAINS[:2], [9e-3, 10e-3])
 
 
+@pytest.mark.slow
 def test_a_measured_gain_is_replaced_and_reported(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
     fake_time_models(monkeypatch, GAINS)
     rewritten = rewrite(make_model(), select="measure", threads=2, validate=False)
@@ -187,6 +188,7 @@ def test_without_a_budget_the_prediction_is_judged_in_the_model(monkeypatch: pyt
     assert row.reason.endswith("; not measured: the 0 s to measure in were spent")
 
 
+@pytest.mark.slow
 def test_lengths_that_were_made_up_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_time_models(monkeypatch, GAINS)
     model = build_conv_model(make_spec((32, 32), (11, 11), (112, 112)), dynamic=(0,))
@@ -262,6 +264,7 @@ def test_the_cache_is_shown_and_cleared(own_cache: Path, capsys: pytest.CaptureF
     assert list_entries(own_cache) == []
 
 
+@pytest.mark.slow
 def test_measuring_end_to_end(tmp_path: Path, own_cache: Path) -> None:
     """With real sessions: what comes out has the right form; which side wins is the machine's business."""
     output, plan, report = (tmp_path / name for name in ("out.onnx", "plan.json", "report.json"))
