@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from onnx_fft.timing.stats import format_ms
+from onnx_fft.report.numbers import format_ms
 from scripts.bench.tables import LEFT_ALONE, Table
 from scripts.shared.blocks import write_block
 

@@ -14,8 +14,9 @@ from typing import Any
 from onnx_fft.doctor import examine
 from onnx_fft.errors import NativeUnavailable
 from onnx_fft.lowering import TARGETS
+from onnx_fft.report.sentences import describe_host
 from onnx_fft.runtime.cuda import check_cuda
-from onnx_fft.timing.launch import Machine
+from onnx_fft.timing.launch import Host
 from onnx_fft.timing.stats import Ratio
 
 LEFT_ALONE = "left alone"
@@ -80,11 +81,11 @@ def refuse(problem: str) -> int:
     return 2
 
 
-def describe_run(machines: Sequence[Machine], seed: int) -> list[str]:
+def describe_run(machines: Sequence[Host], seed: int) -> list[str]:
     """The header: machine (of `machines`, one a row, the busiest), versions, threads, date, seed, and the method."""
     busiest = sorted(machines, key=lambda machine: -(machine.busy_cores or 0.0))[:1]
     versions = ", ".join(f"{package} {version(package)}" for package in ("onnx-fft", "onnx", "numpy"))
-    return [*(machine.describe() for machine in busiest), f"{versions}; seed {seed}", METHOD]
+    return [*(describe_host(machine) for machine in busiest), f"{versions}; seed {seed}", METHOD]
 
 
 def write_results(

@@ -19,6 +19,7 @@ from onnx_fft.cost.predict import CALIBRATED, lowering_seconds
 from onnx_fft.lowering import TARGETS, find_lowering
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.lowering.fftconv import DOMAIN
+from onnx_fft.report import describe
 from onnx_fft.sites.spec import ConvSpec
 from scripts.shared.corpus import Array, build_conv_model, draw_input, executed_op_types, list_op_types, run_model
 from scripts.shared.layers import FIELD, LAYERS, TRAPS, Layer, make_spec
@@ -238,7 +239,7 @@ def test_batch_normalization_and_activation_are_folded(bias: tuple[str, ...]) ->
     assert_close(ReferenceEvaluator(rewritten).run(None, {"x": X}), run_model(original, {"x": X}))
     assert_close(run_library(rewritten, {"x": X}), run_model(original, {"x": X}))
     validation = onnx_fft.validate(original, rewritten)
-    assert validation.ok, validation.describe()
+    assert validation.ok, describe(validation)
     assert [check.ok for check in validation.convs] == [True]
 
 

@@ -24,6 +24,7 @@ from onnx_fft.measure.candidates import make_contest
 from onnx_fft.measure.single import make_feeds, make_models
 from onnx_fft.model.scopes import walk_nodes
 from onnx_fft.provenance import OPERATOR_DOMAIN
+from onnx_fft.report import describe
 from onnx_fft.runtime.libraries import find_libraries
 from scripts.shared.corpus import Array, build_conv_model, executed_op_types, open_session, run_model
 from scripts.shared.layers import make_spec
@@ -161,7 +162,7 @@ def test_initializers_of_ir_3_stay_constants() -> None:
         assert_same(model, rewritten, rtol=0)
         assert_close(run_library(rewritten, {"x": X}), run_model(model, {"x": X}))
         validation = validate(model, rewritten)
-        assert validation.ok, validation.describe()
+        assert validation.ok, describe(validation)
 
 
 def test_several_lowerings_on_ir_3() -> None:
@@ -215,7 +216,7 @@ def test_validation_judges_the_library_and_the_functions() -> None:
     original = build_conv_model(LARGE)
     rewritten = forced(original)
     validation = validate(original, rewritten)
-    assert validation.ok, validation.describe()
+    assert validation.ok, describe(validation)
     labels = [feed.label for feed in validation.feeds]
     assert [label.endswith("without the native library") for label in labels] == [False, True]
     (function,) = rewritten.functions
@@ -231,9 +232,9 @@ def test_validation_judges_the_library_and_the_functions() -> None:
 def test_validation_without_the_library_says_so() -> None:
     original = build_conv_model(LARGE)
     validation = validate(original, forced(original))
-    assert validation.ok, validation.describe()
+    assert validation.ok, describe(validation)
     assert len(validation.feeds) == 1
-    assert any("the native library did not run" in note for note in validation.notes)
+    assert any("the native library did not run" in note.text for note in validation.notes)
 
 
 def test_the_command_line_tells_where_the_library_is_missing(
