@@ -1,4 +1,4 @@
-"""Whether two models can be called alike: names, types and lengths that both declare."""
+"""Whether two models can be called in the same way: names, types and lengths that both declare."""
 
 from __future__ import annotations
 

@@ -16,7 +16,6 @@ import pytest
 from jinja2 import UndefinedError
 from markupsafe import Markup
 
-import onnx_fft.cli.verbs
 from onnx_fft.bench import Benchmark
 from onnx_fft.checks.compare import Comparison
 from onnx_fft.checks.convcheck import ConvCheck
@@ -31,6 +30,7 @@ from onnx_fft.report.html.page import open_templates, render_page
 from onnx_fft.report.numbers import format_bytes, format_error, format_growth, format_time
 from onnx_fft.report.plot import check_plot, plot_benchmark
 from onnx_fft.results import Report, Row
+from onnx_fft.rewrite import dry_run
 from onnx_fft.timing.launch import Host, ModelTiming, NodeTime
 from onnx_fft.timing.nodes import NodeChange
 from onnx_fft.timing.stats import Ratio, compare
@@ -309,10 +309,10 @@ def test_the_suffix_decides(tmp_path: Path) -> None:
 def test_the_page_needs_no_second_look_at_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, page = tmp_path / "m.onnx", tmp_path / "r.html"
     model.write_bytes((MODELS / "large_kernel.onnx").read_bytes())
-    size, run = model.stat().st_size, onnx_fft.cli.verbs.dry_run
+    size = model.stat().st_size
 
     def run_and_delete(*arguments: Any) -> Any:
-        found = run(*arguments)
+        found = dry_run(*arguments)
         model.unlink()
         return found
 

@@ -96,4 +96,4 @@ def test_doctor_says_that_onnxruntime_is_not_installed() -> None:
     assert diagnosis.problem.startswith("onnxruntime cannot be imported (No module")
     lines = [line.split() for line in describe(diagnosis).splitlines()]
     assert ["onnxruntime", "not", "installed"] in lines
-    assert ["CUDA", *["not", "here:", "ONNX", "Runtime", "is", "not", "installed"]] in lines
+    assert lines[-1][:6] == ["CUDA", "not", "here:", "onnxruntime", "cannot", "be"]
