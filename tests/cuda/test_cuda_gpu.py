@@ -2,7 +2,7 @@
 
     pytest -m gpu
 
-Every test here is skipped, with the reason, where ONNX Runtime's CUDA provider does not compute an FFT.
+Every test here is skipped, with the reason, if ONNX Runtime's CUDA provider does not compute an FFT.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def fft_model(op_type: str, x: Array, axes: int = 1) -> ModelProto:
 
 @pytest.fixture(autouse=True)
 def _in_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Profiles are written where a test runs."""
+    """Profiles are written to the folder that a test runs in."""
     monkeypatch.chdir(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The CUDA provider itself: whether it works, what is said where it does not, and the way to it."""
+"""The CUDA provider itself: whether it works, what is said if it does not, and the way to it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_measuring_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureF
     assert list_files(tmp_path) == {"in.onnx"}
 
 
-def test_doctor_tells_of_the_provider() -> None:
+def test_doctor_reports_the_provider() -> None:
     found = examine()
     (line,) = (line for line in describe(found).splitlines() if line.startswith("CUDA"))
     assert found.to_dict()["cuda_problem"] == find_cuda_problem()
