@@ -80,6 +80,7 @@ def test_the_cases_of_the_standard_in_float64(case: Case) -> None:
         np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(trials())
 def test_any_convolution_is_exact(trial: Trial) -> None:
