@@ -101,6 +101,10 @@ def conv(x: str, y: str, w: str = "w1", *rest: str, name: str = "", pads: int = 
     return helper.make_node("Conv", [x, w, *rest], [y], name=name, **fixed)
 
 
+def relu(x: str, y: str) -> NodeProto:
+    return helper.make_node("Relu", [x], [y])
+
+
 def two_convs() -> ModelProto:
     nodes = [
         conv("x", "c1", "w1", "b1", name="first"),

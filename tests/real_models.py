@@ -2,6 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import pytest
+
+from scripts.models.fetch import NAMES
+from scripts.shared.standard_cases import light_paths
+from tests.marks import mark_slow
+
+QUICK_MODELS = ("rivagan_decoder", "silero_vad_16k_op15", "crepe_tiny")
+QUICK_GRAPHS = ("squeezenet",)
+"""What runs in a moment; tests of the other models are marked as slow."""
+
+
+def _by_name(names: Iterable[str], quick: tuple[str, ...]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("name", mark_slow(names, lambda name: name not in quick))
+
+
+by_model = _by_name(NAMES, QUICK_MODELS)
+"""Every model that scripts/models/fetch.py fetches."""
+
+by_graph = _by_name(light_paths(), QUICK_GRAPHS)
+"""Every ImageNet graph of the onnx package."""
+
 REMAINING = {"ch_PP-OCRv4_det": {("ConvTranspose", "operator"): 2}, "tumor_vgg16": {("Conv", "growth"): 5}}
 """Convolutions left by `select="all"`, by operator and by the reason's code; none in the other models."""
 

@@ -23,7 +23,8 @@ from onnx_fft.report.text.validation import summarize_validation
 from onnx_fft.validate import validate
 from scripts.shared.conv_models import Array
 from scripts.shared.paths import ROOT
-from tests.pairs import FLOAT, W1, conv, make_model, make_pair, relu, text
+from tests.checks.pairs import make_model, make_pair, text
+from tests.models import FLOAT, W1, conv, relu
 
 
 def test_a_right_rewrite_passes_with_numbers() -> None:
@@ -165,7 +166,7 @@ def test_wrong_calls_are_errors(tmp_path: Path) -> None:
         validate(original, tmp_path / "text.onnx")
     with pytest.raises(UsageError, match="without x"):
         validate(original, rewritten, inputs={})
-    valid = make_model([conv("x", "w", "y", pads=0)], {"w": W1})
+    valid = make_model([conv("x", "y", "w", pads=0)], {"w": W1})
     with pytest.raises(InvalidModelError, match="does not run"):
         validate(valid, valid, inputs={"x": np.ones((1, 3, 2, 2), np.float32)})
     with pytest.raises(UsageError, match="expected nx3xhxw"):
@@ -266,6 +267,7 @@ def test_the_result_is_json_and_tells_its_seed() -> None:
         assert lines[-1] == result.verdict
 
 
+@pytest.mark.slow
 def test_the_script_returns_the_exit_code(tmp_path: Path) -> None:
     script = ROOT / "scripts" / "validate.py"
     original, wrong = make_pair(wrong=1.0)
@@ -287,7 +289,9 @@ def test_the_script_returns_the_exit_code(tmp_path: Path) -> None:
 
 
 @pytest.mark.real_model
-@pytest.mark.parametrize("name", ["rivagan_encoder", "silero_vad", "nmp", "ch_PP-OCRv4_det"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("rivagan_encoder", marks=pytest.mark.slow), "silero_vad", "nmp", "ch_PP-OCRv4_det"]
+)
 def test_real_models_get_feeds_they_run_on(name: str, real_model: Callable[[str], Path]) -> None:
     path = real_model(name)
     result = validate(path, path)

@@ -13,7 +13,8 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, 
 from onnx_fft.rewrite import rewrite
 from onnx_fft.validate import validate
 from scripts.shared.conv_models import Array
-from tests.pairs import FLOAT, W1, W2, conv, flip, make_model, make_pair, relu, replaced, text
+from tests.checks.pairs import flip, make_model, make_pair, replaced, text
+from tests.models import FLOAT, W1, W2, conv, relu
 
 Wrap = Callable[[NodeProto, Array], ModelProto]
 FIXED = (1, 4, 8, 8)
@@ -81,8 +82,8 @@ def in_uncalled_function(inner: NodeProto, weight: Array) -> ModelProto:
 
 def get_branch(model: ModelProto) -> GraphProto:
     """The body that `in_branch` puts the Conv into."""
-    branch: GraphProto = next(a.g for a in model.graph.node[-1].attribute if a.name == "then_branch")
-    return branch
+    body: GraphProto = next(a.g for a in model.graph.node[-1].attribute if a.name == "then_branch")
+    return body
 
 
 NAMES = {
@@ -97,7 +98,7 @@ def pair(wrap: Wrap, factor: float = 1.0) -> tuple[ModelProto, ModelProto]:
     """`wrap` around a Conv, and around its replacement with a weight `factor` times too large."""
     swap = replaced("x", "w", "c", site="deep", pads=1)
     weight = flip(W2 * np.float32(factor))
-    return wrap(conv("x", "w", "c", name="deep", pads=1), W2), wrap(swap, weight)
+    return wrap(conv("x", "c", "w", name="deep", pads=1), W2), wrap(swap, weight)
 
 
 @pytest.mark.parametrize("wrap", NAMES, ids=lambda wrap: wrap.__name__)
@@ -121,7 +122,7 @@ def test_a_wrong_conv_that_never_runs_is_found(wrap: Wrap, factor: float) -> Non
 
 
 def test_tripled_constants_of_a_real_rewrite_are_found_in_an_idle_branch() -> None:
-    original = in_branch(conv("x", "w", "c", name="deep", pads=1), W2)
+    original = in_branch(conv("x", "c", "w", name="deep", pads=1), W2)
     rewritten = rewrite(original, select="all").model
     assert validate(original, rewritten).ok
     for tensor in get_branch(rewritten).initializer:
@@ -136,9 +137,9 @@ def test_tripled_constants_of_a_real_rewrite_are_found_in_an_idle_branch() -> No
 @pytest.mark.parametrize("lowering", ["matmul", "dft"])
 @pytest.mark.parametrize("shapes", [{}, {"x": (1, 4, 30, 21)}])
 def test_a_chain_of_rewritten_convs_in_an_idle_branch(lowering: Any, shapes: dict[str, tuple[int, ...]]) -> None:
-    original = in_branch(conv("x", "w", "c0", name="first", pads=1), W2)
+    original = in_branch(conv("x", "c0", "w", name="first", pads=1), W2)
     body = get_branch(original)
-    body.node.insert(1, conv("c0", "w", "c", name="second", pads=1))
+    body.node.insert(1, conv("c0", "c", "w", name="second", pads=1))
     dims = original.graph.input[0].type.tensor_type.shape.dim
     for axis in (0, 2, 3):
         dims[axis].Clear()
@@ -207,7 +208,7 @@ def test_a_sparse_weight_is_read(by_hand: bool) -> None:
     places = np.flatnonzero(weight)
     values = numpy_helper.from_array(weight.ravel()[places], "w")
     sparse = helper.make_sparse_tensor(values, numpy_helper.from_array(places, "w_places"), weight.shape)
-    original = make_model([conv("x", "w", "y", name="conv")], {}, x=x)
+    original = make_model([conv("x", "y", "w", name="conv")], {}, x=x)
     original.graph.sparse_initializer.append(sparse)
     rewritten = make_model([replaced("x", "w", "y", site="conv")], {"w": flip(weight)}, x=x)
     result = validate(original, rewritten if by_hand else rewrite(original, select="all").model)
@@ -215,6 +216,7 @@ def test_a_sparse_weight_is_read(by_hand: bool) -> None:
     assert result.convs[0].ok is True
 
 
+@pytest.mark.slow
 @pytest.mark.real_model
 def test_every_conv_of_both_branches_of_a_real_model(real_model: Callable[[str], Path]) -> None:
     path = real_model("silero_vad")

@@ -10,8 +10,10 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import onnx_fft.checks.convcheck
 from onnx_fft.validate import validate
-from scripts.shared.corpus import Array
-from tests.pairs import B1, FLOAT, RNG, W1, W2, conv, flip, make_model, make_pair, relu, replaced, text
+from tests.checks.pairs import flip, make_model, make_pair, replaced, text
+from tests.models import B1, FLOAT, W1, W2, conv, relu
+
+RNG = np.random.default_rng(11)
 
 
 def test_the_oracle_finds_what_the_outputs_hide() -> None:
@@ -39,8 +41,8 @@ def test_a_folded_batch_normalization_is_part_of_the_oracle() -> None:
     scale, shift, mean = (RNG.standard_normal(4).astype(np.float32) for _ in range(3))
     variance = RNG.uniform(0.5, 2, 4).astype(np.float32)
     norm = helper.make_node("BatchNormalization", ["c", "s", "t", "m", "v"], ["bn"], epsilon=1e-3)
-    constants: dict[str, Array] = {"w": W1, "s": scale, "t": shift, "m": mean, "v": variance}
-    original = make_model([conv("x", "w", "c", name="conv"), norm, relu("bn", "y")], constants)
+    constants = {"w": W1, "s": scale, "t": shift, "m": mean, "v": variance}
+    original = make_model([conv("x", "c", "w", name="conv"), norm, relu("bn", "y")], constants)
     factor = scale / np.sqrt(variance + np.float32(1e-3))
     folded = {"w": flip(W1 * factor.reshape(-1, 1, 1, 1)), "b": shift - mean * factor}
     rewritten = make_model([replaced("x", "w", "bn", site="conv", bias="b"), relu("bn", "y")], folded)
@@ -56,7 +58,7 @@ def test_a_fused_conv_with_addend_and_activation() -> None:
     fused = helper.make_node(
         "FusedConv", ["c1", "w2", "b2", "c1"], ["c2"], name="fused", domain="com.microsoft", **attributes
     )
-    head = conv("x", "w1", "c1", name="first")
+    head = conv("x", "c1", "w1", name="first")
     original = make_model([head, fused, relu("c2", "y")], {"w1": W1, "w2": W2, "b2": B1})
     parts = [
         head,
@@ -72,7 +74,7 @@ def test_a_fused_conv_with_addend_and_activation() -> None:
 
 def test_float64_falls_back_to_the_reference_evaluator_and_says_so() -> None:
     x, w = (1, 3, 12, 12), W1.astype(np.float64)
-    node = conv("x", "w", "c", name="conv")
+    node = conv("x", "c", "w", name="conv")
     original = make_model([node, relu("c", "y")], {"w": w}, x=x, dtype=TensorProto.DOUBLE)
     swap = [replaced("x", "w", "c", site="conv"), relu("c", "y")]
     result = validate(original, make_model(swap, {"w": flip(w)}, x=x, dtype=TensorProto.DOUBLE))
@@ -86,7 +88,7 @@ def test_float64_falls_back_to_the_reference_evaluator_and_says_so() -> None:
 
 def test_float16() -> None:
     w = W1.astype(np.float16)
-    original = make_model([conv("x", "w", "c", name="conv"), relu("c", "y")], {"w": w}, dtype=TensorProto.FLOAT16)
+    original = make_model([conv("x", "c", "w", name="conv"), relu("c", "y")], {"w": w}, dtype=TensorProto.FLOAT16)
     cast = [
         helper.make_node("Cast", ["x"], ["xf"], to=FLOAT),
         replaced("xf", "w", "cf", site="conv"),

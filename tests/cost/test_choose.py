@@ -21,6 +21,7 @@ from onnx_fft.sites.spec import ConvSpec, describe_spec
 from onnx_fft.units import format_size
 from scripts.shared.conv_models import build_conv_model, draw_weights
 from scripts.shared.layers import FIELD, LAYERS, TRAPS, Layer, make_spec
+from tests.marks import by_layer
 
 MIB = 1 << 20
 NAMES = [lowering.name for lowering in TARGETS["standard"]]
@@ -58,7 +59,7 @@ def test_what_is_promised_is_also_predicted(layer: Layer) -> None:
     assert decision.conv_seconds / decision.seconds >= min(MIN_GAIN, layer.at_least)
 
 
-@pytest.mark.parametrize("layer", ALL_LAYERS, ids=name_layer)
+@by_layer(ALL_LAYERS)
 def test_every_candidate_is_exact_and_the_chosen_one_near_the_best(layer: Layer) -> None:
     decision = choose(layer.spec, 17, Request(select="all", max_growth_bytes=1 << 40))
     assert decision.plan is not None
@@ -141,7 +142,7 @@ def test_a_small_cap_takes_a_smaller_plan() -> None:
         replace(LARGE, batch=None),
         make_spec((1, 1), (3,), (3,), pads="valid"),
         make_spec((8, 8), (5, 5), (40, 40), strides=(3, 2), dilations=(2, 3), group=4),
-        make_spec((4, 4), (3, 3, 3, 3), (9, 9, 9, 9)),
+        pytest.param(make_spec((4, 4), (3, 3, 3, 3), (9, 9, 9, 9)), marks=pytest.mark.slow),
         make_spec((2, 2), (7,), (None,), dtype="float64"),
     ],
     ids=["open", "open batch", "one output", "everything", "rank 4", "float64"],
@@ -162,6 +163,7 @@ def test_open_lengths_are_taken_only_where_all_assumed_ones_gain(length: int) ->
     assert f"1x{length}x{length}" in decision.reason
 
 
+@pytest.mark.slow
 def test_a_gain_on_large_images_alone_is_none_on_open_ones() -> None:
     large, small, open_ = (make_spec((96, 96), (51, 51), (n, n), group=96) for n in (256, 102, None))
     plan = choose(large, 17, Request()).plan

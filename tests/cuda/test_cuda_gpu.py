@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnxruntime as ort
@@ -61,7 +61,7 @@ def _in_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_transforms_are_what_numpy_takes_them_for(axes: int, dtype: str, rng: np.random.Generator) -> None:
     x = rng.standard_normal((3, 8, 16, 32)).astype(dtype)
     half = run_on_gpu(fft_model("Rfft", x, axes), {"x": x})[0][0]
-    (expected,) = Evaluator(fft_model("Rfft", x, axes)).run(None, {"x": x})
+    (expected,) = cast(list[Array], Evaluator(fft_model("Rfft", x, axes)).run(None, {"x": x}))
     np.testing.assert_allclose(half, expected, rtol=0, atol=LIMITS[dtype] * np.abs(expected).max())
     back = run_on_gpu(fft_model("Irfft", half, axes), {"x": half})[0][0]
     np.testing.assert_allclose(back, x, rtol=0, atol=LIMITS[dtype] * np.abs(x).max())
@@ -81,7 +81,7 @@ def test_complex_mul_broadcasts_leading_dimensions(rng: np.random.Generator) -> 
     a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((5, 600, 2), (600, 2)))
     model = make_open_model([contrib_node("ComplexMul", ["a", "b"], "y")], {"a": a, "b": b}, ["y"])
     (y,), _ = run_on_gpu(model, {"a": a, "b": b})
-    (expected,) = Evaluator(model).run(None, {"a": a, "b": b})
+    (expected,) = cast(list[Array], Evaluator(model).run(None, {"a": a, "b": b}))
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
 
 

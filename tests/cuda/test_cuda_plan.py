@@ -23,6 +23,7 @@ from onnx_fft.fourier.tiling import smooth_plans
 from onnx_fft.lowering import TARGETS, find_lowering
 from onnx_fft.lowering.base import ConvPlan, spec_axes
 from scripts.shared.layers import FIELD, LAYERS, TRAPS, Layer, make_spec
+from tests.marks import by_layer
 from tests.strategies import FRAGMENT_LOWERINGS, Trial, trials
 
 RFFT = find_lowering("rfft")
@@ -37,7 +38,7 @@ LONG = {
 SPEC = make_spec((4, 4), (9, 9), (40, 40))
 
 
-@pytest.mark.parametrize("layer", (*LAYERS, *TRAPS, *FIELD), ids=lambda layer: layer.name)
+@by_layer((*LAYERS, *TRAPS, *FIELD))
 def test_only_long_kernels_are_replaced(layer: Layer) -> None:
     decision = choose(layer.spec, 17, CUDA)
     assert (decision.plan is not None) is (layer.name in LONG), decision.reason
@@ -113,6 +114,7 @@ def test_twice_the_memory_speed_gains_more(tmp_path: Path) -> None:
     assert predict_gain(spec, plan, (fast,)) > 1.3 * predict_gain(spec, plan, (slow,))
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(trials())
 def test_candidates_are_lengths_that_the_operators_take(trial: Trial) -> None:

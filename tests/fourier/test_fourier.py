@@ -86,6 +86,7 @@ def draw_signals(axis: Axis, extent: int, seed: int = 0) -> tuple[Array, Array]:
     return rng.standard_normal(extent), rng.standard_normal(axis.taps)
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(axes(), st.integers(0, 9999))
 def test_every_candidate_of_any_axis_is_exact(drawn: tuple[Axis, tuple[int, ...]], seed: int) -> None:
@@ -209,7 +210,7 @@ def test_long_kernels_have_candidates_of_sane_length(taps: int, extent: int | No
 
 
 @pytest.mark.parametrize("columns", [64, 128])
-@pytest.mark.parametrize("length", [16384, 65536])
+@pytest.mark.parametrize("length", [16384, pytest.param(65536, marks=pytest.mark.slow)])
 def test_long_factored_dft_keeps_its_accuracy(length: int, columns: int) -> None:
     """Against NumPy's FFT, which is exact to 1e-15 at these lengths; the direct sum would take minutes."""
     axis = Axis(length // 4, pad_begin=100, extent=length)
@@ -232,6 +233,7 @@ def test_angles_of_long_dfts_are_reduced() -> None:
     np.testing.assert_allclose(first[1::2], -np.sin(2 * np.pi * turns), atol=1e-15)
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(axes(), st.data())
 def test_padding_of_an_unknown_extent_reaches_every_tile(

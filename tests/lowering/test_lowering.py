@@ -67,6 +67,7 @@ def lower_trial(trial: Trial) -> Lowered:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=600)
 @given(trials())
 def test_any_convolution_is_exact(trial: Trial) -> None:
@@ -94,6 +95,7 @@ REACHED: dict[str, Callable[[Trial], bool]] = {
 }
 
 
+@pytest.mark.slow
 def test_random_trials_reach_every_corner() -> None:
     missing = set(REACHED)
 
@@ -106,6 +108,7 @@ def test_random_trials_reach_every_corner() -> None:
     assert not missing
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(trials())
 def test_fragments_hold_standard_operators_and_own_names(trial: Trial) -> None:
@@ -245,6 +248,7 @@ def test_every_pair_of_plan_kinds(lowering: Lowering, extent: int | None, rng: n
         assert_right(lowered, feeds, run_fragment(lowered.model, feeds)[0])
 
 
+@pytest.mark.slow
 @by_lowering
 @settings(max_examples=60)
 @given(data=st.data())

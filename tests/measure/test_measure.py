@@ -33,12 +33,13 @@ from scripts.shared.conv_models import build_conv_model
 from scripts.shared.layers import LAYERS, make_spec
 from scripts.shared.paths import MODELS
 from scripts.shared.running import run_model
+from tests.marks import by_layer
 from tests.recorded import ENVIRONMENT, NOISE, OPEN_SPEC, SETTLED, SPEC, make_test_contest
 
 # --- what is worth timing -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
+@by_layer(LAYERS)
 def test_candidates_are_few_distinct_and_promising(layer: Any) -> None:
     request = Request(select="measure", max_growth_bytes=1 << 40)
     spec = layer.spec
@@ -135,7 +136,7 @@ LOSES_IN_MODEL = (*GAINS[:2], [9e-3, 10e-3])
 
 def test_a_measured_gain_is_replaced_and_reported(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
     fake_time_models(monkeypatch, GAINS)
-    rewritten = rewrite(make_model(), select="measure", threads=2)
+    rewritten = rewrite(make_model(), select="measure", threads=2, validate=False)
     (row,) = rewritten.report.rows
     assert row.lowering == "matmul"
     assert row.measured_conv_s == pytest.approx(9e-3) and row.measured_s == pytest.approx(3e-3)
@@ -149,7 +150,7 @@ def test_a_measured_gain_is_replaced_and_reported(monkeypatch: pytest.MonkeyPatc
     assert "whole model 3.00x: faster (95% interval" in describe(rewritten.report)
     assert json.loads(json.dumps(rewritten.report.to_dict()))["measurement"]["ratio"]["value"] == pytest.approx(3.0)
     assert len(list_entries(own_cache)) == 1
-    replayed = rewrite(make_model(), plan=json.loads(json.dumps(rewritten.plan)))
+    replayed = rewrite(make_model(), plan=json.loads(json.dumps(rewritten.plan)), validate=False)
     assert replayed.model == rewritten.model
     (again,) = replayed.report.rows
     assert (again.measured_conv_s, again.measured_s) == (row.measured_conv_s, row.measured_s)
@@ -170,18 +171,18 @@ def test_a_loss_in_the_model_leaves_the_original_unchanged(monkeypatch: pytest.M
 
 def test_known_timings_are_used_unless_asked_not_to(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
     calls = fake_time_models(monkeypatch, GAINS)
-    rewrite(make_model(), select="measure", use_cache=False)
+    rewrite(make_model(), select="measure", validate=False, use_cache=False)
     assert list_entries(own_cache) == []
     first = len(calls)
-    rewrite(make_model(), select="measure")
-    again = rewrite(make_model(), select="measure")
+    rewrite(make_model(), select="measure", validate=False)
+    again = rewrite(make_model(), select="measure", validate=False)
     assert len(calls) == 3 * first - 1
     assert again.report.measurement is not None and again.report.measurement.cached == 1
 
 
 def test_without_a_budget_the_prediction_is_judged_in_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = fake_time_models(monkeypatch, GAINS)
-    rewritten = rewrite(make_model(), select="measure", budget_s=0.0)
+    rewritten = rewrite(make_model(), select="measure", budget_s=0.0, validate=False)
     assert calls == [2], "one comparison with the original, whatever the budget"
     (row,) = rewritten.report.rows
     assert row.lowering == "matmul" and row.measured_s is None
@@ -191,11 +192,11 @@ def test_without_a_budget_the_prediction_is_judged_in_the_model(monkeypatch: pyt
 def test_lengths_that_were_made_up_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_time_models(monkeypatch, GAINS)
     model = build_conv_model(make_spec((32, 32), (11, 11), (112, 112)), dynamic=(0,))
-    made_up = rewrite(model, select="measure").report.measurement
+    made_up = rewrite(model, select="measure", validate=False).report.measurement
     assert made_up is not None and len(made_up.feeds) == 2
     assert "made up: x 1x32x112x112 and 2x32x112x112" in made_up.notes[0].text
     assert Option("input_shapes", {"x": (1, 32, 112, 112)}) in made_up.notes[0].hint
-    given = rewrite(model, select="measure", input_shapes={"x": (3, 32, 112, 112)}).report.measurement
+    given = rewrite(model, select="measure", input_shapes={"x": (3, 32, 112, 112)}, validate=False).report.measurement
     assert given is not None and given.notes == ()
     assert [*given.feeds] == ["random feed 0 of seed 0 (x 3x32x112x112)"]
 

@@ -12,7 +12,6 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from onnx_fft import rewrite, validate
 from onnx_fft.lowering import find_lowering
 from onnx_fft.lowering.fftconv import OPERATOR_ACTIVATIONS
-from onnx_fft.model.io import LoadedModel
 from onnx_fft.report import describe
 from onnx_fft.sites.spec import ConvSpec
 from scripts.models import fetch as fetch_models
@@ -20,7 +19,7 @@ from scripts.shared.running import executed_op_types, list_op_types, run_model, 
 from scripts.shared.standard_cases import Case, causal_cases, conv_cases, converted_cases
 from tests.lowered import SPECS, assert_right, feed_shape, lower
 from tests.native.rewritten import forced
-from tests.real_models import REMAINING, SHAPES
+from tests.real_models import REMAINING, SHAPES, by_model
 from tests.strategies import Trial, trials
 
 pytestmark = pytest.mark.usefixtures("native_library")
@@ -106,14 +105,14 @@ def test_the_matrix_of_the_lowerings(spec: ConvSpec, opset: int, rng: np.random.
 
 
 @pytest.mark.real_model
-@pytest.mark.parametrize("name", fetch_models.NAMES)
+@by_model
 def test_a_real_model(name: str) -> None:
     """Every Conv by the library, and by the functions: `validate` runs both, and compares each Conv with float64."""
     path = fetch_models.fetch(name)
-    rewritten = rewrite(path, target="native", select="all")
+    rewritten = rewrite(path, target="native", select="all", validate=False)
     left = Counter((row.op_type, row.code) for row in rewritten.report.rows if row.lowering is None)
     assert left == {reason: count for reason, count in REMAINING.get(name, {}).items() if reason[1] != "growth"}
-    result = validate(path, LoadedModel(rewritten.model, rewritten.base_dir), input_shapes=SHAPES.get(name))
+    result = validate(path, rewritten.loaded, input_shapes=SHAPES.get(name))
     assert result.ok, describe(result)
     assert [feed.label.endswith("without the native library") for feed in result.feeds].count(True) >= 1
     assert [check.ok for check in result.convs] == [True] * len(rewritten.report.replaced)

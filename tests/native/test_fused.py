@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import ModelProto, helper
 
@@ -25,9 +26,8 @@ ACTIVATIONS: dict[str, tuple[dict[str, Any], int]] = {
 by_activation = pytest.mark.parametrize("op_type", ACTIVATIONS)
 
 
-def activated_model(op_type: str, dtype: str = "float32", **attributes: Any) -> ModelProto:
-    """`x -> Conv -> activation -> y`; the bounds of a Clip as attributes in opset 10, as constants in opset 17."""
-    opset = ACTIVATIONS[op_type][1] if attributes else 17
+def activated_model(op_type: str, dtype: str = "float32", opset: int = 17, **attributes: Any) -> ModelProto:
+    """`x -> Conv -> activation -> y`, parameters as attributes: those of a Clip up to opset 10."""
     node = helper.make_node(op_type, ["c"], ["y"], name="act", **attributes)
     constants = {"w1": W1.astype(dtype), "b1": B1.astype(dtype)}
     elem_type = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
@@ -46,7 +46,7 @@ def clip_model(*bounds: float | None, dtype: str = "float32", opset: int = 17) -
 
 @by_activation
 def test_an_activation_is_fused(op_type: str) -> None:
-    original = activated_model(op_type, **ACTIVATIONS[op_type][0])
+    original = activated_model(op_type, opset=ACTIVATIONS[op_type][1], **ACTIVATIONS[op_type][0])
     rewritten = forced(original)
     (node,) = rewritten.graph.node
     assert (node.domain, node.op_type) == (OPERATOR_DOMAIN, f"FFTConv{op_type}")
@@ -61,9 +61,16 @@ def test_an_activation_is_fused(op_type: str) -> None:
 
 @by_activation
 def test_default_parameters_are_onnxs(op_type: str) -> None:
-    if op_type != "Clip":
-        original = activated_model(op_type)
-        assert_same(original, forced(original), rtol=0)
+    opset, names = ACTIVATIONS[op_type][1], list(ACTIVATIONS[op_type][0])
+    original = activated_model(op_type, opset=opset)
+    rewritten = forced(original)
+    (node,) = rewritten.graph.node
+    assert node.op_type == f"FFTConv{op_type}"
+    given = {attribute.name: attribute.f for attribute in node.attribute}
+    standard = onnx.defs.get_schema(op_type, opset).attributes
+    assert [given[name] for name in ("alpha", "beta")[: len(names)]] == [standard[n].default_value.f for n in names]
+    assert_same(original, rewritten, rtol=0)
+    assert_close(run_with_library(rewritten, {"x": X}), run_model(original, {"x": X}))
 
 
 @pytest.mark.parametrize("bounds", [(-0.5, 0.75), (None, 0.5), (0.25,), ()], ids=str)

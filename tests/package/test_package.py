@@ -93,6 +93,7 @@ def test_lower_bounds_are_those_of_the_constraints_file() -> None:
         assert f"{pins[package]}.".startswith(f"{bound}."), f"{package}: bound {bound}, pinned {pins[package]}"
 
 
+@pytest.mark.slow
 def test_wheel_has_the_library_and_is_complete(tmp_path: Path) -> None:
     wheel = _build_wheel(tmp_path)
     assert re.fullmatch(rf"onnx_fft-{re.escape(onnx_fft.__version__)}-py3-none-(?!any)\w+\.whl", wheel.name)
@@ -104,6 +105,7 @@ def test_wheel_has_the_library_and_is_complete(tmp_path: Path) -> None:
     assert "onnx-fft = onnx_fft.cli:main" in entry_points.replace("=", " = ").replace("  ", " ").replace("  ", " ")
 
 
+@pytest.mark.slow
 def test_wheel_without_a_compiler_is_pure_python(tmp_path: Path) -> None:
     wheel = _build_wheel(tmp_path, "--config-settings", f"build-dir={tmp_path}", CXX="/no/compiler")
     assert wheel.name == f"onnx_fft-{onnx_fft.__version__}-py3-none-any.whl"

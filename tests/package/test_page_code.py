@@ -69,6 +69,7 @@ def test_python_runs(page: Path, folder: Path) -> None:
         assert done.returncode == 0, f"{block}\n{done.stderr}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", COMMAND_PAGES, ids=name_page)
 @pytest.mark.usefixtures("folder")
 def test_commands_run(page: Path) -> None:

@@ -13,15 +13,14 @@ import pytest
 from onnx import ModelProto, ValueInfoProto
 
 from onnx_fft import rewrite, validate
-from onnx_fft.model.io import LoadedModel
-from onnx_fft.model.saving import save_model
 from onnx_fft.report import describe
 from onnx_fft.rewrite import Rewritten
 from scripts.models import fetch as fetch_models
 from scripts.shared.conv_models import Array
 from scripts.shared.running import list_op_types, open_session, run_model
-from scripts.shared.standard_cases import STANDARD_ATOL, STANDARD_RTOL, light_paths, load_light_case
-from tests.real_models import REMAINING, SHAPES
+from scripts.shared.standard_cases import STANDARD_ATOL, STANDARD_RTOL, load_light_case
+from tests.comparing import dump
+from tests.real_models import REMAINING, SHAPES, by_graph, by_model
 
 REPLACED_BY_AUTO = {"rivagan_encoder": 2, "rivagan_decoder": 2}
 """Convs that the choice replaces; in the other models the kernels are small, and it must touch nothing."""
@@ -36,7 +35,7 @@ LIGHT_RTOL = 1e-4
 @cache
 def rewrite_fetched(name: str, select: str) -> tuple[Path, Rewritten]:
     path = fetch_models.fetch(name)
-    return path, rewrite(path, select=select)
+    return path, rewrite(path, select=select, validate=False)
 
 
 def print_interface(values: list[ValueInfoProto]) -> list[bytes]:
@@ -59,7 +58,7 @@ def count_convolutions(model: ModelProto) -> Counter[str]:
 def assert_saved_model_loads(path: Path, rewritten: Rewritten, tmp_path: Path) -> None:
     """Written, it passes the checker if the original does, and ONNX Runtime sees the same inputs and outputs."""
     output = tmp_path / "out.onnx"
-    save_model(rewritten.model, output, rewritten.base_dir)
+    rewritten.save(output)
     assert passes_full_check(output) or not passes_full_check(path)
     before, after = open_session(path), open_session(output)
     for list_values in ("get_inputs", "get_outputs"):
@@ -73,7 +72,7 @@ def assert_saved_model_loads(path: Path, rewritten: Rewritten, tmp_path: Path) -
 
 @pytest.mark.real_model
 @pytest.mark.parametrize("select", ["auto", "all"])
-@pytest.mark.parametrize("name", fetch_models.NAMES)
+@by_model
 def test_interface_is_kept_and_the_file_loads(name: str, select: str, tmp_path: Path) -> None:
     path, rewritten = rewrite_fetched(name, select)
     original = onnx.load(path)
@@ -89,7 +88,7 @@ def test_interface_is_kept_and_the_file_loads(name: str, select: str, tmp_path: 
 
 
 @pytest.mark.real_model
-@pytest.mark.parametrize("name", fetch_models.NAMES)
+@by_model
 def test_all_replaces_everything_but_what_it_says(name: str) -> None:
     path, rewritten = rewrite_fetched(name, "all")
     before, after = count_convolutions(onnx.load(path)), count_convolutions(rewritten.model)
@@ -103,7 +102,7 @@ def test_all_replaces_everything_but_what_it_says(name: str) -> None:
 
 
 @pytest.mark.real_model
-@pytest.mark.parametrize("name", fetch_models.NAMES)
+@by_model
 def test_auto_replaces_what_gains_and_says_why_not(name: str) -> None:
     path, rewritten = rewrite_fetched(name, "auto")
     replaced = rewritten.report.replaced
@@ -119,15 +118,13 @@ def test_auto_replaces_what_gains_and_says_why_not(name: str) -> None:
 
 @pytest.mark.real_model
 @pytest.mark.parametrize("select", ["auto", "all"])
-@pytest.mark.parametrize("name", fetch_models.NAMES)
+@by_model
 def test_outputs_are_the_same(name: str, select: str) -> None:
     path, rewritten = rewrite_fetched(name, select)
     if not rewritten.report.replaced:
-        assert rewritten.model.SerializeToString(deterministic=True) == onnx.load(path).SerializeToString(
-            deterministic=True
-        )
+        assert dump(rewritten.model) == dump(onnx.load(path))
         return
-    result = validate(path, LoadedModel(rewritten.model, rewritten.base_dir), input_shapes=SHAPES.get(name))
+    result = validate(path, rewritten.loaded, input_shapes=SHAPES.get(name))
     assert result.ok, describe(result)
     assert result.engine == "onnxruntime"
     assert any(comparison.compared for feed in result.feeds for comparison in feed.comparisons)
@@ -182,14 +179,14 @@ def relative_l2(value: Array, reference: Array) -> float:
     return float(difference / np.linalg.norm(reference.astype(np.float64)))
 
 
-@pytest.mark.parametrize("name", light_paths())
+@by_graph
 def test_imagenet_graph(name: str) -> None:
     """Its output is nearly constant whatever the Convs do, so every Conv's own result is compared as well."""
     case = load_light_case(name)
     nodes = case.model.graph.node
     norms = {node.input[0]: node.output[0] for node in nodes if node.op_type == "BatchNormalization"}
     names = [norms.get(node.output[0], node.output[0]) for node in nodes if node.op_type == "Conv"]
-    rewritten = rewrite(case.model, select="all", max_growth_bytes=LIGHT_GROWTH)
+    rewritten = rewrite(case.model, select="all", max_growth_bytes=LIGHT_GROWTH, validate=False)
     left = [row for row in rewritten.report.rows if row.lowering is None]
     assert len(left) == count_convolutions(rewritten.model).total() <= (len(nodes) // 8 if name == "vgg19" else 0)
     assert all(row.code == "growth" for row in left)
@@ -204,12 +201,12 @@ def test_imagenet_graph(name: str) -> None:
     assert worst[0] <= LIGHT_RTOL, worst
 
 
-@pytest.mark.parametrize("name", light_paths())
+@by_graph
 def test_imagenet_graph_is_left_alone_by_auto(name: str) -> None:
     """Small kernels throughout: nothing gains, and nothing may change."""
     model = load_light_case(name).model
     rewritten = rewrite(model)
-    assert rewritten.model.SerializeToString(deterministic=True) == model.SerializeToString(deterministic=True)
+    assert dump(rewritten.model) == dump(model)
     assert all(row.code == "no-gain" and "x the speed" in row.reason for row in rewritten.report.rows)
 
 

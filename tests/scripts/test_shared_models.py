@@ -35,6 +35,7 @@ from scripts.shared.standard_cases import (
     load_light_case,
     other_cases,
 )
+from tests.real_models import by_graph, by_model
 
 ORT_GAPS = ("test_convinteger_with_padding",)
 """Cases that ONNX Runtime 1.32 refuses (zero points per channel): they go to ONNX's reference evaluator."""
@@ -98,7 +99,7 @@ def test_other_case(case: Case) -> None:
     assert_expected(case)
 
 
-@pytest.mark.parametrize("name", light_paths())
+@by_graph
 def test_light_case(name: str) -> None:
     assert_expected(load_light_case(name))
 
@@ -117,7 +118,7 @@ def test_every_shipped_model_is_made_by_a_script() -> None:
 
 
 @pytest.mark.real_model
-@pytest.mark.parametrize("name", fetch_models.NAMES)
+@by_model
 def test_real_model_is_a_valid_model_with_convs(name: str, real_model: Callable[[str], Path]) -> None:
     model = onnx.load(real_model(name))
     onnx.checker.check_model(model)

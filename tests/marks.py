@@ -1,0 +1,27 @@
+"""What takes more than a few seconds is marked as slow, so that `pytest -m "not slow"` leaves it out.
+
+One case of every kind stays. CI runs them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pytest
+
+from scripts.shared.layers import Layer
+
+SLOW_LAYERS = ("31x31 3->64 224x224", "dw 31x31 128x56x56", "dw 51x51 96x56x56")
+"""Rows of the layer table with so many plans that trying them all takes seconds."""
+
+
+def mark_slow(values: Iterable[Any], is_slow: Callable[[Any], bool], name: Callable[[Any], str] = str) -> list[Any]:
+    """The parameters of a test, those that are slow marked so."""
+    return [pytest.param(v, marks=pytest.mark.slow, id=name(v)) if is_slow(v) else v for v in values]
+
+
+def by_layer(layers: Sequence[Layer]) -> pytest.MarkDecorator:
+    """Parametrizes a test that tries every plan of a layer."""
+    marked = mark_slow(layers, lambda layer: layer.name in SLOW_LAYERS, lambda layer: layer.name)
+    return pytest.mark.parametrize("layer", marked, ids=lambda layer: layer.name)
