@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from onnx_fft.report import describe
 from onnx_fft.validate import Validation
 from scripts.shared.conv_models import Array
 
@@ -70,4 +71,4 @@ def make_pair(*, wrong: float = 0.0, tail: str = "Relu") -> tuple[ModelProto, Mo
 
 
 def text(result: Validation) -> str:
-    return "\n".join(result.describe())
+    return describe(result)

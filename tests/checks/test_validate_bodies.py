@@ -44,7 +44,7 @@ def in_nested_branch(inner: NodeProto, weight: Array) -> ModelProto:
     middle = helper.make_graph([deep], "middle", [], [out])
     node = helper.make_node("If", ["cond"], ["y"], name="outer", then_branch=middle, else_branch=_pass("last"))
     half = helper.make_node("Mul", ["half", "two"], ["w"])
-    return make_model([half, node], {"cond": np.array(False), "half": weight / 2, "two": np.float32(2)})
+    return make_model([half, node], {"cond": np.array(False), "half": weight / 2, "two": np.array(2, np.float32)})
 
 
 def _pass(name: str) -> GraphProto:
@@ -81,7 +81,8 @@ def in_uncalled_function(inner: NodeProto, weight: Array) -> ModelProto:
 
 def get_branch(model: ModelProto) -> GraphProto:
     """The body that `in_branch` puts the Conv into."""
-    return next(a.g for a in model.graph.node[-1].attribute if a.name == "then_branch")
+    branch: GraphProto = next(a.g for a in model.graph.node[-1].attribute if a.name == "then_branch")
+    return branch
 
 
 NAMES = {
@@ -174,7 +175,7 @@ def test_a_conv_with_an_input_that_is_not_finite_is_checked_on_another() -> None
         original, rewritten = make_pair(wrong=wrong)
         for model in (original, rewritten):
             model.graph.node[1].CopyFrom(helper.make_node("Div", ["c1", "zero"], ["r1"]))
-            model.graph.initializer.append(numpy_helper.from_array(np.float32(0), "zero"))
+            model.graph.initializer.append(numpy_helper.from_array(np.array(0, np.float32), "zero"))
             model.graph.node[-1].CopyFrom(helper.make_node("IsNaN", ["c2"], ["y"]))
             model.graph.output[0].type.tensor_type.elem_type = TensorProto.BOOL
         result = validate(original, rewritten)
@@ -185,7 +186,7 @@ def test_a_conv_with_an_input_that_is_not_finite_is_checked_on_another() -> None
 def test_rounding_noise_is_no_excuse_while_a_conv_is_unchecked() -> None:
     pairs = []
     for model in make_pair(wrong=1e-5):
-        model.graph.initializer.append(numpy_helper.from_array(np.float32(3e4), "large"))
+        model.graph.initializer.append(numpy_helper.from_array(np.array(3e4, np.float32), "large"))
         model.graph.node[-1].CopyFrom(helper.make_node("Mul", ["c2", "large"], ["m"]))
         model.graph.node.append(helper.make_node("Sin", ["m"], ["y"]))
         model.graph.output.append(helper.make_tensor_value_info("r1", FLOAT, None))  # an output that does say something

@@ -21,6 +21,7 @@ from onnx import ModelProto
 from onnx_fft import bench, rewrite, validate
 from onnx_fft.lowering import TARGETS
 from onnx_fft.lowering.base import Lowering
+from onnx_fft.report import describe
 from onnx_fft.runtime.contrib import Evaluator
 from onnx_fft.runtime.cuda import PROVIDER, exact_providers, find_cuda_problem
 from onnx_fft.runtime.profile import run_profiled
@@ -117,7 +118,7 @@ def test_any_convolution_is_exact(trial: Trial) -> None:
 def test_whole_models_validate_on_the_gpu(make: Any, lowering: str) -> None:
     model = make()
     found = validate(model, rewrite_for_cuda(model, lowering).model)
-    assert found.ok, found.describe()
+    assert found.ok, describe(found)
     assert found.verdict.endswith("the CUDA provider took part")
 
 

@@ -15,6 +15,7 @@ from onnx import ModelProto, ValueInfoProto
 from onnx_fft import rewrite, validate
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.saving import save_model
+from onnx_fft.report import describe
 from onnx_fft.rewrite import Rewritten
 from scripts.models import fetch as fetch_models
 from scripts.shared.conv_models import Array
@@ -127,7 +128,7 @@ def test_outputs_are_the_same(name: str, select: str) -> None:
         )
         return
     result = validate(path, LoadedModel(rewritten.model, rewritten.base_dir), input_shapes=SHAPES.get(name))
-    assert result.ok, "\n".join(result.describe())
+    assert result.ok, describe(result)
     assert result.engine == "onnxruntime"
     assert any(comparison.compared for feed in result.feeds for comparison in feed.comparisons)
     checked = [check.ok for check in result.convs]
