@@ -31,7 +31,7 @@ class Row:
     """Of the replacement, or, if none pays, of the fastest that was tried."""
     growth_bytes: int = 0
     options: tuple[dict[str, Any], ...] = ()
-    """Every lowering considered, with its predicted seconds or the reason why it does not apply."""
+    """Every lowering considered: its predicted seconds, or why it does not apply, and a hint at what changes that."""
     hint: Hint = ""
     """What would change the decision, "" if nothing is known to."""
 
@@ -50,7 +50,8 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
-        return asdict(self) | {"hint": tell(self.hint)}
+        options = [option | {"hint": tell(option.get("hint", ""))} for option in self.options]
+        return asdict(self) | {"hint": tell(self.hint), "options": options}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ def _make_row(site: ConvSite, decision: Decision) -> Row:
         lowering=None if decision.plan is None else decision.plan.lowering,
         code="" if decision.refusal is None else decision.refusal.code,
         reason=decision.reason,
-        hint="" if decision.refusal is None else decision.refusal.hint,
+        hint=decision.hint,
         predicted_conv_s=decision.conv_seconds,
         predicted_s=decision.seconds,
         measured_conv_s=decision.measured_conv_s,
@@ -130,6 +131,7 @@ def _make_row(site: ConvSite, decision: Decision) -> Row:
                 "predicted_s": option.seconds,
                 "measured_s": option.measured_s,
                 "reason": option.reason,
+                "hint": option.hint,
             }
             for option in decision.options
         ),

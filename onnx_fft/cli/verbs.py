@@ -15,7 +15,7 @@ from onnx_fft.cli.console import ShowProgress, open_console
 from onnx_fft.cli.files import check_files
 from onnx_fft.cli.hints import word_as_flag
 from onnx_fft.doctor import examine
-from onnx_fft.errors import NativeUnavailable, ValidationFailed
+from onnx_fft.errors import NativeUnavailable, RuntimeUnavailable, ValidationFailed
 from onnx_fft.measure.cache import cache_folder, clear_cache, list_entries
 from onnx_fft.model.staging import write_text
 from onnx_fft.report.files import write_report
@@ -121,14 +121,14 @@ def run_cache(arguments: argparse.Namespace, _console: Console) -> None:
 
 
 def run_doctor(arguments: argparse.Namespace, _console: Console) -> None:
-    """Print what works here; raises NativeUnavailable if the native library does not."""
+    """Print what works here; raises NativeUnavailable or RuntimeUnavailable if the native library does not."""
     diagnosis = examine()
     if arguments.json:
         print(json.dumps(diagnosis.to_dict(), indent=2))
     else:
         print_result(diagnosis, open_console(), word_as_flag)
     if diagnosis.problem:
-        raise NativeUnavailable(diagnosis.problem)
+        raise (NativeUnavailable if diagnosis.onnxruntime else RuntimeUnavailable)(diagnosis.problem)
 
 
 VERBS: dict[str, Verb] = {

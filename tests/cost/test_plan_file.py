@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from onnx.reference import ReferenceEvaluator
 
 from onnx_fft import inspect, rewrite, validate
 from onnx_fft.cli.hints import word_as_flag
@@ -19,7 +18,7 @@ from onnx_fft.errors import OpsetError, UsageError
 from onnx_fft.model.io import load_model
 from onnx_fft.sites.conv import find_sites
 from onnx_fft.sites.spec import describe_spec
-from scripts.shared.running import executed_op_types, list_op_types, open_session, run_model
+from scripts.shared.running import executed_op_types, list_op_types, open_session, run_model, run_reference
 from tests.comparing import assert_same, dump, own_nodes
 from tests.models import B1, BOTH, W1, X, conv, function_model, make_model, two_convs
 
@@ -154,8 +153,8 @@ def test_a_plan_decides_alone() -> None:
 def test_a_plan_with_dft_takes_an_old_model_to_the_opset_it_needs(opset: int) -> None:
     model = make_model([conv("x", "y")], opset=opset)
     converted = rewrite(model, lowering="dft")
-    for options in ({}, {"opset": 17}):
-        assert dump(rewrite(model, plan=converted.plan, **options).model) == dump(converted.model)
+    for opset_given in (None, 17):
+        assert dump(rewrite(model, plan=converted.plan, opset=opset_given).model) == dump(converted.model)
     with pytest.raises(OpsetError, match="opset=17"):
         rewrite(model, plan=converted.plan, opset=14)
     left = json.loads(json.dumps(converted.plan))
@@ -242,8 +241,8 @@ def test_float16_and_float64(lowering: str) -> None:
         model = make_model([conv("x", "y", "w1", "b1")], constants, dtype=elem_type)
         result = rewrite(model, lowering=lowering)
         (value,) = run_model(result.model, {"x": X.astype(dtype)})
-        (truth,) = ReferenceEvaluator(make_model([conv("x", "y", "w1", "b1")])).run(None, {"x": X})
+        (truth,) = run_reference(make_model([conv("x", "y", "w1", "b1")]), {"x": X})
         if dtype == "float64":  # ONNX Runtime has no Conv for it
-            (truth,) = ReferenceEvaluator(model).run(None, {"x": X.astype(dtype)})
+            (truth,) = run_reference(model, {"x": X.astype(dtype)})
         assert value.dtype == np.dtype(dtype)
         np.testing.assert_allclose(value, truth, rtol=0, atol=rtol * np.abs(truth).max())

@@ -126,7 +126,7 @@ def test_models_are_timed_on_the_gpu() -> None:
     model = two_convs()
     found = bench(model, rewrite_for_cuda(model).model, budget_s=1.0)
     assert found.original.providers[0] == found.rewritten.providers[0] == PROVIDER
-    assert found.machine.gpu
+    assert found.host.gpu
 
 
 def test_a_measured_choice_is_made_on_the_gpu() -> None:
@@ -135,8 +135,8 @@ def test_a_measured_choice_is_made_on_the_gpu() -> None:
     report = rewrite(model, target="cuda", select="measure", budget_s=5.0, use_cache=False).report
     assert report.measurement is not None
     assert report.measurement.contests == 1
-    assert report.measurement.machine is not None
-    assert report.measurement.machine.gpu
+    assert report.measurement.host is not None
+    assert report.measurement.host.gpu
 
 
 def test_two_threads_with_a_session_each(rng: np.random.Generator) -> None:

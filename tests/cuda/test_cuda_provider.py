@@ -160,8 +160,8 @@ def test_measuring_times_what_is_not_hopeless_on_a_gpu() -> None:
     assert report.measurement.contests == 1
     (row,) = report.rows
     assert row.measured_conv_s is not None and row.measured_s is not None
-    assert report.measurement.machine is not None
-    assert report.measurement.machine.gpu == "some GPU"
+    assert report.measurement.host is not None
+    assert report.measurement.host.gpu == "some GPU"
 
 
 def test_the_cache_knows_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,12 @@ def make_row(name: str, conv_s: float | None, fft_s: float | None = None, **chan
     if fft_s is None:
         row = Row(name, "Conv", "3x3 8->8 on 1x9x9", None, "no-gain", "predicted at 0.50x the speed", conv_s)
     else:
-        options = ({"lowering": "dft", "predicted_s": None, "reason": "dft needs opset 17, the model has 13"},)
+        dft = {
+            "predicted_s": None,
+            "reason": "dft needs opset 17, the model has 13",
+            "hint": ("set ", Option("opset", 17)),
+        }
+        options = ({"lowering": "dft", **dft},)
         row = Row(name, "Conv", "31x31 8->8 on 1x56x56", "matmul", "", "predicted at 1.56x the speed", conv_s, fft_s)
         row = replace(row, growth_bytes=3 << 20, options=options)
     return replace(row, **changes)
@@ -189,7 +194,11 @@ def test_every_convolution_has_its_bars_and_reason() -> None:
     assert page.count('class="bar before"') == page.count('class="bar after') == len(report.replaced)
     assert page.count('class="bar idle"') == len(report.rows) - len(report.replaced) - 1
     assert all(row.name in text for row in report.rows)
-    assert "predicted at 1.56× the speed" in text and "dft needs opset 17" in text and "is not rewritten" in text
+    assert (
+        "predicted at 1.56× the speed" in text
+        and "dft needs opset 17, the model has 13, set opset=17" in text
+        and "is not rewritten" in text
+    )
     assert page.count("<g>") == len(report.rows)
 
 

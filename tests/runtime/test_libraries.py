@@ -21,7 +21,8 @@ from onnx_fft.report import describe
 from onnx_fft.runtime.cuda import find_cuda_problem
 from onnx_fft.runtime.libraries import find_libraries
 from onnx_fft.validate import validate
-from tests.pairs import W1, conv, flip, make_model, make_pair, relu, replaced
+from tests.checks.pairs import flip, make_model, make_pair, replaced
+from tests.models import W1, conv, relu
 
 
 @pytest.mark.parametrize("call", [validate, bench])
@@ -64,7 +65,7 @@ def add_info(model: ModelProto) -> ModelProto:
 
 def test_a_single_conv_is_checked_with_the_libraries_in_both_models() -> None:
     four = np.array([4], np.int64)
-    before = make_model([conv("x", "w", "c", name="conv", bias="b"), relu("c", "y")], {"w": W1, "four": four})
+    before = make_model([conv("x", "c", "w", "b", name="conv"), relu("c", "y")], {"w": W1, "four": four})
     swap = [replaced("x", "w", "c", site="conv", bias="b"), relu("c", "y")]
     after = make_model(swap, {"w": flip(W1), "four": four})
     result = validate(add_info(before), add_info(after), custom_ops=[library_path()])

@@ -6,8 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from onnx_fft.hints import Wording
+from onnx_fft.hints import Wording, tell
 from onnx_fft.measure.run import Measurement
 from onnx_fft.report.html.bars import Bar, is_slower, make_bar, pair_bars
 from onnx_fft.report.numbers import format_growth, format_time, plural
@@ -148,7 +149,7 @@ def _draw_column(row: Row, position: int, longest: float) -> Column:
 
 
 def _show_replaced(row: Row, longest: float, among_measured: bool, wording: Wording) -> Conv:
-    others = [_describe_option(option) for option in row.options if option["lowering"] != row.lowering]
+    others = [_describe_option(option, wording) for option in row.options if option["lowering"] != row.lowering]
     return Conv(
         name=row.name,
         geometry=row.geometry or row.op_type,
@@ -187,10 +188,12 @@ def _note_times(row: Row, among_measured: bool) -> str:
     return f"predicted {' → '.join(map(format_time, predicted))}"
 
 
-def _describe_option(option: dict[str, object]) -> str:
-    """`dft 1.22 ms`, or why it does not apply."""
+def _describe_option(option: dict[str, Any], wording: Wording) -> str:
+    """`dft 1.22 ms`, or why it does not apply and what changes that."""
     seconds = option.get("measured_s") or option["predicted_s"]
-    return f"{option['lowering']} {format_time(seconds)}" if isinstance(seconds, float) else str(option["reason"])
+    if isinstance(seconds, float):
+        return f"{option['lowering']} {format_time(seconds)}"
+    return ", ".join(filter(None, (str(option["reason"]), tell(option.get("hint", ""), wording))))
 
 
 def _set_times(reason: str) -> str:
