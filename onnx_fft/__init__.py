@@ -9,6 +9,7 @@ from onnx_fft.checks.result import Validation
 from onnx_fft.errors import OnnxFftError, ValidationFailed
 from onnx_fft.native import register
 from onnx_fft.options import RewriteOptions
+from onnx_fft.report import describe
 from onnx_fft.results import Report
 from onnx_fft.rewrite import Rewritten, inspect, rewrite
 from onnx_fft.session import InferenceSession
@@ -25,6 +26,7 @@ __all__ = [
     "ValidationFailed",
     "__version__",
     "bench",
+    "describe",
     "inspect",
     "register",
     "rewrite",

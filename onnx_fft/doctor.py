@@ -1,7 +1,8 @@
-"""What there is to run FFT convolutions with, and a self-test: one node against the float64 oracle, and the profile.
+"""Does the native library work here, and the CUDA provider? What is installed, and a self-test of one node.
 
-The self-test's model carries the model-local function that computes where the library is absent, as a rewritten model
-does: so a right result alone would not show that the library computed it, and the profile has to name its node.
+The self-test compares the node with the float64 oracle. Its model carries the model-local function that computes if
+the library is absent, as a rewritten model does. So a right result alone does not show that the library computed it:
+the profile has to name the library's node too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from onnx import FunctionProto, GraphProto, ModelProto, TensorProto, helper
 
 from onnx_fft._version import __version__
-from onnx_fft.errors import NativeUnavailable
+from onnx_fft.errors import NativeUnavailable, RuntimeUnavailable
 from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
 from onnx_fft.lowering import find_lowering
 from onnx_fft.lowering.base import Ports
@@ -42,70 +43,85 @@ FFTCONV = find_lowering("fftconv")
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What was found; `problem` is empty where the native library works."""
+    """What was found; `problem` is empty if the native library works."""
 
     version: str
     python: str
+    platform: str
     onnxruntime: str
+    """Its version, "" if it is not installed."""
     providers: tuple[str, ...]
     library: str
     isa: str
     relative_l2: float | None
     problem: str
     cuda_problem: str
-    """Why the CUDA provider does not compute FFTs here, "" where it does; not having one is no problem."""
-
-    def describe(self) -> list[str]:
-        """One line a finding."""
-        test = "not run"
-        if self.relative_l2 is not None:
-            verdict = "failed" if self.problem else "passed, computed by the library"
-            test = f"relative L2 error {self.relative_l2:.1e} against float64: {verdict}"
-        cuda = "an FFT there and back was right" if not self.cuda_problem else f"not here: {self.cuda_problem}"
-        return [
-            f"onnx-fft     {self.version} on Python {self.python}, {platform.platform()}",
-            f"onnxruntime  {self.onnxruntime}: {', '.join(self.providers)}",
-            f"library      {self.library or 'none'}",
-            f"kernels      {self.isa or 'none'}",
-            f"self-test    {test}",
-            f"CUDA         {cuda}",
-        ]
+    """Why the CUDA provider does not compute FFTs here, "" if it does; to have none is not a problem."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {**asdict(self), "ok": not self.problem}
 
 
+@dataclass(slots=True)
+class _Native:
+    """What is known of the native library."""
+
+    library: str = ""
+    isa: str = ""
+    relative_l2: float | None = None
+    problem: str = ""
+
+
 def examine() -> Diagnosis:
     """Look for the library, load it and test it. Never raises for what it finds: that is in `problem`."""
-    ort = import_ort()
-    library, isa, problem = "", "", ""
-    error: float | None = None
     try:
-        library = str(library_path())
-        isa = read_isa()
-        error, ran = _run_self_test()
-        if not error <= RELATIVE_L2:
-            problem = f"got a relative L2 error of {error:.1e} in the self-test; expected at most {RELATIVE_L2:.0e}"
-        elif "FFTConv" not in ran:
-            problem = f"got the nodes {', '.join(ran) or 'none'} in the profile of the self-test; expected FFTConv"
-        if problem:
-            problem += "; please report this, with what is printed here"
-    except NativeUnavailable as unavailable:
-        problem = str(unavailable)
-    except Exception as failure:  # ORT's exceptions have no common base
-        problem = f"got an error in the self-test ({failure}); expected a result; please report this"
+        ort = import_ort()
+    except RuntimeUnavailable as error:
+        return _diagnose(_Native(problem=str(error)), "", (), error.problem)
+    providers = tuple(ort.get_available_providers())
+    return _diagnose(_examine_native(), str(ort.__version__), providers, find_cuda_problem())
+
+
+def _diagnose(native: _Native, onnxruntime: str, providers: tuple[str, ...], cuda_problem: str) -> Diagnosis:
     return Diagnosis(
         version=__version__,
         python=platform.python_version(),
-        onnxruntime=str(ort.__version__),
-        providers=tuple(ort.get_available_providers()),
-        library=library,
-        isa=isa,
-        relative_l2=error,
-        problem=problem,
-        cuda_problem=find_cuda_problem(),
+        platform=platform.platform(),
+        onnxruntime=onnxruntime,
+        providers=providers,
+        library=native.library,
+        isa=native.isa,
+        relative_l2=native.relative_l2,
+        problem=native.problem,
+        cuda_problem=cuda_problem,
     )
+
+
+def _examine_native() -> _Native:
+    """Find the library, ask it for its kernels, and run the self-test."""
+    found = _Native()
+    try:
+        found.library = str(library_path())
+        found.isa = read_isa()
+        found.relative_l2, ran = _run_self_test()
+        found.problem = _judge_self_test(found.relative_l2, ran)
+    except NativeUnavailable as unavailable:
+        found.problem = str(unavailable)
+    except Exception as failure:  # ORT's exceptions have no common base
+        found.problem = f"got an error in the self-test ({failure}); expected a result; please report this"
+    return found
+
+
+def _judge_self_test(relative_l2: float, ran: list[str]) -> str:
+    """What is wrong with the self-test's result, "" if nothing is."""
+    if not relative_l2 <= RELATIVE_L2:
+        problem = f"got a relative L2 error of {relative_l2:.1e} in the self-test; expected at most {RELATIVE_L2:.0e}"
+    elif "FFTConv" not in ran:
+        problem = f"got the nodes {', '.join(ran) or 'none'} in the profile of the self-test; expected FFTConv"
+    else:
+        return ""
+    return f"{problem}; please report this, with what is printed here"
 
 
 def read_isa() -> str:

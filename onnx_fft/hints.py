@@ -33,3 +33,15 @@ def tell(hint: Hint, wording: Wording = word_in_python) -> str:
     """The hint as text."""
     parts = (hint,) if isinstance(hint, str) else hint
     return "".join(part if isinstance(part, str) else wording(part) for part in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a reader has to know beside a result's numbers, and what to do about it, "" for nothing."""
+
+    text: str
+    hint: Hint = ""
+
+    def tell(self, wording: Wording = word_in_python) -> str:
+        """The whole note, options in the words of whoever prints it."""
+        return "; ".join(filter(None, (self.text, tell(self.hint, wording))))

@@ -1,45 +1,57 @@
-"""What was decided for every convolution and why, as a table for people and as JSON for programs."""
+"""What was decided for every convolution and why: data, for `report` to draw and for programs as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from onnx_fft.cost.choose import Decision
+from onnx_fft.hints import Hint, tell
 from onnx_fft.measure.run import Measurement
 from onnx_fft.sites.conv import ConvSite
 from onnx_fft.sites.spec import describe_spec
-from onnx_fft.units import format_growth, format_size
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-FULL_COLUMNS = 120
-"""Narrower than this, the table leaves columns out, so that names and reasons are not folded into shreds."""
-NUMBERS = ("Conv ms", "FFT ms", "pred.", "growth")
-"""Headings of columns that are aligned on the right and never folded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One convolution: its geometry in words, and the lowering that replaces it, None where it is left alone."""
+    """One convolution: its geometry in words, and the lowering that replaces it, None if it is left alone."""
 
     name: str
     op_type: str
     geometry: str
     lowering: str | None
     code: str
-    """Why it is left alone, as a stable word; "" where it is replaced."""
+    """Why it is left alone, as a stable word; "" if it is replaced."""
     reason: str
     predicted_conv_s: float | None = None
     predicted_s: float | None = None
     measured_conv_s: float | None = None
     measured_s: float | None = None
-    """Of the replacement, or, where none pays, of the fastest that was tried."""
+    """Of the replacement, or, if none pays, of the fastest that was tried."""
     growth_bytes: int = 0
     options: tuple[dict[str, Any], ...] = ()
-    """Every lowering considered, with its predicted seconds or the reason why it does not apply."""
+    """Every lowering considered: its predicted seconds, or why it does not apply, and a hint at what changes that."""
+    hint: Hint = ""
+    """What would change the decision, "" if nothing is known to."""
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether all times of interest are measured: the Conv's and, if it is replaced, its replacement's."""
+        return self.measured_conv_s is not None and (self.lowering is None or self.measured_s is not None)
+
+    @property
+    def times_s(self) -> tuple[float | None, float | None]:
+        """Seconds of the Conv and, if it is replaced, of its replacement: both measured, or else both predicted."""
+        before, after = self.predicted_conv_s, self.predicted_s
+        if self.is_measured:
+            before, after = self.measured_conv_s, self.measured_s
+        return before, after if self.lowering else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        options = [option | {"hint": tell(option.get("hint", ""))} for option in self.options]
+        return asdict(self) | {"hint": tell(self.hint), "options": options}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +61,11 @@ class Report:
     rows: tuple[Row, ...]
     opset: int
     converted_from: int | None = None
-    """The opset the model had, where it was converted."""
+    """The opset the model had, if it was converted."""
     measurement: Measurement | None = None
-    """How the choice was measured, where it was."""
+    """How the choice was measured, if it was."""
     max_growth_bytes: int | None = None
-    """What the file might grow by; None where a plan decided."""
+    """What the file might grow by; None if a plan decided."""
     original_bytes: int | None = None
     """Size of the model before, its external data included."""
     predicted_for: str = ""
@@ -80,50 +92,8 @@ class Report:
             "converted_from": self.converted_from,
             "predicted_for": self.predicted_for,
             "measurement": None if self.measurement is None else self.measurement.to_dict(),
-            "rows": list(map(asdict, self.rows)),
+            "rows": [row.to_dict() for row in self.rows],
         }
-
-    def summarize(self) -> str:
-        """How many are replaced, what that saves, what it adds to the file, and how sure a measured choice is."""
-        replaced = self.replaced
-        text = f"{len(replaced)} of {len(self.rows)} convolutions replaced"
-        if not replaced:
-            how = "predicted" if self.measurement is None else "shown"
-            text += f": none is {how} to gain, or none can be"
-        else:
-            is_measured = all(row.measured_s is not None for row in replaced)
-            pairs = [
-                (row.measured_conv_s, row.measured_s) if is_measured else (row.predicted_conv_s, row.predicted_s)
-                for row in replaced
-            ]
-            before, after = (
-                _milliseconds(sum(value or 0.0 for value in values)) for values in zip(*pairs, strict=True)
-            )
-            where = f" on {self.predicted_for}" if self.predicted_for and not is_measured else ""
-            text += f", {'measured' if is_measured else 'predicted'} {before} -> {after} ms for these{where}, "
-            text += format_growth(self.growth_bytes)
-        if self.max_growth_bytes is not None and (capped := sum(row.code == "growth" for row in self.rows)):
-            cap = format_size(self.max_growth_bytes)
-            text += f"; {capped} left alone because the file may grow by {cap} at most: raise that with --max-growth"
-        return text if self.measurement is None else f"{text}; {self.measurement.describe()}"
-
-    def to_table(self, columns: int = FULL_COLUMNS) -> Table:
-        """One row a convolution, with what matters less left out where it has fewer than `FULL_COLUMNS`."""
-        from rich.table import Table
-        from rich.text import Text
-
-        is_full = columns >= FULL_COLUMNS
-        caption = None if is_full else f"geometry and growth: in {FULL_COLUMNS} columns, or piped"
-        table = Table(box=None, pad_edge=False, header_style="bold", caption=caption, caption_justify="left")
-        is_measured = any(row.measured_conv_s is not None for row in self.rows)
-        for heading, _ in _list_cells(self.rows[0], is_measured, is_full) if self.rows else ():
-            is_number = heading in NUMBERS
-            table.add_column(heading, justify="right" if is_number else "left", overflow="fold", no_wrap=is_number)
-        for row in self.rows:
-            style = {"becomes": "green" if row.lowering else "dim"}
-            cells = _list_cells(row, is_measured, is_full)
-            table.add_row(*(Text(text, style=style.get(heading, "")) for heading, text in cells))
-        return table
 
 
 def make_report(
@@ -149,6 +119,7 @@ def _make_row(site: ConvSite, decision: Decision) -> Row:
         lowering=None if decision.plan is None else decision.plan.lowering,
         code="" if decision.refusal is None else decision.refusal.code,
         reason=decision.reason,
+        hint=decision.hint,
         predicted_conv_s=decision.conv_seconds,
         predicted_s=decision.seconds,
         measured_conv_s=decision.measured_conv_s,
@@ -160,25 +131,8 @@ def _make_row(site: ConvSite, decision: Decision) -> Row:
                 "predicted_s": option.seconds,
                 "measured_s": option.measured_s,
                 "reason": option.reason,
+                "hint": option.hint,
             }
             for option in decision.options
         ),
     )
-
-
-def _list_cells(row: Row, is_measured: bool, is_full: bool) -> list[tuple[str, str]]:
-    """Heading and text of each cell; predicted milliseconds beside measured ones where there are any."""
-    conv, fft = _milliseconds(row.predicted_conv_s), _milliseconds(row.predicted_s)
-    times = [("Conv ms", conv), ("FFT ms", fft)]
-    if is_measured:
-        own, other = _milliseconds(row.measured_conv_s), _milliseconds(row.measured_s)
-        times = [("Conv ms", own), ("pred.", conv), ("FFT ms", other), ("pred.", fft)]
-        times = times if is_full else [cell for cell in times if cell[0] != "pred."]
-    geometry = [("geometry", row.geometry or row.op_type)]
-    growth = [("growth", format_growth(row.growth_bytes) if row.lowering else "")]
-    cells = [("convolution", row.name), *(geometry if is_full else ()), ("becomes", row.lowering or "-"), *times]
-    return [*cells, *(growth if is_full else ()), ("why", row.reason)]
-
-
-def _milliseconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds * 1e3:.2f}"

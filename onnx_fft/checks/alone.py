@@ -1,7 +1,7 @@
 """A replaced Conv on random input, alone: for one that no feed needs to reach, in a body or a function.
 
-The constants are the original model's own. The shape is what follows from the graph inputs, as the rewritten model
-fixes them, and where nothing follows, two that the kernel fits into: one of even lengths, one of odd ones.
+The constants are the original model's own. The shape is the one that follows from the graph inputs, as the rewritten
+model fixes them. If none follows, there are two that the kernel fits into: one of even lengths, one of odd ones.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Hints:
         self._original, self._rewritten = original, rewritten
 
     def find_dims(self, scope: Scope, name: str) -> Dims:
-        """Dimensions of a tensor that `scope` sees, None for open ones; empty where nothing is known."""
+        """Dimensions of a tensor that `scope` sees, None for open ones; empty if nothing is known."""
         owner = scope.find_owner(name)
         for body, inferred in self._bodies:
             if owner is not None and body is owner.body:
@@ -64,7 +64,7 @@ def check_alone(
     seed: int,
     custom_ops: Sequence[str | Path] = (),
 ) -> ConvCheck:
-    """The worst check of those on random inputs; `ok` is None where none could be made."""
+    """The worst check of those on random inputs; `ok` is None if none could be made."""
     try:
         constants = _read_constants(original, conv, custom_ops)
         weight = constants[conv.node.input[1]]
@@ -83,12 +83,12 @@ def check_alone(
 
 def make_shapes(conv: ReplacedConv, weight_shape: Sequence[int], known: Dims) -> list[tuple[int, ...]]:
     """Shapes `[batch, channels, *extents]` to try: those `known`, with open lengths a little over the kernel's span."""
-    rank = len(weight_shape) - 2
-    geometry = resolve_geometry(conv.node, (1, 1, *[1] * rank), weight_shape)
+    axes = len(weight_shape) - 2
+    geometry = resolve_geometry(conv.node, (1, 1, *[1] * axes), weight_shape)
     shapes = []
     for number in (0, 1):
         shape = [number + 1, weight_shape[1] * geometry.group]
-        for axis in range(rank):
+        for axis in range(axes):
             span = geometry.dilations[axis] * (weight_shape[2 + axis] - 1) + 1
             cropped = max(0, -geometry.pads_begin[axis]) + max(0, -geometry.pads_end[axis])
             length = cropped + (number + 1) * (span + 2 * geometry.strides[axis]) + 4 + 2 * axis
@@ -101,7 +101,7 @@ def make_shapes(conv: ReplacedConv, weight_shape: Sequence[int], known: Dims) ->
 
 
 def _read_constants(original: LoadedModel, conv: ReplacedConv, custom_ops: Sequence[str | Path]) -> dict[str, Array]:
-    """The constants the Conv reads, in their own dtypes; CutError where the weight is none."""
+    """The constants the Conv reads, in their own dtypes; CutError if the weight is not a constant."""
     values = {}
     for name in conv.reads:
         if name == conv.node.input[0] or not is_constant(conv.scope, name):

@@ -27,7 +27,7 @@ CHUNK = 24
 
 @dataclass(frozen=True, slots=True)
 class Bisection:
-    """The first tensor that differs; `tensor` is "" where none was found. `sites` are the rewritten Convs before it."""
+    """The first tensor that differs; `tensor` is "" if none was found. `sites` are the rewritten Convs before it."""
 
     sentence: str
     tensor: str = ""
@@ -77,6 +77,6 @@ def _blame(rewritten: LoadedModel, name: str, node: NodeProto, shared: set[str],
     region = region_between(scope, name, shared - {name}).nodes
     sites = tuple(dict.fromkeys(site for site in map(read_site, region) if site))
     label = node.name or f"the nameless {node.op_type} node that makes {name!r}"
-    where = f"rewritten site {', '.join(sites)}" if sites else f"{len(region)} node(s) that are no rewritten site"
-    sentence = f"first wrong tensor: {name!r}, made by {label} ({node.op_type}) in the original; {where}; {why}"
+    place = f"rewritten site {', '.join(sites)}" if sites else f"{len(region)} node(s) outside any rewritten site"
+    sentence = f"first wrong tensor: {name!r}, made by {label} ({node.op_type}) in the original; {place}; {why}"
     return Bisection(sentence, name, node.name, sites, done)

@@ -1,6 +1,6 @@
 """When two tensors are the same: shape, dtype and finiteness first, then a tolerance scaled by the reference's RMS.
 
-A float output passes where both hold, with `e = candidate - reference` over the finite elements:
+A float output passes if both of these hold, with `e = candidate - reference` over the finite elements:
 
     ||e||_2 <= relative_l2 * ||reference||_2        (nothing is wrong everywhere)
     |e_i|   <= max_over_rms * (RMS(reference) + |reference_i|)   for every i   (nothing is very wrong anywhere)
@@ -47,7 +47,7 @@ TOLERANCES = {
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One output under one feed. The numbers are NaN where shapes or dtypes already differ, or nothing was compared.
+    """One output under one feed. The numbers are NaN if shapes or dtypes already differ, or nothing was compared.
 
     `rms` is that of the reference's finite elements; `compared` counts the elements whose values were compared;
     `mismatch_share` is the share of unequal elements of a non-float output; `max_abs_limit` is the limit at an
@@ -117,7 +117,7 @@ def shorten(name: str, width: int = 60) -> str:
 
 
 def measure_rms(values: Array) -> float:
-    """Root mean square over the finite elements, in float64; 0 where there are none."""
+    """Root mean square over the finite elements, in float64; 0 if there are none."""
     finite = values[np.isfinite(values)].astype(np.float64)
     return float(np.sqrt(np.mean(np.square(finite)))) if finite.size else 0.0
 

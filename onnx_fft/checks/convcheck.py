@@ -32,9 +32,9 @@ OWN_ERROR_FACTOR = 16
 
 @dataclass(frozen=True, slots=True)
 class ConvCheck:
-    """One replaced Conv. `ok` is None where it could not be checked alone; errors are relative L2 against float64.
+    """One replaced Conv. `ok` is None if it could not be checked alone; errors are relative L2 against float64.
 
-    `covered` is False where it could not, and the outputs would not show it either.
+    `covered` is False if it could not, and the outputs would not show an error either.
     """
 
     name: str
@@ -56,14 +56,14 @@ class ConvCheck:
 def resolve_geometry(node: NodeProto, x_shape: Sequence[int], weight_shape: Sequence[int]) -> ConvGeometry:
     """The node's attributes with ONNX's defaults filled in and auto_pad worked out for this input."""
     given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    rank = len(x_shape) - 2
-    strides = tuple(given.get("strides") or [1] * rank)
-    dilations = tuple(given.get("dilations") or [1] * rank)
+    axes = len(x_shape) - 2
+    strides = tuple(given.get("strides") or [1] * axes)
+    dilations = tuple(given.get("dilations") or [1] * axes)
     auto_pad = bytes(given.get("auto_pad", b"NOTSET")).decode()
-    pads = list(given.get("pads") or [0] * (2 * rank))
-    begin, end = pads[:rank], pads[rank:]
+    pads = list(given.get("pads") or [0] * (2 * axes))
+    begin, end = pads[:axes], pads[axes:]
     if auto_pad == "VALID":
-        begin = end = [0] * rank
+        begin = end = [0] * axes
     elif auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         spans = [d * (k - 1) + 1 for d, k in zip(dilations, weight_shape[2:], strict=True)]
         rows = zip(x_shape[2:], strides, spans, strict=True)
@@ -91,7 +91,7 @@ def check_conv(
     except (CutError, EngineError) as error:
         return ConvCheck(conv.name, None, f"not checked alone ({error})", seed=seed)
     try:
-        own = run_fragment(original, conv.scope, conv.output, given, ())
+        own = run_fragment(original, conv.scope, conv.output, given, custom_ops)
     except (CutError, EngineError):
         own = None
     try:

@@ -54,7 +54,7 @@ def check_convs(
 def is_covered(
     original: LoadedModel, conv: ReplacedConv, feeds: Sequence[Feed], custom_ops: Sequence[str | Path] = ()
 ) -> bool:
-    """Whether the original's outputs change beyond tolerance, under any of `feeds`, where the Conv's is negated."""
+    """Whether the original's outputs change beyond tolerance, under any of `feeds`, if the Conv's is negated."""
     try:
         with _negated(conv):
             names = [name for name in feeds[0].outputs if name not in original.output_names]
@@ -72,7 +72,7 @@ def is_covered(
 def _record(
     original: LoadedModel, rewritten: LoadedModel, feeds: Sequence[Feed], custom_ops: Sequence[str | Path]
 ) -> Iterator[tuple[ReplacedConv, Mapping[str, Value] | None]]:
-    """Each replaced Conv with what it reads under the largest feed; None in a body, and where that did not work."""
+    """Each replaced Conv with what it reads under the largest feed; None in a body, and if recording failed."""
     convs = find_replaced(original, rewritten)
     arrays = max(feeds, key=lambda feed: feed.size).arrays
     for start in range(0, len(convs), CHUNK):

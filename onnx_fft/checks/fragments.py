@@ -1,6 +1,6 @@
 """How to cut a part of a model out of it: the nodes that make one tensor out of others, as a model of its own.
 
-The part may lie in any scope. What it reads from the scopes around it comes along where it is constant.
+The part may lie in any scope. The constants it reads from the scopes around it come along.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def region_between(scope: Scope, output: str, stop: Collection[str]) -> Region:
 def cut_fragment(source: LoadedModel, scope: Scope, output: str, given: Mapping[str, Value]) -> LoadedModel:
     """The part of `scope` that makes `output` out of the tensors `given`, as a model of its own.
 
-    Raises CutError where it reads anything else that is not a constant, or what only a caller can tell.
+    Raises CutError if it reads anything else that is not a constant, or an attribute that only a caller sets.
     """
     region = region_between(scope, output, given.keys())
     if region.outside:

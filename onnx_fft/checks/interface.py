@@ -1,4 +1,4 @@
-"""Whether two models can be called alike: names, types and lengths that both declare."""
+"""Whether two models can be called in the same way: names, types and lengths that both declare."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from onnx_fft.inputs.feeds import read_inputs
 
 
 def compare_interfaces(original: ModelProto, rewritten: ModelProto) -> str:
-    """The first difference between the inputs that must be fed or between the outputs, "" where there is none.
+    """The first difference between the inputs that must be fed or between the outputs, "" if there is none.
 
-    A length or type that only one side fixes is no difference: a rewrite may be asked for fixed lengths.
+    A length or type that only one side fixes is not a difference: a rewrite may be asked for fixed lengths.
     """
     for what, before, after in (
         ("inputs", _find_fed(original), _find_fed(rewritten)),

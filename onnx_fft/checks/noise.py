@@ -1,7 +1,7 @@
 """How far rounding alone moves the original: its outputs for inputs that differ in the last place.
 
 An output that a saturated Sigmoid or a chaotic network makes of rounding errors cannot be held to a tolerance of the
-dtype. What it shows is excused where it is no larger than what the original shows of itself, and the result says so.
+dtype. Its difference is excused if it is no larger than the original's own noise, and the result says so.
 """
 
 from __future__ import annotations

@@ -21,14 +21,6 @@ NOTABLE_OUTLIER = 1e-3
 OUTLIER_FLOAT16 = 1e4
 """The largest float16 is 65504."""
 
-EXPECTED = {
-    "outlier": "an FFT rounds relative to the largest value of its tile, so this is expected; "
-    "it matters only if inputs hold values far larger than the rest",
-    "nan": "an FFT mixes all values of its tile, so this is expected; it matters only if inputs hold NaN or Inf",
-    "non-negative": "an FFT rounds to either side of 0, so this is expected; it matters only before a Sqrt, Log or Div",
-}
-"""Why the models differ under a probe of this kind, and for whom that matters."""
-
 
 @dataclass(frozen=True, slots=True)
 class Probe:
@@ -52,17 +44,13 @@ class Probe:
         """How far the two models differ, to compare probes of one kind."""
         return self.after / self.before if self.kind == "outlier" and self.before else abs(self.after - self.before)
 
-    def describe(self) -> str:
-        """One line; where the models differ, it says that they are expected to, and when it matters."""
-        return f"probe ({self.kind}): {self.sentence}" + (f": {EXPECTED[self.kind]}" if self.is_warning else "")
-
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
         return asdict(self)
 
 
 def make_probe_feeds(feed: Mapping[str, Value], seed: int) -> dict[str, dict[str, Value]]:
-    """The feeds `outlier`, `nan` and `non-negative`, made from an ordinary one; none where no input is float.
+    """The feeds `outlier`, `nan` and `non-negative`, made from an ordinary one; none if no input is float.
 
     The first two change one element, drawn from `seed`, of the largest float input; the third takes absolute values.
     """
@@ -96,7 +84,7 @@ def judge_probe(
 
 
 def _judge_outlier(name: str, reference: Array, candidate: Array, ordinary: Array) -> Probe:
-    """Error where the original's output is of ordinary size, that is where the outlier did not reach."""
+    """The error at outputs of ordinary size, which the outlier did not reach in the original."""
     rms = measure_rms(np.asarray(ordinary))
     both = np.isfinite(reference) & np.isfinite(candidate)
     error = np.abs(candidate[both].astype(np.float64) - reference[both].astype(np.float64))

@@ -25,8 +25,8 @@ ACTIVATION_TYPES = ("Relu", "LeakyRelu", "Clip", "Tanh", "Sigmoid", "HardSigmoid
 class ReplacedConv:
     """A Conv of the original that something else computes now, with its scope there and the scope of what replaced it.
 
-    `batch_norm` is the one folded into it, `activation` the one that is computed along with it. `counterpart` is None
-    where the replacement cannot be told from the rest; `obstacle` says why.
+    `batch_norm` is the one folded into it, `activation` the one fused with it. `counterpart` is None
+    if the replacement cannot be told from the rest; `obstacle` says why.
     """
 
     name: str
@@ -40,9 +40,9 @@ class ReplacedConv:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Every tensor the original Conv (and its followers) reads: `X, W, B, Z, scale, ...`."""
-        followers = [node for node in (self.batch_norm, self.activation) if node is not None]
-        behind = [name for node in followers for name in node.input[1:]]
+        """Every tensor that the original Conv and the nodes fused with it read: `X, W, B, Z, scale, ...`."""
+        fused = [node for node in (self.batch_norm, self.activation) if node is not None]
+        behind = [name for node in fused for name in node.input[1:]]
         return tuple(name for name in (*self.node.input, *behind) if name)
 
 
@@ -60,7 +60,7 @@ def find_replaced(original: LoadedModel, rewritten: LoadedModel) -> tuple[Replac
 
 
 def _find_replacement(name: str, node: NodeProto, scope: Scope, after: Scope | None) -> ReplacedConv | None:
-    """The Conv with what took its place in `after`, None where it is still a Conv."""
+    """The Conv with what took its place in `after`, None if it is still a Conv."""
     output = node.output[0]
     if after is None:
         return ReplacedConv(name, node, output, scope, None, obstacle="the body that held it is no longer there")

@@ -1,4 +1,4 @@
-"""The result of a validation: per feed, per Conv, per probe, one verdict; as text lines and as JSON."""
+"""The result of a validation: what each feed, each Conv and each probe showed, and one verdict."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from onnx_fft.checks.bisection import Bisection
 from onnx_fft.checks.compare import Comparison, shorten
 from onnx_fft.checks.convcheck import ConvCheck
 from onnx_fft.checks.probes import Probe
+from onnx_fft.hints import Note
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class FeedResult:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """The result of `validate`. `verdict` is one sentence; `engine` ran the original; "": nobody had to."""
+    """The result of `validate`. `verdict` is one sentence; `engine` ran the original, "" if neither model was run."""
 
     ok: bool
     verdict: str
@@ -40,7 +41,7 @@ class Validation:
     convs: tuple[ConvCheck, ...] = ()
     probes: tuple[Probe, ...] = ()
     bisection: Bisection | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types; a number that was not computed is None."""
@@ -57,36 +58,11 @@ class Validation:
             "convs": [conv.to_dict() for conv in self.convs],
             "probes": [probe.to_dict() for probe in self.probes],
             "bisection": None if self.bisection is None else self.bisection.to_dict(),
-            "notes": list(self.notes),
+            "notes": [note.tell() for note in self.notes],
         }
         plain = _to_json(result)
         assert isinstance(plain, dict)
         return plain
-
-    def summarize(self) -> list[str]:
-        """What the probes found, a line a kind with its worst output, and the verdict."""
-        found: dict[str, list[Probe]] = {}
-        for probe in self.probes:
-            if probe.is_warning:
-                found.setdefault(probe.kind, []).append(probe)
-        lines = []
-        for probes in found.values():
-            more = f" ({len(probes) - 1} more outputs likewise)" if len(probes) > 1 else ""
-            lines.append(f"{max(probes, key=lambda probe: probe.spread).describe()}{more}")
-        return [*lines, self.verdict]
-
-    def describe(self) -> list[str]:
-        """The whole result as lines of text, verdict last."""
-        lines = [f"seed {self.seed}; {f'original run by {self.engine}' if self.engine else 'neither model was run'}"]
-        for feed in self.feeds:
-            lines.append(f"{_mark(feed.ok)} {feed.label}{': ' + feed.error if feed.error else ''}")
-            lines += [f"    {_mark(c.ok)} {shorten(c.output)}: {c.sentence}" for c in feed.comparisons]
-        lines += [f"{_mark(conv.ok)} Conv {shorten(conv.name)}: {conv.sentence}" for conv in self.convs]
-        lines += [probe.describe() for probe in self.probes]
-        lines += [f"note: {note}" for note in self.notes]
-        if self.bisection is not None:
-            lines.append(f"bisect: {self.bisection.sentence}")
-        return [*lines, self.verdict]
 
 
 def give_verdict(results: Sequence[FeedResult], convs: Sequence[ConvCheck]) -> tuple[bool, str]:
@@ -114,10 +90,6 @@ def give_verdict(results: Sequence[FeedResult], convs: Sequence[ConvCheck]) -> t
     tail = f"; {noisy} of {len(comparisons)} comparisons say nothing (empty or rounding noise)" if noisy else ""
     sums = f"{len(results)} feed(s), {len(comparisons)} comparisons, worst relative L2 {worst:.1e}"
     return True, f"same: {sums}; {checked} of {len(convs)} replaced Convs held against float64{tail}"
-
-
-def _mark(ok: bool | None) -> str:
-    return {True: "ok  ", False: "FAIL", None: "--  "}[ok]
 
 
 def _to_json(value: Any) -> Any:

@@ -8,10 +8,9 @@ from rich import progress as bars
 from rich.console import Console
 
 from onnx_fft.progress import Progress
+from onnx_fft.report.text.drawing import PIPED_COLUMNS
 
 BAR_COLUMNS = 16
-PIPED_COLUMNS = 10_000
-"""Of what is not a terminal: nothing is folded there, so that a row is a line."""
 
 
 def open_console(*, stderr: bool = False) -> Console:

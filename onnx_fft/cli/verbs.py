@@ -5,20 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from onnx_fft.bench import bench
-from onnx_fft.checks.result import Validation
 from onnx_fft.cli.arguments import read_options
 from onnx_fft.cli.console import ShowProgress, open_console
 from onnx_fft.cli.files import check_files
+from onnx_fft.cli.hints import word_as_flag
 from onnx_fft.doctor import examine
-from onnx_fft.errors import NativeUnavailable, ValidationFailed
+from onnx_fft.errors import NativeUnavailable, RuntimeUnavailable, ValidationFailed
 from onnx_fft.measure.cache import cache_folder, clear_cache, list_entries
 from onnx_fft.model.staging import write_text
+from onnx_fft.report.files import write_report
+from onnx_fft.report.text.drawing import print_result, print_summary
 from onnx_fft.results import Report
 from onnx_fft.rewrite import Rewritten, dry_run, rewrite
 from onnx_fft.runtime.libraries import describe_missing_library
@@ -36,14 +37,14 @@ def run_rewrite(arguments: argparse.Namespace, console: Console) -> None:
     except ValidationFailed as error:
         if error.rewritten is not None:
             _print_rewritten(error.rewritten, console)
-            _write_text(arguments.report, _render_rewritten(arguments, error.rewritten))
+            _report_rewritten(arguments, error.rewritten)
         problem = f"{error.problem}; {arguments.output} was not written"
         raise ValidationFailed(problem, error.expected, error.hint) from error
     _print_rewritten(rewritten, console)
-    report = _render_rewritten(arguments, rewritten)
     rewritten.save(arguments.output)
-    _write_text(arguments.save_plan, json.dumps(rewritten.plan, indent=2))
-    _write_text(arguments.report, report)
+    if arguments.save_plan is not None:
+        write_text(arguments.save_plan, json.dumps(rewritten.plan, indent=2) + "\n")
+    _report_rewritten(arguments, rewritten)
     _print_lines([f"wrote {arguments.output}"], console)
     if rewritten.report.replaced and (note := describe_missing_library([rewritten.model])):
         _print_lines([f"note: {note}"], console)
@@ -54,12 +55,11 @@ def run_inspect(arguments: argparse.Namespace, console: Console) -> None:
     check_files(arguments, reads=("input", "plan"), writes=("report",))
     with ShowProgress(console) as show:
         report, plan = dry_run(arguments.input, read_options(arguments), show)
-    page = _render_report(arguments.report, report.to_dict(), arguments.input, report=report, plan=plan)
-    _write_text(arguments.report, page)
+    _write_report(arguments, report, plan=plan)
     if arguments.json:
         print(json.dumps(report.to_dict(), indent=2))
         return
-    _print_report(report, open_console())
+    print_result(report, open_console(), word_as_flag)
 
 
 def run_validate(arguments: argparse.Namespace, console: Console) -> int:
@@ -79,7 +79,7 @@ def run_validate(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.json:
         print(json.dumps(validation.to_dict(), indent=2))
     else:
-        _print_lines(validation.describe(), open_console())
+        print_result(validation, open_console(), word_as_flag)
     return 0 if validation.ok else ValidationFailed.exit_code
 
 
@@ -102,15 +102,13 @@ def run_bench(arguments: argparse.Namespace, console: Console) -> None:
             custom_ops=arguments.custom_ops,
             progress=show,
         )
-    parts = {"report": None, "benchmark": benchmark}
-    _write_text(arguments.report, _render_report(arguments.report, benchmark.to_dict(), arguments.original, **parts))
+    _write_report(arguments, None, benchmark=benchmark)
     if arguments.plot:
         plot_benchmark(benchmark, arguments.plot, title=arguments.original.name)
     if arguments.json:
         print(json.dumps(benchmark.to_dict(), indent=2))
         return
-    for line in benchmark.describe():
-        print(line)
+    print_result(benchmark, open_console(), word_as_flag)
 
 
 def run_cache(arguments: argparse.Namespace, _console: Console) -> None:
@@ -123,15 +121,14 @@ def run_cache(arguments: argparse.Namespace, _console: Console) -> None:
 
 
 def run_doctor(arguments: argparse.Namespace, _console: Console) -> None:
-    """Print what works here; raises NativeUnavailable if the native library does not."""
+    """Print what works here; raises NativeUnavailable or RuntimeUnavailable if the native library does not."""
     diagnosis = examine()
     if arguments.json:
         print(json.dumps(diagnosis.to_dict(), indent=2))
     else:
-        for line in diagnosis.describe():
-            print(line)
+        print_result(diagnosis, open_console(), word_as_flag)
     if diagnosis.problem:
-        raise NativeUnavailable(diagnosis.problem)
+        raise (NativeUnavailable if diagnosis.onnxruntime else RuntimeUnavailable)(diagnosis.problem)
 
 
 VERBS: dict[str, Verb] = {
@@ -145,14 +142,9 @@ VERBS: dict[str, Verb] = {
 
 
 def _print_rewritten(rewritten: Rewritten, console: Console) -> None:
-    _print_report(rewritten.report, console)
+    print_result(rewritten.report, console, word_as_flag)
     if rewritten.validation is not None:
-        _print_lines(rewritten.validation.summarize(), console)
-
-
-def _print_report(report: Report, console: Console) -> None:
-    console.print(report.to_table(console.width))
-    _print_lines([report.summarize(), *(() if report.measurement is None else report.measurement.notes)], console)
+        print_summary(rewritten.validation, console)
 
 
 def _print_lines(lines: Sequence[str], console: Console) -> None:
@@ -160,22 +152,12 @@ def _print_lines(lines: Sequence[str], console: Console) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _render_rewritten(arguments: argparse.Namespace, rewritten: Rewritten) -> str:
-    validation: Validation | None = rewritten.validation
-    data = {**rewritten.report.to_dict(), "validation": None if validation is None else validation.to_dict()}
-    parts = {"report": rewritten.report, "validation": validation, "plan": rewritten.plan}
-    return _render_report(arguments.report, data, arguments.input, **parts)
+def _report_rewritten(arguments: argparse.Namespace, rewritten: Rewritten) -> None:
+    _write_report(arguments, rewritten.report, validation=rewritten.validation, plan=rewritten.plan)
 
 
-def _write_text(path: Path | None, text: str) -> None:
-    if path is not None:
-        write_text(path, text + "\n")
-
-
-def _render_report(path: Path | None, data: dict[str, Any], model: Path, **parts: Any) -> str:
-    """`data` as JSON, or `parts`, the arguments of `render_report`, as a page, by the suffix of `path`."""
-    if path is None or path.suffix.lower() not in (".html", ".htm"):
-        return json.dumps(data, indent=2)
-    from onnx_fft.report.html.page import render_report
-
-    return render_report(model_name=model.name, **parts)
+def _write_report(arguments: argparse.Namespace, report: Report | None, **parts: Any) -> None:
+    """`parts` are those of `write_report`."""
+    if arguments.report is not None:
+        model = arguments.original if report is None else arguments.input
+        write_report(arguments.report, report, model_name=model.name, wording=word_as_flag, **parts)

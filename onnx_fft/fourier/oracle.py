@@ -14,6 +14,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +47,7 @@ class Sample:
     channels: IndexArray
     positions: tuple[IndexArray, ...]
 
-    def take(self, output: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def take(self, output: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The sampled part of a whole output `[batch, out_channels, *output_extents]`."""
         return output[np.ix_(self.batch, self.channels, *self.positions)]
 

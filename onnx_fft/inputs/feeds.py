@@ -17,12 +17,21 @@ import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TypeProto, helper, numpy_helper
 
 from onnx_fft.errors import UsageError
+from onnx_fft.hints import Hint, Note, Option
 from onnx_fft.runtime.engines import Value
+
+EXAMPLE_SHAPE, EXAMPLE_LENGTH = (1, 3, 224, 224), 64
+FILE = "feeds.npz"
+"""What examples in hints call a file with inputs."""
+
+
+Inputs = str | Path | Mapping[str, Value] | None
+"""Given inputs: the path of an .npz file, or arrays by name; None to have random ones made."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputInfo:
-    """One input that must be fed. `dims` is None where the model gives no rank; strings have dtype object."""
+    """One input that must be fed. `dims` is None if the model gives no number of axes; strings have dtype object."""
 
     name: str
     dtype: np.dtype[Any]
@@ -39,7 +48,7 @@ class Feed:
     outputs: dict[str, Value] = field(default_factory=dict)
     """What the original model returned."""
     open_inputs: tuple[str, ...] = ()
-    """Inputs whose shape the model leaves open, and that was made up."""
+    """Inputs whose shape the model leaves open, so that it was made up."""
 
     @property
     def size(self) -> int:
@@ -48,7 +57,7 @@ class Feed:
 
 
 def read_inputs(model: ModelProto) -> tuple[InputInfo, ...]:
-    """The inputs without a default, in order. Raises UsageError for kinds that cannot be made up (maps)."""
+    """The inputs without a default, in order. Raises UsageError for kinds that cannot be made up, such as maps."""
     defaults = {tensor.name for tensor in model.graph.initializer}
     defaults |= {tensor.values.name for tensor in model.graph.sparse_initializer}
     return tuple(_read_input(value.name, value.type) for value in model.graph.input if value.name not in defaults)
@@ -57,7 +66,7 @@ def read_inputs(model: ModelProto) -> tuple[InputInfo, ...]:
 def fix_shapes(
     infos: Sequence[InputInfo], input_shapes: Mapping[str, Sequence[int]], others: Sequence[InputInfo] = ()
 ) -> tuple[InputInfo, ...]:
-    """`infos` with dimensions fixed by the user, or by the other model's inputs where only that one fixes them."""
+    """`infos` with dimensions fixed by the user, or by the inputs of the other model if only that one fixes them."""
     values = _symbol_values(infos, input_shapes)
     by_name = {info.name: info for info in others}
     for info in infos:
@@ -76,8 +85,9 @@ def fix_shapes(
             dims = tuple(values.get(dim, dim) if isinstance(dim, str) else dim for dim in info.dims)
         if dims is None:
             raise UsageError(
-                f"got input {info.name!r} without a rank; expected one to make an input; "
-                f"pass --input-shape {info.name}:1x3x224x224 or --inputs feeds.npz"
+                f"got input {info.name!r} without a number of axes",
+                "a shape to make an input of",
+                ask_for_shapes({info.name: EXAMPLE_SHAPE}),
             )
         result.append(InputInfo(info.name, info.dtype, dims, info.is_sequence))
     return tuple(result)
@@ -90,27 +100,38 @@ def load_feed(inputs: str | Path | Mapping[str, Value], infos: Sequence[InputInf
     else:
         arrays, label = _read_npz(Path(inputs)), f"inputs of {Path(inputs).name}"
     wanted = {info.name: info for info in infos}
-    hint = f"expected {', '.join(repr(name) for name in wanted)}; rename them in the file"
+    expected, hint = ", ".join(map(repr, wanted)), "name the arrays as the model names its inputs"
     if missing := sorted(wanted.keys() - arrays.keys()):
-        raise UsageError(f"got {label} without {', '.join(missing)}; {hint}")
+        raise UsageError(f"got {label} without {', '.join(missing)}", expected, hint)
     if unknown := sorted(arrays.keys() - wanted.keys()):
-        raise UsageError(f"got {label} with {', '.join(unknown)}, which the model does not have; {hint}")
+        raise UsageError(f"got {label} with {', '.join(unknown)}, which the model does not have", expected, hint)
     return Feed(label, {name: _check_given(wanted[name], arrays[name]) for name in wanted})
 
 
-def describe_made_up(feeds: Sequence[Feed]) -> str:
-    """Which inputs got a made-up shape, which, and how to give the right one; "" for none."""
-    shapes: dict[str, list[str]] = {}
+def note_made_up(feeds: Sequence[Feed]) -> tuple[Note, ...]:
+    """Which inputs got a made-up shape, which one, and how to give the right one; () if none did."""
+    shapes: dict[str, list[tuple[int, ...]]] = {}
     for feed in feeds:
         for name in feed.open_inputs:
             value = feed.arrays[name]
-            text = "x".join(map(str, np.shape(value[0] if isinstance(value, list) else value)))
-            shapes[name] = list(dict.fromkeys((*shapes.get(name, ()), text)))
+            shape = tuple(np.shape(value[0] if isinstance(value, list) else value))
+            shapes[name] = list(dict.fromkeys((*shapes.get(name, ()), shape)))
     if not shapes:
-        return ""
-    made = "; ".join(f"{name} {' and '.join(texts)}" for name, texts in shapes.items())
-    flags = " ".join(f"--input-shape {name}:{texts[0]}" for name, texts in shapes.items())
-    return f"the model leaves shapes open, so they were made up: {made}; times depend on them: pass yours as in {flags}"
+        return ()
+    made = "; ".join(f"{name} {' and '.join(map(format_shape, tried))}" for name, tried in shapes.items())
+    text = f"the model leaves shapes open, so they were made up: {made}; times depend on them"
+    first = {name: tried[0] for name, tried in shapes.items()}
+    return (Note(text, ("pass yours as in ", Option("input_shapes", first))),)
+
+
+def ask_for_shapes(shapes: Mapping[str, Sequence[int]]) -> Hint:
+    """What to do if shapes cannot be made up: pass them, as in `shapes`, or pass inputs."""
+    return ("pass shapes as in ", Option("input_shapes", dict(shapes)), " or inputs as in ", Option("inputs", FILE))
+
+
+def format_shape(shape: Sequence[int | str]) -> str:
+    """`1x3x224x224`, `nx3xhxw`, `scalar`."""
+    return "x".join(map(str, shape)) or "scalar"
 
 
 def find_selectors(model: ModelProto, infos: Sequence[InputInfo]) -> dict[str, list[Any]]:
@@ -134,8 +155,7 @@ def _read_input(name: str, kind: TypeProto) -> InputInfo:
     tensor = kind.sequence_type.elem_type.tensor_type if is_sequence else kind.tensor_type
     if which not in ("tensor_type", "sequence_type") or not tensor.elem_type:
         raise UsageError(
-            f"got input {name!r} of type {which}; expected a tensor or a sequence of tensors; "
-            "call onnx_fft.validate with inputs={...} from Python"
+            f"got input {name!r} of type {which}", "a tensor or a sequence of tensors", "only such inputs can be fed"
         )
     dims: tuple[int | str, ...] | None = None
     if tensor.HasField("shape"):
@@ -153,20 +173,20 @@ def _symbol_values(infos: Sequence[InputInfo], input_shapes: Mapping[str, Sequen
     values: dict[str, int] = {}
     by_name = {info.name: info for info in infos}
     for name, shape in input_shapes.items():
-        text = f"got input shape {name}:{'x'.join(map(str, shape))}"
+        problem = f"got input shape {format_shape(shape)} for {name!r}"
         if name not in by_name:
-            raise UsageError(f"{text}; expected one of the inputs {', '.join(by_name)}; correct the name")
+            raise UsageError(problem, f"one of the inputs {', '.join(by_name)}", "correct the name")
         dims = by_name[name].dims
         if any(size < 1 for size in shape):
-            raise UsageError(f"{text}; expected sizes of 1 or more; correct the shape")
+            raise UsageError(problem, "sizes of 1 or more", "correct the shape")
         if dims is None:
             continue
-        wanted = f"expected {'x'.join(map(str, dims)) or 'a scalar'}, as the model declares it; correct the shape"
+        declared = f"{format_shape(dims)}, as the model declares it"
         if len(dims) != len(shape):
-            raise UsageError(f"{text}; {wanted}")
+            raise UsageError(problem, declared, "correct the shape")
         for dim, size in zip(dims, shape, strict=True):
             if (dim if isinstance(dim, int) else values.setdefault(dim, size)) != size:
-                raise UsageError(f"{text}; {wanted}, the same symbol with the same value everywhere")
+                raise UsageError(problem, declared, "correct the shape; the same symbol has one value everywhere")
     return values
 
 
@@ -176,8 +196,9 @@ def _read_npz(path: Path) -> dict[str, Value]:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise UsageError(
-            f"got {str(path)!r}, which does not read as an .npz file ({error}); "
-            "expected one array per model input; write it with numpy.savez(path, **feeds)"
+            f"got {str(path)!r}, which does not read as an .npz file ({error})",
+            "one array for each input of the model",
+            "write it with numpy.savez(path, **feeds)",
         ) from error
 
 
@@ -185,23 +206,25 @@ def _check_given(info: InputInfo, value: Value) -> Value:
     if info.is_sequence or not isinstance(value, np.ndarray | np.generic | int | float | bool):
         return value
     array = np.asarray(value)
-    text = f"got {info.name!r} as {array.dtype} {list(array.shape)}"
+    problem = f"got {info.name!r} as {array.dtype} {list(array.shape)}"
     if info.dtype == np.object_ and array.dtype.kind in "US":
         return array.astype(object)
     if array.dtype != info.dtype:
-        raise UsageError(f"{text}; expected {info.dtype}; convert it with .astype('{info.dtype}')")
+        raise UsageError(problem, str(info.dtype), f"convert it with .astype('{info.dtype}')")
     if array.size == 0:
-        raise UsageError(f"{text}, which is empty; expected at least one value; nothing can be compared on it")
+        raise UsageError(
+            f"{problem}, which is empty", "at least one value", "nothing can be compared on an empty input"
+        )
     dims = info.dims
     if dims is not None and (
         len(dims) != array.ndim or any(isinstance(d, int) and d != n for d, n in zip(dims, array.shape, strict=True))
     ):
-        raise UsageError(f"{text}; expected {list(dims)}, as the model declares it; reshape it")
+        raise UsageError(problem, f"{list(dims)}, as the model declares it", "reshape it")
     return array
 
 
 def make_value(info: InputInfo, shape: tuple[int, ...], rng: np.random.Generator, fill: int | None) -> Value:
-    """A random value of `shape`; integers are all `fill` where that is given."""
+    """A random value of `shape`; integers are all `fill` if that is given."""
     if info.is_sequence:
         element = InputInfo(info.name, info.dtype, info.dims)
         return [make_value(element, shape, rng, fill) for _ in range(2)]

@@ -1,8 +1,8 @@
 """The search for shapes a model accepts, and for random feeds of those shapes.
 
-Symbols get a role from where they stand (batch, channel, length). Sizes are tried, the likely first, until the model
-runs and returns something; then what was found is varied: odd lengths with batch 2, and larger ones. Every value is
-drawn from `numpy.random.default_rng([seed, feed number])`.
+A symbol's place gives it a role (batch, channel, length). Sizes are tried, likely ones first, until the model runs and
+returns something. Then what was found is varied: odd lengths with batch 2, and larger ones. Every value is drawn from
+`numpy.random.default_rng([seed, feed number])`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from onnx_fft.errors import UsageError
-from onnx_fft.inputs.feeds import Feed, InputInfo, make_value
+from onnx_fft.inputs.feeds import EXAMPLE_LENGTH, Feed, InputInfo, ask_for_shapes, format_shape, make_value
 from onnx_fft.runtime.engines import EngineError, Value
 
 Run = Callable[[Mapping[str, Value]], dict[str, Value]]
@@ -24,22 +25,22 @@ Run = Callable[[Mapping[str, Value]], dict[str, Value]]
 LENGTHS = (64, 96, 224, 256, 48, 32, 128, 512, 576, 640, 320, 1024, 299, 4096, 16000, 44100, 16, 8, 4, 2, 1)
 CHANNELS = (1, 3, 2, 4, 64, 80, 128, 16, 32)
 SINGLE_LENGTHS = (64, 32, 256, 1, 576, 16, 3, 128, 2)
-"""For the last resort, where each symbol gets its own size."""
+"""For the last attempts, in which each symbol gets its own size."""
 MAX_ELEMENTS = 1 << 22
-"""Inputs larger than this are not tried: 4 Mi values are 16 MiB of float32, and activations are many times that."""
+"""Larger inputs are not tried: 4 Mi values are 16 MiB of float32, and activations are many times that."""
 MAX_ATTEMPTS = 150
 MAX_SEARCH_S = 60.0
 MAX_LARGE_S = 5.0
-"""A larger feed is left out where the first one's run time, scaled by size, predicts more than this."""
+"""A larger feed is left out if the first one's run time, scaled by size, predicts more than this."""
 
 
 def search(
     infos: Sequence[InputInfo], run: Run, seed: int, selectors: Mapping[str, Sequence[Any]], *, vary: bool = True
 ) -> list[Feed]:
-    """Random feeds the model runs on, with its outputs; UsageError where no attempt was accepted.
+    """Random feeds the model runs on, with its outputs; UsageError if no attempt was accepted.
 
     `selectors` holds the values worth trying for inputs that choose a branch; each combination gets feeds of its own.
-    Without `vary`, the first feed that works is all.
+    Without `vary`, the first feed that works is the only one.
     """
     feeds: list[Feed] = []
     failure = ""
@@ -51,10 +52,11 @@ def search(
         if feeds and not vary:
             break
     if not feeds:
-        shapes = ", ".join(f"{info.name}:{'x'.join(map(str, info.dims or ()))}" for info in infos)
+        shapes = ", ".join(f"{info.name}:{format_shape(info.dims or ())}" for info in infos)
         raise UsageError(
-            f"got no random input that the model runs on (last: {failure}); expected one for {shapes}; "
-            "pass --input-shape NAME:1x3x224x224 for each of them, or real inputs as --inputs feeds.npz"
+            f"no random input was found that the model runs on (last: {failure})",
+            f"one for {shapes}",
+            ask_for_shapes({info.name: _resolve(info, defaultdict(lambda: EXAMPLE_LENGTH)) for info in infos}),
         )
     return feeds
 
@@ -75,7 +77,7 @@ class _Search:
         self._open = tuple(info.name for info in infos if any(isinstance(dim, str) for dim in info.dims or ()))
 
     def find(self, vary: bool) -> list[Feed]:
-        """The first feed that works, then its variations where they are wanted."""
+        """The first feed that works, then its variations if they are wanted."""
         base: tuple[Feed, dict[str, int]] | None = None
         weak: tuple[Feed, dict[str, int]] | None = None
         for dims, fill in itertools.islice(self._attempts(), MAX_ATTEMPTS):
@@ -113,7 +115,7 @@ class _Search:
             self.failure = str(error)
             return None
         self._run_s = time.monotonic() - started
-        text = ", ".join(f"{name} {'x'.join(map(str, shape)) or 'scalar'}" for name, shape in shapes.items())
+        text = ", ".join(f"{name} {format_shape(shape)}" for name, shape in shapes.items())
         text += "".join(f", {name}={value}" for name, value in self.chosen.items())
         return Feed(f"random feed {self.number} of seed {self.seed} ({text})", arrays, outputs, self._open)
 
@@ -152,7 +154,7 @@ class _Search:
 
 
 def _find_roles(infos: Sequence[InputInfo]) -> dict[str, str]:
-    """batch, channel or length for each symbol, by where it stands first."""
+    """batch, channel or length for each symbol, by its first place."""
     roles: dict[str, str] = {}
     for info in infos:
         dims = info.dims or ()

@@ -111,25 +111,25 @@ def unframe_output(b: FragmentBuilder, y: gs.Tensor, frame: Frame, x: gs.Variabl
 
 def _frame_index(b: FragmentBuilder, x: gs.Variable, frame: Frame, extents: Sequence[Dim]) -> gs.Tensor:
     """Row of every sample every tile reads: `[*positions, group?, *tiles]`."""
-    count, rank = len(frame.axes), 2 * len(frame.axes) + frame.has_group
+    count, dims = len(frame.axes), 2 * len(frame.axes) + frame.has_group
     terms: list[gs.Tensor] = []
     for number, (axis, plan) in enumerate(zip(frame.axes, frame.plans, strict=True)):
         stride = _product(b, [*extents[number + 1 :], frame.group])
         offsets = b.integers(np.arange(plan.input_length(axis)) * axis.residues)
-        terms.append(_along(b, b.multiply(offsets, stride), number, rank))
+        terms.append(_along(b, b.multiply(offsets, stride), number, dims))
         if not plan.whole:
             tiles = b.floor_divide(_tile_count(b, x, frame, number), axis.residues)
             steps = b.reshape(b.multiply(b.arange(tiles), plan.tile_step * axis.residues), -1, 1)
             starts = b.reshape(b.add(steps, b.arange(axis.residues)), -1)
-            terms.append(_along(b, b.multiply(starts, stride), count + frame.has_group + number, rank))
+            terms.append(_along(b, b.multiply(starts, stride), count + frame.has_group + number, dims))
     if frame.has_group:
-        terms.append(_along(b, b.arange(frame.group), count, rank))
+        terms.append(_along(b, b.arange(frame.group), count, dims))
     return reduce(lambda total, term: b.op("Add", total, term), terms)
 
 
 def _unframe_index(b: FragmentBuilder, x: gs.Variable, frame: Frame, tiles: Sequence[Dim]) -> gs.Tensor:
     """Row of every output in `[*positions, group, *tiles]`: `[*output_extents, group?]`."""
-    rank = len(frame.axes) + frame.has_group
+    dims = len(frame.axes) + frame.has_group
     terms: list[gs.Tensor] = []
     for number, axis in enumerate(frame.axes):
         length = frame.output_lengths[number]
@@ -142,10 +142,10 @@ def _unframe_index(b: FragmentBuilder, x: gs.Variable, frame: Frame, tiles: Sequ
         row = b.subtract(step, b.multiply(tile, length))
         place = b.add(b.multiply(tile, axis.residues), residue)
         index = b.add(b.multiply(row, row_stride), b.multiply(place, tile_stride))
-        terms.append(_along(b, index, number, rank))
+        terms.append(_along(b, index, number, dims))
     if frame.has_group:
         groups = b.multiply(b.arange(frame.group), _product(b, tiles))
-        terms.append(_along(b, groups, len(frame.axes), rank))
+        terms.append(_along(b, groups, len(frame.axes), dims))
     return reduce(lambda total, term: b.op("Add", total, term), terms)
 
 
@@ -174,6 +174,6 @@ def _product(b: FragmentBuilder, dims: Sequence[Dim]) -> Dim:
     return reduce(b.multiply, dims, 1)
 
 
-def _along(b: FragmentBuilder, vector: Length, position: int, rank: int) -> gs.Tensor:
-    """A vector as the dimension `position` of `rank`, to be broadcast along the others."""
-    return b.reshape(vector, *(-1 if place == position else 1 for place in range(rank)))
+def _along(b: FragmentBuilder, vector: Length, position: int, dims: int) -> gs.Tensor:
+    """A vector as the dimension `position` of `dims` dimensions, to be broadcast along the others."""
+    return b.reshape(vector, *(-1 if place == position else 1 for place in range(dims)))

@@ -14,7 +14,7 @@ Rfft transforms the last `signal_ndim` dimensions (1 to 3), the last one to its 
 4. ComplexMul has kernels for float32 and float16 only, and broadcasts leading dimensions only: the depthwise product
    is one of `[rows, channels * bins, 2]` and `[channels * bins, 2]`, and other dtypes and multipliers take real
    operators.
-5. An empty batch, which Conv takes, is no transform to cuFFT.
+5. cuFFT does not take an empty batch, which Conv does.
 6. A kernel keeps the cuFFT plans of all shapes it has met, and the GPU memory they work in, as long as the session.
 7. Runs of one session at a time share a plan, and with it that memory. By the code they may spoil each other's results,
    which was not tried: one run at a time for each session.

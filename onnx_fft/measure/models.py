@@ -17,14 +17,14 @@ from onnx_fft.options import RewriteOptions
 from onnx_fft.progress import Progress
 from onnx_fft.runtime.engines import EngineError
 from onnx_fft.runtime.libraries import find_libraries
-from onnx_fft.timing.launch import Machine, time_models
+from onnx_fft.timing.launch import Host, time_models
 
 SLICE_S = 2.0
 """Longest stretch of timing, unless the fewest rounds take longer."""
 
 
 class ModelTimer:
-    """The `takeback.Timer` that runs ONNX Runtime. `machine` is None until something was timed."""
+    """The `takeback.Timer` that runs ONNX Runtime. `host` is None until something was timed."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class ModelTimer:
         Every variant runs on every one of `feeds`, with the threads and operator libraries of `options`, and, with
         `cuda`, on the CUDA provider.
         """
-        self.machine: Machine | None = None
+        self.host: Host | None = None
         self._original, self._build, self._feeds, self._options = original, build, feeds, options
         self._budget, self._progress, self._cuda = budget, progress, cuda
         self._models: dict[Variant, LoadedModel] = {}
@@ -64,7 +64,7 @@ class ModelTimer:
     def _time_feed(self, feed: Feed, slice_s: float) -> list[tuple[float, ...]]:
         try:
             sources = list(self._models.values())
-            models, self.machine = time_models(
+            models, self.host = time_models(
                 sources,
                 feed.arrays,
                 threads=self._options.threads,

@@ -18,8 +18,8 @@ from onnx import ModelProto
 from onnx_fft._version import __version__
 from onnx_fft.cost.choose import Decision, Request, leave_after_all, limit_growth
 from onnx_fft.errors import InvalidModelError, Refusal
-from onnx_fft.hints import Option
-from onnx_fft.inputs.feeds import Feed, describe_made_up
+from onnx_fft.hints import Note, Option
+from onnx_fft.inputs.feeds import Feed, note_made_up
 from onnx_fft.lowering import CUDA
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.measure.budget import Budget
@@ -39,8 +39,8 @@ from onnx_fft.runtime.cuda import check_cuda, gpu_name
 from onnx_fft.runtime.engines import EngineError
 from onnx_fft.sites.conv import ConvSite
 from onnx_fft.sites.spec import ConvSpec
-from onnx_fft.timing.launch import Machine, cpu_model
-from onnx_fft.timing.stats import Ratio, describe_ratio
+from onnx_fft.timing.launch import Host, cpu_model
+from onnx_fft.timing.stats import Ratio
 
 LIBRARY_DIGITS = 16
 """Of the digest by which cached timings know the native library."""
@@ -67,19 +67,12 @@ class Measurement:
     ratio: Ratio | None = None
     accepted: bool = False
     feeds: dict[str, Ratio] = field(default_factory=dict)
-    machine: Machine | None = None
-    notes: tuple[str, ...] = ()
+    host: Host | None = None
+    notes: tuple[Note, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
-        return asdict(self)
-
-    def describe(self) -> str:
-        """One sentence: the whole model's ratio, and what became of it."""
-        if self.ratio is None:
-            return "no replacement came as far as being timed against the original model"
-        verdict = describe_ratio(self.ratio)
-        return f"whole model {verdict}" if self.accepted else f"whole model {verdict}; the original is kept"
+        return asdict(self) | {"notes": [note.tell() for note in self.notes]}
 
 
 def measure_model(
@@ -122,7 +115,7 @@ def measure_model(
     make_timer = partial(
         ModelTimer, original, feeds=feeds, options=options, budget=budget, progress=progress, cuda=cuda
     )
-    decisions, outcome, machine = _judge_whole(sites, decisions, build, make_timer)
+    decisions, outcome, host = _judge_whole(sites, decisions, build, make_timer)
     measurement = Measurement(
         options.budget_s,
         budget.spent_s,
@@ -132,7 +125,7 @@ def measure_model(
         outcome.ratio,
         bool(outcome.kept),
         dict(zip((feed.label for feed in feeds), outcome.cases, strict=False)),
-        machine,
+        host,
         _make_notes(cache, outcome, feeds),
     )
     return decisions, measurement
@@ -184,7 +177,7 @@ def _nothing_promising(predicted: Decision) -> Refusal:
 
 def _judge_whole(
     sites: Sequence[ConvSite], decisions: Sequence[Decision], build: Build, make_timer: Callable[..., ModelTimer]
-) -> tuple[list[Decision], Outcome, Machine | None]:
+) -> tuple[list[Decision], Outcome, Host | None]:
     """The decisions that pay in the model; convolutions of one geometry and plan stand or fall together."""
     groups = _group(sites, decisions)
     if not groups:
@@ -201,7 +194,7 @@ def _judge_whole(
     for label, reason in outcome.taken_back.items():
         for position in groups[label]:
             result[position] = leave_after_all(decisions[position], Refusal("taken-back", reason))
-    return result, outcome, timer.machine
+    return result, outcome, timer.host
 
 
 def _group(sites: Sequence[ConvSite], decisions: Sequence[Decision]) -> dict[str, list[int]]:
@@ -213,14 +206,13 @@ def _group(sites: Sequence[ConvSite], decisions: Sequence[Decision]) -> dict[str
     return {sites[positions[0]].name: positions for positions in groups.values()}
 
 
-def _make_notes(cache: Cache | None, outcome: Outcome, feeds: Sequence[Feed]) -> tuple[str, ...]:
+def _make_notes(cache: Cache | None, outcome: Outcome, feeds: Sequence[Feed]) -> tuple[Note, ...]:
     """What a reader has to know beside the numbers."""
-    notes = [] if cache is None else list(cache.notes)
-    if made_up := describe_made_up(feeds):
-        notes.append(made_up)
+    notes = [] if cache is None else list(map(Note, cache.notes))
+    notes += note_made_up(feeds)
     if outcome.untested:
-        count = len(outcome.untested)
-        notes.append(f"no time was left to ask for {count} of the replacements whether the model is faster without it")
+        text = f"no time was left to ask for {len(outcome.untested)} of the replacements whether the model is faster "
+        notes.append(Note(f"{text}without it"))
     return tuple(notes)
 
 

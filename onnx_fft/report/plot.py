@@ -15,7 +15,8 @@ from onnx_fft.bench import Benchmark, OpTime
 from onnx_fft.checks.compare import shorten
 from onnx_fft.errors import UsageError
 from onnx_fft.model.staging import write_bytes
-from onnx_fft.timing.stats import describe_seconds, format_ms
+from onnx_fft.report.numbers import format_ms, format_spread
+from onnx_fft.report.sentences import describe_host
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,17 +37,15 @@ STYLE |= {"svg.hashsalt": "onnx-fft", "svg.fonttype": "none", "text.parse_math":
 
 
 def check_plot(path: str | Path) -> None:
-    """Raise UsageError where a chart cannot be written to `path`; asked before time is spent on a benchmark."""
+    """Raise UsageError if a chart cannot be written to `path`; call it before spending time on a benchmark."""
     if Path(path).suffix.lower() not in SUFFIXES:
-        raise UsageError(f"got plot file {str(path)!r}; expected a name that ends in {' or '.join(SUFFIXES)}")
+        raise UsageError(f"got plot file {str(path)!r}", f"a name that ends in {' or '.join(SUFFIXES)}")
     if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError(
-            "got a plot to draw and no matplotlib; expected the extra 'plot'; run pip install 'onnx-fft[plot]'"
-        )
+        raise UsageError("matplotlib is not installed", hint="run pip install 'onnx-fft[plot]'")
 
 
 def plot_benchmark(benchmark: Benchmark, path: str | Path, *, title: str = "") -> None:
-    """Draw `benchmark` into a PNG or SVG file, by the suffix of `path`; UsageError, OutputError where that fails."""
+    """Draw `benchmark` into a PNG or SVG file, by the suffix of `path`; raises UsageError or OutputError."""
     check_plot(path)
     import matplotlib as mpl
 
@@ -70,7 +69,7 @@ def _draw(benchmark: Benchmark, title: str) -> Figure:
     _draw_runs(axes[0], benchmark)
     if rows:
         _draw_op_types(axes[1], rows)
-    figure.supxlabel(benchmark.machine.describe(), x=0.01, ha="left", fontsize=7, color=QUIET, wrap=True)
+    figure.supxlabel(describe_host(benchmark.host), x=0.01, ha="left", fontsize=7, color=QUIET, wrap=True)
     return figure
 
 
@@ -81,7 +80,7 @@ def _draw_runs(axes: Axes, benchmark: Benchmark) -> None:
         reach = [[(run.median - run.low) * 1e3], [(run.high - run.median) * 1e3]]
         axes.barh(place, run.median * 1e3, 0.6, color=color, xerr=reach, error_kw={"ecolor": INK, "capsize": 4})
         axes.annotate(
-            describe_seconds(run), (run.high * 1e3, place), (8, 0), textcoords="offset points", va="center", fontsize=9
+            format_spread(run), (run.high * 1e3, place), (8, 0), textcoords="offset points", va="center", fontsize=9
         )
     _finish(axes, ["original", "rewritten"], "ms a run: median, whiskers at the quartiles")
 

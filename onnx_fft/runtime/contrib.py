@@ -1,6 +1,6 @@
-"""ONNX Runtime's FFT operators in NumPy, for where its CUDA provider, which alone has kernels for them, is absent.
+"""ONNX Runtime's FFT operators in NumPy: only its CUDA provider has kernels for them, and that may be absent.
 
-Written from the operators' documentation (ContribOperators.md) and, where that is silent, from what the kernels do.
+Written from the operators' documentation (ContribOperators.md) and, if that is silent, from what the kernels do.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Irfft(OpRun):
 class ComplexMul(OpRun):
     """The product of complex numbers `[..., 2]`; the second operand broadcasts along leading dimensions only.
 
-    The kernel gives something else where it would along others, so that is an error here, and so are the types that
-    there is no kernel for.
+    For operands that broadcast along others, the kernel gives something else, so that is an error here. So are the
+    types that there is no kernel for.
     """
 
     op_domain = MICROSOFT_DOMAIN

@@ -1,4 +1,4 @@
-"""ONNX Runtime's CUDA provider: which models are for it, whether it works here, and what is missing where not."""
+"""ONNX Runtime's CUDA provider: which models are for it, whether it works here, and what is missing if it does not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from onnx_fft.runtime.contrib import is_cuda_only
 PROVIDER = "CUDAExecutionProvider"
 DEVICE = "cuda"
 """What ONNX Runtime calls the memory of the GPU."""
-
 
 TF32_OPTION_VERSION = (1, 18)
 """The first ONNX Runtime whose CUDA provider knows `use_tf32`."""
@@ -42,21 +41,21 @@ def exact_providers() -> list[Any]:
     """The CUDA provider, then the CPU, for float32 in full.
 
     By default the provider computes float32 Conv and MatMul in TF32 on GPUs that have it (from Ampere on), with 10 bits
-    of mantissa: an original and its rewrite then differ by 1e-3 without either being wrong.
+    of mantissa: an original and its rewrite then differ by 1e-3 although neither is wrong.
     """
     version = tuple(int(part) for part in ort_version().split(".")[:2])
     return [(PROVIDER, {"use_tf32": "0"} if version >= TF32_OPTION_VERSION else {}), "CPUExecutionProvider"]
 
 
 def check_cuda(purpose: str) -> None:
-    """Raise CudaUnavailable where the CUDA provider does not work; `purpose` is what it is wanted for."""
+    """Raise CudaUnavailable if the CUDA provider does not work; `purpose` is what it is needed for."""
     if problem := find_cuda_problem():
-        raise CudaUnavailable(f"got {problem}; expected ONNX Runtime's {PROVIDER} {purpose}; {NEXT_STEP}")
+        raise CudaUnavailable(f"got {problem}", f"ONNX Runtime's {PROVIDER} {purpose}", NEXT_STEP)
 
 
 @cache
 def find_cuda_problem() -> str:
-    """Why the CUDA provider does not compute FFTs here, "" where it does: one there and back is tried."""
+    """Why the CUDA provider does not compute FFTs here, "" if it does: one there and back is tried."""
     ort = import_ort()
     name, available = f"ONNX Runtime {ort.__version__}", ort.get_available_providers()
     if PROVIDER not in available:
@@ -75,7 +74,7 @@ def find_cuda_problem() -> str:
 
 
 def gpu_name() -> str:
-    """The GPUs as nvidia-smi names them, "" where it is not there."""
+    """The GPUs as nvidia-smi names them, "" without it."""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)

@@ -1,6 +1,6 @@
 """Who runs a model: ONNX Runtime if it can, ONNX's reference evaluator if it cannot, or both in pieces.
 
-ONNX Runtime is imported on first use, and its errors reach Python only.
+What ONNX Runtime says goes into errors, not to the terminal.
 
 Runtime gaps met here: ONNX Runtime 1.32 has no Conv for float64 on CPU and does not promise opsets below 7.
 """
@@ -25,7 +25,7 @@ PIECES = "onnxruntime and NumPy"
 CPU_PROVIDERS = ("CPUExecutionProvider",)
 STAND_IN = (
     f"NumPy computed {' and '.join([', '.join(NAMES[:-1]), NAMES[-1]])}, ONNX Runtime on the CPU the rest, "
-    "but for bodies and functions that hold them, which ONNX's evaluator ran"
+    "except for bodies and functions that hold them, which ONNX's evaluator ran"
 )
 """Who computes what under `PIECES`."""
 
@@ -34,7 +34,7 @@ WITHOUT_GPU = {
     ORT: "ONNX Runtime computed on the CPU",
     REFERENCE: "ONNX's evaluator computed",
 }
-"""By engine, who computes a model that is for the CUDA provider where that takes no part."""
+"""By engine, who computes a model for the CUDA provider if that does not take part."""
 
 ORT_QUIET = 4
 """ORT's log level "fatal": an error we catch and report must not be printed as well."""
@@ -45,9 +45,9 @@ class EngineError(Exception):
 
 
 class Runner:
-    """A loaded model. `engine` says who runs it, `note` why it is not ONNX Runtime alone ("" where it is).
+    """A loaded model. `engine` says who runs it, `note` why it is not ONNX Runtime alone ("" if it is).
 
-    Under `PIECES`, a piece that ONNX Runtime does not run is seen when it is run: then the engine becomes `REFERENCE`.
+    Under `PIECES`, only a run shows whether ONNX Runtime runs a piece: if it does not, the engine becomes `REFERENCE`.
     """
 
     def __init__(self, engine: str, impl: Any, output_names: Sequence[str], note: str = "") -> None:

@@ -1,9 +1,9 @@
 """Loading a model to get numbers: by ONNX Runtime, or by what stands in for it.
 
-ONNX Runtime runs on its CPU provider, or, where that works, on its CUDA provider if the model is for it; where it does
-not, NumPy takes the part of the CUDA provider's FFT operators. All optimizations are on, and a model given as a path is
-read by ONNX Runtime itself. Intermediate tensors are seen by running a copy with more graph outputs; its external data
-is found through a session option, so that nothing is written beside the user's model.
+ONNX Runtime uses its CPU provider. A model for the CUDA provider runs on that if it works here; if not, NumPy computes
+the FFT operators that only that provider has. All optimizations are on, and ONNX Runtime itself reads a model that is
+given as a path. To see intermediate tensors, a copy with more graph outputs is run; it finds its external data through
+a session option, so that nothing is written beside the user's model.
 """
 
 from __future__ import annotations
@@ -23,19 +23,18 @@ from onnx_fft.model.io import LoadedModel
 from onnx_fft.ort import import_ort
 from onnx_fft.runtime.contrib import Evaluator
 from onnx_fft.runtime.cuda import exact_providers, find_cuda_problem, is_for_cuda, needs_cuda
-from onnx_fft.runtime.engines import ORT, ORT_QUIET, PIECES, REFERENCE, EngineError, Runner, first_line
+from onnx_fft.runtime.engines import CPU_PROVIDERS, ORT, ORT_QUIET, PIECES, REFERENCE, EngineError, Runner, first_line
 from onnx_fft.runtime.libraries import find_unknown_operators
 from onnx_fft.runtime.pieces import Pieces
 
-CPU_PROVIDERS = ("CPUExecutionProvider",)
 EXTERNAL_DATA_KEY = "session.model_external_initializers_file_folder_path"
 
 
 def open_runner(source: LoadedModel, *, expose: Sequence[str] = (), custom_ops: Sequence[str | Path] = ()) -> Runner:
     """Load `source`, with the tensors `expose` as further outputs; raises EngineError if no engine can.
 
-    `custom_ops` are shared libraries with operators, registered with the ONNX Runtime session. Raises
-    RuntimeUnavailable without ONNX Runtime: the evaluator stands in for what it cannot run, not for ONNX Runtime.
+    `custom_ops` are shared libraries with operators, as `find_libraries` returns them. Raises RuntimeUnavailable
+    without ONNX Runtime: the evaluator stands in for what it cannot run, not for ONNX Runtime.
     """
     with exposing(source.model, expose) as model:
         names = [value.name for value in model.graph.output]
@@ -55,7 +54,7 @@ def open_original(
 ) -> Runner:
     """As `open_runner`, for a model that has to run: raises InvalidModelError.
 
-    `next_step` tells what to do then; by default to pass the library of unknown operators.
+    `next_step` says what to do then; by default, to pass the library of unknown operators.
     """
     try:
         return open_runner(source, expose=expose, custom_ops=custom_ops)
@@ -96,14 +95,14 @@ def _open_ort(source: LoadedModel, model: ModelProto, changed: bool, custom_ops:
     options.enable_mem_pattern = False  # feeds differ in shape
     for library in custom_ops:
         options.register_custom_ops_library(str(library))
-    where: str | bytes
+    given: str | bytes
     if source.path is not None and not changed:
-        where = str(source.path)
+        given = str(source.path)
     else:
         if source.base_dir is not None:
             options.add_session_config_entry(EXTERNAL_DATA_KEY, str(source.base_dir))
-        where = model.SerializeToString()
-    return ort.InferenceSession(where, options, providers=find_providers(source.model))
+        given = model.SerializeToString()
+    return ort.InferenceSession(given, options, providers=find_providers(source.model))
 
 
 def _open_pieces(

@@ -128,7 +128,7 @@ def _find_called(model: ModelProto, nodes: Sequence[NodeProto]) -> set[tuple[str
 
 
 def _describe(name: str, value: Value, known: TypeProto | None) -> ValueInfoProto:
-    """A graph input of the type of `value`, its lengths open; what is empty has none to see, and is of type `known`."""
+    """A graph input of the type of `value`, its lengths open; an empty value shows no type, and gets `known`."""
     is_empty = value is None or (isinstance(value, list) and not value)
     if is_empty and known is not None:
         return ValueInfoProto(name=name, type=known)

@@ -27,7 +27,7 @@ ACTIVATIONS = {"Relu": 0, "Tanh": 0, "Sigmoid": 0, "LeakyRelu": 1, "Clip": 2, "H
 """What ONNX Runtime's FusedConv knows, with the number of `activation_params` each takes."""
 
 MAX_LENGTH = 1 << 26
-"""Samples of one axis, padding included, up to which index tables of that length are thought of."""
+"""Most samples of one axis, padding included: index tables are as long."""
 
 _DTYPES: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
 

@@ -1,7 +1,7 @@
 """Times models against each other in a process of its own (`worker` says why) and brings back the samples.
 
-Peak memory is taken apart from the times, in one more process for each model, which loads it, runs it, and ends: in a
-shared process the second model would find memory the first one left behind, and a peak cannot be told apart.
+Peak memory is measured apart from the times, in one more process for each model, which loads it, runs it, and ends. In
+a shared process, the second model would use memory that the first one left behind, and only the sum has a peak.
 """
 
 from __future__ import annotations
@@ -31,17 +31,15 @@ from onnx_fft.timing.stats import Spread, summarize
 
 WORKER = Path(__file__).with_name("worker.py")
 PROFILE_RUNS = 3
-BUSY_FROM = 0.15
-"""Cores others may keep busy without a word about it."""
 CONTAINERS = ("If", "Loop", "Scan")
 """Nodes whose time in a profile is that of the nodes in their bodies, which are listed too."""
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """Where, on what and when something was timed; `threads` is None where ONNX Runtime chose.
+class Host:
+    """Where, on what and when something was timed; `threads` is None if ONNX Runtime chose.
 
-    `busy_cores` is how many cores other programs kept busy meanwhile, None where the system does not tell.
+    `busy_cores` is how many cores other programs kept busy meanwhile, None if the system does not say.
     """
 
     cpu: str
@@ -53,16 +51,6 @@ class Machine:
     busy_cores: float | None = None
     gpu: str = ""
     """What took part beside the CPU, "" for nothing."""
-
-    def describe(self) -> str:
-        """One line."""
-        threads = "its own choice of threads" if self.threads is None else f"{self.threads} thread(s)"
-        text = f"{self.gpu}; " if self.gpu else ""
-        text += f"{self.cpu}, {self.cores} logical cores, {self.system}; ONNX Runtime {self.onnxruntime}, {threads}, "
-        text += f"all optimizations; {self.date}"
-        if (self.busy_cores or 0.0) > BUSY_FROM:
-            text += f"; other programs kept {self.busy_cores:.1f} cores busy: measure again on an idle machine"
-        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +67,7 @@ class ModelTiming:
     """One model: seconds of a run in each round, seconds to load a session, bytes on disk, and its profile.
 
     `peak_bytes` is the most memory a process of its own held while it loaded and ran the model, less what it held
-    before; None where that was not asked for or the system does not tell.
+    before; None if that was not asked for or the system does not say.
     """
 
     samples_s: tuple[float, ...]
@@ -104,7 +92,7 @@ class ModelTiming:
         return dict(sorted(totals.items(), key=lambda item: -item[1]))
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types, with what the samples sum up to."""
+        """As plain JSON types, with the median and quartiles of the samples."""
         return {"run_s": self.run_s.to_dict(), **asdict(self)}
 
 
@@ -118,13 +106,13 @@ def time_models(
     memory: bool = False,
     custom_ops: Sequence[str | Path] = (),
     cuda: bool = False,
-) -> tuple[tuple[ModelTiming, ...], Machine]:
+) -> tuple[tuple[ModelTiming, ...], Host]:
     """Time `sources`, all under the same `feeds`, interleaved for about `budget_s` seconds.
 
     `profile` adds the time of each node, `memory` the peak memory of each model. With `cuda`, the CUDA provider runs
     them, with its defaults, inputs and outputs on the GPU.
 
-    Raises EngineError where ONNX Runtime does not run one of them.
+    Raises EngineError if ONNX Runtime does not run one of them.
     """
     with tempfile.TemporaryDirectory(prefix="onnx-fft-") as scratch:
         folder = Path(scratch)
@@ -146,7 +134,7 @@ def time_models(
         ]
         sizes = [_count_bytes(source, Path(path)) for source, path in zip(sources, paths, strict=True)]
     models = tuple(itertools.starmap(_read_timing, zip(result["models"], sizes, peaks, strict=True)))
-    return models, _describe_machine(result, threads, gpu_name() if cuda else "")
+    return models, _make_host(result, threads, gpu_name() if cuda else "")
 
 
 def _run_worker(job: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -166,7 +154,7 @@ def _run_worker(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _store_model(source: LoadedModel, path: Path) -> str:
-    """Where the worker finds the model; written to `path` where it has no file of its own."""
+    """Where the worker finds the model; written to `path` if it has no file of its own."""
     if source.path is not None:
         return str(source.path.absolute())
     path.write_bytes(source.model.SerializeToString())
@@ -203,9 +191,9 @@ def _read_timing(found: dict[str, Any], file_bytes: int, peak_bytes: int | None)
     )
 
 
-def _describe_machine(result: dict[str, Any], threads: int | None, gpu: str) -> Machine:
+def _make_host(result: dict[str, Any], threads: int | None, gpu: str) -> Host:
     system = f"{platform.system()} {platform.machine()}"
-    return Machine(
+    return Host(
         cpu=cpu_model(),
         cores=os.cpu_count() or 1,
         system=system,
@@ -218,7 +206,7 @@ def _describe_machine(result: dict[str, Any], threads: int | None, gpu: str) -> 
 
 
 def cpu_model() -> str:
-    """The processor's name, as well as the system tells it."""
+    """The processor's name, as well as the system knows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -34,7 +34,7 @@ MAX_FUSED = 4
 
 @dataclass(frozen=True, slots=True)
 class NodeChange:
-    """A node, or a Conv and its replacement: profiled seconds a run in each model, None where it was not seen there.
+    """A node, or a Conv and its replacement: profiled seconds a run in each model, None if it was not seen there.
 
     `nodes` counts the nodes that ran for it in the rewritten model; `lowering` is "" for what was not replaced.
     """

@@ -1,4 +1,4 @@
-"""What samples say: medians, quartiles, ratios, and the words for them. Pure functions, no clock."""
+"""What samples say: medians, quartiles, ratios, and what a ratio is called. Pure functions, no clock."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Ratio:
 
     @property
     def is_gain(self) -> bool:
-        """Whether a gain is shown: worth a word, and its interval lies above 1."""
+        """Whether a gain is shown: one worth mentioning, whose interval lies above 1."""
         return self.value >= 1 + SAME_MARGIN and self.low > 1
 
     @property
     def is_loss(self) -> bool:
-        """Whether a loss is shown."""
+        """Whether a loss is shown: one worth mentioning, whose interval lies below 1."""
         return self.value <= 1 - SAME_MARGIN and self.high < 1
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class Ratio:
 
 
 def summarize(samples: Sequence[float]) -> Spread:
-    """Median and quartiles (linear interpolation); raises ValueError where there is no sample."""
+    """Median and quartiles (linear interpolation); raises ValueError without samples."""
     if not samples:
         raise ValueError("got no samples; expected at least one")
     low, median, high = (float(value) for value in np.percentile(samples, (25, 50, 75)))
@@ -77,7 +77,7 @@ def compare(before_s: Sequence[float], after_s: Sequence[float]) -> Ratio:
 
 
 def describe_ratio(ratio: Ratio) -> str:
-    """`1.62x: faster`, `0.71x: slower`, or `1.01x: no difference shown` where neither is; each with its interval."""
+    """`1.62x: faster`, `0.71x: slower`, or `1.01x: no difference shown`, each with its interval."""
     return f"{ratio.value:.2f}x: {describe_verdict(ratio)}"
 
 
@@ -85,24 +85,3 @@ def describe_verdict(ratio: Ratio) -> str:
     """`faster (95% interval 1.55 to 1.70, 40 rounds)`: what comes after the number."""
     word = "faster" if ratio.is_gain else "slower" if ratio.is_loss else "no difference shown"
     return f"{word} (95% interval {ratio.low:.2f} to {ratio.high:.2f}, {ratio.rounds} rounds)"
-
-
-def describe_seconds(spread: Spread) -> str:
-    """`12.3 ms (12.1 to 12.9)`."""
-    return f"{format_ms(spread.median)} ms ({format_ms(spread.low)} to {format_ms(spread.high)})"
-
-
-def format_ms(seconds: float) -> str:
-    """Milliseconds with three digits that mean something."""
-    ms = seconds * 1e3
-    return f"{ms:.0f}" if ms >= 100 else f"{ms:.1f}" if ms >= 10 else f"{ms:.2f}" if ms >= 1 else f"{ms:.3f}"
-
-
-def format_bytes(count: int) -> str:
-    """`1.2 MiB`."""
-    return f"{count / 2**20:.2f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"
-
-
-def format_peak(count: int | None) -> str:
-    """`1.2 MiB`, or `unknown` where the system does not tell."""
-    return "unknown" if count is None else format_bytes(count)

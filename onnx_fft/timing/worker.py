@@ -5,9 +5,9 @@ the timing has a process of its own and the caller's stays as it was. One pool f
 spinning threads of two pools take each other's cores: the same Conv measured 2x slower interleaved than alone, and 0.98
 to 1.02 of alone on one pool (two cores, ONNX Runtime 1.32).
 
-The job, as JSON: `models` (paths), `base_dirs` (where each has its external data, "" for beside it), `feeds` (see
-`launch`), `threads` (0 leaves it to ONNX Runtime), `budget_s`, `profile_runs`, `custom_ops`, `providers`, `device`
-("cuda" keeps inputs and outputs on the GPU, so that copying them is not timed; else ""). The result, as JSON:
+The job, as JSON: `models` (paths), `base_dirs` (the folder of each one's external data, "" for the model's own folder),
+`feeds` (see `launch`), `threads` (0 leaves it to ONNX Runtime), `budget_s`, `profile_runs`, `custom_ops`, `providers`,
+`device` ("cuda" keeps inputs and outputs on the GPU, so that copying them is not timed; else ""). The result, as JSON:
 `error`, or `models` (`load_s`, `samples_s`, `providers`, `nodes`), `onnxruntime` and `busy_cores`. A job that holds
 `memory_of` (the number of a model) is another one: that model alone is loaded and run, and the result is `peak_bytes`.
 
@@ -69,7 +69,7 @@ def interleave(runs: Sequence[Run], budget_s: float, clock: Clock = time.perf_co
 
 
 def make_run(ort: Any, session: Any, feeds: dict[str, Any], device: str) -> Run:
-    """One run of a session that ends when its outputs are there; on `device` where all values are plain tensors."""
+    """One run of a session that ends when its outputs are there; on `device` if all values are plain tensors."""
     outputs = session.get_outputs()
     values_fit = all(isinstance(value, np.ndarray) and value.dtype != np.object_ for value in feeds.values())
     if not device or not values_fit or any(not re.fullmatch(r"tensor\((?!string).*\)", o.type) for o in outputs):
@@ -160,7 +160,7 @@ def _measure_memory(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def read_memory(status: Path = Path("/proc/self/status")) -> tuple[int | None, int | None]:
-    """Bytes this process holds now, and the most it ever held; None where the system does not tell (only Linux does).
+    """Bytes this process holds now, and the most it ever held; None if the system does not say (only Linux does).
 
     Not `resource.getrusage`: on Linux its maximum starts at that of the process that started this one.
     """
@@ -173,7 +173,7 @@ def read_memory(status: Path = Path("/proc/self/status")) -> tuple[int | None, i
 
 
 def _all_cpu_s() -> float | None:
-    """Seconds all cores together have worked since the machine started, None where the system does not tell."""
+    """Seconds all cores together have worked since the machine started, None if the system does not say."""
     try:
         user, nice, system, _idle, _wait, *rest = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9])
         return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
@@ -202,7 +202,7 @@ def _read_feeds(kinds: dict[str, list[Any]], folder: Path) -> dict[str, Any]:
 
 
 def _share_threads(ort: Any, threads: int) -> None:
-    """Size the thread pool that all sessions share, where ONNX Runtime lets Python do so (1.22 does not, 1.26 does)."""
+    """Size the thread pool that all sessions share, if ONNX Runtime lets Python do so (1.22 does not, 1.26 does)."""
     if hasattr(ort, SIZE_POOL):
         getattr(ort, SIZE_POOL)(threads, 1)
 
@@ -210,7 +210,7 @@ def _share_threads(ort: Any, threads: int) -> None:
 def _options(ort: Any, job: dict[str, Any], index: int) -> Any:
     """The session options of one model: all optimizations, quiet, and the shared thread pool.
 
-    Where there is none, threads that wait must sleep: pools that spin take each other's cores.
+    Without one, threads that wait must sleep: pools that spin take each other's cores.
     """
     options = ort.SessionOptions()
     if hasattr(ort, SIZE_POOL):

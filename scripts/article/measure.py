@@ -19,7 +19,7 @@ from onnx_fft.options import RewriteOptions
 from onnx_fft.results import Report
 from onnx_fft.rewrite import rewrite
 from onnx_fft.runtime.libraries import find_libraries
-from onnx_fft.timing.launch import Machine, ModelTiming, time_models
+from onnx_fft.timing.launch import Host, ModelTiming, time_models
 from onnx_fft.timing.stats import compare
 from scripts.article.images import SIZE, Images, draw_images
 from scripts.article.network import INPUT, LOGIT, Tensors, build_network, draw_tensors, read_tensors
@@ -89,7 +89,7 @@ def find_same(variants: Mapping[str, Variant]) -> dict[str, str]:
 
 def measure_ways(
     model: ModelProto, images: Images, *, threads: int, budget_s: float, say: Say
-) -> tuple[dict[str, Any], Machine]:
+) -> tuple[dict[str, Any], Host]:
     """The trained `model` on `images`, in every way: seconds for all, and logits held against float64."""
     tensors, pixels = read_tensors(model), images.scale()
     say("float64 truth")
@@ -151,7 +151,7 @@ def predict_all(model: ModelProto, pixels: npt.NDArray[np.float64]) -> Logits:
 
 def _time_variants(
     variants: Mapping[str, Variant], pixels: npt.NDArray[np.float64], threads: int, budget_s: float
-) -> tuple[dict[str, ModelTiming], Machine]:
+) -> tuple[dict[str, ModelTiming], Host]:
     """Each variant on the one image of `pixels`, in turn; the same model once."""
     same = find_same(variants)
     timed = list(dict.fromkeys(same.values()))
@@ -168,7 +168,7 @@ def _time_variants(
 
 def measure_kernels(
     kernels: Sequence[int], *, threads: int, budget_s: float, say: Say
-) -> tuple[list[dict[str, Any]], list[Machine]]:
+) -> tuple[list[dict[str, Any]], list[Host]]:
     """The network with padded Convs of each kernel, untrained: the speed over its Convs, one image a run."""
     rows, machines = [], []
     image = draw_images(1, SEED).scale()

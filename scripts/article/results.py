@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from onnx_fft.timing.stats import Ratio, format_ms
+from onnx_fft.report.numbers import format_ms
+from onnx_fft.timing.stats import Ratio
 from scripts.shared.tables import LEFT_ALONE, Table, format_ratio
 
 TITLE = "# The article's network"

@@ -94,7 +94,7 @@ def _group_rates(values: NDArray[np.float64]) -> Rates:
 
 
 def judge(case: Case, machine: Machine) -> tuple[float, float | None]:
-    """Seconds of the favourite over the fastest of all measured; the speed-up where `auto` replaces."""
+    """Seconds of the favourite over the fastest of all measured; the speed-up if `auto` replaces it."""
     spec, conv_s, plans = case
     predicted = [conv_seconds(spec, machine), *(lowering_seconds(spec, plan, machine) for plan, _ in plans)]
     measured = [conv_s, *(s for _, s in plans)]

@@ -8,7 +8,8 @@ from typing import Any
 
 from onnx import ModelProto
 
-from onnx_fft.timing.stats import Ratio, Spread, format_ms
+from onnx_fft.report.numbers import format_ms
+from onnx_fft.timing.stats import Ratio, Spread
 from scripts.bench.peers import PEERS, PeerResult
 from scripts.shared.layers import Layer
 from scripts.shared.tables import LEFT_ALONE, Table, format_ratio, list_losses

@@ -34,7 +34,7 @@ from onnx_fft.rewrite import rewrite
 from onnx_fft.runtime.libraries import find_libraries
 from onnx_fft.runtime.opening import open_runner
 from onnx_fft.sites.spec import SUPPORTED_DTYPES, ConvSpec
-from onnx_fft.timing.launch import Machine, time_models
+from onnx_fft.timing.launch import Host, time_models
 from onnx_fft.timing.stats import compare
 from scripts.bench.layer_results import Measured, Variant, make_table, summarize_rows
 from scripts.bench.machine_limits import Limits, measure_limits
@@ -60,7 +60,7 @@ UNLIMITED_BYTES = 1 << 40
 
 def measure_layer(
     layer: Layer, target: str, lowerings: Sequence[str], *, threads: int, budget_s: float
-) -> tuple[Measured, Machine]:
+) -> tuple[Measured, Host]:
     """Time and check one layer under "auto" and under the given lowerings of `target`."""
     weight, bias = draw_weights(layer.spec, SEED)
     original = build_conv_model(layer.spec, weight, bias, opset=OPSET)
@@ -204,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def write_all(
-    options: argparse.Namespace, header: Sequence[str], measured: Sequence[Measured], machines: Sequence[Machine]
+    options: argparse.Namespace, header: Sequence[str], measured: Sequence[Measured], machines: Sequence[Host]
 ) -> None:
     """Print the table, and write it, the measurements and the chart if that was asked for."""
     table = make_table(measured, options.lowering)

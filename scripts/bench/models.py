@@ -24,10 +24,10 @@ from onnx_fft.checks.compare import compare_outputs
 from onnx_fft.errors import CudaUnavailable, NativeUnavailable
 from onnx_fft.inputs.feeds import Feed
 from onnx_fft.model.io import LoadedModel, load_model
+from onnx_fft.report.numbers import format_ms
 from onnx_fft.results import Report
 from onnx_fft.rewrite import rewrite
 from onnx_fft.runtime.engines import EngineError
-from onnx_fft.timing.stats import format_ms
 from scripts.bench.options import make_parser, write_json, write_results
 from scripts.models.fetch import fetch
 from scripts.shared.runs import describe_run, describe_target, open_in_ort, refuse
@@ -191,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise
             print(f"{case.name} {REFUSED}: {error}", file=sys.stderr)
             refused.append(case)
-    header = [*describe_run([m.benchmark.machine for m in measured], SEED), *notes]
+    header = [*describe_run([m.benchmark.host for m in measured], SEED), *notes]
     write_results(options, TITLES[options.target], header, make_table(measured, refused), summarize_rows(measured))
     names = [case.name for case in refused]
     models = [m.to_dict() for m in measured]

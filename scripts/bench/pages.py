@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from onnx_fft.timing.stats import format_ms
+from onnx_fft.report.numbers import format_ms
 from scripts.shared.blocks import write_block
 from scripts.shared.paths import ROOT
 from scripts.shared.tables import LEFT_ALONE, Table, read_table

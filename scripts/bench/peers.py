@@ -31,8 +31,9 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
+from onnx_fft.report.numbers import format_ms
 from onnx_fft.sites.spec import ConvSpec
-from onnx_fft.timing.stats import Ratio, Spread, compare, format_ms, summarize
+from onnx_fft.timing.stats import Ratio, Spread, compare, summarize
 from scripts.shared.conv_models import Array
 
 WORKER = Path(__file__).with_name("peer_worker.py")

@@ -9,11 +9,12 @@ from importlib.metadata import version
 from onnx_fft.doctor import examine
 from onnx_fft.errors import NativeUnavailable
 from onnx_fft.model.io import LoadedModel
+from onnx_fft.report.sentences import describe_host
 from onnx_fft.runtime.cuda import check_cuda
 from onnx_fft.runtime.engines import EngineError, Runner
 from onnx_fft.runtime.libraries import find_libraries
 from onnx_fft.runtime.opening import open_runner
-from onnx_fft.timing.launch import Machine
+from onnx_fft.timing.launch import Host
 
 METHOD = (
     "Times are medians of interleaved runs in one process on ONNX Runtime's global thread pool; a ratio is original "
@@ -21,11 +22,11 @@ METHOD = (
 )
 
 
-def describe_run(machines: Sequence[Machine], seed: int) -> list[str]:
+def describe_run(machines: Sequence[Host], seed: int) -> list[str]:
     """The header: the busiest of `machines` (one a row), versions, threads, date, seed, and the method."""
     busiest = sorted(machines, key=lambda machine: -(machine.busy_cores or 0.0))[:1]
     versions = ", ".join(f"{package} {version(package)}" for package in ("onnx-fft", "onnx", "numpy"))
-    return [*(machine.describe() for machine in busiest), f"{versions}; seed {seed}", METHOD]
+    return [*map(describe_host, busiest), f"{versions}; seed {seed}", METHOD]
 
 
 def describe_target(target: str) -> list[str]:

@@ -11,6 +11,7 @@ from onnx import ModelProto, NodeProto, helper
 from onnx_fft import Validation
 from onnx_fft.model.scopes import MICROSOFT_DOMAIN
 from onnx_fft.provenance import REPLACES_KEY
+from onnx_fft.report import describe
 from scripts.shared.conv_models import Array
 from tests.models import B1, FLOAT, W1, W2, Dims, build_model, conv, info, relu
 
@@ -56,4 +57,4 @@ def make_pair(*, wrong: float = 0.0, tail: str = "Relu") -> tuple[ModelProto, Mo
 
 
 def text(result: Validation) -> str:
-    return "\n".join(result.describe())
+    return describe(result)

@@ -18,6 +18,8 @@ from onnx_fft.checks.interface import compare_interfaces
 from onnx_fft.checks.probes import Probe
 from onnx_fft.checks.result import Validation
 from onnx_fft.errors import InvalidModelError, UsageError
+from onnx_fft.report import describe
+from onnx_fft.report.text.validation import summarize_validation
 from onnx_fft.validate import validate
 from scripts.shared.conv_models import Array
 from scripts.shared.paths import ROOT
@@ -200,9 +202,9 @@ def test_probes_measure_what_spreads() -> None:
     assert "100.0%" in by_kind["nan"].sentence
     assert by_kind["non-negative"].after >= 0
     assert by_kind["nan"].is_warning and not by_kind["non-negative"].is_warning
-    (line,) = [line for line in result.describe() if line.startswith("probe (nan)")]
+    (line,) = [line for line in describe(result).splitlines() if line.startswith("probe (nan)")]
     assert line.endswith("so this is expected; it matters only if inputs hold NaN or Inf")
-    (line,) = [line for line in result.describe() if line.startswith("probe (non-negative)")]
+    (line,) = [line for line in describe(result).splitlines() if line.startswith("probe (non-negative)")]
     assert "expected" not in line
     shift = [
         helper.make_node("MatMul", ["x", "w"], ["m"]),
@@ -221,7 +223,8 @@ def test_probes_measure_what_spreads() -> None:
 
 def test_the_summary_has_a_line_a_kind_of_probe() -> None:
     probes = [Probe("nan", name, f"NaN in {name}", 0.1, after) for name, after in (("a", 0.5), ("b", 1.0), ("c", 0.1))]
-    lines = Validation(True, "same", 0, "onnxruntime", probes=tuple(probes)).summarize()
+    drawn = summarize_validation(Validation(True, "same", 0, "onnxruntime", probes=tuple(probes)))
+    lines = list(map(str, drawn))
     assert len(lines) == 2 and lines[1] == "same"
     assert lines[0].startswith("probe (nan): NaN in b") and lines[0].endswith("(1 more outputs likewise)")
 
@@ -259,7 +262,7 @@ def test_the_result_is_json_and_tells_its_seed() -> None:
         assert again["seed"] == 1234
         assert again["ok"] is (wrong == 0)
         assert again["feeds"][0]["outputs"][0]["output"] == "y"
-        lines = result.describe()
+        lines = describe(result).splitlines()
         assert "1234" in lines[0]
         assert lines[-1] == result.verdict
 

@@ -153,8 +153,8 @@ def test_a_plan_decides_alone() -> None:
 def test_a_plan_with_dft_takes_an_old_model_to_the_opset_it_needs(opset: int) -> None:
     model = make_model([conv("x", "y")], opset=opset)
     converted = rewrite(model, lowering="dft")
-    for wanted in (None, 17):
-        assert dump(rewrite(model, plan=converted.plan, opset=wanted).model) == dump(converted.model)
+    for opset_given in (None, 17):
+        assert dump(rewrite(model, plan=converted.plan, opset=opset_given).model) == dump(converted.model)
     with pytest.raises(OpsetError, match="opset=17"):
         rewrite(model, plan=converted.plan, opset=14)
     left = json.loads(json.dumps(converted.plan))

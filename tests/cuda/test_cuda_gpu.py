@@ -2,7 +2,7 @@
 
     pytest -m gpu
 
-Every test here is skipped, with the reason, where ONNX Runtime's CUDA provider does not compute an FFT.
+Every test here is skipped, with the reason, if ONNX Runtime's CUDA provider does not compute an FFT.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from onnx import ModelProto
 from onnx_fft import bench, rewrite, validate
 from onnx_fft.lowering import TARGETS
 from onnx_fft.lowering.base import Lowering
+from onnx_fft.report import describe
 from onnx_fft.runtime.contrib import Evaluator
 from onnx_fft.runtime.cuda import PROVIDER, exact_providers, find_cuda_problem
 from onnx_fft.runtime.profile import run_profiled
@@ -51,7 +52,7 @@ def fft_model(op_type: str, x: Array, axes: int = 1) -> ModelProto:
 
 @pytest.fixture(autouse=True)
 def _in_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Profiles are written where a test runs."""
+    """Profiles are written to the folder that a test runs in."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -117,7 +118,7 @@ def test_any_convolution_is_exact(trial: Trial) -> None:
 def test_whole_models_validate_on_the_gpu(make: Any, lowering: str) -> None:
     model = make()
     found = validate(model, rewrite_for_cuda(model, lowering).model)
-    assert found.ok, found.describe()
+    assert found.ok, describe(found)
     assert found.verdict.endswith("the CUDA provider took part")
 
 
@@ -125,7 +126,7 @@ def test_models_are_timed_on_the_gpu() -> None:
     model = two_convs()
     found = bench(model, rewrite_for_cuda(model).model, budget_s=1.0)
     assert found.original.providers[0] == found.rewritten.providers[0] == PROVIDER
-    assert found.machine.gpu
+    assert found.host.gpu
 
 
 def test_a_measured_choice_is_made_on_the_gpu() -> None:
@@ -134,8 +135,8 @@ def test_a_measured_choice_is_made_on_the_gpu() -> None:
     report = rewrite(model, target="cuda", select="measure", budget_s=5.0, use_cache=False).report
     assert report.measurement is not None
     assert report.measurement.contests == 1
-    assert report.measurement.machine is not None
-    assert report.measurement.machine.gpu
+    assert report.measurement.host is not None
+    assert report.measurement.host.gpu
 
 
 def test_two_threads_with_a_session_each(rng: np.random.Generator) -> None:

@@ -1,4 +1,4 @@
-"""The CUDA provider itself: whether it works, what is said where it does not, and the way to it."""
+"""The CUDA provider itself: whether it works, what is said if it does not, and the way to it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from onnx_fft.doctor import examine
 from onnx_fft.errors import CudaUnavailable
 from onnx_fft.measure.run import open_cache
 from onnx_fft.options import RewriteOptions
+from onnx_fft.report import describe
+from onnx_fft.report.sentences import describe_host
 from onnx_fft.runtime.cuda import find_cuda_problem
 from onnx_fft.timing.worker import make_run
 from scripts.bench import layers as bench_layers
@@ -52,9 +54,9 @@ def test_measuring_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureF
     assert list_files(tmp_path) == {"in.onnx"}
 
 
-def test_doctor_tells_of_the_provider() -> None:
+def test_doctor_reports_the_provider() -> None:
     found = examine()
-    (line,) = (line for line in found.describe() if line.startswith("CUDA"))
+    (line,) = (line for line in describe(found).splitlines() if line.startswith("CUDA"))
     assert found.to_dict()["cuda_problem"] == find_cuda_problem()
     assert (find_cuda_problem() in line) if find_cuda_problem() else ("was right" in line)
 
@@ -145,7 +147,7 @@ def cpu_for_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bench_times_both_models_on_the_gpu() -> None:
     found = bench(two_convs(), rewrite_for_cuda(two_convs(), "matmul").model, budget_s=0.2, profile=True)
     assert (found.nodes, found.rank_op_types(8)) == ((), []), "profiles have the time that launching took"
-    assert found.machine.describe().startswith("some GPU; ")
+    assert describe_host(found.host).startswith("some GPU; ")
     assert len(found.original.samples_s) == len(found.rewritten.samples_s) >= 7
     assert found.original.peak_bytes is None, "the memory of the CPU says nothing"
 
@@ -158,8 +160,8 @@ def test_measuring_times_what_is_not_hopeless_on_a_gpu() -> None:
     assert report.measurement.contests == 1
     (row,) = report.rows
     assert row.measured_conv_s is not None and row.measured_s is not None
-    assert report.measurement.machine is not None
-    assert report.measurement.machine.gpu == "some GPU"
+    assert report.measurement.host is not None
+    assert report.measurement.host.gpu == "some GPU"
 
 
 def test_the_cache_knows_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,22 +37,22 @@ def count_outputs(axis: Axis, extent: int) -> int:
 
 
 def cut_tiles(x: Array, axis: Axis, plan: AxisPlan) -> Tiles:
-    """`[tiles * phases, input_length]`, read from `x` with the plan's padding; a tile that reaches beyond it fails."""
+    """`[tiles * residues, input_length]`, read from `x` with the plan's padding; a tile that reaches beyond fails."""
     begin, end = plan.padding(axis)
     padded = np.pad(x, (begin, end))
     if plan.whole:
         return padded[None]
-    per_phase = ceil_divide(count_outputs(axis, len(x)), axis.residues)
-    tiles = ceil_divide(per_phase, plan.output_length(axis))
+    per_residue = ceil_divide(count_outputs(axis, len(x)), axis.residues)
+    tiles = ceil_divide(per_residue, plan.output_length(axis))
     starts = np.arange(tiles)[:, None] * plan.tile_step * axis.residues + np.arange(axis.residues)
     tiles_read: Tiles = padded[starts.reshape(-1, 1) + np.arange(plan.input_length(axis)) * axis.residues]
     return tiles_read
 
 
 def join_tiles(tiles: Tiles, axis: Axis, plan: AxisPlan, extent: int) -> Array:
-    """Outputs of every tile and phase back in their order, cropped."""
-    by_phase = tiles.reshape(-1, 1 if plan.whole else axis.residues, tiles.shape[1])
-    return by_phase.transpose(0, 2, 1).ravel()[: count_outputs(axis, extent)]
+    """Outputs of every tile and residue back in their order, cropped."""
+    by_residue = tiles.reshape(-1, 1 if plan.whole else axis.residues, tiles.shape[1])
+    return by_residue.transpose(0, 2, 1).ravel()[: count_outputs(axis, extent)]
 
 
 def correlate_by_matrices(x: Array, weight: Array, axis: Axis, plan: AxisPlan) -> Array:
@@ -105,14 +105,14 @@ KINDS = {
     "dense tiled": (Axis(5, pad_begin=2, extent=40), AxisPlan(12, 8)),
     "dense tiled, odd length": (Axis(5, pad_begin=2, extent=40), AxisPlan(11, 7)),
     "dense tiled, stride": (Axis(5, 3, 2, 4, 1, None), AxisPlan(20, 12)),
-    "dense tiled, phases": (Axis(4, 1, 3, 5, 2, None), AxisPlan(9, 6)),
+    "dense tiled, residues": (Axis(4, 1, 3, 5, 2, None), AxisPlan(9, 6)),
     "dense tiled, room to spare": (Axis(5, extent=40), AxisPlan(16, 8)),
     "dense whole": (Axis(7, pad_begin=6, extent=30), AxisPlan(36, 0, whole=True)),
     "dense whole, stride": (Axis(7, 2, 2, 9, 4, 31), AxisPlan(41, 0, whole=True)),
     "factored tiled": (Axis(21, pad_begin=3, pad_end=8, extent=200), AxisPlan(64, 32, columns=16)),
     "factored tiled, odd rows": (Axis(21, extent=200), AxisPlan(80, 48, columns=16)),
     "factored tiled, stride": (Axis(21, 4, 1, 3, 8, None), AxisPlan(96, 64, columns=32)),
-    "factored tiled, phases": (Axis(21, 1, 2, 3, 8, None), AxisPlan(64, 32, columns=16)),
+    "factored tiled, residues": (Axis(21, 1, 2, 3, 8, None), AxisPlan(64, 32, columns=16)),
     "factored tiled, odd columns": (Axis(21, extent=200), AxisPlan(60, 30, columns=15)),
     "factored whole": (Axis(21, pad_begin=20, extent=100), AxisPlan(128, 0, columns=16, whole=True)),
     "factored whole, stride": (Axis(21, 2, 3, 7, 31, 101), AxisPlan(144, 0, columns=16, whole=True)),
@@ -180,7 +180,7 @@ def test_candidates_are_valid_plans(drawn: tuple[Axis, tuple[int, ...]]) -> None
 
 def check_whole(axis: Axis, plan: AxisPlan) -> None:
     assert axis.extent is not None and axis.output_extent is not None
-    assert axis.residues == 1, "a whole axis has no phases"
+    assert axis.residues == 1, "a whole axis has no residues"
     last = (axis.output_extent - 1) * axis.stride
     assert plan.dft_length >= max(axis.extent + axis.pad_begin, last + axis.span - axis.pad_begin, last + 1)
     assert plan.tile_count(axis) == 1

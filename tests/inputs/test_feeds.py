@@ -87,17 +87,18 @@ def test_two_symbols_with_sizes_of_their_own() -> None:
 
 
 def test_no_fit_is_an_error_with_a_next_step() -> None:
-    with pytest.raises(UsageError, match=r"last: refused.*a:nx7.*--input-shape"):
+    with pytest.raises(UsageError, match=r"last: refused.*a:nx7.*input_shapes=\{'a': \(64, 7\)\}"):
         find_feeds(make_inputs(a=(FLOAT, ["n", 7])), lambda s: False)
 
 
 def test_ranges_follow_the_dtype() -> None:
-    kinds = {"u8": TensorProto.UINT8, "i16": TensorProto.INT16, "i64": INT64, "i32": TensorProto.INT32}
+    kinds: dict[str, int] = {"u8": TensorProto.UINT8, "i16": TensorProto.INT16, "i64": INT64, "i32": TensorProto.INT32}
+    dims: Dims = [400]
     model = make_inputs(
-        **{name: (kind, [400]) for name, kind in kinds.items()},
-        flag=(TensorProto.BOOL, [400]),
+        **{name: (kind, dims) for name, kind in kinds.items()},
+        flag=(TensorProto.BOOL, dims),
         text=(TensorProto.STRING, [5]),
-        half=(TensorProto.FLOAT16, [400]),
+        half=(TensorProto.FLOAT16, dims),
     )
     [feed] = find_feeds(model)
     values = feed.arrays
@@ -142,13 +143,13 @@ def test_input_shapes_are_taken_and_checked() -> None:
     assert feed.arrays["b"].shape == (2,)
     infos = read_inputs(model)
     for wrong in ({"z": (1,)}, {"a": (1, 3)}, {"a": (1, 4, 8)}, {"a": (0, 3, 8)}, {"a": (1, 3, 8), "b": (2,)}):
-        with pytest.raises(UsageError, match=r"^got .*; expected .*; correct"):
+        with pytest.raises(UsageError, match=r"^got input shape .*; expected .*; correct"):
             fix_shapes(infos, wrong)
 
 
 def test_an_input_without_a_rank_needs_a_shape() -> None:
     infos = read_inputs(make_inputs(a=(FLOAT, None)))  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match=r"without a rank.*--input-shape a:"):
+    with pytest.raises(UsageError, match=r"without a number of axes.*input_shapes=\{'a': \(1, 3"):
         fix_shapes(infos, {})
     assert fix_shapes(infos, {"a": (2, 5)})[0].dims == (2, 5)
 

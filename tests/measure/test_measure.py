@@ -16,6 +16,7 @@ from onnx_fft import rewrite
 from onnx_fft.cli import main
 from onnx_fft.cost.choose import Request, choose
 from onnx_fft.errors import UsageError
+from onnx_fft.hints import Option
 from onnx_fft.lowering import TARGETS
 from onnx_fft.measure.cache import Cache, cache_folder, list_entries
 from onnx_fft.measure.candidates import HOPELESS, MAX_CANDIDATES, are_distinct, make_contest
@@ -24,9 +25,10 @@ from onnx_fft.measure.shapes import MAX_FEEDS, find_feeds, find_shapes
 from onnx_fft.measure.single import make_feeds, make_models
 from onnx_fft.model.io import LoadedModel, load_model
 from onnx_fft.options import RewriteOptions
+from onnx_fft.report import describe
 from onnx_fft.sites.conv import find_sites
 from onnx_fft.sites.spec import Activation, ConvSpec
-from onnx_fft.timing.launch import Machine, ModelTiming
+from onnx_fft.timing.launch import Host, ModelTiming
 from scripts.shared.conv_models import build_conv_model
 from scripts.shared.layers import LAYERS, make_spec
 from scripts.shared.paths import MODELS
@@ -104,13 +106,13 @@ def fake_time_models(
     """Every call returns the first of `seconds` with as many options; the call of that number is interrupted."""
     calls: list[int] = []
 
-    def time_models(sources: Sequence[LoadedModel], *_: Any, **__: Any) -> tuple[tuple[ModelTiming, ...], Machine]:
+    def time_models(sources: Sequence[LoadedModel], *_: Any, **__: Any) -> tuple[tuple[ModelTiming, ...], Host]:
         calls.append(len(sources))
         if len(calls) == interrupt_at:
             raise KeyboardInterrupt
         options = next(options for options in seconds if len(options) == len(sources))
         timed = tuple(ModelTiming(tuple(s * n for n in NOISE), 0.1, 1000) for s in options)
-        return timed, Machine("some CPU", 2, "Linux", "1.32.0", 2, "2026-01-01")
+        return timed, Host("some CPU", 2, "Linux", "1.32.0", 2, "2026-01-01")
 
     for module in ("contests", "models"):
         monkeypatch.setattr(f"onnx_fft.measure.{module}.time_models", time_models)
@@ -146,14 +148,14 @@ def test_a_measured_gain_is_replaced_and_reported(monkeypatch: pytest.MonkeyPatc
     assert measurement is not None and measurement.accepted and measurement.ratio is not None
     assert measurement.ratio.value == pytest.approx(3.0)
     assert len(measurement.feeds) == 1
-    assert "whole model 3.00x: faster (95% interval" in rewritten.report.summarize()
+    assert "whole model 3.00x: faster (95% interval" in describe(rewritten.report)
     assert json.loads(json.dumps(rewritten.report.to_dict()))["measurement"]["ratio"]["value"] == pytest.approx(3.0)
     assert len(list_entries(own_cache)) == 1
     replayed = rewrite(make_model(), plan=json.loads(json.dumps(rewritten.plan)), validate=False)
     assert replayed.model == rewritten.model
     (again,) = replayed.report.rows
     assert (again.measured_conv_s, again.measured_s) == (row.measured_conv_s, row.measured_s)
-    assert "measured 9.00 -> 3.00 ms" in replayed.report.summarize()
+    assert "measured 9.00 -> 3.00 ms" in describe(replayed.report)
     assert replayed.plan["convs"][0]["measured_s"] == row.measured_s, "and a plan saved again has them still"
 
 
@@ -165,7 +167,7 @@ def test_a_loss_in_the_model_leaves_the_original_unchanged(monkeypatch: pytest.M
     (row,) = rewritten.report.rows
     assert (row.lowering, row.code) == (None, "taken-back")
     assert row.measured_s == pytest.approx(3e-3), "what it gained alone stays known"
-    assert "the original is kept" in rewritten.report.summarize()
+    assert "the original is kept" in describe(rewritten.report)
 
 
 def test_known_timings_are_used_unless_asked_not_to(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
@@ -194,8 +196,8 @@ def test_lengths_that_were_made_up_are_told(monkeypatch: pytest.MonkeyPatch) -> 
     model = build_conv_model(make_spec((32, 32), (11, 11), (112, 112)), dynamic=(0,))
     made_up = rewrite(model, select="measure", validate=False).report.measurement
     assert made_up is not None and len(made_up.feeds) == 2
-    assert "made up: x 1x32x112x112 and 2x32x112x112" in made_up.notes[0]
-    assert "--input-shape x:1x32x112x112" in made_up.notes[0]
+    assert "made up: x 1x32x112x112 and 2x32x112x112" in made_up.notes[0].text
+    assert Option("input_shapes", {"x": (1, 32, 112, 112)}) in made_up.notes[0].hint
     given = rewrite(model, select="measure", input_shapes={"x": (3, 32, 112, 112)}, validate=False).report.measurement
     assert given is not None and given.notes == ()
     assert [*given.feeds] == ["random feed 0 of seed 0 (x 3x32x112x112)"]
@@ -251,7 +253,7 @@ def test_what_only_measuring_heeds_is_refused_without(
     for more, step in ([], "set --select measure as well"), (["--plan", "plan.json"], "only; leave it out"):
         assert main(["rewrite", model, str(output), *flags, *more]) == 2
         said = capsys.readouterr().err
-        assert "without measuring; expected" in said and step in said
+        assert "nothing to measure; expected" in said and step in said
     assert not output.exists()
 
 

@@ -12,6 +12,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from onnx_fft import rewrite, validate
 from onnx_fft.lowering import find_lowering
 from onnx_fft.lowering.fftconv import OPERATOR_ACTIVATIONS
+from onnx_fft.report import describe
 from onnx_fft.sites.spec import ConvSpec
 from scripts.models import fetch as fetch_models
 from scripts.shared.running import executed_op_types, list_op_types, run_model, run_with_library
@@ -112,6 +113,6 @@ def test_a_real_model(name: str) -> None:
     left = Counter((row.op_type, row.code) for row in rewritten.report.rows if row.lowering is None)
     assert left == {reason: count for reason, count in REMAINING.get(name, {}).items() if reason[1] != "growth"}
     result = validate(path, rewritten.loaded, input_shapes=SHAPES.get(name))
-    assert result.ok, "\n".join(result.describe())
+    assert result.ok, describe(result)
     assert [feed.label.endswith("without the native library") for feed in result.feeds].count(True) >= 1
     assert [check.ok for check in result.convs] == [True] * len(rewritten.report.replaced)

@@ -15,6 +15,7 @@ import onnx_fft.native
 from onnx_fft import inspect, rewrite, validate
 from onnx_fft.model.scopes import walk_nodes
 from onnx_fft.provenance import OPERATOR_DOMAIN
+from onnx_fft.report import describe
 from scripts.shared.running import executed_op_types, open_session, run_model, run_reference, run_with_library
 from tests.comparing import assert_same, dump, without
 from tests.models import BODIES, W1, W2, X, conv, decorated_model, make_model, two_convs
@@ -137,7 +138,7 @@ def test_initializers_of_ir_3_stay_constants() -> None:
         assert_same(model, rewritten, rtol=0)
         assert_close(run_with_library(rewritten, {"x": X}), run_model(model, {"x": X}))
         validation = validate(model, rewritten)
-        assert validation.ok, validation.describe()
+        assert validation.ok, describe(validation)
 
 
 def test_several_lowerings_on_ir_3() -> None:

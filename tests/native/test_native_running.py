@@ -19,6 +19,7 @@ from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.measure.cache import Cache
 from onnx_fft.measure.candidates import make_contest
 from onnx_fft.measure.single import make_feeds, make_models
+from onnx_fft.report import describe
 from onnx_fft.runtime.libraries import find_libraries
 from scripts.shared.conv_models import Array, build_conv_model
 from scripts.shared.layers import make_spec
@@ -53,7 +54,7 @@ def test_validation_judges_the_library_and_the_functions() -> None:
     original = build_conv_model(LARGE)
     rewritten = forced(original)
     validation = validate(original, rewritten)
-    assert validation.ok, validation.describe()
+    assert validation.ok, describe(validation)
     labels = [feed.label for feed in validation.feeds]
     assert [label.endswith("without the native library") for label in labels] == [False, True]
     (function,) = rewritten.functions
@@ -69,9 +70,9 @@ def test_validation_judges_the_library_and_the_functions() -> None:
 def test_validation_without_the_library_says_so() -> None:
     original = build_conv_model(LARGE)
     validation = validate(original, forced(original))
-    assert validation.ok, validation.describe()
+    assert validation.ok, describe(validation)
     assert len(validation.feeds) == 1
-    assert any("the native library did not run" in note for note in validation.notes)
+    assert any("the native library did not run" in note.text for note in validation.notes)
 
 
 def test_the_command_line_says_if_the_library_is_missing(

@@ -151,7 +151,7 @@ MOST_APART = 1.25
 
 
 def count_seconds(spec: ConvSpec, found: Plan, monkeypatch: pytest.MonkeyPatch) -> float:
-    """What the library's plan costs by the planner's count."""
+    """What the library's plan costs, as the planner in Python counts it."""
     used = len(native_cost._used_axes(spec))
     lengths, is_direct = iter(found.lengths[-used:]), found.kind.startswith("direct")
     with monkeypatch.context() as patch:

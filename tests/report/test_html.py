@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2 import UndefinedError
+from markupsafe import Markup
 
 from onnx_fft.bench import Benchmark
 from onnx_fft.checks.compare import Comparison
@@ -20,15 +22,18 @@ from onnx_fft.checks.convcheck import ConvCheck
 from onnx_fft.checks.probes import Probe
 from onnx_fft.checks.result import FeedResult, Validation
 from onnx_fft.cli import main
+from onnx_fft.cli.hints import word_as_flag
 from onnx_fft.errors import UsageError
+from onnx_fft.hints import Note, Option, word_in_python
 from onnx_fft.measure.run import Measurement
-from onnx_fft.report.html.elements import VOID, element, escape, format_error, format_growth, format_time
-from onnx_fft.report.html.page import render_report
+from onnx_fft.report.html.page import open_templates, render_page
+from onnx_fft.report.numbers import format_bytes, format_error, format_growth, format_time
 from onnx_fft.report.plot import check_plot, plot_benchmark
 from onnx_fft.results import Report, Row
-from onnx_fft.timing.launch import Machine, ModelTiming, NodeTime
+from onnx_fft.rewrite import dry_run
+from onnx_fft.timing.launch import Host, ModelTiming, NodeTime
 from onnx_fft.timing.nodes import NodeChange
-from onnx_fft.timing.stats import Ratio, compare, format_bytes
+from onnx_fft.timing.stats import Ratio, compare
 from scripts.shared.browser import NAMES, Browser, find_chromium
 from scripts.shared.paths import MODELS
 
@@ -40,14 +45,19 @@ NASTY = [
     "]]>--><!-- ${x} {x} %s",
     "",
 ]
-MACHINE = Machine("a CPU", 2, "Linux x86_64", "1.32.0", 2, "2026-01-01")
+HOST = Host("a CPU", 2, "Linux x86_64", "1.32.0", 2, "2026-01-01")
 
 
 def make_row(name: str, conv_s: float | None, fft_s: float | None = None, **changes: Any) -> Row:
     if fft_s is None:
         row = Row(name, "Conv", "3x3 8->8 on 1x9x9", None, "no-gain", "predicted at 0.50x the speed", conv_s)
     else:
-        options = ({"lowering": "dft", "predicted_s": None, "reason": "dft needs opset 17, the model has 13"},)
+        dft = {
+            "predicted_s": None,
+            "reason": "dft needs opset 17, the model has 13",
+            "hint": ("set ", Option("opset", 17)),
+        }
+        options = ({"lowering": "dft", **dft},)
         row = Row(name, "Conv", "31x31 8->8 on 1x56x56", "matmul", "", "predicted at 1.56x the speed", conv_s, fft_s)
         row = replace(row, growth_bytes=3 << 20, options=options)
     return replace(row, **changes)
@@ -67,7 +77,7 @@ def make_validation(names: tuple[str, ...] = ("conv0",), *, ok: bool = True) -> 
     feeds = (FeedResult("random feed 0", (good, exact)), FeedResult("random feed 1", (), "" if ok else "does not run"))
     probes = (Probe("nan", names[0], "one NaN", 0.3, 1.0), Probe("outlier", names[0], "one huge value", 1.0, 1e-6))
     verdict = "same: 2 feed(s)" if ok else "different: output 'y'"
-    return Validation(ok, verdict, 7, "onnxruntime", feeds, tuple(checks), probes, None, ("a note",))
+    return Validation(ok, verdict, 7, "onnxruntime", feeds, tuple(checks), probes, None, (Note("a note"),))
 
 
 def make_benchmark(before_s: float = 2.0, after_s: float = 1.0, name: str = "conv0") -> Benchmark:
@@ -77,13 +87,13 @@ def make_benchmark(before_s: float = 2.0, after_s: float = 1.0, name: str = "con
     after = ModelTiming(tuple(after_s * x for x in spread), 0.2, 3 << 20, ("CPUExecutionProvider",), nodes[1:])
     changes = (NodeChange(name, "Conv", "matmul", before_s, after_s, 12), NodeChange("r", "Relu", "", 0.1, None, 1))
     ratio = compare(before.samples_s, after.samples_s)
-    return Benchmark(before, after, ratio, MACHINE, {"x": (1, 3, 12, 12)}, "given inputs", 7, changes)
+    return Benchmark(before, after, ratio, HOST, {"x": (1, 3, 12, 12)}, "given inputs", 7, changes)
 
 
 def render_all(count: int = 3, name: str = "conv") -> str:
     names = tuple(row.name for row in make_report(count, name).replaced)
     plan = {"onnx_fft_plan": 1, "convs": [{"name": each, "lowering": "matmul"} for each in names]}
-    return render_report(
+    return render_page(
         make_report(count, name),
         validation=make_validation(names),
         benchmark=make_benchmark(name=names[0]),
@@ -109,7 +119,7 @@ class Outline(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags[tag] += 1
         self.attributes += attrs
-        if tag not in VOID:
+        if tag not in ("meta", "link", "br"):
             self._open.append(tag)
         if re.fullmatch("h[1-6]", tag):
             self.headings.append(int(tag[1]))
@@ -145,19 +155,19 @@ def test_page_needs_nothing_but_itself() -> None:
 
 def test_headline_is_measured_where_it_can_be() -> None:
     report = make_report()
-    text = Outline(render_report(report, benchmark=make_benchmark())).text
+    text = Outline(render_page(report, benchmark=make_benchmark())).text
     assert "Measured speed2.00×faster (95% interval" in text
-    measured = Measurement(60.0, 31.0, 4, ratio=Ratio(1.5, 1.4, 1.6, 9), accepted=True, machine=MACHINE)
-    assert "Measured speed1.50×faster" in Outline(render_report(replace(report, measurement=measured))).text
-    text = Outline(render_report(report)).text
+    measured = Measurement(60.0, 31.0, 4, ratio=Ratio(1.5, 1.4, 1.6, 9), accepted=True, host=HOST)
+    assert "Measured speed1.50×faster" in Outline(render_page(replace(report, measurement=measured))).text
+    text = Outline(render_page(report)).text
     assert "Predicted speed" in text and "not measured" in text
     assert "the two models were not run" in text
 
 
 def test_a_measured_choice_is_told_with_its_notes() -> None:
     ratio = Ratio(0.9, 0.85, 0.95, 9)
-    measured = Measurement(60.0, 31.0, 4, cached=1, unmeasured=2, ratio=ratio, notes=("lengths were made up",))
-    text = Outline(render_report(replace(make_report(), measurement=measured))).text
+    measured = Measurement(60.0, 31.0, 4, cached=1, unmeasured=2, ratio=ratio, notes=(Note("lengths were made up"),))
+    text = Outline(render_page(replace(make_report(), measurement=measured))).text
     assert "Measured speed0.90×slower" in text
     assert "whole model 0.90×: slower (95% interval 0.85 to 0.95, 9 rounds); the original is kept" in text
     assert "4 distinct convolutions timed, 1 of them known from before; 2 judged by prediction; 31 of 60 s" in text
@@ -165,32 +175,36 @@ def test_a_measured_choice_is_told_with_its_notes() -> None:
 
 
 def test_losses_are_shown_as_losses() -> None:
-    page = render_report(make_report(6), benchmark=make_benchmark(1.0, 2.0))
+    page = render_page(make_report(6), benchmark=make_benchmark(1.0, 2.0))
     assert "Measured speed0.50×slower" in Outline(page).text
     assert 'class="value bad"' in page and "run after lost" in page and "bar after lost" in page
-    assert "lost" not in render_report(make_report(3), benchmark=make_benchmark()).partition("<body>")[2]
+    assert "lost" not in render_page(make_report(3), benchmark=make_benchmark()).partition("<body>")[2]
 
 
 def test_nothing_replaced_is_said() -> None:
-    text = Outline(render_report(Report((make_row("a", 1e-3),), 17, original_bytes=1 << 20))).text
+    text = Outline(render_page(Report((make_row("a", 1e-3),), 17, original_bytes=1 << 20))).text
     assert "nothing is replaced" in text and "0 of 1 convolution replaced" in text and "1.00 MiB" in text
-    assert "The model holds no convolution" in Outline(render_report(Report((), 17))).text
+    assert "The model holds no convolution" in Outline(render_page(Report((), 17))).text
 
 
 def test_every_convolution_has_its_bars_and_reason() -> None:
     report = make_report(12)
-    page = render_report(report)
+    page = render_page(report)
     text = Outline(page).text
     assert page.count('class="bar before"') == page.count('class="bar after') == len(report.replaced)
     assert page.count('class="bar idle"') == len(report.rows) - len(report.replaced) - 1
     assert all(row.name in text for row in report.rows)
-    assert "predicted at 1.56× the speed" in text and "dft needs opset 17" in text and "is not rewritten" in text
+    assert (
+        "predicted at 1.56× the speed" in text
+        and "dft needs opset 17, the model has 13, set opset=17" in text
+        and "is not rewritten" in text
+    )
     assert page.count("<g>") == len(report.rows)
 
 
 def test_measured_times_go_before_predicted_ones() -> None:
     row = make_row("a", 9e-3, 8e-3, measured_conv_s=2e-3, measured_s=1e-3)
-    text = Outline(render_report(Report((row, make_row("b", 7e-3)), 17))).text
+    text = Outline(render_page(Report((row, make_row("b", 7e-3)), 17))).text
     assert "original 2.00 msrewritten 1.00 mspredicted 9.00 ms → 8.00 ms" in text
     assert "7.00 mspredicted, not measured" in text
 
@@ -209,7 +223,7 @@ def test_accuracy_and_probes() -> None:
     ):
         assert part in text
     assert "1 of 2 probes" in text
-    failed = Outline(render_report(make_report(), validation=make_validation(ok=False))).text
+    failed = Outline(render_page(make_report(), validation=make_validation(ok=False))).text
     assert "do not compute the same" in failed and "does not run" in failed and "different output 'y'" in failed
 
 
@@ -220,18 +234,32 @@ def test_origin_is_told() -> None:
 
 
 def test_the_gpu_that_times_are_predicted_for_is_told() -> None:
-    assert "Predicted forsome GPU" in Outline(render_report(replace(make_report(), predicted_for="some GPU"))).text
-    assert "Predicted for" not in Outline(render_report(make_report())).text
+    assert "Predicted forsome GPU" in Outline(render_page(replace(make_report(), predicted_for="some GPU"))).text
+    assert "Predicted for" not in Outline(render_page(make_report())).text
 
 
-def test_made_up_shapes_are_told() -> None:
-    text = Outline(render_report(None, benchmark=replace(make_benchmark(), made_up="x 1x3x64x64 was made up"))).text
-    assert "x 1x3x64x64 was made up" in text
-    assert "Made up" not in Outline(render_all()).text
+def test_notes_of_a_benchmark_are_told() -> None:
+    note = Note("x 1x3x64x64 was made up", ("pass ", Option("input_shapes", {"x": (1, 3, 8, 8)})))
+    benchmark = replace(make_benchmark(), notes=(note,))
+    said = "Notex 1x3x64x64 was made up; pass "
+    assert f"{said}input_shapes={{'x': (1, 3, 8, 8)}}" in Outline(render_page(None, benchmark=benchmark)).text
+    page = render_page(None, benchmark=benchmark, wording=word_as_flag)
+    assert f"{said}--input-shape x:1x3x8x8" in Outline(page).text
+    assert "Note" not in Outline(render_page(None, benchmark=make_benchmark())).text
+
+
+def test_options_are_worded_for_the_reader() -> None:
+    row = make_row("a", 1e-3, reason="dft needs opset 17", hint=("set ", Option("opset", 17)))
+    texts = [
+        Outline(render_page(Report((row,), 13), plan={}, wording=wording)).text
+        for wording in (word_in_python, word_as_flag)
+    ]
+    assert "dft needs opset 17; set opset=17" in texts[0] and "pass plan='plan.json'." in texts[0]
+    assert "dft needs opset 17; set --opset 17" in texts[1] and "pass --plan plan.json." in texts[1]
 
 
 def test_benchmark_alone() -> None:
-    text = Outline(render_report(None, benchmark=make_benchmark(), model_name="m.onnx")).text
+    text = Outline(render_page(None, benchmark=make_benchmark(), model_name="m.onnx")).text
     assert "Measured time" in text and "Convolutions" not in text
     assert "Conv → matmul, 12 nodes" in text
 
@@ -250,10 +278,20 @@ def test_names_are_text_and_nothing_else(name: str) -> None:
     assert re.sub("[\x00\x07\ud800]", "\ufffd", name) in outline.text
 
 
-def test_elements_escape_what_is_not_markup() -> None:
-    assert element("p", "<b>", element("i", "&"), title='"') == '<p title="&quot;">&lt;b&gt;<i>&amp;</i></p>'
-    assert element("p", hidden=True, open=False, id=None) == "<p hidden></p>"
-    assert escape(escape("<")) == "&lt;"
+def test_templates_escape_in_text_and_attributes_and_refuse_what_is_missing() -> None:
+    templates = open_templates()
+    template = templates.from_string('<p title="{{ x }}">{{ x }}</p>')
+    assert template.render(x="\"<&\x00'") == '<p title="&#34;&lt;&amp;\ufffd&#39;">&#34;&lt;&amp;\ufffd&#39;</p>'
+    assert template.render(x=Markup("<b>&amp;</b>")).endswith("><b>&amp;</b></p>")
+    with pytest.raises(UndefinedError):
+        template.render()
+
+
+def test_line_breaks_of_templates_are_no_gaps() -> None:
+    source = "\n<p>one line\nand {{ x }} another</p>\n  {% if x %}\n  <b>{{ x }}</b>\n{% endif %}\n<i></i>\n"
+    assert open_templates().from_string(source).render(x="y\nz") == (
+        "<p>one line and y\nz another</p><b>y\nz</b><i></i>"
+    )
 
 
 def test_numbers() -> None:
@@ -278,13 +316,18 @@ def test_the_suffix_decides(tmp_path: Path) -> None:
 
 
 def test_the_page_needs_no_second_look_at_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def load_again(*_: Any) -> None:
-        raise AssertionError("the model was read once more")
+    model, page = tmp_path / "m.onnx", tmp_path / "r.html"
+    model.write_bytes((MODELS / "large_kernel.onnx").read_bytes())
+    size = model.stat().st_size
 
-    monkeypatch.setattr("onnx_fft.cli.verbs.load_model", load_again)
-    model, page = MODELS / "large_kernel.onnx", tmp_path / "r.html"
+    def run_and_delete(*arguments: Any) -> Any:
+        found = dry_run(*arguments)
+        model.unlink()
+        return found
+
+    monkeypatch.setattr("onnx_fft.cli.verbs.dry_run", run_and_delete)
     assert main(["inspect", str(model), "--report", str(page)]) == 0
-    assert format_bytes(model.stat().st_size) in Outline(page.read_text()).text
+    assert format_bytes(size) in Outline(page.read_text()).text
 
 
 def test_bench_writes_page_and_chart(tmp_path: Path) -> None:
@@ -377,8 +420,8 @@ def test_page_in_chromium(browser: Browser, tmp_path: Path, kind: str, width: in
         "small": lambda: render_all(3),
         "large": lambda: render_all(70, "model_1/stage_2/block_3/"),
         "nasty": lambda: render_all(7, "".join(NASTY)),
-        "failed": lambda: render_report(make_report(6), validation=make_validation(ok=False)),
-        "bench": lambda: render_report(None, benchmark=make_benchmark(1.0, 2.0), model_name="m" * 300),
+        "failed": lambda: render_page(make_report(6), validation=make_validation(ok=False)),
+        "bench": lambda: render_page(None, benchmark=make_benchmark(1.0, 2.0), model_name="m" * 300),
     }
     path = tmp_path / "report.html"
     path.write_text(pages[kind](), encoding="utf-8")

@@ -13,6 +13,7 @@ import pytest
 from onnx import ModelProto, ValueInfoProto
 
 from onnx_fft import rewrite, validate
+from onnx_fft.report import describe
 from onnx_fft.rewrite import Rewritten
 from scripts.models import fetch as fetch_models
 from scripts.shared.conv_models import Array
@@ -124,7 +125,7 @@ def test_outputs_are_the_same(name: str, select: str) -> None:
         assert dump(rewritten.model) == dump(onnx.load(path))
         return
     result = validate(path, rewritten.loaded, input_shapes=SHAPES.get(name))
-    assert result.ok, "\n".join(result.describe())
+    assert result.ok, describe(result)
     assert result.engine == "onnxruntime"
     assert any(comparison.compared for feed in result.feeds for comparison in feed.comparisons)
     checked = [check.ok for check in result.convs]

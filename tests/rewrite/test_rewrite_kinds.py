@@ -10,7 +10,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-import onnx_fft.model.io
 from onnx_fft import rewrite
 from onnx_fft.errors import InvalidModelError
 from onnx_fft.model.saving import save_model
@@ -202,7 +201,7 @@ def test_a_result_too_large_for_one_message_is_split(monkeypatch: pytest.MonkeyP
     model = build_conv_model(make_spec((8, 8), (11, 11), (40, 40)))
     result = rewrite(model, lowering="matmul")
     before = dump(result.model)
-    monkeypatch.setattr(onnx_fft.model.io, "MAX_MODEL_BYTES", 20_000)
+    monkeypatch.setattr("onnx_fft.model.saving.MAX_MODEL_BYTES", 20_000)
     output = tmp_path / "big.onnx"
     result.save(output)
     (data,) = tmp_path.glob("big.onnx.*.data")

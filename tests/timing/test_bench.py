@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ from onnx import ModelProto, TensorProto, helper
 
 from onnx_fft.bench import Benchmark, bench
 from onnx_fft.errors import InvalidModelError, UsageError
+from onnx_fft.hints import Option
 from onnx_fft.model.io import load_model
+from onnx_fft.report import describe
+from onnx_fft.report.numbers import format_ms
+from onnx_fft.report.sentences import describe_host
 from onnx_fft.runtime.engines import ORT, EngineError
 from onnx_fft.runtime.opening import open_runner
-from onnx_fft.timing.launch import Machine, ModelTiming, NodeTime, _store_feeds, time_models
+from onnx_fft.timing.launch import Host, ModelTiming, NodeTime, _store_feeds, time_models
 from onnx_fft.timing.nodes import NodeChange
-from onnx_fft.timing.stats import Ratio, Spread, compare, describe_ratio, format_ms, summarize
+from onnx_fft.timing.stats import Ratio, Spread, compare, describe_ratio, summarize
 from onnx_fft.timing.worker import (
     MAX_ROUNDS,
     MIN_ROUNDS,
@@ -34,7 +39,7 @@ from scripts.shared.layers import make_spec
 from tests.clocks import FakeClock
 
 SPEC = make_spec((3, 4), (3, 3), (12, 12))
-MACHINE = Machine("a CPU", 2, "Linux x86_64", "1.32.0", 2, "2026-01-01")
+HOST = Host("a CPU", 2, "Linux x86_64", "1.32.0", 2, "2026-01-01")
 
 
 def fake_benchmark(before_s: tuple[float, ...], after_s: tuple[float, ...]) -> Benchmark:
@@ -42,7 +47,7 @@ def fake_benchmark(before_s: tuple[float, ...], after_s: tuple[float, ...]) -> B
     after = ModelTiming(after_s, 0.2, 3 << 20, ("CPUExecutionProvider",), (NodeTime("m", "MatMul", 0.1),))
     nodes = (NodeChange("conv", "Conv", "matmul", 0.2, 0.1, 7), NodeChange("act", "Relu", "", None, 0.01, 1))
     ratio = compare(before_s, after_s)
-    return Benchmark(before, after, ratio, MACHINE, {"x": (1, 3, 12, 12)}, "given inputs", 0, nodes)
+    return Benchmark(before, after, ratio, HOST, {"x": (1, 3, 12, 12)}, "given inputs", 0, nodes)
 
 
 # --- what samples say -----------------------------------------------------------------------------------------------
@@ -93,32 +98,31 @@ def test_losses_are_called_losses(ratio: Ratio, words: str) -> None:
 
 def test_a_loss_is_the_last_line_and_in_the_json() -> None:
     result = fake_benchmark((1.0,) * 5, (2.0,) * 5)
-    assert result.describe()[-1].startswith("0.50x: slower")
+    assert describe(result).splitlines()[-1].startswith("0.50x: slower")
     assert result.to_dict()["verdict"].startswith("0.50x: slower")
 
 
 def test_description_says_everything_that_decides_a_time() -> None:
-    text = "\n".join(fake_benchmark((2.0,) * 5, (1.0,) * 5).describe())
-    for part in (
-        "a CPU",
-        "1.32.0",
-        "2 thread(s)",
-        "x:1x3x12x12",
-        "seed 0",
-        "load 100 ms",
-        "3.00 MiB",
-        "MatMul",
-        "CPUEx",
-        "memory 5.00 MiB",
-        "memory unknown",
-        "Conv -> matmul, 7 nodes",
-    ):
+    text = describe(fake_benchmark((2.0,) * 5, (1.0,) * 5))
+    for part in ("a CPU", "1.32.0", "2 thread(s)", "x:1x3x12x12", "seed 0"):
         assert part in text
     assert "busy" not in text
+    rows = [line.split() for line in text.splitlines()]
+    for row in (
+        "model run load file memory providers",
+        "original 2000 ms (2000 to 2000) 100 ms 1.0 KiB 5.00 MiB CPU",
+        "rewritten 1000 ms (1000 to 1000) 200 ms 3.00 MiB unknown CPU",
+        "operator, profiled original ms rewritten ms",
+        "MatMul - 100",
+        "node, profiled what original ms rewritten ms",
+        "conv Conv -> matmul, 7 nodes 200 100",
+        "act Relu - 10.0",
+    ):
+        assert row.split() in rows
 
 
 def test_a_busy_machine_is_told() -> None:
-    assert "1.2 cores busy" in Machine("a CPU", 2, "Linux", "1.32.0", None, "2026-01-01", 1.2).describe()
+    assert "1.2 cores busy" in describe_host(replace(HOST, busy_cores=1.2))
 
 
 def test_operator_times_leave_out_containers() -> None:
@@ -186,7 +190,7 @@ def test_memory_is_unknown_where_the_system_does_not_tell(tmp_path: Path, text: 
 
 
 def test_feeds_reach_the_worker_unchanged(tmp_path: Path) -> None:
-    feeds = {
+    feeds: dict[str, Any] = {
         "text": np.array(["a", "bcd"], dtype=object),
         "many": [np.zeros((2, 3), np.float32), np.ones(1, np.float32)],
         "flag": np.array(True),
@@ -209,11 +213,15 @@ def test_bench_end_to_end(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     onnx.save(model, path)
     steps: list[str] = []
-    result = bench(path, model, input_shapes={"x": (2, 3, 20, 12)}, threads=1, budget_s=0.0, progress=steps.append)
+
+    def note(what: str, share: float | None = None) -> None:
+        steps.append(what)
+
+    result = bench(path, model, input_shapes={"x": (2, 3, 20, 12)}, threads=1, budget_s=0.0, progress=note)
     assert result.input_shapes == {"x": (2, 3, 20, 12)}
-    assert result.made_up == ""
+    assert result.notes == ()
     assert result.ratio.rounds == MIN_ROUNDS == len(result.original.samples_s) == len(result.rewritten.samples_s)
-    assert result.machine.threads == 1
+    assert result.host.threads == 1
     assert result.original.providers == ("CPUExecutionProvider",)
     assert result.original.file_bytes == path.stat().st_size
     assert "Conv" in result.original.seconds_by_op_type
@@ -221,7 +229,7 @@ def test_bench_end_to_end(tmp_path: Path) -> None:
     if sys.platform == "linux":
         assert result.original.peak_bytes is not None and result.rewritten.peak_bytes is not None
         assert result.original.peak_bytes > 0
-    assert json.loads(json.dumps(result.to_dict()))["machine"]["threads"] == 1
+    assert json.loads(json.dumps(result.to_dict()))["host"]["threads"] == 1
     assert len(steps) == 2
     assert open_runner(load_model(model)).engine == ORT, "sessions with threads of their own must still open"
 
@@ -229,9 +237,10 @@ def test_bench_end_to_end(tmp_path: Path) -> None:
 def test_shapes_that_were_made_up_are_told() -> None:
     model = build_conv_model(SPEC, dynamic=(0, 2, 3))
     result = bench(model, model, threads=1, budget_s=0.0, profile=False, memory=False)
-    assert "made up: x 1x3x64x64" in result.made_up and "--input-shape x:1x3x64x64" in result.made_up
-    assert f"note: {result.made_up}" in result.describe()
-    assert result.to_dict()["made_up"] == result.made_up
+    (note,) = result.notes
+    assert "made up: x 1x3x64x64" in note.text and Option("input_shapes", {"x": (1, 3, 64, 64)}) in note.hint
+    assert f"note: {note.text}; pass yours as in input_shapes={{'x': (1, 3, 64, 64)}}" in describe(result).splitlines()
+    assert result.to_dict()["notes"] == [note.tell()]
 
 
 def test_bench_reads_external_data(tmp_path: Path) -> None:
@@ -247,10 +256,10 @@ def test_bench_reads_external_data(tmp_path: Path) -> None:
 
 def test_several_models_are_timed_at_once() -> None:
     source = load_model(build_conv_model(SPEC))
-    timings, machine = time_models([source] * 3, {"x": np.zeros((1, 3, 12, 12), np.float32)}, budget_s=0.0)
+    timings, host = time_models([source] * 3, {"x": np.zeros((1, 3, 12, 12), np.float32)}, budget_s=0.0)
     assert [len(timing.samples_s) for timing in timings] == [MIN_ROUNDS] * 3
-    assert machine.threads is None
-    assert "its own choice" in machine.describe()
+    assert host.threads is None
+    assert "its own choice" in describe_host(host)
 
 
 def make_unrunnable() -> ModelProto:

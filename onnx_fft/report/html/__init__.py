@@ -1,4 +1,5 @@
-"""The report as one HTML page that needs nothing else: `page.render_report` puts together what the other modules make.
+"""The report as one HTML page that needs nothing else: `page.render_page` fills the templates beside it.
 
-`style.css` and `copy.js` are packed with the package and written into the page.
+The other modules prepare what each section shows; the markup is in the `.html` files alone. `style.css` and `copy.js`
+are written into the page.
 """

@@ -1,0 +1,76 @@
+"""Results in a sentence, for texts, pages and charts alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onnx_fft.hints import Option, Wording, tell
+from onnx_fft.measure.run import Measurement
+from onnx_fft.report.numbers import format_milliseconds
+from onnx_fft.results import Report, Row
+from onnx_fft.timing.launch import Host
+from onnx_fft.timing.stats import describe_ratio
+from onnx_fft.units import format_growth, format_size
+
+BUSY_FROM = 0.15
+"""Cores that other programs may keep busy without a word about it."""
+
+
+def describe_host(host: Host) -> str:
+    """Where, on what and when something was timed, and whether the machine was busy with something else."""
+    threads = "its own choice of threads" if host.threads is None else f"{host.threads} thread(s)"
+    text = f"{host.gpu}; " if host.gpu else ""
+    text += f"{host.cpu}, {host.cores} logical cores, {host.system}; ONNX Runtime {host.onnxruntime}, {threads}, "
+    text += f"all optimizations; {host.date}"
+    if (host.busy_cores or 0.0) > BUSY_FROM:
+        text += f"; other programs kept {host.busy_cores:.1f} cores busy: measure again on an idle machine"
+    return text
+
+
+def describe_measurement(measurement: Measurement) -> str:
+    """The whole model's ratio, and what became of it."""
+    if measurement.ratio is None:
+        return "no replacement came as far as being timed against the original model"
+    verdict = describe_ratio(measurement.ratio)
+    return f"whole model {verdict}" if measurement.accepted else f"whole model {verdict}; the original is kept"
+
+
+def explain_row(row: Row, wording: Wording) -> str:
+    """Why a convolution is replaced or left alone, and what changes that."""
+    return "; ".join(filter(None, (row.reason, tell(row.hint, wording))))
+
+
+def summarize_report(report: Report, wording: Wording) -> str:
+    """How many are replaced, what that saves, what it adds to the file, and how sure a measured choice is."""
+    text = f"{len(report.replaced)} of {len(report.rows)} convolutions replaced"
+    if report.replaced:
+        text += f", {_describe_gain(report)}, {format_growth(report.growth_bytes)}"
+    else:
+        how = "predicted" if report.measurement is None else "shown"
+        text += f": none is {how} to gain, or none can be"
+    capped = sum(row.code == "growth" for row in report.rows)
+    if report.max_growth_bytes is not None and capped:
+        cap, raise_it = (
+            format_size(report.max_growth_bytes),
+            tell(("raise that with ", Option("max_growth_bytes")), wording),
+        )
+        text += f"; {capped} left alone because the file may grow by {cap} at most: {raise_it}"
+    return text if report.measurement is None else f"{text}; {describe_measurement(report.measurement)}"
+
+
+def _describe_gain(report: Report) -> str:
+    """`measured 9.00 -> 3.00 ms for these`; predicted, unless all replacements were measured."""
+    is_measured = all(row.is_measured for row in report.replaced)
+    before, after = _sum_times(report.replaced, is_measured)
+    how = "measured" if is_measured else "predicted"
+    gpu = f" on {report.predicted_for}" if report.predicted_for and not is_measured else ""
+    return f"{how} {format_milliseconds(before)} -> {format_milliseconds(after)} ms for these{gpu}"
+
+
+def _sum_times(rows: Sequence[Row], is_measured: bool) -> tuple[float, float]:
+    """Seconds of all convolutions, and of all that replaces them; what is not known counts as nothing."""
+    pairs = [
+        (row.measured_conv_s, row.measured_s) if is_measured else (row.predicted_conv_s, row.predicted_s)
+        for row in rows
+    ]
+    return sum(before or 0.0 for before, _ in pairs), sum(after or 0.0 for _, after in pairs)

@@ -1,0 +1,1 @@
+"""Results as text: sentences and tables for a terminal, one row a line if they are piped."""
