@@ -15,7 +15,7 @@ from onnx import ModelProto, TensorProto, helper
 from onnx.external_data_helper import convert_model_to_external_data
 
 import onnx_fft.lowering.rfft
-import onnx_fft.runtime.engines
+import onnx_fft.runtime.opening
 from onnx_fft import rewrite, validate
 from onnx_fft.cost.machines import machines_for
 from onnx_fft.model.scopes import MICROSOFT_DOMAIN
@@ -119,9 +119,9 @@ def test_the_verdict_says_that_the_evaluator_computed(lowering: str) -> None:
 def test_what_a_gpu_refuses_is_not_made_up_for(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a CUDA provider that works, a model that does not load there is wrong, whoever ran the original."""
     rewritten = rewrite_for_cuda(make()).model
-    for module in (onnx_fft.runtime.engines, sys.modules["onnx_fft.validate"]):
+    for module in (onnx_fft.runtime.opening, sys.modules["onnx_fft.validate"]):
         monkeypatch.setattr(module, "find_cuda_problem", lambda: "")
-    monkeypatch.setattr(onnx_fft.runtime.engines, "exact_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(onnx_fft.runtime.opening, "exact_providers", lambda: ["CPUExecutionProvider"])
     found = validate(make(), rewritten)
     assert not found.ok
     assert "does not load" in found.verdict and "Rfft" in found.verdict
@@ -130,7 +130,7 @@ def test_what_a_gpu_refuses_is_not_made_up_for(make: Any, monkeypatch: pytest.Mo
 def test_a_wrong_spectrum_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     right = onnx_fft.lowering.rfft.weight_spectrum
     monkeypatch.setattr(onnx_fft.lowering.rfft, "weight_spectrum", lambda *args: np.conj(right(*args)))
-    found = validate(two_convs(), rewrite_for_cuda(two_convs()).model)
+    found = validate(two_convs(), rewrite_for_cuda(two_convs(), validate=False).model)
     assert not found.ok
     assert found.bisection is not None and found.bisection.sites == ("first",)
 
@@ -231,9 +231,9 @@ def test_auto_leaves_small_convs_alone(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_lowering_of_another_target_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_two_convs(tmp_path)
     assert run("rewrite", path, tmp_path / "out.onnx", "--target", "cuda", "--lowering", "dft") == 2
-    assert "expected one of auto, rfft, matmul; or pass --target standard" in capsys.readouterr().err
+    assert "expected one of auto, rfft, matmul; set --target standard" in capsys.readouterr().err
     assert run("rewrite", path, tmp_path / "out.onnx", "--lowering", "rfft") == 2
-    assert "or pass --target cuda" in capsys.readouterr().err
+    assert "set --target cuda to use it" in capsys.readouterr().err
 
 
 def test_external_data_stays_what_it_was(tmp_path: Path) -> None:
