@@ -34,6 +34,8 @@ class Row:
     """Every lowering considered: its predicted seconds, or why it does not apply, and a hint at what changes that."""
     hint: Hint = ""
     """What would change the decision, "" if nothing is known to."""
+    warning: str = ""
+    """What may go wrong with the replacement, "" for nothing known."""
 
     @property
     def is_measured(self) -> bool:
@@ -120,6 +122,7 @@ def _make_row(site: ConvSite, decision: Decision) -> Row:
         code="" if decision.refusal is None else decision.refusal.code,
         reason=decision.reason,
         hint=decision.hint,
+        warning=decision.warning,
         predicted_conv_s=decision.conv_seconds,
         predicted_s=decision.seconds,
         measured_conv_s=decision.measured_conv_s,

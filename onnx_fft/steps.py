@@ -16,7 +16,7 @@ from onnx import ModelProto
 
 from onnx_fft.checks.conformity import check_conformity
 from onnx_fft.checks.result import Validation
-from onnx_fft.cost.choose import Decision, Request, choose, leave, limit_growth
+from onnx_fft.cost.choose import Decision, Request, choose, heed_zeros, leave, limit_growth
 from onnx_fft.cost.plan_file import PlanFile, PlannedConv, load_plan, match_plan
 from onnx_fft.cost.replay import replay
 from onnx_fft.errors import OpsetError, Refusal
@@ -221,5 +221,6 @@ def _decide_site(site: ConvSite, is_selected: bool, state: State) -> Decision:
     if not is_selected:
         return leave(Refusal("not-selected", "left out by name"))
     if state.planned is not None:
-        return replay(site.name, site.spec, site.opset, state.planned[site.name], state.request)
-    return choose(site.spec, site.opset, state.request)
+        replayed = replay(site.name, site.spec, site.opset, state.planned[site.name], state.request)
+        return heed_zeros(replayed, site.zero_reader, replace(state.request, select="all"))
+    return heed_zeros(choose(site.spec, site.opset, state.request), site.zero_reader, state.request)

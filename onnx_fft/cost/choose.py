@@ -69,6 +69,8 @@ class Decision:
     """Measured time of `plan`, or, if the Conv is left, of the fastest plan that was tried."""
     hint: Hint = ""
     """What would change the decision, if anything does."""
+    warning: str = ""
+    """What may go wrong with a replacement that the caller insists on."""
 
     @property
     def saved_s(self) -> float:
@@ -174,6 +176,21 @@ def limit_growth(decisions: Sequence[Decision], max_growth_bytes: int) -> list[D
         )
         result[position] = leave_after_all(decision, Refusal("growth", sentence))
     return result
+
+
+def heed_zeros(decision: Decision, reader: str, request: Request) -> Decision:
+    """The decision, knowing that the operator `reader` behind the convolution turns on exact zeros ("": none does).
+
+    What is predicted or measured to gain is left alone then; what the caller insists on is replaced with a warning.
+    """
+    if not reader or decision.plan is None:
+        return decision
+    warning = f"{reader} behind it turns on exact zeros, and a transform makes +-1e-7 of them"
+    if request.is_forced:
+        return replace(decision, warning=warning)
+    return leave(
+        Refusal("zeros", warning, ("to replace it all the same, set ", Option("select", "all"))), decision.conv_seconds
+    )
 
 
 def leave_after_all(decision: Decision, refusal: Refusal) -> Decision:

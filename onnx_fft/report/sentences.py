@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from onnx_fft.hints import Option, Wording, tell
 from onnx_fft.measure.run import Measurement
-from onnx_fft.report.numbers import format_milliseconds
+from onnx_fft.report.numbers import format_milliseconds, plural
 from onnx_fft.results import Report, Row
 from onnx_fft.timing.launch import Host
 from onnx_fft.timing.stats import describe_ratio
@@ -37,7 +37,8 @@ def describe_measurement(measurement: Measurement) -> str:
 
 def explain_row(row: Row, wording: Wording) -> str:
     """Why a convolution is replaced or left alone, and what changes that."""
-    return "; ".join(filter(None, (row.reason, tell(row.hint, wording))))
+    warning = f"warning: {row.warning}" if row.warning else ""
+    return "; ".join(filter(None, (row.reason, tell(row.hint, wording), warning)))
 
 
 def summarize_report(report: Report, wording: Wording) -> str:
@@ -48,6 +49,8 @@ def summarize_report(report: Report, wording: Wording) -> str:
     else:
         how = "predicted" if report.measurement is None else "shown"
         text += f": none is {how} to gain, or none can be"
+    if warned := sum(bool(row.warning) for row in report.replaced):
+        text += f"; {plural(warned, 'warning')}, see why"
     capped = sum(row.code == "growth" for row in report.rows)
     if report.max_growth_bytes is not None and capped:
         cap, raise_it = (

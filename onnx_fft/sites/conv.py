@@ -29,6 +29,7 @@ from onnx_fft.provenance import OPERATOR_DOMAIN
 from onnx_fft.sites.batchnorm import fold_batch_norm, is_foldable
 from onnx_fft.sites.geometry import Dims, resolve_spec
 from onnx_fft.sites.spec import ConvSpec
+from onnx_fft.sites.zeros import ZeroTracer
 
 CONVOLUTIONS = (
     "Conv",
@@ -66,6 +67,8 @@ class ConvSite:
     followers: tuple[NodeProto, ...] = ()
     constants: tuple[str, ...] = ()
     bias_input: str = ""
+    zero_reader: str = ""
+    """The first operator behind it that turns on exact zeros, which a transform makes noise of; "" if there is none."""
 
     @property
     def input(self) -> str:
@@ -109,12 +112,20 @@ class ConvSite:
 
     def read_weights(self) -> ConvWeights:
         """Weight and bias in float64, the BatchNormalization folded in; InvalidModelError if they are gone."""
-        weight = self._read(self.node.input[1])
+        weight, bias = self._fold(self._read(self.node.input[1]))
+        return ConvWeights(weight, bias, self.bias_input)
+
+    def read_bias(self) -> NDArray[np.float64] | None:
+        """The bias alone, as `read_weights` has it; None if there is none, or none before run time."""
+        channels = 0 if self.spec is None else self.spec.out_channels
+        return self._fold(np.zeros((channels, 1)))[1]
+
+    def _fold(self, weight: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
         bias = self._read(self.node.input[2]) if _has_bias(self.node) and not self.bias_input else None
         for node in self._batch_norms:
             epsilon = read_attributes(node).get("epsilon", 1e-5)
             weight, bias = fold_batch_norm(weight, bias, [self._read(name) for name in node.input[1:]], epsilon)
-        return ConvWeights(weight, bias, self.bias_input)
+        return weight, bias
 
     def _read(self, name: str) -> NDArray[np.float64]:
         value = resolve_constant(name, self.scope)
@@ -135,9 +146,11 @@ def find_sites(loaded: LoadedModel) -> tuple[ConvSite, ...]:
         shapes[scope] = seen | _known_shapes(body)
         readers[scope] = {name: node for node in scope.body.node for name in node.input}
     sites: list[ConvSite] = []
+    tracer = ZeroTracer(loaded.model, scopes)
     for name, scope, node in name_convolutions(scopes):
         try:
-            sites.append(_resolve_site(name, scope, node, shapes[scope], readers[scope]))
+            site = _resolve_site(name, scope, node, shapes[scope], readers[scope])
+            sites.append(replace(site, zero_reader=tracer.find_reader(scope, site.output, site.read_bias())))
         except Refused as refused:
             sites.append(ConvSite(name, node.op_type, scope, node, refusal=refused.refusal))
     return tuple(sites)

@@ -1,0 +1,145 @@
+"""What turns on exact zeros behind a convolution, and what is done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from onnx_fft import describe, inspect, rewrite
+from onnx_fft.model.io import LoadedModel
+from onnx_fft.sites.conv import find_sites
+from scripts.shared.conv_models import Array
+from scripts.shared.running import run_model, run_with_library
+
+SHAPE = (1, 1, 96, 96)
+CONSTANTS: dict[str, Array] = {
+    "w": np.full((1, 1, 33, 33), 1 / 33**2, np.float32),
+    "tiny": np.array(1e-6, np.float32),
+    "one": np.array(1, np.float32),
+    "two": np.array(2, np.float32),
+    "half": np.array(0.5, np.float32),
+    "bias": np.ones(1, np.float32),
+    "no_bias": np.zeros(1, np.float32),
+}
+
+
+def make_model(*behind: NodeProto, bias: str = "", elem_type: int = TensorProto.FLOAT) -> ModelProto:
+    """`x -> blur -> behind`: these nodes read `c` and the constants, and the last makes `y`."""
+    conv = helper.make_node("Conv", ["x", "w", *([bias] if bias else [])], ["c"], "blur", pads=[16] * 4)
+    used = {name for node in (conv, *behind) for name in node.input}
+    tensors = [numpy_helper.from_array(value, name) for name, value in CONSTANTS.items() if name in used]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, SHAPE)
+    graph = helper.make_graph([conv, *behind], "g", [x], [helper.make_tensor_value_info("y", elem_type, None)], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def node(op_type: str, *inputs: str, y: str = "y", **attributes: object) -> NodeProto:
+    return helper.make_node(op_type, inputs, [y], **attributes)
+
+
+def find_reader(model: ModelProto) -> str:
+    (site,) = find_sites(LoadedModel(model))
+    return site.zero_reader.partition(" ")[0]
+
+
+TURNS: dict[str, Sequence[NodeProto]] = {
+    "Sqrt": [node("Sqrt", "c")],
+    "Log": [node("Relu", "c", y="r"), node("Log", "r")],
+    "Div": [node("Abs", "c", y="a"), node("Max", "a", "tiny", y="m"), node("Div", "one", "m")],
+    "Pow": [node("Pow", "c", "half")],
+    "Greater": [node("Flatten", "c", y="r"), node("Greater", "r", "tiny")],
+    "Sign": [node("MaxPool", "c", y="p", kernel_shape=[2, 2]), node("Sign", "p")],
+    "Floor": [node("Mul", "c", "two", y="m"), node("Floor", "m")],
+    "Where": [node("Cast", "c", y="b", to=TensorProto.BOOL), node("Where", "b", "one", "two")],
+    "ArgMax": [node("Concat", "c", "c", y="cc", axis=1), node("ArgMax", "cc", axis=1)],
+    "NonZero": [node("NonZero", "c")],
+    "Equal": [node("Sigmoid", "c", y="s"), node("Equal", "s", "half")],
+    "Log of squares": [node("Mul", "c", "c", y="s"), node("Log", "s")],
+    "Sqrt of a sum with nothing": [node("Add", "c", "tiny", y="a"), node("Sqrt", "a")],
+}
+
+PASSES: dict[str, Sequence[NodeProto]] = {
+    "nothing": [node("Relu", "c")],
+    "a constant of weight": [node("Add", "c", "one", y="a"), node("Sqrt", "a")],
+    "the root of squares": [node("Mul", "c", "c", y="s"), node("Sqrt", "s")],
+    "a variance": [
+        node("Pow", "c", "two", y="s"),
+        node("ReduceMean", "s", y="m", axes=[2, 3]),
+        node("Add", "m", "tiny", y="v"),
+        node("Sqrt", "v", y="d"),
+        node("Div", "c", "d"),
+    ],
+    "the dividend": [node("Div", "c", "two")],
+    "a whole power": [node("Pow", "c", "two")],
+    "a value that is not compared": [node("Sigmoid", "c")],
+}
+
+
+@pytest.mark.parametrize("kind", TURNS)
+def test_what_turns_on_zeros_is_found(kind: str) -> None:
+    expected = "Cast" if kind == "Where" else kind.split()[0]
+    assert find_reader(make_model(*TURNS[kind])) == expected
+    assert find_reader(make_model(*TURNS[kind], bias="no_bias")) == expected
+
+
+@pytest.mark.parametrize("kind", PASSES)
+def test_what_does_not_is_not(kind: str) -> None:
+    assert not find_reader(make_model(*PASSES[kind]))
+
+
+@pytest.mark.parametrize("kind", TURNS)
+def test_a_bias_of_the_conv_keeps_zeros_away(kind: str) -> None:
+    assert not find_reader(make_model(*TURNS[kind], bias="bias"))
+
+
+def test_bodies_and_functions_are_followed() -> None:
+    """Into a branch that captures the output, out of one that holds the Conv, and through a function."""
+
+    def graph(nodes: Sequence[NodeProto], result: str) -> onnx.GraphProto:
+        return helper.make_graph(nodes, "b", [], [helper.make_tensor_value_info(result, TensorProto.FLOAT, None)])
+
+    choose = node("Constant", y="yes", value=numpy_helper.from_array(np.array(True)))
+    captured = graph([node("Sqrt", "c", y="s")], "s")
+    other = graph([node("Identity", "c", y="i")], "i")
+    inside = node("If", "yes", then_branch=captured, else_branch=other)
+    assert find_reader(make_model(choose, inside)) == "Sqrt"
+    passed = node("If", "yes", y="f", then_branch=other, else_branch=other)
+    assert find_reader(make_model(choose, passed, node("Log", "f"))) == "Log"
+    model = make_model(helper.make_node("Root", ["c"], ["y"], domain="local"))
+    root = helper.make_function(
+        "local", "Root", ["a"], ["b"], [helper.make_node("Sqrt", ["a"], ["b"])], [helper.make_opsetid("", 17)]
+    )
+    model.functions.append(root)
+    model.opset_import.append(helper.make_opsetid("local", 1))
+    assert find_reader(model) == "Sqrt"
+
+
+@pytest.mark.parametrize("target", ["standard", "native"])
+@pytest.mark.parametrize("kind", ["Sqrt", "Log"])
+def test_a_black_border_stays_what_it_was(kind: str, target: str, native_library: object) -> None:
+    """A bright square on black: a transform would put NaN around it."""
+    model = make_model(*TURNS[kind])
+    x = np.zeros(SHAPE, np.float32)
+    x[..., 40:56, 40:56] = 255
+    rewritten = rewrite(model, target=target)
+    (row,) = rewritten.report.rows
+    assert row.lowering is None and row.code == "zeros" and kind in row.reason
+    assert "select='all'" in describe(rewritten.report)
+    run = run_with_library if target == "native" else run_model
+    np.testing.assert_array_equal(run(rewritten.model, {"x": x})[0], run_model(model, {"x": x})[0])
+    assert rewrite(model, target=target, select="measure", budget_s=0, use_cache=False).report.replaced == ()
+
+
+def test_who_insists_is_warned() -> None:
+    model = make_model(*TURNS["Sqrt"])
+    report = inspect(model, select="all")
+    (row,) = report.rows
+    assert row.lowering is not None and "Sqrt" in row.warning
+    assert "1 warning, see why" in describe(report) and "warning: Sqrt" in describe(report)
+    planned = rewrite(model, select="all", validate=False).plan
+    assert inspect(model, plan=planned).rows[0].warning == row.warning
+    assert not inspect(make_model(*PASSES["nothing"]), select="all").rows[0].warning
