@@ -214,8 +214,9 @@ FUNCTION = """g (float[1] x) => (float[1] y) { y = local.F(x) }
     ],
 )
 def test_impossible_conversions(text: str, opset: int, target: int, word: str) -> None:
-    with pytest.raises(OpsetError, match=f"to opset {target}.*{word}"):
+    with pytest.raises(OpsetError, match=f"to opset {target} ") as caught:
         convert_opset(parse(text, opset), target)
+    assert word in str(caught.value)
 
 
 @pytest.mark.real_model

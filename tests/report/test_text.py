@@ -18,7 +18,7 @@ from onnx_fft.hints import Note, Option, Wording, word_in_python
 from onnx_fft.report.files import write_report
 from onnx_fft.report.text.drawing import describe, print_result, print_summary
 from onnx_fft.results import Report
-from tests.report.test_html import make_benchmark, make_report, make_row, make_validation
+from tests.report.results import make_benchmark, make_report, make_row, make_validation
 
 LIBRARY = "/a/rather/long/path/" * 8 + "libonnx_fft.so"
 DIAGNOSIS = Diagnosis(

@@ -10,39 +10,19 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from onnx_fft.model.io import LoadedModel, load_model
 from onnx_fft.model.scopes import Refused
-from onnx_fft.sites.conv import ConvSite, find_sites
+from onnx_fft.sites.conv import find_sites
 from onnx_fft.sites.geometry import Dims, resolve_spec
 from onnx_fft.sites.spec import Activation, ConvSpec
-from scripts.shared.conv_models import Array, build_conv_model
+from scripts.shared.conv_models import Array
 from scripts.shared.running import list_op_types, run_model
 from scripts.shared.standard_cases import conv_cases, converted_cases, light_paths
-from tests.models import parse_model
+from tests.sites.finding import only_site, parse, spec_of
 
 FLOAT = TensorProto.FLOAT
-RNG = np.random.default_rng(3)
-SHAPES = {"W": (4, 3, 3, 3), "B": (4,), "S": (4,)}
-CONSTANTS = {name: RNG.random(shape, np.float32) + np.float32(0.5) for name, shape in SHAPES.items()}
-
-
-def parse(text: str, **versions: int) -> ModelProto:
-    """A model from ONNX's text form, with the weight `W` and the vectors `B` and `S` if it does not define them."""
-    return parse_model(text, CONSTANTS, **versions)
-
-
-def only_site(model: ModelProto) -> ConvSite:
-    (site,) = find_sites(load_model(model))
-    return site
-
-
-def spec_of(model: ModelProto) -> ConvSpec:
-    site = only_site(model)
-    assert site.refusal is None
-    assert site.spec is not None
-    return site.spec
 
 
 def resolve(*, weight: tuple[int, ...] = (4, 3, 3, 3), x: Dims | None = (1, 3, 8, 8), **attributes: Any) -> ConvSpec:
@@ -326,64 +306,6 @@ def test_quantized_conv_is_left_to_the_integer_kernels() -> None:
     }"""
     refusal = only_site(parse(text)).refusal
     assert refusal is not None and refusal.code == "quantized"
-
-
-# --- BatchNormalization -------------------------------------------------------------------------------------------
-
-NORMALIZED = "g (float[1,3,8,8] x) => (float[1,4,6,6] y) { h = Conv(x, W, B) y = BatchNormalization(h, S, B, S, S) }"
-
-
-def test_batch_normalization_folds() -> None:
-    model = parse(NORMALIZED)
-    site = only_site(model)
-    assert site.output == "y"
-    assert [node.op_type for node in site.followers] == ["BatchNormalization"]
-    weights = site.read_weights()
-    x = np.random.default_rng(1).standard_normal((1, 3, 8, 8)).astype(np.float32)
-    assert site.spec is not None and weights.bias is not None
-    folded = build_conv_model(site.spec, weights.weight.astype("f4"), weights.bias.astype("f4"))
-    y, y_folded = (run_model(held, {"x": x})[0] for held in (model, folded))
-    np.testing.assert_allclose(y_folded, y, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        NORMALIZED.replace("(h, S, B, S, S)", "<training_mode=1>(h, S, B, S, S)"),
-        NORMALIZED.replace("y = Batch", "y, m, v = Batch").replace("(h,", "<training_mode=1>(h,"),
-        NORMALIZED.replace("[1,4,6,6] y)", "[1,4,6,6] y, float[1,4,6,6] h)"),
-        NORMALIZED.replace("y = Batch", "z = Relu(h) y = Batch"),
-        NORMALIZED.replace("(float[1,3,8,8] x)", "(float[1,3,8,8] x, float[4] V)").replace("S, S)", "S, V)"),
-        NORMALIZED.replace("(float[1,3,8,8] x)", "(float[1,3,8,8] x, float[4] V)").replace("W, B)", "W, V)"),
-        NORMALIZED.replace("Conv(x", 'com.microsoft.FusedConv<activation="Relu">(x'),
-        NORMALIZED.replace("y = Batch", "z = Loop(n, c) <body = b (i, k) => (k, h) {}> y = Batch").replace(
-            "(float[1,3,8,8] x)", "(float[1,3,8,8] x, int64 n, bool c)"
-        ),
-    ],
-    ids=["training", "outputs", "graph-output", "second-reader", "parameter", "bias", "activation", "captured"],
-)
-def test_batch_normalization_stays(text: str) -> None:
-    site = find_sites(load_model(parse(text)))[0]
-    assert site.refusal is None
-    assert site.followers == ()
-    assert site.output == "h"
-
-
-@pytest.mark.parametrize(
-    ("opset", "attributes", "folds"),
-    [
-        (6, "", False),
-        (6, "<is_test=1>", True),
-        (6, "<is_test=1, spatial=0>", False),
-        (7, "", True),
-        (7, "<spatial=0>", False),
-        (9, "", True),
-    ],
-)
-def test_batch_normalization_of_old_opsets(opset: int, attributes: str, folds: bool) -> None:
-    text = NORMALIZED.replace("Normalization", f"Normalization{attributes}")
-    model = parse(text, ir_version=4, opset=opset)
-    assert bool(only_site(model).followers) == folds
 
 
 # --- models in the wild -------------------------------------------------------------------------------------------

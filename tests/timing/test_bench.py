@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper
 
-from onnx_fft.bench import Benchmark, bench
+from onnx_fft.bench import bench
 from onnx_fft.errors import InvalidModelError, UsageError
 from onnx_fft.hints import Option
 from onnx_fft.model.io import load_model
@@ -22,8 +22,7 @@ from onnx_fft.report.numbers import format_ms
 from onnx_fft.report.sentences import describe_host
 from onnx_fft.runtime.engines import ORT, EngineError
 from onnx_fft.runtime.opening import open_runner
-from onnx_fft.timing.launch import Host, ModelTiming, NodeTime, _store_feeds, time_models
-from onnx_fft.timing.nodes import NodeChange
+from onnx_fft.timing.launch import ModelTiming, NodeTime, _store_feeds, time_models
 from onnx_fft.timing.stats import Ratio, Spread, compare, describe_ratio, summarize
 from onnx_fft.timing.worker import (
     MAX_ROUNDS,
@@ -37,18 +36,7 @@ from onnx_fft.timing.worker import (
 from scripts.shared.conv_models import build_conv_model
 from scripts.shared.layers import make_spec
 from tests.clocks import FakeClock
-
-SPEC = make_spec((3, 4), (3, 3), (12, 12))
-HOST = Host("a CPU", 2, "Linux x86_64", "1.32.0", 2, "2026-01-01")
-
-
-def fake_benchmark(before_s: tuple[float, ...], after_s: tuple[float, ...]) -> Benchmark:
-    before = ModelTiming(before_s, 0.1, 1000, ("CPUExecutionProvider",), (NodeTime("conv", "Conv", 0.2),), 5 << 20)
-    after = ModelTiming(after_s, 0.2, 3 << 20, ("CPUExecutionProvider",), (NodeTime("m", "MatMul", 0.1),))
-    nodes = (NodeChange("conv", "Conv", "matmul", 0.2, 0.1, 7), NodeChange("act", "Relu", "", None, 0.01, 1))
-    ratio = compare(before_s, after_s)
-    return Benchmark(before, after, ratio, HOST, {"x": (1, 3, 12, 12)}, "given inputs", 0, nodes)
-
+from tests.timing.fakes import HOST, SPEC, fake_benchmark
 
 # --- what samples say -----------------------------------------------------------------------------------------------
 

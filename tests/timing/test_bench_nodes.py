@@ -13,7 +13,7 @@ from onnx_fft.model.io import load_model
 from onnx_fft.rewrite import rewrite
 from onnx_fft.timing.launch import ModelTiming, NodeTime
 from onnx_fft.timing.nodes import NodeChange, compare_nodes
-from tests.timing.test_bench import fake_benchmark
+from tests.timing.fakes import fake_benchmark
 
 
 def make_chain(names: tuple[str, ...] = ("sin", "conv", "relu", "last")) -> ModelProto:

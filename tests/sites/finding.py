@@ -1,0 +1,32 @@
+"""Models in ONNX's text form, and the one site in them."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import ModelProto
+
+from onnx_fft.model.io import load_model
+from onnx_fft.sites.conv import ConvSite, find_sites
+from onnx_fft.sites.spec import ConvSpec
+from tests.models import parse_model
+
+RNG = np.random.default_rng(3)
+SHAPES = {"W": (4, 3, 3, 3), "B": (4,), "S": (4,)}
+CONSTANTS = {name: RNG.random(shape, np.float32) + np.float32(0.5) for name, shape in SHAPES.items()}
+
+
+def parse(text: str, **versions: int) -> ModelProto:
+    """A model from ONNX's text form, with the weight `W` and the vectors `B` and `S` if it does not define them."""
+    return parse_model(text, CONSTANTS, **versions)
+
+
+def only_site(model: ModelProto) -> ConvSite:
+    (site,) = find_sites(load_model(model))
+    return site
+
+
+def spec_of(model: ModelProto) -> ConvSpec:
+    site = only_site(model)
+    assert site.refusal is None
+    assert site.spec is not None
+    return site.spec
