@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from onnx_fft.errors import InvalidModelError, UsageError
-from onnx_fft.hints import Note, Option
-from onnx_fft.inputs.feeds import Feed, Inputs, find_selectors, fix_shapes, load_feed, note_made_up, read_inputs
-from onnx_fft.inputs.search import search
+from onnx_fft.errors import InvalidModelError
+from onnx_fft.hints import Note
+from onnx_fft.inputs.feeds import Feed, Inputs, load_feed, note_made_up, read_inputs
+from onnx_fft.inputs.search import search_model
 from onnx_fft.model.io import LoadedModel, ModelSource, load_model
+from onnx_fft.options import check_threads
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.runtime.cuda import check_cuda, is_for_cuda
 from onnx_fft.runtime.engines import EngineError
@@ -27,6 +28,9 @@ from onnx_fft.runtime.opening import open_original
 from onnx_fft.timing.launch import Host, ModelTiming, time_models
 from onnx_fft.timing.nodes import NodeChange, compare_nodes
 from onnx_fft.timing.stats import Ratio, compare, describe_ratio
+
+BENCH_BUDGET_S = 10.0
+"""Seconds of measured runs, unless the caller says otherwise."""
 
 OpTime = tuple[str, float | None, float | None]
 """An operator type and its seconds in a run of the original and of the rewritten model; None: it did not run there."""
@@ -90,7 +94,7 @@ def bench(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     threads: int | None = None,
     seed: int = 0,
-    budget_s: float = 10.0,
+    budget_s: float = BENCH_BUDGET_S,
     profile: bool = True,
     memory: bool = True,
     custom_ops: Sequence[str | Path] = (),
@@ -111,10 +115,7 @@ def bench(
     CudaUnavailable if one needs the CUDA provider and that does not work.
     """
     progress = progress or no_progress
-    if threads is not None and threads < 1:
-        raise UsageError(
-            f"got {threads} threads", "1 or more", ("leave out ", Option("threads"), " to let ONNX Runtime choose")
-        )
+    check_threads(threads)
     sources = (load_model(original), load_model(rewritten))
     custom_ops = find_libraries((source.model for source in sources), custom_ops)
     if cuda := any(is_for_cuda(source.model) for source in sources):
@@ -156,9 +157,7 @@ def find_feed(
     custom_ops: Sequence[str | Path] = (),
 ) -> Feed:
     """The given inputs, checked, or the first random ones that the original model runs on."""
-    infos = read_inputs(original.model)
     if inputs is not None:
-        return load_feed(inputs, infos)
-    infos = fix_shapes(infos, input_shapes, read_inputs(rewritten.model))
+        return load_feed(inputs, read_inputs(original.model))
     runner = open_original(original, custom_ops=custom_ops)
-    return search(infos, runner.run, seed, find_selectors(original.model, infos), vary=False)[0]
+    return search_model(original, runner.run, seed, input_shapes, other=rewritten, vary=False)[0]

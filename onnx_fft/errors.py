@@ -22,6 +22,11 @@ class Refusal:
     hint: Hint = ""
 
 
+def one_line(error: Exception, most: int = 400) -> str:
+    """What a foreign error says, on one line of at most so many characters; its type if it says nothing."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
 class OnnxFftError(Exception):
     """Base of every error the package raises on purpose; `exit_code` is what the command line returns."""
 

@@ -21,6 +21,9 @@ PlanSource = str | Path | Mapping[str, Any]
 InputShapes = Mapping[str, Sequence[int]]
 """A shape by graph input."""
 
+LEAST_GROWTH_BYTES = 64 << 20
+"""What a file may grow by in any case, unless `max_growth_bytes` says otherwise."""
+
 CHOOSING = {
     "target": "a target",
     "lowering": "a lowering",
@@ -54,7 +57,7 @@ class RewriteOptions:
     input_shapes: InputShapes = field(default_factory=dict)
     """Fixes graph inputs to these shapes, in the model too."""
     max_growth_bytes: int | None = None
-    """How much larger the file may become; None: its own size, and at least 64 MiB."""
+    """How much larger the file may become; None: its own size, and at least `LEAST_GROWTH_BYTES`."""
     plan: PlanSource | None = None
     """A plan to replay instead of choosing, at the opset it needs."""
     opset: int | None = None
@@ -131,12 +134,16 @@ def _check_names(options: RewriteOptions) -> None:
 def _check_numbers(options: RewriteOptions) -> None:
     if not 0 <= options.budget_s < inf:
         raise UsageError(f"got a budget of {options.budget_s} s", "0 or more seconds")
-    if options.threads is not None and options.threads < 1:
-        raise UsageError(
-            f"got {options.threads} threads", "1 or more", ("leave out ", Option("threads"), ": ONNX Runtime chooses")
-        )
+    check_threads(options.threads)
     if options.max_growth_bytes is not None and options.max_growth_bytes < 0:
         raise UsageError(f"got a growth of {options.max_growth_bytes} bytes", "0 or more")
+
+
+def check_threads(threads: int | None) -> None:
+    """Raise UsageError for a number of threads that there cannot be; None leaves it to ONNX Runtime."""
+    if threads is not None and threads < 1:
+        hint = ("leave out ", Option("threads"), ": ONNX Runtime chooses")
+        raise UsageError(f"got {threads} threads", "1 or more", hint)
 
 
 def select_names(names: Sequence[str], options: RewriteOptions) -> set[str]:

@@ -83,9 +83,9 @@ def rewrite(
     rewritten = Rewritten(
         loaded.model, _report(state), _plan(state), loaded.base_dir, state.validation, list_files(state.original)
     )
-    if state.validation is not None and not state.validation.ok:
+    if state.failure:
         hint = ("leave the convolution out by ", Option("exclude"), ", or look at the report")
-        raise ValidationFailed(state.validation.verdict, hint=hint, rewritten=rewritten)
+        raise ValidationFailed(state.failure, hint=hint, rewritten=rewritten)
     return rewritten
 
 

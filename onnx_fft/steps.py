@@ -1,4 +1,4 @@
-"""The pass as a chain of small steps, each `state -> state` with one job.
+"""The pass as a chain of small steps, each `state -> state` with one job; `read` makes the first state.
 
     read -> fix_shapes -> find -> convert -> decide -> measure -> settle -> splice -> check
 
@@ -14,7 +14,7 @@ from functools import partial, reduce
 
 from onnx import ModelProto
 
-from onnx_fft.checks.conformity import check_conformity
+from onnx_fft.checks.conformity import find_nonconformity
 from onnx_fft.checks.result import Validation
 from onnx_fft.cost.choose import Decision, Request, choose, heed_zeros, leave, limit_growth
 from onnx_fft.cost.plan_file import PlanFile, PlannedConv, load_plan, match_plan
@@ -27,15 +27,12 @@ from onnx_fft.model.io import LoadedModel, ModelSource, load_model, model_bytes
 from onnx_fft.model.opset import convert_opset, model_opset
 from onnx_fft.model.saving import materialized
 from onnx_fft.model.shapes import set_input_shapes
-from onnx_fft.options import RewriteOptions, check_options, select_names
+from onnx_fft.options import LEAST_GROWTH_BYTES, RewriteOptions, check_options, select_names
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.provenance import is_own
 from onnx_fft.replacement import build_variant, keep_names, replace_all
 from onnx_fft.sites.conv import ConvSite, find_sites
 from onnx_fft.validate import validate
-
-LEAST_GROWTH_BYTES = 64 << 20
-"""What a file may grow by at least; a larger model may grow by its own size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +57,8 @@ class State:
     decisions: tuple[Decision, ...] = ()
     measurement: Measurement | None = None
     validation: Validation | None = None
+    failure: str = ""
+    """Why the result must not be used, "" if nothing speaks against it."""
 
     @property
     def opset(self) -> int:
@@ -120,7 +119,10 @@ def convert(state: State) -> State:
     opset = _needed_opset(state) if wanted is None else wanted
     if opset is None or opset == state.opset:
         return state
-    model = LoadedModel(_convert(state, opset), state.model.base_dir)
+    converted = _convert(state, opset)
+    if converted is state.model.model:
+        return state
+    model = LoadedModel(converted, state.model.base_dir)
     sites = keep_names(find_sites(model), state.sites)
     return replace(state, model=model, sites=sites, unconverted=(state.model, state.sites) if wanted is None else None)
 
@@ -163,14 +165,15 @@ def splice(state: State) -> State:
 
 
 def check(state: State) -> State:
-    """Run the result against the original, if anything changed. Raises ValidationFailed if the two differ."""
+    """Hold the result against the original, if anything changed, and note if it must not be used."""
     is_changed = state.replaced or state.converted_from is not None or state.options.input_shapes
     if not state.options.validate or not is_changed:
         return state
     with materialized(state.model, movable=is_own) as model:
-        check_conformity(state.original, model)
+        if problem := find_nonconformity(state.original, model):
+            return replace(state, failure=problem)
         validation = validate(state.original, model, custom_ops=state.options.custom_ops, progress=state.progress)
-    return replace(state, validation=validation)
+    return replace(state, validation=validation, failure="" if validation.ok else validation.verdict)
 
 
 DECIDING: tuple[Step, ...] = (fix_shapes, find, convert, decide, measure, settle)

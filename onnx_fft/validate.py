@@ -21,8 +21,8 @@ from onnx_fft.checks.probes import Probe, judge_probe, make_probe_feeds
 from onnx_fft.checks.result import FeedResult, Validation, give_verdict
 from onnx_fft.errors import InvalidModelError
 from onnx_fft.hints import Note
-from onnx_fft.inputs.feeds import Feed, Inputs, find_selectors, fix_shapes, load_feed, read_inputs
-from onnx_fft.inputs.search import search
+from onnx_fft.inputs.feeds import Feed, Inputs, load_feed, read_inputs
+from onnx_fft.inputs.search import search_model
 from onnx_fft.model.io import LoadedModel, ModelSource, load_model
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.runtime.cuda import find_cuda_problem, is_for_cuda
@@ -134,11 +134,9 @@ def _run_original(task: _Task, inputs: Inputs, shapes: Mapping[str, Sequence[int
 
 def _make_feeds(task: _Task, runner: Runner, inputs: Inputs, shapes: Mapping[str, Sequence[int]]) -> list[Feed]:
     """The given inputs, or random ones of shapes that the original accepts, with its outputs."""
-    infos = read_inputs(task.original.model)
     if inputs is None:
-        infos = fix_shapes(infos, shapes, read_inputs(task.rewritten.model))
-        return search(infos, runner.run, task.seed, find_selectors(task.original.model, infos))
-    given = load_feed(inputs, infos)
+        return search_model(task.original, runner.run, task.seed, shapes, other=task.rewritten)
+    given = load_feed(inputs, read_inputs(task.original.model))
     try:
         return [replace(given, outputs=runner.run(given.arrays))]
     except EngineError as error:

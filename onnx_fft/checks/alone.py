@@ -29,7 +29,7 @@ from onnx_fft.runtime.engines import EngineError
 Dims = tuple[int | None, ...]
 
 
-class Hints:
+class KnownShapes:
     """What is known of the shapes in the original, its inputs as the rewritten model has them; inferred when asked."""
 
     def __init__(self, original: LoadedModel, rewritten: LoadedModel) -> None:
@@ -60,7 +60,7 @@ def check_alone(
     original: LoadedModel,
     rewritten: LoadedModel,
     conv: ReplacedConv,
-    hints: Hints,
+    known: KnownShapes,
     seed: int,
     custom_ops: Sequence[str | Path] = (),
 ) -> ConvCheck:
@@ -68,7 +68,7 @@ def check_alone(
     try:
         constants = _read_constants(original, conv, custom_ops)
         weight = constants[conv.node.input[1]]
-        shapes = make_shapes(conv, weight.shape, hints.find_dims(conv.scope, conv.node.input[0]))
+        shapes = make_shapes(conv, weight.shape, known.find_dims(conv.scope, conv.node.input[0]))
         checks = []
         for number, shape in enumerate(shapes):
             tensors = _draw_tensors(conv, constants, shape, np.random.default_rng([seed, number]))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from onnx import helper
 
-from onnx_fft.checks.alone import Hints, check_alone
+from onnx_fft.checks.alone import KnownShapes, check_alone
 from onnx_fft.checks.compare import compare_outputs
 from onnx_fft.checks.convcheck import ConvCheck, check_conv
 from onnx_fft.checks.replaced import ReplacedConv, find_replaced
@@ -33,7 +33,7 @@ def check_convs(
 ) -> tuple[ConvCheck, ...]:
     """Check each replaced Conv; `feeds` hold what the original returned, the largest also feeds the Convs."""
     checks: list[ConvCheck] = []
-    hints = Hints(original, rewritten)
+    known = KnownShapes(original, rewritten)
     for conv, tensors in _record(original, rewritten, feeds, custom_ops):
         progress(f"oracle of {conv.name}")
         if conv.counterpart is None:
@@ -41,7 +41,7 @@ def check_convs(
         elif tensors is not None and _is_usable(tensors.get(conv.node.input[0])):
             check = check_conv(original, rewritten, conv, tensors, seed, custom_ops)
         else:
-            check = check_alone(original, rewritten, conv, hints, seed, custom_ops)
+            check = check_alone(original, rewritten, conv, known, seed, custom_ops)
         if check.ok is None:
             progress(f"whether an output shows {conv.name}")
             covered = is_covered(original, conv, feeds, custom_ops)

@@ -25,5 +25,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return error.exit_code
     except KeyboardInterrupt:
-        console.print("onnx-fft: interrupted; nothing was written", style="red")
+        console.print("onnx-fft: interrupted", style="red")
         return 130

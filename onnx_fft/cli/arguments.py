@@ -1,7 +1,7 @@
 """The command line's verbs and flags, and how their values are written.
 
-A flag that sets a field of `RewriteOptions` has its name as `dest` and no default of its own: what is not given is not
-in the namespace, so that the defaults stand in one place.
+A flag that sets a field of `RewriteOptions` has its name as `dest` and no value of its own unless it is given, so that
+the defaults stand in one place.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_fft import __version__
+from onnx_fft.bench import BENCH_BUDGET_S
 from onnx_fft.lowering import LOWERING_NAMES, TARGETS
 from onnx_fft.options import DEFAULTS, SELECTIONS, RewriteOptions
 
@@ -31,7 +32,7 @@ EXIT_CODES = {
 }
 CODE_DETAILS = {
     3: "; no output is left behind",
-    130: "; nothing was written but timings to the cache, which the next --select measure goes on from",
+    130: "; a file that was not complete is not there, and the next --select measure goes on from the cached timings",
 }
 """What a code means beyond that if a model is rewritten."""
 REWRITING = ("rewrite", "inspect")
@@ -123,9 +124,9 @@ def _add_bench(verbs: Any) -> None:
         "--budget",
         dest="budget_s",
         type=_parse_seconds,
-        default=10.0,
+        default=BENCH_BUDGET_S,
         metavar="TIME",
-        help="time to spend, as 90s or 5m (default 10s)",
+        help=f"time to spend, such as 90s or 5m (default {BENCH_BUDGET_S:.0f}s)",
     )
     _add_report(verb, "the result")
     verb.add_argument(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from onnx_fft.cli.hints import name_flag
 from onnx_fft.errors import UsageError
@@ -19,6 +20,7 @@ def check_files(arguments: argparse.Namespace, *, reads: Sequence[str], writes: 
     """Before any work, raise UsageError or OutputError for a file that must not or cannot be written."""
     given = {name: path for name in (*reads, *writes) if (path := getattr(arguments, name, None)) is not None}
     others = {name: given[name] for name in reads if name in given}
+    protected: list[Path] | None = None
     for name in (name for name in writes if name in given):
         check_output(given[name])
         for other, path in others.items():
@@ -29,8 +31,11 @@ def check_files(arguments: argparse.Namespace, *, reads: Sequence[str], writes: 
                     "choose another name",
                 )
         if given[name].exists():
-            for model in (given[other] for other in reads if other in MODELS):
-                check_destination(given[name], list_files(load_model(model)))
+            if protected is None:  # a model is read only if there is something to lose
+                protected = [
+                    file for other in reads if other in MODELS for file in list_files(load_model(given[other]))
+                ]
+            check_destination(given[name], protected)
         others[name] = given[name]
 
 

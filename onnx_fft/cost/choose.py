@@ -15,6 +15,7 @@ from onnx_fft.errors import Refusal
 from onnx_fft.hints import Hint, Option
 from onnx_fft.lowering import CUDA, TARGETS
 from onnx_fft.lowering.base import ConvPlan, Lowering
+from onnx_fft.options import DEFAULTS, LEAST_GROWTH_BYTES
 from onnx_fft.sites.spec import ConvSpec, describe_lengths
 from onnx_fft.units import format_size
 
@@ -87,10 +88,10 @@ class Request:
     `target` is one of `lowering.TARGETS`: only its lowerings are considered.
     """
 
-    lowering: str = "auto"
-    select: str = "auto"
-    max_growth_bytes: int = 64 << 20
-    target: str = "standard"
+    lowering: str = DEFAULTS.lowering
+    select: str = DEFAULTS.select
+    max_growth_bytes: int = LEAST_GROWTH_BYTES
+    target: str = DEFAULTS.target
 
     @property
     def is_forced(self) -> bool:
@@ -146,7 +147,7 @@ def least_gain(target: str) -> float:
     return MIN_GAIN_CUDA if target == CUDA else MIN_GAIN
 
 
-def needed_gain(spec: ConvSpec, plan: ConvPlan, target: str = "standard") -> float:
+def needed_gain(spec: ConvSpec, plan: ConvPlan, target: str = DEFAULTS.target) -> float:
     """Predicted speed-up from which on a Conv is replaced by this plan."""
     return MIN_GAIN_SCATTERED if count_lowering(spec, plan).native.scattered_samples else least_gain(target)
 

@@ -27,6 +27,7 @@ from onnx_fft.fourier.axis import AxisPlan
 from onnx_fft.hints import Option
 from onnx_fft.lowering import TARGETS, find_lowering
 from onnx_fft.lowering.base import ConvPlan
+from onnx_fft.options import DEFAULTS, PlanSource
 from onnx_fft.sites.spec import ConvSpec, describe_spec
 
 VERSION = 2
@@ -68,9 +69,7 @@ class PlannedConv:
     measured_s: float | None = None
 
 
-def plan_to_json(
-    specs: Mapping[str, ConvSpec], decisions: Mapping[str, Decision], target: str = "standard"
-) -> dict[str, Any]:
+def plan_to_json(specs: Mapping[str, ConvSpec], decisions: Mapping[str, Decision], target: str) -> dict[str, Any]:
     """The plan of a model as JSON types, for every convolution that has a spec."""
     return {
         "onnx_fft_plan": VERSION,
@@ -79,12 +78,12 @@ def plan_to_json(
     }
 
 
-def load_plan(source: str | Path | Mapping[str, Any]) -> PlanFile:
+def load_plan(source: PlanSource) -> PlanFile:
     """Read a plan from a file or from its content. Raises UsageError if it is not a plan of this version."""
     name = f"plan {str(source)!r}" if isinstance(source, str | Path) else "a plan"
     data = _read_json(Path(source)) if isinstance(source, str | Path) else source
     _check_version(name, data)
-    target = data.get("target", "standard")
+    target = data.get("target", DEFAULTS.target)
     if target not in list(TARGETS):  # which compares, and hashes nothing
         raise UsageError(f"got target {target!r} in {name}", f"one of {', '.join(TARGETS)}", "correct it")
     try:

@@ -17,7 +17,18 @@ from typing import Any
 import numpy as np
 
 from onnx_fft.errors import UsageError
-from onnx_fft.inputs.feeds import EXAMPLE_LENGTH, Feed, InputInfo, ask_for_shapes, format_shape, make_value
+from onnx_fft.inputs.feeds import (
+    EXAMPLE_LENGTH,
+    Feed,
+    InputInfo,
+    ask_for_shapes,
+    find_selectors,
+    fix_shapes,
+    format_shape,
+    make_value,
+    read_inputs,
+)
+from onnx_fft.model.io import LoadedModel
 from onnx_fft.runtime.engines import EngineError, Value
 
 Run = Callable[[Mapping[str, Value]], dict[str, Value]]
@@ -59,6 +70,23 @@ def search(
             ask_for_shapes({info.name: _resolve(info, defaultdict(lambda: EXAMPLE_LENGTH)) for info in infos}),
         )
     return feeds
+
+
+def search_model(
+    model: LoadedModel,
+    run: Run,
+    seed: int,
+    shapes: Mapping[str, Sequence[int]],
+    *,
+    other: LoadedModel | None = None,
+    vary: bool = True,
+) -> list[Feed]:
+    """Random feeds for `model`, which `run` runs; see `search`.
+
+    `shapes` fixes inputs that the model leaves open, and so do the inputs of `other`, which is to run on the feeds too.
+    """
+    infos = fix_shapes(read_inputs(model.model), shapes, () if other is None else read_inputs(other.model))
+    return search(infos, run, seed, find_selectors(model.model, infos), vary=vary)
 
 
 class _Search:

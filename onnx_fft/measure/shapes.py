@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from onnx_fft.hints import Option
-from onnx_fft.inputs.feeds import Feed, find_selectors, fix_shapes, read_inputs
+from onnx_fft.inputs.feeds import Feed
 from onnx_fft.inputs.recording import CHUNK, record_tensors
-from onnx_fft.inputs.search import search
+from onnx_fft.inputs.search import search_model
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.options import RewriteOptions
 from onnx_fft.runtime.libraries import find_libraries
@@ -34,8 +34,7 @@ def find_feeds(source: LoadedModel, options: RewriteOptions) -> list[Feed]:
     hint = ("check that it runs at all, or use ", Option("select", "auto"), ", which measures nothing")
     libraries = find_libraries([source.model], options.custom_ops)
     runner = open_original(source, custom_ops=libraries, next_step=hint)
-    infos = fix_shapes(read_inputs(source.model), options.input_shapes)
-    return search(infos, runner.run, SEED, find_selectors(source.model, infos))[:MAX_FEEDS]
+    return search_model(source, runner.run, SEED, options.input_shapes)[:MAX_FEEDS]
 
 
 def find_shapes(

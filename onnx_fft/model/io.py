@@ -14,7 +14,7 @@ from onnx.checker import check_model
 from onnx.external_data_helper import uses_external_data
 from onnx.helper import tensor_dtype_to_np_dtype
 
-from onnx_fft.errors import InvalidModelError, UsageError
+from onnx_fft.errors import InvalidModelError, UsageError, one_line
 from onnx_fft.model.external import external_path
 from onnx_fft.model.scopes import walk_tensors
 from onnx_fft.model.structure import check_structure
@@ -91,7 +91,7 @@ def find_problem(loaded: LoadedModel) -> str:
     try:
         check_model(loaded.model if loaded.path is None else loaded.path, full_check=True)
     except Exception as error:  # ValidationError, InferenceError, and types of the C++ library
-        return " ".join(str(error).split())[:300] or type(error).__name__
+        return one_line(error)
     return ""
 
 

@@ -7,7 +7,7 @@ from math import prod
 from onnx import GraphProto, ModelProto, TensorProto
 from onnx.version_converter import convert_version
 
-from onnx_fft.errors import OpsetError
+from onnx_fft.errors import OpsetError, one_line
 from onnx_fft.model.scopes import DEFAULT_DOMAINS, is_graph, walk_bodies, walk_tensors
 from onnx_fft.model.shapes import MAX_SHAPE_ELEMENTS, strip_data
 
@@ -41,7 +41,7 @@ def convert_opset(model: ModelProto, target: int) -> ModelProto:
         converted.ClearField("metadata_props")
         converted.metadata_props.extend(model.metadata_props)
     except Exception as error:  # the C++ converter raises RuntimeError, ValueError and types of its own
-        raise _error(opset, target, " ".join(str(error).split())[:300]) from error
+        raise _error(opset, target, one_line(error)) from error
     if any(_is_stripped(tensor) for tensor in walk_tensors(converted)):
         raise _error(opset, target, "the converter renamed a large constant")
     return converted

@@ -16,6 +16,7 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 from onnx.helper import get_attribute_value
 
 from onnx_fft.errors import Refusal
+from onnx_fft.hints import Hint
 
 Body = GraphProto | FunctionProto
 DEFAULT_DOMAINS = ("", "ai.onnx")
@@ -29,10 +30,10 @@ IR_WITH_CONSTANT_INITIALIZERS = 4
 class Refused(Exception):
     """Carries a `Refusal` out of nested helpers."""
 
-    def __init__(self, code: str, reason: str) -> None:
-        """See `Refusal` for the two."""
+    def __init__(self, code: str, reason: str, hint: Hint = "") -> None:
+        """See `Refusal` for these."""
         super().__init__(reason)
-        self.refusal = Refusal(code, reason)
+        self.refusal = Refusal(code, reason, hint)
 
 
 @dataclass(eq=False, repr=False, slots=True)

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from onnx_fft.errors import NativeUnavailable
+from onnx_fft.errors import NativeUnavailable, one_line
 from onnx_fft.ort import import_ort, ort_version
 
 LIBRARY_NAME = {"darwin": "libonnx_fft.dylib", "win32": "onnx_fft.dll"}.get(sys.platform, "libonnx_fft.so")
@@ -68,7 +68,7 @@ def register(options: Any) -> Any:
         options.register_custom_ops_library(str(path))
     except Exception as error:  # ORT's exceptions have no common base
         raise NativeUnavailable(
-            f"got {path}, which ONNX Runtime {ort_version()} refuses ({_first_line(error)})",
+            f"got {path}, which ONNX Runtime {ort_version()} refuses ({one_line(error)})",
             "a library that it loads",
             "see what it says, or install onnx-fft again",
         ) from error
@@ -78,7 +78,3 @@ def register(options: Any) -> Any:
 @cache
 def _check_loads(path: Path) -> None:
     register(import_ort().SessionOptions())
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
-from onnx_fft.errors import CudaUnavailable
+from onnx_fft.errors import CudaUnavailable, one_line
 from onnx_fft.lowering import CUDA
 from onnx_fft.model.scopes import MICROSOFT_DOMAIN, walk_bodies
 from onnx_fft.ort import import_ort, ort_version
@@ -67,7 +67,7 @@ def find_cuda_problem() -> str:
         model = _make_round_trip().SerializeToString()
         (y,) = ort.InferenceSession(model, options, providers=exact_providers()).run(None, {"x": x})
     except Exception as error:  # ONNX Runtime's exceptions have no common base
-        return f"{name}, whose {PROVIDER} does not compute an FFT ({' '.join(str(error).split())[:300]})"
+        return f"{name}, whose {PROVIDER} does not compute an FFT ({one_line(error)})"
     if y.shape != x.shape or not np.allclose(x, y, atol=1e-4):
         return f"{name}, whose {PROVIDER} computes Rfft or Irfft wrongly"
     return ""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from onnx_fft.errors import one_line
 from onnx_fft.ort import import_ort
 from onnx_fft.runtime.contrib import NAMES
 from onnx_fft.runtime.cuda import PROVIDER
@@ -74,13 +75,7 @@ class Runner:
                 with np.errstate(all="ignore"):
                     values = self._impl.run(self.output_names, dict(feeds))
         except Exception as error:  # ORT's exceptions have no common base; the evaluator raises whatever NumPy does
-            raise EngineError(f"{self.engine}: {first_line(error)}") from error
+            raise EngineError(f"{self.engine}: {one_line(error)}") from error
         if self.refusals:
             self.engine, self.note = REFERENCE, self.refusals[0]
         return dict(zip(self.output_names, values, strict=True))
-
-
-def first_line(error: Exception) -> str:
-    """What an error of a runtime says, on one line."""
-    text = str(error).strip()
-    return " ".join(text.split())[:400] if text else type(error).__name__

@@ -9,12 +9,11 @@ from pathlib import Path
 from onnx import ModelProto
 
 from onnx_fft import native
-from onnx_fft.errors import UsageError
+from onnx_fft.errors import UsageError, one_line
 from onnx_fft.hints import Note
 from onnx_fft.model.scopes import MICROSOFT_DOMAIN, walk_nodes
 from onnx_fft.ort import import_ort
 from onnx_fft.provenance import OPERATOR_DOMAIN
-from onnx_fft.runtime.engines import first_line
 
 KNOWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", MICROSOFT_DOMAIN)
 
@@ -72,7 +71,7 @@ def _find_refusal(library: Path) -> str:
     try:
         ort.SessionOptions().register_custom_ops_library(str(library))
     except Exception as error:  # ORT's exceptions have no common base
-        return first_line(error)
+        return one_line(error)
     return ""
 
 

@@ -17,13 +17,13 @@ import onnx
 from onnx import ModelProto
 from onnx.external_data_helper import load_external_data_for_model
 
-from onnx_fft.errors import InvalidModelError, RuntimeUnavailable
+from onnx_fft.errors import InvalidModelError, RuntimeUnavailable, one_line
 from onnx_fft.hints import Hint, Option
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.ort import import_ort
 from onnx_fft.runtime.contrib import Evaluator
 from onnx_fft.runtime.cuda import exact_providers, find_cuda_problem, is_for_cuda, needs_cuda
-from onnx_fft.runtime.engines import CPU_PROVIDERS, ORT, ORT_QUIET, PIECES, REFERENCE, EngineError, Runner, first_line
+from onnx_fft.runtime.engines import CPU_PROVIDERS, ORT, ORT_QUIET, PIECES, REFERENCE, EngineError, Runner
 from onnx_fft.runtime.libraries import find_unknown_operators
 from onnx_fft.runtime.pieces import Pieces
 
@@ -43,7 +43,7 @@ def open_runner(source: LoadedModel, *, expose: Sequence[str] = (), custom_ops: 
         except RuntimeUnavailable:
             raise
         except Exception as error:
-            said = f"{ORT}: {first_line(error)}"
+            said = f"{ORT}: {one_line(error)}"
         if needs_cuda(model) and (problem := find_cuda_problem()):
             return _open_pieces(source, model, names, custom_ops, problem)
         return _open_reference(source, said, names)
@@ -117,7 +117,7 @@ def _open_pieces(
             try:
                 return _open_ort(cut, piece, True, custom_ops)
             except Exception as error:  # ORT's exceptions have no common base
-                runner.refusals.append(f"{ORT}: {first_line(error)}")
+                runner.refusals.append(f"{ORT}: {one_line(error)}")
         return _open_evaluator(cut)
 
     runner = Runner(PIECES, Pieces(copy, source.base_dir, open_piece), names, problem)
@@ -128,7 +128,7 @@ def _open_reference(source: LoadedModel, said: str, names: Sequence[str]) -> Run
     try:
         evaluator = _open_evaluator(source)
     except Exception as error:
-        raise EngineError(f"{said}\n{REFERENCE}: {first_line(error)}") from error
+        raise EngineError(f"{said}\n{REFERENCE}: {one_line(error)}") from error
     return Runner(REFERENCE, evaluator, names, said)
 
 

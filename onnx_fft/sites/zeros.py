@@ -58,14 +58,14 @@ DECIDES = _list(
 """Operators whose result jumps."""
 
 PASSES_ZEROS = _list(
-    "Relu LeakyRelu PRelu ThresholdedRelu Elu Selu Celu Gelu FastGelu HardSwish Mish Swish Shrink Softsign Tanh Erf Sin "
-    "Tan Asin Atan Sinh Asinh Atanh Abs Neg Identity Dropout Mul Div Pow Max Min Sum Mean Clip Concat Reshape Transpose "
-    "Squeeze Unsqueeze Flatten Slice Split SplitToSequence SequenceConstruct SequenceAt ConcatFromSequence Gather "
-    "GatherElements GatherND ScatterElements ScatterND Expand Tile Pad Resize Upsample SpaceToDepth DepthToSpace Trilu "
-    "ReverseSequence Compress MaxPool AveragePool LpPool GlobalMaxPool GlobalAveragePool GlobalLpPool MaxRoiPool RoiAlign "
-    "ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceSumSquare CumSum MatMul Einsum DFT STFT "
-    "Col2Im GridSample MeanVarianceNormalization Cast CastLike Where Add Sub Conv ConvTranspose FusedConv Gemm Rfft "
-    "Irfft ComplexMul"
+    "Relu LeakyRelu PRelu ThresholdedRelu Elu Selu Celu Gelu FastGelu HardSwish Mish Swish Shrink Softsign Tanh Erf "
+    "Sin Tan Asin Atan Sinh Asinh Atanh Abs Neg Identity Dropout Mul Div Pow Max Min Sum Mean Clip Concat Reshape "
+    "Transpose Squeeze Unsqueeze Flatten Slice Split SplitToSequence SequenceConstruct SequenceAt "
+    "ConcatFromSequence Gather GatherElements GatherND ScatterElements ScatterND Expand Tile Pad Resize Upsample "
+    "SpaceToDepth DepthToSpace Trilu ReverseSequence Compress MaxPool AveragePool LpPool GlobalMaxPool "
+    "GlobalAveragePool GlobalLpPool MaxRoiPool RoiAlign ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd "
+    "ReduceL1 ReduceL2 ReduceSumSquare CumSum MatMul Einsum DFT STFT Col2Im GridSample MeanVarianceNormalization "
+    "Cast CastLike Where Add Sub Conv ConvTranspose FusedConv Gemm Rfft Irfft ComplexMul"
 )
 """Operators whose result is exactly 0 wherever all that an element reads is."""
 

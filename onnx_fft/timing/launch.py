@@ -101,7 +101,7 @@ def time_models(
     feeds: Mapping[str, Value],
     *,
     threads: int | None = None,
-    budget_s: float = 10.0,
+    budget_s: float,
     profile: bool = False,
     memory: bool = False,
     custom_ops: Sequence[str | Path] = (),

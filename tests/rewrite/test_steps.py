@@ -10,7 +10,7 @@ import pytest
 from onnx_fft import steps
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.opset import model_opset
-from onnx_fft.options import RewriteOptions
+from onnx_fft.options import LEAST_GROWTH_BYTES, RewriteOptions
 from onnx_fft.replacement import build_variant
 from onnx_fft.sites.conv import find_sites, relocate_sites
 from onnx_fft.steps import DECIDING, State, read, run_steps
@@ -26,7 +26,7 @@ def test_reading_decides_nothing() -> None:
     state = read_two_convs()
     assert not state.sites and not state.decisions and state.plan is None
     assert state.model is not state.original and dump(state.model.model) == dump(state.original.model)
-    assert state.request.max_growth_bytes == steps.LEAST_GROWTH_BYTES
+    assert state.request.max_growth_bytes == LEAST_GROWTH_BYTES
 
 
 def test_every_step_leaves_the_original_alone() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -37,7 +38,7 @@ def make_model(*behind: NodeProto, bias: str = "", elem_type: int = TensorProto.
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def node(op_type: str, *inputs: str, y: str = "y", **attributes: object) -> NodeProto:
+def node(op_type: str, *inputs: str, y: str = "y", **attributes: Any) -> NodeProto:
     return helper.make_node(op_type, inputs, [y], **attributes)
 
 

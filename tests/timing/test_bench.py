@@ -281,7 +281,7 @@ def test_a_worker_that_dies_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_pat
     script.write_text("raise SystemExit('no more memory')")
     monkeypatch.setattr("onnx_fft.timing.launch.WORKER", script)
     with pytest.raises(EngineError, match=r"ended with code 1: no more memory"):
-        time_models([load_model(build_conv_model(SPEC))], {"x": np.zeros((1, 3, 12, 12), np.float32)})
+        time_models([load_model(build_conv_model(SPEC))], {"x": np.zeros((1, 3, 12, 12), np.float32)}, budget_s=1.0)
 
 
 def test_no_threads_is_bad_usage() -> None:
