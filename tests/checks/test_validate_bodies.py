@@ -184,6 +184,7 @@ def test_a_conv_with_an_input_that_is_not_finite_is_checked_on_another() -> None
         assert "on random input, alone" in result.convs[0].sentence
 
 
+@pytest.mark.slow
 def test_rounding_noise_is_no_excuse_while_a_conv_is_unchecked() -> None:
     pairs = []
     for model in make_pair(wrong=1e-5):

@@ -110,6 +110,7 @@ def add_chaos(model: ModelProto) -> ModelProto:
     return model
 
 
+@pytest.mark.slow
 def test_rounding_noise_is_told_from_a_wrong_model() -> None:
     result = validate(*(add_chaos(model) for model in make_pair()))
     assert result.ok, text(result)

@@ -14,10 +14,10 @@ import pytest
 from onnx import ModelProto, TensorProto, helper
 from onnx.external_data_helper import convert_model_to_external_data
 
-import onnx_fft.lowering.rfft
 import onnx_fft.runtime.opening
-from onnx_fft import rewrite, validate
+from onnx_fft import describe, rewrite, validate
 from onnx_fft.cost.machines import machines_for
+from onnx_fft.lowering.columns import weight_spectrum
 from onnx_fft.model.scopes import MICROSOFT_DOMAIN
 from onnx_fft.provenance import TARGET_KEY
 from onnx_fft.runtime.cuda import find_cuda_problem, is_for_cuda, needs_cuda
@@ -77,7 +77,7 @@ def test_graphs_bodies_and_functions_compute_the_same(make: Any, lowering: str) 
     for function in rewritten.model.functions:
         assert MICROSOFT_DOMAIN in {entry.domain for entry in function.opset_import} or lowering == "matmul"
     found = validate(model, rewritten.model)
-    assert found.ok, found.describe()
+    assert found.ok, describe(found)
     assert all(check.ok for check in found.convs)
 
 
@@ -87,7 +87,7 @@ def test_the_verdict_says_who_computed() -> None:
     assert found.ok
     if find_cuda_problem():
         assert found.verdict.endswith("; no GPU took part: NumPy stood in for cuFFT")
-        (note,) = (note for note in found.notes if note.startswith("no GPU took part (ONNX Runtime"))
+        (note,) = (note.text for note in found.notes if note.text.startswith("no GPU took part (ONNX Runtime"))
         assert "NumPy computed Rfft, Irfft and ComplexMul" in note
     else:
         assert found.verdict.endswith("the CUDA provider took part")
@@ -112,7 +112,7 @@ def test_the_verdict_says_that_the_evaluator_computed(lowering: str) -> None:
     found = validate(model, rewrite_for_cuda(model, lowering, include=["first"]).model)
     assert found.ok
     assert found.verdict.endswith("; no GPU took part: ONNX's evaluator computed")
-    assert any(note.startswith("no GPU took part (ONNX Runtime") for note in found.notes)
+    assert any(note.text.startswith("no GPU took part (ONNX Runtime") for note in found.notes)
 
 
 @pytest.mark.parametrize("make", [two_convs, two_float64_convs], ids=lambda make: make.__name__)
@@ -128,9 +128,8 @@ def test_what_a_gpu_refuses_is_not_made_up_for(make: Any, monkeypatch: pytest.Mo
 
 
 def test_a_wrong_spectrum_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = onnx_fft.lowering.rfft.weight_spectrum
-    monkeypatch.setattr(onnx_fft.lowering.rfft, "weight_spectrum", lambda *args: np.conj(right(*args)))
-    found = validate(two_convs(), rewrite_for_cuda(two_convs(), validate=False).model)
+    monkeypatch.setattr("onnx_fft.lowering.rfft.weight_spectrum", lambda *args: np.conj(weight_spectrum(*args)))
+    found = validate(two_convs(), rewrite_for_cuda(two_convs()).model)
     assert not found.ok
     assert found.bisection is not None and found.bisection.sites == ("first",)
 
@@ -214,8 +213,7 @@ def test_the_command_line_writes_validated_models(tmp_path: Path, capsys: pytest
 def test_a_wrong_model_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    right = onnx_fft.lowering.rfft.weight_spectrum
-    monkeypatch.setattr(onnx_fft.lowering.rfft, "weight_spectrum", lambda *args: 1.01 * right(*args))
+    monkeypatch.setattr("onnx_fft.lowering.rfft.weight_spectrum", lambda *args: 1.01 * weight_spectrum(*args))
     path = write_two_convs(tmp_path)
     assert run("rewrite", path, tmp_path / "out.onnx", "--target", "cuda", "--lowering", "rfft") == 3
     assert "was not written" in capsys.readouterr().err
@@ -249,6 +247,7 @@ def test_external_data_stays_what_it_was(tmp_path: Path) -> None:
     assert (ops["Conv"], ops["Rfft"]) == (1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.real_model
 @pytest.mark.parametrize("name, replaced, convs", [("silero_vad", 10, 12), ("crepe_tiny", 6, 6)])
 def test_published_models(name: str, replaced: int, convs: int, real_model: Callable[[str], Path]) -> None:
@@ -257,4 +256,4 @@ def test_published_models(name: str, replaced: int, convs: int, real_model: Call
     rewritten = rewrite_for_cuda(path, max_growth_bytes=1 << 30)
     assert (len(rewritten.report.replaced), len(rewritten.report.rows)) == (replaced, convs)
     found = validate(path, rewritten.model)
-    assert found.ok, found.describe()
+    assert found.ok, describe(found)

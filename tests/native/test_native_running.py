@@ -75,6 +75,7 @@ def test_validation_without_the_library_says_so() -> None:
     assert any("the native library did not run" in note.text for note in validation.notes)
 
 
+@pytest.mark.slow
 def test_the_command_line_says_if_the_library_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,6 +115,7 @@ def test_bench_times_the_library() -> None:
     assert [(node.name, node.lowering) for node in benchmark.nodes if node.lowering] == [("conv", "fftconv")]
 
 
+@pytest.mark.slow
 def test_the_measured_choice_has_the_library_as_candidate() -> None:
     request = Request(select="measure", target="native")
     contest = make_contest(LARGE, 17, ((1, 8, 64, 64),), request)
@@ -152,6 +154,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert run("rewrite", source, again, "--plan", plan, "--target", "native") == 2
 
 
+@pytest.mark.slow
 def test_the_default_target_writes_standard_operators() -> None:
     choices: tuple[dict[str, Any], ...] = ({}, {"select": "all"}, {"lowering": "matmul"})
     for options in choices:

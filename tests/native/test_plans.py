@@ -98,6 +98,7 @@ def of_spec(spec: ConvSpec) -> Request:
 # --- what tests try -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lanes", [4, 8, 16])
 def test_the_edges_are_of_every_kind(plan: Planner, lanes: int) -> None:
     """For each length of vectors: those of float32 in baseline, AVX2 and AVX-512; two of them are of float64 as well.

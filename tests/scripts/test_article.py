@@ -161,6 +161,7 @@ def test_the_shipped_network_tells_tumours(trained: ModelProto) -> None:
     assert np.mean(guesses == images.labels) >= 0.8
 
 
+@pytest.mark.slow
 def test_every_right_way_agrees_and_the_articles_does_not(trained: ModelProto, native_library: Path) -> None:
     pixels, tensors = draw_images(3, 5).scale(), read_tensors(trained)
     truth = np.array([predict_logit(image, tensors, conv_by_oracle, pool_by_slices) for image in pixels])
@@ -213,6 +214,7 @@ def test_predictions_are_judged_by_float64_and_by_the_conv() -> None:
     assert wrong["logit_error"] == pytest.approx(2 / np.sqrt(2.5))
 
 
+@pytest.mark.slow
 def test_ways_end_to_end(trained: ModelProto, native_library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = {"loops": conv_by_oracle, "article": conv_as_in_article, "right": conv_by_fft}
     monkeypatch.setattr(article_measure, "NUMPY_WAYS", quick)
