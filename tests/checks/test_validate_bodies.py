@@ -134,6 +134,7 @@ def test_tripled_constants_of_a_real_rewrite_are_found_in_an_idle_branch() -> No
     assert "deep" in result.verdict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lowering", ["matmul", "dft"])
 @pytest.mark.parametrize("shapes", [{}, {"x": (1, 4, 30, 21)}])
 def test_a_chain_of_rewritten_convs_in_an_idle_branch(lowering: Any, shapes: dict[str, tuple[int, ...]]) -> None:

@@ -194,6 +194,7 @@ def test_a_plan_is_replayed_for_its_target() -> None:
     assert [row.predicted_s for row in again.report.rows] == [row.predicted_s for row in first.report.rows]
 
 
+@pytest.mark.slow
 def test_the_command_line_writes_validated_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_two_convs(tmp_path)
     out, report = tmp_path / "out.onnx", tmp_path / "report.json"
@@ -234,6 +235,7 @@ def test_a_lowering_of_another_target_is_refused(tmp_path: Path, capsys: pytest.
     assert "set --target cuda to use it" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_external_data_stays_what_it_was(tmp_path: Path) -> None:
     model = two_convs()
     convert_model_to_external_data(model, location="w.bin", size_threshold=0)

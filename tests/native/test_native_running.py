@@ -50,6 +50,7 @@ def draw(channels: int) -> Array:
     return np.random.default_rng(5).standard_normal((1, channels, 64, 64)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_validation_judges_the_library_and_the_functions() -> None:
     original = build_conv_model(LARGE)
     rewritten = forced(original)
@@ -140,6 +141,7 @@ def test_timings_of_another_build_do_not_count() -> None:
     assert len({cache.path(contest) for cache in caches}) == 3
 
 
+@pytest.mark.slow
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, output, plan = (tmp_path / name for name in ("in.onnx", "out.onnx", "plan.json"))
     onnx.save(build_conv_model(LARGE), source)

@@ -110,6 +110,7 @@ def test_the_edges_are_of_every_kind(plan: Planner, lanes: int) -> None:
     assert ways == {"direct", "elementwise", "summed"}
 
 
+@pytest.mark.slow
 def test_the_sweeps_cross_the_ends_of_tiles(plan: Planner) -> None:
     """The last of several tiles has all its outputs, all but one, or only one."""
     for is_direct in (False, True):

@@ -293,6 +293,7 @@ def test_bench_writes_page_and_chart(tmp_path: Path) -> None:
 # --- the chart ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".SVG", b"<?xml")])
 def test_chart_files(tmp_path: Path, suffix: str, start: bytes) -> None:
     path = tmp_path / f"chart{suffix}"
@@ -317,6 +318,7 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
         check_plot("chart.png")
 
 
+@pytest.mark.slow
 def test_the_command_line_needs_no_matplotlib() -> None:
     code = "import sys, onnx_fft.cli.verbs, onnx_fft.report.plot; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

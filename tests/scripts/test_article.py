@@ -146,6 +146,7 @@ def test_padded_networks_leave_something_for_every_kernel() -> None:
     assert article_network.count_features(3, is_padded=False) == 676
 
 
+@pytest.mark.slow
 def test_images_depend_on_the_seed_and_their_number_only() -> None:
     images, fewer = draw_images(12, 7), draw_images(3, 7)
     assert images.pixels.shape == (12, SIZE, SIZE)
@@ -155,6 +156,7 @@ def test_images_depend_on_the_seed_and_their_number_only() -> None:
     assert images.scale().min() >= 0 and 0.8 < images.scale().max() <= 1
 
 
+@pytest.mark.slow
 def test_the_shipped_network_tells_tumours(trained: ModelProto) -> None:
     images = draw_images(40, 99)
     guesses = predict_all(trained, images.scale()) >= 0
@@ -192,6 +194,7 @@ def test_training_gives_the_weights_that_the_network_takes(monkeypatch: pytest.M
 # --- measuring --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_model_is_timed_once_and_one_left_alone_not_at_all(trained: ModelProto, native_library: Path) -> None:
     variants = make_variants(trained)
     left = variants["auto"]
