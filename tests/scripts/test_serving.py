@@ -58,7 +58,7 @@ def ort_library() -> str:
     return chosen
 
 
-@pytest.fixture(scope="module", params=["g++", "clang++"])
+@pytest.fixture(scope="module", params=["g++", pytest.param("clang++", marks=pytest.mark.slow)])
 def run_model(request: pytest.FixtureRequest, ort_library: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program, as each compiler builds it without a warning."""
     if shutil.which(request.param) is None:
