@@ -1,4 +1,4 @@
-"""What takes more than a few seconds is marked as slow, so that `pytest -m "not slow"` leaves it out.
+"""What takes a second or more is marked as slow, so that `pytest -m "not slow"` leaves it out.
 
 One case of every kind stays. CI runs them all.
 """

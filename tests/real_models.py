@@ -10,7 +10,7 @@ from scripts.models.fetch import NAMES
 from scripts.shared.standard_cases import light_paths
 from tests.marks import mark_slow
 
-QUICK_MODELS = ("rivagan_decoder", "silero_vad_16k_op15", "crepe_tiny")
+QUICK_MODELS = ("silero_vad_16k_op15", "crepe_tiny")
 QUICK_GRAPHS = ("squeezenet",)
 """What runs in a moment; tests of the other models are marked as slow."""
 

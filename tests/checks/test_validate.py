@@ -24,6 +24,7 @@ from onnx_fft.validate import validate
 from scripts.shared.conv_models import Array
 from scripts.shared.paths import ROOT
 from tests.checks.pairs import make_model, make_pair, text
+from tests.marks import mark_slow
 from tests.models import FLOAT, W1, conv, relu
 
 
@@ -290,7 +291,7 @@ def test_the_script_returns_the_exit_code(tmp_path: Path) -> None:
 
 @pytest.mark.real_model
 @pytest.mark.parametrize(
-    "name", [pytest.param("rivagan_encoder", marks=pytest.mark.slow), "silero_vad", "nmp", "ch_PP-OCRv4_det"]
+    "name", mark_slow(["rivagan_encoder", "silero_vad", "nmp", "ch_PP-OCRv4_det"], lambda name: name != "silero_vad")
 )
 def test_real_models_get_feeds_they_run_on(name: str, real_model: Callable[[str], Path]) -> None:
     path = real_model(name)

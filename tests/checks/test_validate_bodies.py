@@ -134,6 +134,7 @@ def test_tripled_constants_of_a_real_rewrite_are_found_in_an_idle_branch() -> No
     assert "deep" in result.verdict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lowering", ["matmul", "dft"])
 @pytest.mark.parametrize("shapes", [{}, {"x": (1, 4, 30, 21)}])
 def test_a_chain_of_rewritten_convs_in_an_idle_branch(lowering: Any, shapes: dict[str, tuple[int, ...]]) -> None:
@@ -184,6 +185,7 @@ def test_a_conv_with_an_input_that_is_not_finite_is_checked_on_another() -> None
         assert "on random input, alone" in result.convs[0].sentence
 
 
+@pytest.mark.slow
 def test_rounding_noise_is_no_excuse_while_a_conv_is_unchecked() -> None:
     pairs = []
     for model in make_pair(wrong=1e-5):

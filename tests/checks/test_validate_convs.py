@@ -72,6 +72,7 @@ def test_a_fused_conv_with_addend_and_activation() -> None:
     assert [(check.name, check.ok) for check in result.convs] == [("fused", True)]
 
 
+@pytest.mark.slow
 def test_float64_falls_back_to_the_reference_evaluator_and_says_so() -> None:
     x, w = (1, 3, 12, 12), W1.astype(np.float64)
     node = conv("x", "c", "w", name="conv")
@@ -86,6 +87,7 @@ def test_float64_falls_back_to_the_reference_evaluator_and_says_so() -> None:
     assert not off.ok
 
 
+@pytest.mark.slow
 def test_float16() -> None:
     w = W1.astype(np.float16)
     original = make_model([conv("x", "c", "w", name="conv"), relu("c", "y")], {"w": w}, dtype=TensorProto.FLOAT16)
@@ -110,6 +112,7 @@ def add_chaos(model: ModelProto) -> ModelProto:
     return model
 
 
+@pytest.mark.slow
 def test_rounding_noise_is_told_from_a_wrong_model() -> None:
     result = validate(*(add_chaos(model) for model in make_pair()))
     assert result.ok, text(result)

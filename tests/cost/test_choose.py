@@ -182,6 +182,7 @@ GROWING = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", GROWING, ids=describe_spec)
 @pytest.mark.parametrize("lowering", NAMES)
 def test_growth_is_predicted_as_it_comes(spec: ConvSpec, lowering: str) -> None:

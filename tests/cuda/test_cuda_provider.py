@@ -152,6 +152,7 @@ def test_bench_times_both_models_on_the_gpu() -> None:
     assert found.original.peak_bytes is None, "the memory of the CPU says nothing"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cpu_for_gpu")
 def test_measuring_times_what_is_not_hopeless_on_a_gpu() -> None:
     model = build_conv_model(make_layer((16, 16), (4096,), (8192,), group=16, pads="causal"))

@@ -15,7 +15,7 @@ from onnx import ModelProto, TensorProto, helper
 from onnx.external_data_helper import convert_model_to_external_data
 
 import onnx_fft.runtime.opening
-from onnx_fft import rewrite, validate
+from onnx_fft import describe, rewrite, validate
 from onnx_fft.cost.machines import machines_for
 from onnx_fft.lowering.columns import weight_spectrum
 from onnx_fft.model.scopes import MICROSOFT_DOMAIN
@@ -195,6 +195,7 @@ def test_a_plan_is_replayed_for_its_target() -> None:
     assert [row.predicted_s for row in again.report.rows] == [row.predicted_s for row in first.report.rows]
 
 
+@pytest.mark.slow
 def test_the_command_line_writes_validated_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_two_convs(tmp_path)
     out, report = tmp_path / "out.onnx", tmp_path / "report.json"
@@ -235,6 +236,7 @@ def test_a_lowering_of_another_target_is_refused(tmp_path: Path, capsys: pytest.
     assert "set --target cuda" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_external_data_stays_what_it_was(tmp_path: Path) -> None:
     model = two_convs()
     convert_model_to_external_data(model, location="w.bin", size_threshold=0)
@@ -248,6 +250,7 @@ def test_external_data_stays_what_it_was(tmp_path: Path) -> None:
     assert (ops["Conv"], ops["Rfft"]) == (1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.real_model
 @pytest.mark.slow
 @pytest.mark.parametrize("name, replaced, convs", [("silero_vad", 10, 12), ("crepe_tiny", 6, 6)])

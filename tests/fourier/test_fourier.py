@@ -165,6 +165,7 @@ def test_two_axes_nest() -> None:
     np.testing.assert_allclose(by_fft, truth, atol=LIMIT)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(axes())
 def test_candidates_are_valid_plans(drawn: tuple[Axis, tuple[int, ...]]) -> None:
@@ -223,6 +224,7 @@ def test_long_factored_dft_keeps_its_accuracy(length: int, columns: int) -> None
     assert_close(correlate_by_matrices(x, weight, axis, plan), expected, x, weight)
 
 
+@pytest.mark.slow
 def test_angles_of_long_dfts_are_reduced() -> None:
     """Entry (f, t) of the first forward matrix against exact integer arithmetic modulo the length."""
     plan, axis = AxisPlan(65536, 32768, columns=64), Axis(16385)

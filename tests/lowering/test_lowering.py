@@ -227,6 +227,7 @@ def test_runtime_still_lacks_float64_activations(op_type: str, opset: int) -> No
         open_session(model)
 
 
+@pytest.mark.slow
 @by_lowering
 @pytest.mark.parametrize("extent", [48, None], ids=["static", "dynamic"])
 def test_every_pair_of_plan_kinds(lowering: Lowering, extent: int | None, rng: np.random.Generator) -> None:

@@ -159,6 +159,7 @@ def test_a_measured_gain_is_replaced_and_reported(monkeypatch: pytest.MonkeyPatc
     assert replayed.plan["convs"][0]["measured_s"] == row.measured_s, "and a plan saved again has them still"
 
 
+@pytest.mark.slow
 def test_a_loss_in_the_model_leaves_the_original_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_time_models(monkeypatch, LOSES_IN_MODEL)
     model = make_model()
@@ -210,6 +211,7 @@ def test_a_model_without_convolutions_to_weigh_is_not_run(monkeypatch: pytest.Mo
     assert rewritten.report.measurement is not None and rewritten.report.measurement.ratio is None
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_no_file_and_what_was_timed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

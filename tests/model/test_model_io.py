@@ -210,7 +210,7 @@ FUNCTION = """g (float[1] x) => (float[1] y) { y = local.F(x) }
         (TEXT, 17, 16, "older"),
         (FUNCTION, 15, 17, "'F'"),
         ("g (float[1] x) => (float[1] y) { y = Imaginary(x) }", 9, 17, "Imaginary"),
-        (TEXT, 15, 10000, "10000"),
+        (TEXT, 15, 10000, "version"),
     ],
 )
 def test_impossible_conversions(text: str, opset: int, target: int, word: str) -> None:

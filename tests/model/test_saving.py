@@ -25,6 +25,7 @@ from tests.model.external import parse, write_external
 from tests.model.splicing import splice_site
 
 
+@pytest.mark.slow
 def test_unchanged_model_is_written_byte_for_byte(tmp_path: Path) -> None:
     for number, path in enumerate([*light_paths().values(), tmp_path / "own.onnx"]):
         if not path.exists():

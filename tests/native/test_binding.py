@@ -223,7 +223,9 @@ def test_dtypes_do_not_mix() -> None:
         open_session(conv_model(Conv(), {**arrays, "w": arrays["w"].astype(np.float64)}))
 
 
-by_weights = pytest.mark.parametrize("run_time", [(), ("w",)], ids=["constant", "run time"])
+by_weights = pytest.mark.parametrize(
+    "run_time", [pytest.param((), id="constant"), pytest.param(("w",), id="run time", marks=pytest.mark.slow)]
+)
 
 
 @by_weights

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from scripts.shared.conv_models import Array
+from tests.marks import mark_slow
 from tests.native.convolutions import EDGES, SWEEPS, sweep
 from tests.native_models import RELATIVE_L2, Conv, assert_close, conv_model, open_session
 
@@ -25,7 +26,7 @@ def run(conv: Conv, arrays: dict[str, Array], threads: int = 1) -> Array:
     return y
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", mark_slow(KINDS, lambda kind: kind != "float32 by FFT"))
 @pytest.mark.parametrize("name", EDGES)
 def test_edge(name: str, kind: str) -> None:
     dtype, _, by_fft = kind.partition(" by ")

@@ -108,6 +108,7 @@ def test_what_the_operator_does_not_compute_is_left_with_the_reason() -> None:
         assert dump(result.model) == dump(model)
 
 
+@pytest.mark.slow
 def test_the_target_decides_which_lowerings_there_are() -> None:
     spec = make_spec((64, 64), (31, 31), (112, 112), group=64)
     for target, lowerings in TARGETS.items():

@@ -19,6 +19,7 @@ MOST = 5.0
 BATCH, FRAME = 32, 1024
 
 
+@pytest.mark.slow
 @pytest.mark.real_model
 @pytest.mark.usefixtures("native_library")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

@@ -50,6 +50,7 @@ def draw(channels: int) -> Array:
     return np.random.default_rng(5).standard_normal((1, channels, 64, 64)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_validation_judges_the_library_and_the_functions() -> None:
     original = build_conv_model(LARGE)
     rewritten = forced(original)
@@ -75,6 +76,7 @@ def test_validation_without_the_library_says_so() -> None:
     assert any("the native library did not run" in note.text for note in validation.notes)
 
 
+@pytest.mark.slow
 def test_the_command_line_says_if_the_library_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,6 +116,7 @@ def test_bench_times_the_library() -> None:
     assert [(node.name, node.lowering) for node in benchmark.nodes if node.lowering] == [("conv", "fftconv")]
 
 
+@pytest.mark.slow
 def test_the_measured_choice_has_the_library_as_candidate() -> None:
     request = Request(select="measure", target="native")
     contest = make_contest(LARGE, 17, ((1, 8, 64, 64),), request)
@@ -138,6 +141,7 @@ def test_timings_of_another_build_do_not_count() -> None:
     assert len({cache.path(contest) for cache in caches}) == 3
 
 
+@pytest.mark.slow
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, output, plan = (tmp_path / name for name in ("in.onnx", "out.onnx", "plan.json"))
     onnx.save(build_conv_model(LARGE), source)
@@ -152,6 +156,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert run("rewrite", source, again, "--plan", plan, "--target", "native") == 2
 
 
+@pytest.mark.slow
 def test_the_default_target_writes_standard_operators() -> None:
     choices: tuple[dict[str, Any], ...] = ({}, {"select": "all"}, {"lowering": "matmul"})
     for options in choices:

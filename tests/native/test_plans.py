@@ -98,6 +98,7 @@ def of_spec(spec: ConvSpec) -> Request:
 # --- what tests try -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lanes", [4, 8, 16])
 def test_the_edges_are_of_every_kind(plan: Planner, lanes: int) -> None:
     """For each length of vectors: those of float32 in baseline, AVX2 and AVX-512; two of them are of float64 as well.
@@ -109,6 +110,7 @@ def test_the_edges_are_of_every_kind(plan: Planner, lanes: int) -> None:
     assert ways == {"direct", "elementwise", "summed"}
 
 
+@pytest.mark.slow
 def test_the_sweeps_cross_the_ends_of_tiles(plan: Planner) -> None:
     """The last of several tiles has all its outputs, all but one, or only one."""
     for is_direct in (False, True):

@@ -66,6 +66,7 @@ def test_version_agrees_everywhere() -> None:
     assert f"[{onnx_fft.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_checkout_works_without_being_installed() -> None:
     """The script, which takes what `onnx-fft validate` takes, where no metadata of the package exist."""
     script, model = ROOT / "scripts" / "validate.py", ROOT / "models" / "large_kernel.onnx"

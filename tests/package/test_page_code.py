@@ -62,6 +62,7 @@ def test_the_front_page_shows_code() -> None:
     assert {"rewrite", "inspect"} <= {command[0] for command in find_commands(front)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PYTHON_PAGES, ids=name_page)
 def test_python_runs(page: Path, folder: Path) -> None:
     for block in find_blocks(page, "python"):

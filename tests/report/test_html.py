@@ -254,6 +254,7 @@ def test_numbers() -> None:
 # --- the command line -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_suffix_decides(tmp_path: Path) -> None:
     model = str(MODELS / "large_kernel.onnx")
     for name, start in (("r.html", "<!DOCTYPE html>"), ("r.json", "{"), ("r", "{")):
@@ -281,6 +282,7 @@ def test_the_page_needs_no_second_look_at_the_model(tmp_path: Path, monkeypatch:
     assert format_bytes(size) in Outline(page.read_text()).text
 
 
+@pytest.mark.slow
 def test_bench_writes_page_and_chart(tmp_path: Path) -> None:
     model, page, chart = str(MODELS / "large_kernel.onnx"), tmp_path / "b.html", tmp_path / "b.svg"
     assert main(["bench", model, model, "--budget", "0", "--report", str(page), "--plot", str(chart)]) == 0
@@ -291,6 +293,7 @@ def test_bench_writes_page_and_chart(tmp_path: Path) -> None:
 # --- the chart ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".SVG", b"<?xml")])
 def test_chart_files(tmp_path: Path, suffix: str, start: bytes) -> None:
     path = tmp_path / f"chart{suffix}"
@@ -315,6 +318,7 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
         check_plot("chart.png")
 
 
+@pytest.mark.slow
 def test_the_command_line_needs_no_matplotlib() -> None:
     code = "import sys, onnx_fft.cli.verbs, onnx_fft.report.plot; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -362,6 +366,7 @@ def browser() -> Iterator[Browser]:
     started.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1400])
 @pytest.mark.parametrize("kind", ["small", "large", "nasty", "failed", "bench"])
@@ -391,6 +396,7 @@ def test_page_in_chromium(browser: Browser, tmp_path: Path, kind: str, width: in
     assert browser.complaints == []
 
 
+@pytest.mark.slow
 def test_copy_button_copies_the_plan(browser: Browser, tmp_path: Path) -> None:
     """From a file, by the clipboard API and by the old command where that is missing."""
     path = tmp_path / "report.html"

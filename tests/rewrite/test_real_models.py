@@ -153,6 +153,7 @@ def test_silero_convs_of_every_branch_are_replaced() -> None:
             states = [result[1] for result in results]
 
 
+@pytest.mark.slow
 @pytest.mark.real_model
 @pytest.mark.parametrize("shape", [(1, 3, 1, 11, 11), (2, 3, 1, 37, 150), (1, 3, 1, 129, 64)])
 def test_rivagan_encoder_runs_on_any_size(shape: tuple[int, ...]) -> None:

@@ -185,6 +185,7 @@ def test_growth_is_capped() -> None:
     assert "growth" in left.code or "grow" in left.reason
 
 
+@pytest.mark.slow
 def test_predicted_growth_is_what_the_file_grows_by() -> None:
     spec = make_spec((64, 64), (11, 11), (40, 40))
     for lowering in BOTH:

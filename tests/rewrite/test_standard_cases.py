@@ -22,6 +22,7 @@ from scripts.shared.standard_cases import (
     other_cases,
 )
 from tests.lowered import executed_ops, run_fragment
+from tests.marks import mark_slow
 
 LOWERING_NAMES = (*(lowering.name for lowering in TARGETS["standard"]), "auto")
 ALL_LOWERING_NAMES = (*LOWERING_NAMES, "rfft")
@@ -69,7 +70,7 @@ def assert_fragment_ran(case: Case, rewritten: Rewritten, lowering: str) -> None
         assert TRANSFORMS[name] not in list_op_types(case.model)
 
 
-@pytest.mark.parametrize("lowering", ALL_LOWERING_NAMES)
+@pytest.mark.parametrize("lowering", mark_slow(ALL_LOWERING_NAMES, lambda name: name != "matmul"))
 @pytest.mark.parametrize("case", ALL_CONV_CASES, ids=name_case)
 def test_case(case: Case, lowering: str) -> None:
     before = case.model.SerializeToString(deterministic=True)

@@ -71,6 +71,7 @@ def test_measuring_takes_the_library(model: Path, library: Path) -> None:
     assert onnx_fft.inspect(model, options=options).measurement is not None
 
 
+@pytest.mark.slow
 def test_commands_take_the_library(model: Path, library: Path) -> None:
     output, flags = model.with_name("out.onnx"), ("--custom-ops", library)
     assert run("rewrite", model, output, "--select", "all", *flags) == 0

@@ -146,6 +146,7 @@ def test_padded_networks_leave_something_for_every_kernel() -> None:
     assert article_network.count_features(3, is_padded=False) == 676
 
 
+@pytest.mark.slow
 def test_images_depend_on_the_seed_and_their_number_only() -> None:
     images, fewer = draw_images(12, 7), draw_images(3, 7)
     assert images.pixels.shape == (12, SIZE, SIZE)
@@ -155,12 +156,14 @@ def test_images_depend_on_the_seed_and_their_number_only() -> None:
     assert images.scale().min() >= 0 and 0.8 < images.scale().max() <= 1
 
 
+@pytest.mark.slow
 def test_the_shipped_network_tells_tumours(trained: ModelProto) -> None:
     images = draw_images(40, 99)
     guesses = predict_all(trained, images.scale()) >= 0
     assert np.mean(guesses == images.labels) >= 0.8
 
 
+@pytest.mark.slow
 def test_every_right_way_agrees_and_the_articles_does_not(trained: ModelProto, native_library: Path) -> None:
     pixels, tensors = draw_images(3, 5).scale(), read_tensors(trained)
     truth = np.array([predict_logit(image, tensors, conv_by_oracle, pool_by_slices) for image in pixels])
@@ -191,6 +194,7 @@ def test_training_gives_the_weights_that_the_network_takes(monkeypatch: pytest.M
 # --- measuring --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_model_is_timed_once_and_one_left_alone_not_at_all(trained: ModelProto, native_library: Path) -> None:
     variants = make_variants(trained)
     left = variants["auto"]
@@ -213,6 +217,7 @@ def test_predictions_are_judged_by_float64_and_by_the_conv() -> None:
     assert wrong["logit_error"] == pytest.approx(2 / np.sqrt(2.5))
 
 
+@pytest.mark.slow
 def test_ways_end_to_end(trained: ModelProto, native_library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = {"loops": conv_by_oracle, "article": conv_as_in_article, "right": conv_by_fft}
     monkeypatch.setattr(article_measure, "NUMPY_WAYS", quick)

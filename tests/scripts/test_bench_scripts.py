@@ -115,6 +115,7 @@ def test_the_librarys_limit_is_that_of_flops_or_of_bytes() -> None:
     assert slow_arithmetic.least_seconds(SPEC) == flops / 1e9
 
 
+@pytest.mark.slow
 def test_the_machine_is_measured_in_a_process_of_its_own() -> None:
     limits = measure_limits(1)
     assert limits.flops_per_s > 1e8 and limits.bytes_per_s > 1e8
@@ -236,6 +237,7 @@ def test_installed_sides_compute_the_layer(side: str, spec: ConvSpec, tmp_path: 
     assert measure_error(output, conv_direct(x, weight, bias, geometry)) < 1e-5
 
 
+@pytest.mark.slow
 def test_peers_end_to_end_with_one_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     again = Peer("again", "onnxruntime", "onnxruntime")
     monkeypatch.setattr("scripts.bench.peers.PEERS", (again, Peer("missing", "no_such_module", "no-such-package")))

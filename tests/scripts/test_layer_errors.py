@@ -52,7 +52,14 @@ def describe(plan: ConvPlan) -> str:
 
 
 ROWS = [(name, plan) for name, spec in SPECS.items() for plan in plans_to_try(cut_channels(spec))]
-by_row = pytest.mark.parametrize("name, plan", ROWS, ids=[f"{name}, {describe(plan)}" for name, plan in ROWS])
+QUICK = ("3x3 64->64 224x224", "dw 13x13 512x14x14")
+by_row = pytest.mark.parametrize(
+    "name, plan",
+    [
+        pytest.param(name, plan, id=f"{name}, {describe(plan)}", marks=() if name in QUICK else pytest.mark.slow)
+        for name, plan in ROWS
+    ],
+)
 
 
 @lru_cache(maxsize=1)

@@ -58,7 +58,7 @@ def ort_library() -> str:
     return chosen
 
 
-@pytest.fixture(scope="module", params=["g++", "clang++"])
+@pytest.fixture(scope="module", params=["g++", pytest.param("clang++", marks=pytest.mark.slow)])
 def run_model(request: pytest.FixtureRequest, ort_library: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program, as each compiler builds it without a warning."""
     if shutil.which(request.param) is None:
@@ -142,6 +142,7 @@ def test_errors_are_sentences(run_model: Path, files: Files, tmp_path: Path) -> 
     assert call(run_model).returncode == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("native_library")
 def test_what_the_page_says(ort_library: str, tmp_path: Path) -> None:
     """Its commands, on the model that it names; with the library and without it they give the same."""

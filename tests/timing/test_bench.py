@@ -231,6 +231,7 @@ def test_shapes_that_were_made_up_are_told() -> None:
     assert result.to_dict()["notes"] == [note.tell()]
 
 
+@pytest.mark.slow
 def test_bench_reads_external_data(tmp_path: Path) -> None:
     model = build_conv_model(make_spec((3, 64), (9, 9), (12, 12)))
     path = tmp_path / "model.onnx"
