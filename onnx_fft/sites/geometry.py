@@ -57,13 +57,8 @@ def resolve_spec(
     dilations = _read_per_axis(attributes, "dilations", rank)
     spans = [d * (k - 1) + 1 for d, k in zip(dilations, kernel_shape, strict=True)]
     begin, end = _resolve_pads(attributes, extents, strides, dilations, spans)
-    for extent, before, after, span in zip(extents, begin, end, spans, strict=True):
-        length = max((extent or 0) + before + after, span)
-        _require(length <= MAX_LENGTH, "too-long", f"an axis has {length} samples, {MAX_LENGTH} are the most")
-        fits = extent is None or extent + before + after >= span
-        _require(
-            fits, "kernel-too-large", f"kernel spans {span} samples, the padded input has {extent} + {before} + {after}"
-        )
+    for axis in zip(extents, begin, end, spans, strict=True):
+        _check_length(*axis)
     return ConvSpec(
         batch=batch,
         in_channels=group_channels * group,
@@ -80,6 +75,14 @@ def resolve_spec(
         activation=_read_activation(attributes),
         has_sum=len(node.input) > 3 and bool(node.input[3]),
     )
+
+
+def _check_length(extent: int | None, begin: int, end: int, span: int) -> None:
+    """Refuse an axis that is too long, or shorter than the kernel."""
+    length = max((extent or 0) + begin + end, span)
+    _require(length <= MAX_LENGTH, "too-long", f"an axis has {length} samples, {MAX_LENGTH} are the most")
+    fits = extent is None or extent + begin + end >= span
+    _require(fits, "kernel-too-large", f"kernel spans {span} samples, the padded input has {extent} + {begin} + {end}")
 
 
 def _check_input(shape: Dims | None, rank: int, channels: int) -> Dims:
