@@ -23,7 +23,7 @@ def count_rfft(spec: ConvSpec, plan: ConvPlan) -> Counts:
     signals = rows * (spec.in_channels + spec.out_channels)
     passes = len(lengths) + sum(length > ONE_PASS_LENGTH for length in lengths)
     inputs, outputs = count_tensors(spec)
-    numbers = inputs + 2 * outputs  # padded, and cropped
+    numbers = inputs + 2 * outputs + signals * points  # padded, and cropped
     numbers += passes * signals * (points + 2 * bins) + 2 * rows * spec.out_channels * points  # divided by T
     counts = OperatorCounts(butterflies=signals * points * log2(points) / 4, operators=6)
     if not all(axis_plan.whole for axis_plan in plan.axes):

@@ -20,7 +20,11 @@ from onnx_fft.cost.counts import (
 from onnx_fft.cost.growth import GROWTHS
 from onnx_fft.cost.lowerings import COUNTS
 from onnx_fft.cost.machines import CALIBRATED, CALIBRATION, make_faster
+from onnx_fft.cost.rfft import count_rfft
+from onnx_fft.fourier.axis import AxisPlan
 from onnx_fft.lowering import LOWERING_NAMES
+from onnx_fft.lowering.base import ConvPlan
+from scripts.shared.layers import make_spec
 
 
 @pytest.mark.parametrize(
@@ -58,3 +62,16 @@ def test_a_faster_machine_has_the_same_memory() -> None:
     assert faster.operators.gemm_flops < CALIBRATED.rates.operators.gemm_flops
     assert faster.operators.memory_bytes == CALIBRATED.rates.operators.memory_bytes
     assert faster.native.memory_bytes == CALIBRATED.rates.native.memory_bytes
+
+
+def test_everything_that_rfft_passes_through_memory_is_counted() -> None:
+    """By hand: 2 -> 3 channels of 100 samples, 5 taps, one transform of 128 points, 65 bins."""
+    spec = make_spec((2, 3), (5,), (100,))
+    counts = count_rfft(spec, ConvPlan("rfft", (AxisPlan(128, 0, whole=True),))).operators
+    padded_and_cropped = 2 * 100 + 2 * 3 * 100 + 5 * 128
+    transformed = 5 * (128 + 2 * 65) + 2 * 3 * 128
+    multiplied = 2 * 5 * 65 + 4 * 6 * 65 + 8 * 5 * 65
+    assert counts.memory_bytes == 4 * (padded_and_cropped + transformed + multiplied)
+    assert counts.gemm_flops == 8 * 6 * 65
+    assert counts.butterflies == 5 * 128 * 7 / 4
+    assert counts.operators == 6 + 4
