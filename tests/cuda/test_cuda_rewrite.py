@@ -20,7 +20,6 @@ from onnx_fft.cost.machines import machines_for
 from onnx_fft.lowering.columns import weight_spectrum
 from onnx_fft.model.scopes import MICROSOFT_DOMAIN
 from onnx_fft.provenance import TARGET_KEY
-from onnx_fft.report import describe
 from onnx_fft.runtime.cuda import find_cuda_problem, is_for_cuda, needs_cuda
 from scripts.shared.running import list_op_types
 from tests.commands import list_files, run
