@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every check of the project, in its own .venv; arguments go to pytest. Ends 0 only if all of them passed.
+# Linters, type checks and every test, in a .venv of its own; arguments go to pytest. Ends 0 only if all of them passed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,4 +1,4 @@
-"""The same as `onnx-fft validate`, for a checkout of the repository in which the command is not installed.
+"""The same as `onnx-fft validate`, as a script.
 
 python scripts/validate.py original.onnx rewritten.onnx --input-shape image:1x3x224x224
 """

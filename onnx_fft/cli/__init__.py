@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from onnx_fft.cli.arguments import make_parser
 from onnx_fft.cli.console import open_console
@@ -18,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = make_parser().parse_args(arguments)
     console = open_console(stderr=True)
     try:
-        return VERBS[parsed.command](parsed, console) or 0
+        with _interrupted_by_termination():
+            return VERBS[parsed.command](parsed, console) or 0
     except OnnxFftError as error:
         console.print(
             f"onnx-fft: {error.tell(word_as_flag)}", style="red", markup=False, highlight=False, soft_wrap=True
@@ -27,3 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print("onnx-fft: interrupted", style="red")
         return 130
+
+
+@contextmanager
+def _interrupted_by_termination() -> Iterator[None]:
+    """Have SIGTERM end the block as Ctrl-C does, so that temporary files go; Python allows that in its main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -28,7 +28,7 @@ EXIT_CODES = {
     6: "the native library is missing or does not work",
     7: "ONNX Runtime's CUDA provider is missing or does not work",
     8: "ONNX Runtime is not installed",
-    130: "interrupted",
+    130: "interrupted or terminated",
 }
 CODE_DETAILS = {
     3: "; no output is left behind",

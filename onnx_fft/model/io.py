@@ -17,6 +17,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 from onnx_fft.errors import InvalidModelError, UsageError, one_line
 from onnx_fft.model.external import external_path
 from onnx_fft.model.scopes import walk_tensors
+from onnx_fft.model.staging import shorten_path
 from onnx_fft.model.structure import check_structure
 
 
@@ -60,9 +61,12 @@ def load_model(source: ModelSource) -> LoadedModel:
         check_structure(model, "the given ModelProto")
         return LoadedModel(model)
     path = Path(source)
-    if not path.is_file():
-        what = "is a directory" if path.is_dir() else "is not a file"
-        raise UsageError(f"got {str(path)!r}, which {what}", "an ONNX model file", "check the path")
+    try:
+        problem = "" if path.is_file() else "is a directory" if path.is_dir() else "is not a file"
+    except OSError as error:  # a name that is too long, a loop of links
+        problem = f"cannot be a file ({error.strerror})"
+    if problem:
+        raise UsageError(f"got {shorten_path(path)!r}, which {problem}", "an ONNX model file", "check the path")
     try:
         model.ParseFromString(path.read_bytes())
     except Exception as error:  # OSError, or protobuf's DecodeError, which has no type information

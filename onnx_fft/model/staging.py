@@ -106,13 +106,27 @@ def reporting(output: Path) -> Iterator[None]:
 
 
 def is_same_file(one: Path, other: Path) -> bool:
-    """Whether two paths lead, or would lead, to one file."""
-    return one.samefile(other) if one.exists() and other.exists() else one.resolve() == other.resolve()
+    """Whether two paths lead, or would lead, to one file; a name that no file can have leads nowhere."""
+    try:
+        return one.samefile(other) if one.exists() and other.exists() else one.resolve() == other.resolve()
+    except OSError:
+        return False
+
+
+def shorten_path(path: Path, most: int = 120) -> str:
+    """A path fit for a message: of a very long one the end, which tells names apart."""
+    text = str(path)
+    return text if len(text) <= most else f"...{text[-most:]}"
 
 
 def check_output(path: Path) -> None:
     """Raise OutputError if no file of this name can be written."""
-    if path.exists() and not path.is_file():
+    try:
+        is_taken = path.exists() and not path.is_file()
+    except OSError as error:  # a name that is too long, a loop of links
+        problem = f"got output path {shorten_path(path)!r}, which cannot be a file ({error.strerror})"
+        raise OutputError(problem, "a file name", "choose another") from error
+    if is_taken:
         problem, expected, hint = "which is not a regular file", "a file name", "choose another"
     elif not path.parent.is_dir():
         problem, expected, hint = "whose directory does not exist", "an existing one", "create it first"

@@ -236,6 +236,10 @@ def _check_operator(node: NodeProto, scope: Scope) -> None:
     if all(_is_dequantized(operand, scope) for operand in node.input[:2]):
         reason = "input and weight are dequantized: ONNX Runtime computes it as QLinearConv, in integers"
         raise Refused("quantized", reason)
+    if is_stored(node.input[0], scope):
+        raise Refused(
+            "constant-input", "its input is a constant: ONNX Runtime computes it once, when it loads the model"
+        )
 
 
 def _find_bias_input(node: NodeProto, scope: Scope, channels: int) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -250,3 +252,28 @@ def test_external_data_goes_along(tmp_path: Path) -> None:
     loaded = onnx.load(target / "m.onnx")
     save_model(loaded, tmp_path / "whole.onnx")
     assert "Conv" not in list_op_types(loaded)
+
+
+@pytest.mark.parametrize("is_input", [True, False])
+def test_a_name_that_no_file_can_have(is_input: bool, model_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long = model_path.with_name("a" * 300)
+    for command in (
+        ["inspect", long] if is_input else ["inspect", model_path, "--report", long],
+        ["rewrite", long, model_path.with_name("o.onnx")] if is_input else ["rewrite", model_path, long],
+    ):
+        assert run(*command) == (2 if is_input else 5)
+        assert "cannot be a file (File name too long)" in capsys.readouterr().err
+    assert list_files(model_path.parent) == {"in.onnx"}
+
+
+def test_termination_ends_as_an_interrupt_does(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With temporary files gone; and what a program around it does about SIGTERM is as before."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminate(_descriptor: int) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("os.fsync", terminate)
+    assert run("rewrite", model_path, model_path.with_name("o.onnx"), "--select", "all", "--no-validate") == 130
+    assert list_files(model_path.parent) == {"in.onnx"}
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -346,3 +346,10 @@ def test_real_models(real_model: Callable[[str], Path], name: str, count: int, k
     assert all(site.spec is not None for site in sites)
     assert kernel_shape in {site.spec.kernel_shape for site in sites if site.spec}
     assert loaded.model.SerializeToString() == before
+
+
+def test_a_constant_input_is_left_to_constant_folding() -> None:
+    """ONNX Runtime computes it when it loads the model: replaced, it would be computed in every run."""
+    model = parse("g (float[N] n) => (float[N] y) { c = Conv(W, W) y = Add(n, n) }")
+    (site,) = find_sites(load_model(model))
+    assert site.refusal is not None and site.refusal.code == "constant-input"
