@@ -1,6 +1,7 @@
-"""What takes a second or more is marked as slow, so that `pytest -m "not slow"` leaves it out.
+"""Marks of tests: slow ones, and those that old versions of ONNX Runtime cannot run.
 
-One case of every kind stays. CI runs them all.
+What takes a second or more is slow, so that `pytest -m "not slow"` leaves it out. One case of every kind stays, and CI
+runs them all.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import onnx
+import onnxruntime
 import pytest
 
 from scripts.shared.layers import Layer
@@ -25,3 +28,16 @@ def by_layer(layers: Sequence[Layer]) -> pytest.MarkDecorator:
     """Parametrizes a test that tries every plan of a layer."""
     marked = mark_slow(layers, lambda layer: layer.name in SLOW_LAYERS, lambda layer: layer.name)
     return pytest.mark.parametrize("layer", marked, ids=lambda layer: layer.name)
+
+
+ONNX_VERSION = tuple(int(part) for part in onnx.__version__.split(".")[:2])
+ORT_VERSION = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+
+
+def since_onnxruntime(minor: int, gap: str) -> pytest.MarkDecorator:
+    """For a test that no ONNX Runtime before 1.`minor` can run; `gap` says what that one lacks."""
+    return pytest.mark.skipif((1, minor) > ORT_VERSION, reason=f"ONNX Runtime before 1.{minor} {gap}")
+
+
+with_addends = since_onnxruntime(18, "fails or is wrong on a FusedConv with an addend")
+"""Seen on 1.17.3, on the original model."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper, parser
 
-from onnx_fft.model.scopes import MICROSOFT_DOMAIN
+from onnx_fft.model.scopes import MICROSOFT_DOMAIN, walk_nodes
 from scripts.shared.conv_models import Array
 
 RNG = np.random.default_rng(17)
@@ -86,10 +87,21 @@ def make_open_model(
     return build_model(nodes, values, results, constants or {})
 
 
+NODE_NAME = re.compile(r"(?<!\w)\[(\w+)\] (\w+)(?= =)")
+"""A node's name and its first output."""
+
+
 def parse_model(text: str, constants: Mapping[str, Array], *, opset: int = 17, ir_version: int = 8) -> ModelProto:
-    """A model from ONNX's text form, with those of `constants` as initializers that it does not define itself."""
+    """A model from ONNX's text form, with those of `constants` as initializers that it does not define itself.
+
+    Names of nodes, `[name] y = Op(x)`, are read here: onnx's parser knows them from 1.17 on.
+    """
     imports = f'opset_import: ["" : {opset}, "{MICROSOFT_DOMAIN}" : 1, "plugin" : 1, "local" : 1]'
-    model: ModelProto = parser.parse_model(f"<ir_version: {ir_version}, {imports}> {text}")
+    nameless = NODE_NAME.sub(r"\2", text)
+    model: ModelProto = parser.parse_model(f"<ir_version: {ir_version}, {imports}> {nameless}")
+    names = {output: name for name, output in NODE_NAME.findall(text)}
+    for node in walk_nodes(model):
+        node.name = names.get(node.output[0], "")
     defined = {tensor.name for tensor in model.graph.initializer}
     tensors = [numpy_helper.from_array(value, name) for name, value in constants.items() if name not in defined]
     model.graph.initializer.extend(tensors)

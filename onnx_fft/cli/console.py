@@ -42,4 +42,5 @@ class ShowProgress:
 
     def __exit__(self, *_: object) -> None:
         """Take it off the screen."""
-        self._progress.stop()
+        if not self._progress.disable:  # or rich before 14 prints an empty line
+            self._progress.stop()

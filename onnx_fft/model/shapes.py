@@ -29,6 +29,9 @@ from onnx_fft.model.scopes import DEFAULT_DOMAINS, MICROSOFT_DOMAIN, Body, is_gr
 MAX_SHAPE_ELEMENTS = 1024
 """Larger tensors are not shapes, axes or sizes: inference does not need their data."""
 
+UNKNOWN_DOMAIN = "unknown"
+"""Of nodes that inference is to leave alone."""
+
 _CARRIERS = (ModelProto, GraphProto, FunctionProto, NodeProto, AttributeProto, SparseTensorProto)
 """Messages that can hold a tensor somewhere inside."""
 
@@ -127,6 +130,8 @@ def _prepare_body(body: Body, local: Container[tuple[str, str]], *, is_main: boo
     for node in body.node:
         if node.domain in DEFAULT_DOMAINS:
             node.domain = ""  # inference does not know the other name
+        if any(attribute.name == "strides" and 0 in attribute.ints for attribute in node.attribute):
+            node.domain = UNKNOWN_DOMAIN  # onnx 1.16 divides by them, which ends the process
         if (node.domain, node.op_type) == (MICROSOFT_DOMAIN, "FusedConv"):
             node.domain, node.op_type = "", "Conv"
             del node.input[3:]

@@ -11,6 +11,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 import onnx_fft.checks.convcheck
 from onnx_fft.validate import validate
 from tests.checks.pairs import flip, make_model, make_pair, replaced, text
+from tests.marks import with_addends
 from tests.models import B1, FLOAT, W1, W2, conv, relu
 
 RNG = np.random.default_rng(11)
@@ -53,6 +54,7 @@ def test_a_folded_batch_normalization_is_part_of_the_oracle() -> None:
     assert validate(original, make_model(list(rewritten.graph.node), folded)).convs[0].ok is False
 
 
+@with_addends
 def test_a_fused_conv_with_addend_and_activation() -> None:
     attributes: dict[str, Any] = {"pads": [1] * 4, "activation": "LeakyRelu", "activation_params": [0.25]}
     fused = helper.make_node(

@@ -20,6 +20,7 @@ from onnx_fft.sites.conv import find_sites
 from onnx_fft.sites.spec import describe_spec
 from scripts.shared.running import executed_op_types, list_op_types, open_session, run_model, run_reference
 from tests.comparing import assert_same, dump, own_nodes
+from tests.marks import since_onnxruntime
 from tests.models import B1, BOTH, W1, X, conv, function_model, make_model, two_convs
 
 # --- plans --------------------------------------------------------------------------------------------------------
@@ -213,7 +214,10 @@ def test_what_cannot_be_converted_names_matmul() -> None:
     assert len(rewrite(model, select="all").report.replaced) == 1
 
 
-@pytest.mark.parametrize("opset", [7, 9, 11, 13, 17, 18, 20, 21, 22, 23])
+since_21 = since_onnxruntime(19, "knows opsets up to 20")
+
+
+@pytest.mark.parametrize("opset", [7, 9, 11, 13, 17, 18, 20, *(pytest.param(n, marks=since_21) for n in (21, 22, 23))])
 @pytest.mark.parametrize("lowering", BOTH)
 def test_every_opset(opset: int, lowering: str) -> None:
     model = make_model([conv("x", "y", "w1", "b1")], opset=opset)

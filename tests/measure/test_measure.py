@@ -33,7 +33,7 @@ from scripts.shared.conv_models import build_conv_model
 from scripts.shared.layers import LAYERS, make_spec
 from scripts.shared.paths import MODELS
 from scripts.shared.running import run_model
-from tests.marks import by_layer
+from tests.marks import by_layer, with_addends
 from tests.recorded import ENVIRONMENT, NOISE, OPEN_SPEC, SETTLED, SPEC, make_test_contest
 
 # --- what is worth timing -------------------------------------------------------------------------------------------
@@ -66,8 +66,11 @@ def test_opset_growth_and_lowering_limit_the_candidates() -> None:
     "spec",
     [
         SPEC,
-        replace(OPEN_SPEC, has_bias=True, activation=Activation("LeakyRelu", (0.1,)), has_sum=True),
-        replace(SPEC, has_sum=True, strides=(2, 1)),
+        pytest.param(
+            replace(OPEN_SPEC, has_bias=True, activation=Activation("LeakyRelu", (0.1,)), has_sum=True),
+            marks=with_addends,
+        ),
+        pytest.param(replace(SPEC, has_sum=True, strides=(2, 1)), marks=with_addends),
         replace(SPEC, dtype="float16", has_bias=True),
     ],
     ids=["plain", "open and fused", "sum and stride", "half"],

@@ -18,6 +18,7 @@ from onnx_fft.model.shapes import infer_shapes, set_input_shapes
 from onnx_fft.sites.conv import find_sites
 from scripts.shared.running import open_session, run_model
 from scripts.shared.standard_cases import DATA
+from tests.marks import ONNX_VERSION
 from tests.model.external import TEXT, parse
 
 # --- loading ------------------------------------------------------------------------------------------------------
@@ -216,7 +217,7 @@ FUNCTION = """g (float[1] x) => (float[1] y) { y = local.F(x) }
 def test_impossible_conversions(text: str, opset: int, target: int, word: str) -> None:
     with pytest.raises(OpsetError, match=f"to opset {target} ") as caught:
         convert_opset(parse(text, opset), target)
-    assert word in str(caught.value)
+    assert word in str(caught.value) or ONNX_VERSION < (1, 17)  # which says no more than that a schema is missing
 
 
 @pytest.mark.real_model

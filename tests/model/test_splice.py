@@ -223,7 +223,7 @@ def test_bodies_release_weights_of_the_scopes_around() -> None:
 
 def test_weights_that_a_body_reads_stay() -> None:
     text = IF.replace("U = Identity(V)", "U = Conv(V, W)").replace("Conv(x, U, B)", "Identity(x)")
-    loaded = load_model(parse(text))
+    loaded = load_model(parse(text.replace("Conv(V, W)", "Conv(x, W)")))
     outer = find_sites(loaded)[0]
     splice_site(outer, *make_fragment(outer, "p/"))
     assert "W" in names(loaded.model.graph.initializer)

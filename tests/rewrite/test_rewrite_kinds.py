@@ -17,6 +17,7 @@ from scripts.shared.conv_models import build_conv_model
 from scripts.shared.layers import make_spec
 from scripts.shared.running import list_op_types, run_model
 from tests.comparing import assert_same, dump
+from tests.marks import with_addends
 from tests.models import (
     B1,
     BODIES,
@@ -35,7 +36,7 @@ from tests.models import (
 
 
 @pytest.mark.parametrize("lowering", BOTH)
-@pytest.mark.parametrize("has_sum", [False, True], ids=["", "sum"])
+@pytest.mark.parametrize("has_sum", [pytest.param(False, id=""), pytest.param(True, id="sum", marks=with_addends)])
 @pytest.mark.parametrize(
     ("activation", "params"),
     [

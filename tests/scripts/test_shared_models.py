@@ -34,6 +34,7 @@ from scripts.shared.standard_cases import (
     load_light_case,
     other_cases,
 )
+from tests.marks import ONNX_VERSION
 from tests.real_models import by_graph, by_model
 
 ORT_GAPS = ("test_convinteger_with_padding",)
@@ -64,7 +65,7 @@ def name_case(case: Case) -> str:
 
 def test_no_case_is_missing() -> None:
     assert len(conv_cases()) >= MIN_CONV_CASES
-    assert len(causal_cases()) >= MIN_CAUSAL_CASES
+    assert len(causal_cases()) >= (MIN_CAUSAL_CASES if ONNX_VERSION >= (1, 18) else 0)  # added with opset 22's cases
     assert len(converted_cases()) >= MIN_CONVERTED_CASES
     assert len(light_paths()) >= MIN_LIGHT_MODELS
     assert {node.op_type for case in other_cases() for node in case.model.graph.node} == {
