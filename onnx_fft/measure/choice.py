@@ -108,7 +108,7 @@ def is_settled(timings: Timings) -> bool:
 def choose_measured(contest: Contest, timings: Timings) -> Decision:
     """The decision for every convolution of the contest; `timings` has the Conv first, then the candidates in order.
 
-    A candidate is taken where it is shown faster over all shapes together and shown slower on none of them; of those
+    A candidate is taken if it is shown faster over all shapes together and shown slower on none of them; of those
     within `SAME_SPEED` of the fastest, the one that adds the fewest bytes.
     """
     numbers = range(1, len(contest.candidates) + 1)

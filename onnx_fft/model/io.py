@@ -51,7 +51,7 @@ ModelSource = LoadedModel | ModelProto | str | Path
 def load_model(source: ModelSource) -> LoadedModel:
     """Read a model and check its structure; an object is copied, so that the caller's is never changed.
 
-    Raises UsageError if there is no such file and InvalidModelError if it holds no valid model.
+    Raises UsageError if there is no such file and InvalidModelError if it does not hold a valid model.
     """
     if isinstance(source, LoadedModel):
         return source.copy()

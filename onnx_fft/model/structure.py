@@ -14,7 +14,7 @@ FIRST_IR_WITH_OPSETS = 3
 
 
 def check_structure(model: ModelProto, what: str) -> None:
-    """Raise InvalidModelError, naming `what`, where the model has no graph or its names do not add up."""
+    """Raise InvalidModelError, naming `what`, if the model has no graph or its names do not add up."""
     problem = _find_problem(model)
     if problem:
         hint = "export it again; onnx.checker may say more"

@@ -159,7 +159,7 @@ def fold_into_elu(model: ModelProto) -> ModelProto:
 
 @pytest.mark.parametrize("taken", [True, False])
 def test_what_can_be_cut_out_nowhere_is_shown_by_outputs_or_not_at_all(taken: bool) -> None:
-    # Elu is no activation that is known to be computed along with a Conv
+    # Elu is not an activation known to be computed along with a Conv
     original, rewritten = pair(lambda node, weight: in_branch(node, weight, taken=taken, tail="Elu"))
     result = validate(original, fold_into_elu(rewritten))
     [check] = result.convs
