@@ -138,6 +138,7 @@ def test_validate_on_given_inputs(model_path: Path, capsys: pytest.CaptureFixtur
     assert run("validate", model_path, output, "--inputs", feeds) == 2
 
 
+@pytest.mark.slow
 def test_bench_says_how_many_times_faster_the_second_model_is(
     model_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

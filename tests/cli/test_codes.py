@@ -175,6 +175,7 @@ def test_a_command_ends_with_its_code(verb: str, code: int, place: Place) -> Non
     assert WAYS[verb, code](place) == code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["rewrite", "inspect", "validate", "bench", "cache"])
 def test_success_is_zero(verb: str, place: Place) -> None:
     flags: dict[str, tuple[object, ...]] = {
@@ -197,6 +198,7 @@ def test_an_interrupt_is_130(verb: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert run(verb, *files.get(verb, ())) == 130
 
 
+@pytest.mark.slow
 def test_a_bug_is_one() -> None:
     done = subprocess.run([sys.executable, "-c", UNFORESEEN], capture_output=True, text=True, check=False)
     assert done.returncode == 1

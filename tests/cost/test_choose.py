@@ -59,6 +59,7 @@ def test_what_is_promised_is_also_predicted(layer: Layer) -> None:
     assert decision.conv_seconds / decision.seconds >= min(MIN_GAIN, layer.at_least)
 
 
+@pytest.mark.slow
 @by_layer(ALL_LAYERS)
 def test_every_candidate_is_exact_and_the_chosen_one_near_the_best(layer: Layer) -> None:
     decision = choose(layer.spec, 17, Request(select="all", max_growth_bytes=1 << 40))
@@ -135,6 +136,7 @@ def test_a_small_cap_takes_a_smaller_plan() -> None:
     assert tight.plan != free.plan
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spec",
     [

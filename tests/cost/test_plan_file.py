@@ -206,6 +206,7 @@ def test_opset_is_converted_on_request_only() -> None:
             rewrite(model, opset=opset)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_converted_names_matmul() -> None:
     model = function_model(opset=13)
     with pytest.raises(OpsetError, match="matmul"):

@@ -143,6 +143,7 @@ def cpu_for_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_fft.measure.run, "check_cuda", lambda _: None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cpu_for_gpu")
 def test_bench_times_both_models_on_the_gpu() -> None:
     found = bench(two_convs(), rewrite_for_cuda(two_convs(), "matmul").model, budget_s=0.2, profile=True)

@@ -26,6 +26,7 @@ from tests.commands import list_files, run
 from tests.comparing import assert_only_convs_replaced
 from tests.gpu import no_gpu, rewrite_for_cuda
 from tests.lowered import executed_ops
+from tests.marks import since_onnxruntime
 from tests.models import W1, W2, X, conv, function_model, if_model, make_model, two_convs, write_two_convs
 
 
@@ -67,6 +68,7 @@ def test_nodes_say_what_they_are_for() -> None:
     assert not is_for_cuda(rewrite(two_convs(), select="all").model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [two_convs, if_model, function_model], ids=lambda make: make.__name__)
 @pytest.mark.parametrize("lowering", ["rfft", "matmul", "auto"])
 def test_graphs_bodies_and_functions_compute_the_same(make: Any, lowering: str) -> None:
@@ -211,6 +213,7 @@ def test_the_command_line_writes_validated_models(tmp_path: Path, capsys: pytest
     assert run("validate", path, out) == 0
 
 
+@pytest.mark.slow
 def test_a_wrong_model_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -236,6 +239,7 @@ def test_a_lowering_of_another_target_is_refused(tmp_path: Path, capsys: pytest.
 
 
 @pytest.mark.slow
+@since_onnxruntime(18, "does not find external data of a model given as bytes")
 def test_external_data_stays_what_it_was(tmp_path: Path) -> None:
     model = two_convs()
     convert_model_to_external_data(model, location="w.bin", size_threshold=0)

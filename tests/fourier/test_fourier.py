@@ -210,6 +210,7 @@ def test_long_kernels_have_candidates_of_sane_length(taps: int, extent: int | No
         assert plan.columns > 1 or plan.dft_length <= 2 * 256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [64, 128])
 @pytest.mark.parametrize("length", [16384, pytest.param(65536, marks=pytest.mark.slow)])
 def test_long_factored_dft_keeps_its_accuracy(length: int, columns: int) -> None:

@@ -32,6 +32,7 @@ from tests.lowered import (
     lower,
     run_fragment,
 )
+from tests.marks import with_addends
 from tests.strategies import (
     ACTIVATIONS,
     FRAGMENT_LOWERINGS,
@@ -65,6 +66,7 @@ def lower_trial(trial: Trial) -> Lowered:
     )
 
 
+@with_addends
 @pytest.mark.slow
 @settings(max_examples=600)
 @given(trials())

@@ -39,6 +39,7 @@ from tests.recorded import ENVIRONMENT, NOISE, OPEN_SPEC, SETTLED, SPEC, make_te
 # --- what is worth timing -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @by_layer(LAYERS)
 def test_candidates_are_few_distinct_and_promising(layer: Any) -> None:
     request = Request(select="measure", max_growth_bytes=1 << 40)
@@ -62,6 +63,7 @@ def test_opset_growth_and_lowering_limit_the_candidates() -> None:
     assert make_contest(SPEC, 7, shapes, Request("matmul", "measure")).candidates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spec",
     [
@@ -174,6 +176,7 @@ def test_a_loss_in_the_model_leaves_the_original_unchanged(monkeypatch: pytest.M
     assert "the original is kept" in describe(rewritten.report)
 
 
+@pytest.mark.slow
 def test_known_timings_are_used_unless_asked_not_to(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
     calls = fake_time_models(monkeypatch, GAINS)
     rewrite(make_model(), select="measure", validate=False, use_cache=False)

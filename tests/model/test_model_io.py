@@ -220,6 +220,7 @@ def test_impossible_conversions(text: str, opset: int, target: int, word: str) -
     assert word in str(caught.value) or ONNX_VERSION < (1, 17)  # which says no more than that a schema is missing
 
 
+@pytest.mark.slow
 @pytest.mark.real_model
 @pytest.mark.parametrize("name", ["ch_PP-OCRv4_det", "rivagan_encoder", "nmp", "silero_vad_16k_op15"])
 def test_real_models_convert(real_model: Callable[[str], Path], name: str) -> None:

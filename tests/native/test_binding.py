@@ -228,6 +228,7 @@ by_weights = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @by_weights
 @pytest.mark.parametrize("name", PARALLEL)
 def test_threads_do_not_change_a_bit(name: str, run_time: tuple[str, ...]) -> None:
@@ -241,6 +242,7 @@ def test_threads_do_not_change_a_bit(name: str, run_time: tuple[str, ...]) -> No
         np.testing.assert_array_equal(other, first)
 
 
+@pytest.mark.slow
 @by_weights
 @pytest.mark.parametrize("name", PARALLEL)
 def test_concurrent_runs_do_not_disturb_each_other(name: str, run_time: tuple[str, ...]) -> None:

@@ -104,6 +104,7 @@ def test_the_matrix_of_the_lowerings(spec: ConvSpec, opset: int, rng: np.random.
     assert_right(lowered, feeds, run_with_library(lowered.model, feeds)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.real_model
 @by_model
 def test_a_real_model(name: str) -> None:

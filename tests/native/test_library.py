@@ -137,6 +137,7 @@ def test_a_chosen_library_that_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path
         native.register(onnxruntime.SessionOptions())
 
 
+@pytest.mark.slow
 @needs_library
 @pytest.mark.parametrize("isa", ISA_FLAGS)
 def test_each_instruction_set(isa: str) -> None:
@@ -154,6 +155,7 @@ def test_each_instruction_set(isa: str) -> None:
         assert f"got ONNX_FFT_ISA={isa}" in found["problem"]
 
 
+@pytest.mark.slow
 @needs_library
 def test_an_unknown_instruction_set_is_an_error() -> None:
     environment = {**os.environ, "ONNX_FFT_ISA": "mmx"}

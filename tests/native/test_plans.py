@@ -168,6 +168,7 @@ def count_seconds(spec: ConvSpec, found: Plan, monkeypatch: pytest.MonkeyPatch) 
     return float(sum(getattr(native_cost.TILE_RATES, name) * part.item() for name, part in parts.items()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PICTURED)
 def test_the_planner_knows_what_the_library_does(plan: Planner, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = PICTURED[name]

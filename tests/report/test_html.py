@@ -301,6 +301,7 @@ def test_chart_files(tmp_path: Path, suffix: str, start: bytes) -> None:
     assert path.read_bytes().startswith(start)
 
 
+@pytest.mark.slow
 def test_chart_says_the_verdict_and_the_operators(tmp_path: Path) -> None:
     plot_benchmark(make_benchmark(), tmp_path / "c.svg")
     drawn = (tmp_path / "c.svg").read_text()
@@ -419,6 +420,7 @@ def test_copy_button_copies_the_plan(browser: Browser, tmp_path: Path) -> None:
         assert '"onnx_fft_plan": 1' in copied
 
 
+@pytest.mark.slow
 def test_browser_notices_what_is_wrong(browser: Browser, tmp_path: Path) -> None:
     """The checks above can fail: an error in a script, a script the policy forbids, a line too wide, grey on grey."""
     path = tmp_path / "bad.html"

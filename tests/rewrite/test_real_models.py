@@ -70,6 +70,7 @@ def assert_saved_model_loads(path: Path, rewritten: Rewritten, tmp_path: Path) -
             assert all(n == o or not isinstance(n, int) for n, o in zip(new.shape, old.shape, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.real_model
 @pytest.mark.parametrize("select", ["auto", "all"])
 @by_model
@@ -116,6 +117,7 @@ def test_auto_replaces_what_gains_and_says_why_not(name: str) -> None:
         assert row.predicted_s < row.predicted_conv_s
 
 
+@pytest.mark.slow
 @pytest.mark.real_model
 @pytest.mark.parametrize("select", ["auto", "all"])
 @by_model
@@ -180,6 +182,7 @@ def relative_l2(value: Array, reference: Array) -> float:
     return float(difference / np.linalg.norm(reference.astype(np.float64)))
 
 
+@pytest.mark.slow
 @by_graph
 def test_imagenet_graph(name: str) -> None:
     """Its output is nearly constant whatever the Convs do, so every Conv's own result is compared as well."""
@@ -202,6 +205,7 @@ def test_imagenet_graph(name: str) -> None:
     assert worst[0] <= LIGHT_RTOL, worst
 
 
+@pytest.mark.slow
 @by_graph
 def test_imagenet_graph_is_left_alone_by_auto(name: str) -> None:
     """Small kernels throughout: nothing gains, and nothing may change."""

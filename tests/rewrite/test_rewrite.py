@@ -253,6 +253,7 @@ def mutate(data: bytes, rng: np.random.Generator) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # mutated weights overflow
 @pytest.mark.parametrize("make", [two_convs, decorated_model, if_model, function_model])
 def test_a_broken_file_is_an_error_of_ours_or_left_alone(

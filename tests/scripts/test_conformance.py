@@ -165,6 +165,7 @@ def test_a_missing_runtime_is_said(tmp_path: Path) -> None:
                 run_runtime(runtime, tmp_path / "nothing", tmp_path, tmp_path / runtime.key)
 
 
+@pytest.mark.slow
 def test_the_worker_runs_in_an_environment_without_this_project(tmp_path: Path) -> None:
     """As far as this environment can show: it starts as a file, and `-P` hides the folder of that file."""
     folder = tmp_path / "cases"

@@ -102,6 +102,7 @@ def relative_l2(y: Array, expected: Array) -> float:
     return float(np.linalg.norm(y - expected) / np.linalg.norm(expected))
 
 
+@pytest.mark.slow
 def test_with_the_library(run_model: Path, files: Files, tmp_path: Path, native_library: Path) -> None:
     """The last bits show that the library computed: they are those it gives in Python, not the function's."""
     y, said = compute(run_model, files, tmp_path, native_library)

@@ -43,6 +43,7 @@ def test_all_attributes() -> None:
     assert spec.output_extents == (20, 12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["SAME_UPPER", "SAME_LOWER", "VALID"])
 def test_auto_pad_is_what_onnx_runtime_computes(mode: str) -> None:
     weight = np.array([1.0, 2.0, 4.0, 8.0], np.float32)
@@ -320,6 +321,7 @@ def test_standard_cases_are_all_found() -> None:
         assert None not in {extent for site in sites if site.spec for extent in site.spec.extents}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(light_paths()))
 def test_imagenet_graphs_are_all_found(name: str) -> None:
     loaded = load_model(light_paths()[name])

@@ -243,6 +243,7 @@ def test_bench_reads_external_data(tmp_path: Path) -> None:
     assert result.original.nodes == ()
 
 
+@pytest.mark.slow
 def test_several_models_are_timed_at_once() -> None:
     source = load_model(build_conv_model(SPEC))
     timings, host = time_models([source] * 3, {"x": np.zeros((1, 3, 12, 12), np.float32)}, budget_s=0.0)
