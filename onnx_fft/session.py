@@ -39,16 +39,13 @@ def InferenceSession(
     says otherwise. Raises what `onnx_fft.rewrite` raises, and NativeUnavailable if a model that is not rewritten here
     comes without the library: open it by `onnxruntime.InferenceSession` then.
     """
-    if isinstance(model, ModelProto):
-        model = model.SerializeToString()
     options = import_ort().SessionOptions() if sess_options is None else sess_options
-    choices = _choose_options(rewrite, custom_ops)
-    for library in choices.custom_ops:
-        options.register_custom_ops_library(os.fspath(library))
     kwargs.setdefault("providers", ["CPUExecutionProvider"])
     if rewrite is False:
-        source = model if isinstance(model, bytes) else os.fspath(model)
-        return import_ort().InferenceSession(source, native.register(options), **kwargs)
+        _register(custom_ops, options)
+        return import_ort().InferenceSession(_serialize(model), native.register(options), **kwargs)
+    choices = _choose_options(rewrite, custom_ops)
+    _register(choices.custom_ops, options)
     if native.is_available():
         native.register(options)
     return _open_rewritten(_read(model), options, choices, kwargs)
@@ -60,7 +57,20 @@ def _choose_options(rewrite: bool | RewriteOptions, custom_ops: Sequence[str | P
     return RewriteOptions(target="native" if native.is_available() else "standard", custom_ops=custom_ops)
 
 
-def _read(model: str | os.PathLike[str] | bytes) -> ModelSource:
+def _register(custom_ops: Sequence[str | Path], options: Any) -> None:
+    for library in custom_ops:
+        options.register_custom_ops_library(os.fspath(library))
+
+
+def _serialize(model: SessionSource) -> str | bytes:
+    if isinstance(model, ModelProto):
+        return bytes(model.SerializeToString())
+    return model if isinstance(model, bytes) else os.fspath(model)
+
+
+def _read(model: SessionSource) -> ModelSource:
+    if isinstance(model, ModelProto):
+        return model
     if not isinstance(model, bytes):
         return os.fspath(model)
     try:

@@ -225,5 +225,6 @@ def _decide_site(site: ConvSite, is_selected: bool, state: State) -> Decision:
         return leave(Refusal("not-selected", "left out by name"))
     if state.planned is not None:
         replayed = replay(site.name, site.spec, site.opset, state.planned[site.name], state.request)
-        return heed_zeros(replayed, site.zero_reader, replace(state.request, select="all"))
-    return heed_zeros(choose(site.spec, site.opset, state.request), site.zero_reader, state.request)
+        return heed_zeros(replayed, site.zero_reader, is_forced=True)
+    chosen = choose(site.spec, site.opset, state.request)
+    return heed_zeros(chosen, site.zero_reader, is_forced=state.request.is_forced)

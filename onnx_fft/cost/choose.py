@@ -179,15 +179,15 @@ def limit_growth(decisions: Sequence[Decision], max_growth_bytes: int) -> list[D
     return result
 
 
-def heed_zeros(decision: Decision, reader: str, request: Request) -> Decision:
+def heed_zeros(decision: Decision, reader: str, *, is_forced: bool) -> Decision:
     """The decision, knowing that the operator `reader` behind the convolution turns on exact zeros ("": none does).
 
-    What is predicted or measured to gain is left alone then; what the caller insists on is replaced with a warning.
+    What is predicted or measured to gain is left alone then; what is forced, by a plan too, is replaced with a warning.
     """
     if not reader or decision.plan is None:
         return decision
     warning = f"{reader} behind it turns on exact zeros, and a transform makes +-1e-7 of them"
-    if request.is_forced:
+    if is_forced:
         return replace(decision, warning=warning)
     return leave(
         Refusal("zeros", warning, ("to replace it all the same, set ", Option("select", "all"))), decision.conv_seconds

@@ -146,7 +146,7 @@ def find_sites(loaded: LoadedModel) -> tuple[ConvSite, ...]:
         shapes[scope] = seen | _known_shapes(body)
         readers[scope] = {name: node for node in scope.body.node for name in node.input}
     sites: list[ConvSite] = []
-    tracer = ZeroTracer(loaded.model, scopes)
+    tracer = ZeroTracer(scopes)
     for name, scope, node in name_convolutions(scopes):
         try:
             site = _resolve_site(name, scope, node, shapes[scope], readers[scope])

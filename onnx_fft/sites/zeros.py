@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto
+from onnx import NodeProto, TensorProto
 
 from onnx_fft.errors import Refusal
 from onnx_fft.model.scopes import Refused, Scope, find_bodies, is_graph, read_attributes
@@ -82,16 +82,16 @@ FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProt
 class ZeroTracer:
     """Forward edges of a model, made once: who reads each value, and where it comes out of a body or a function."""
 
-    model: ModelProto
     scopes: Sequence[Scope]
     _readers: dict[Place, list[tuple[Scope, NodeProto, int]]] = field(init=False, default_factory=dict)
     _exits: dict[Place, list[Place]] = field(init=False, default_factory=dict)
     _functions: dict[tuple[str, str], Scope] = field(init=False, default_factory=dict)
+    _bodies: dict[int, Scope] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Index the model."""
-        by_body = {id(scope.body): scope for scope in self.scopes}
         for scope in self.scopes:
+            self._bodies[id(scope.body)] = scope
             if not is_graph(scope.body):
                 self._functions[scope.body.domain, scope.body.name] = scope
         for scope in self.scopes:
@@ -100,7 +100,7 @@ class ZeroTracer:
                     if name and (owner := scope.find_owner(name)) is not None:
                         self._readers.setdefault((owner, name), []).append((scope, node, position))
                 for _, graph in find_bodies(node):
-                    self._join_body(scope, node, by_body[id(graph)])
+                    self._join_body(scope, node, self._bodies[id(graph)])
                 if (function := self._functions.get((node.domain, node.op_type))) is not None:
                     self._join(function, list(function.body.output), scope, node.output)
 
@@ -134,9 +134,8 @@ class ZeroTracer:
             return
         if node.op_type in ("Loop", "Scan"):
             for _, graph in find_bodies(node):
-                inner = next(other for other in self.scopes if other.body is graph)
                 if position < len(graph.input):
-                    yield (inner, graph.input[position].name), power
+                    yield (self._bodies[id(graph)], graph.input[position].name), power
         after = _power_after(node, position, scope, power)
         if after is not None:
             yield from (((scope, name), after) for name in node.output if name)

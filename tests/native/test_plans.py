@@ -5,8 +5,6 @@ The library's own planner, onnx_fft/native/planner, is compiled into a small pro
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from onnx_fft.cost.counts import Counts, Rates
 from onnx_fft.fourier.oracle import ConvGeometry
 from onnx_fft.sites.spec import ConvSpec
 from scripts.shared.layers import FIELD, LAYERS, TRAPS, make_spec
+from tests.compiling import find_compiler
 from tests.native.convolutions import EDGES, PARALLEL, SWEEPS, sweep
 from tests.native_models import Conv
 
@@ -50,12 +49,9 @@ Planner = Callable[[Iterable[Request], int], list[Plan]]
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Planner:
     """The library's plans for vectors of so many lanes."""
-    compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
-    if compiler is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("no C++ compiler")
     program = tmp_path_factory.mktemp("plans") / "plans"
     sources = [str(DRIVER), *map(str, SOURCES.glob("planner/*.cpp"))]
-    subprocess.run([compiler, "-std=c++17", "-O1", f"-I{SOURCES}", *sources, "-o", str(program)], check=True)
+    subprocess.run([find_compiler(), "-std=c++17", "-O1", f"-I{SOURCES}", *sources, "-o", str(program)], check=True)
 
     def run(requests: Iterable[Request], lanes: int) -> list[Plan]:
         text = "\n".join(_write(request, lanes) for request in requests)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import onnx_fft
 from onnx_fft.errors import OnnxFftError
 from scripts.shared.paths import ROOT
 from tests.commands import run
+from tests.compiling import find_compiler
 
 SHAPE = (1, 8, 32, 32)
 
@@ -23,13 +22,10 @@ SHAPE = (1, 8, 32, 32)
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`somebody::Negate`, compiled."""
-    compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
-    if compiler is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("no C++ compiler")
     path = tmp_path_factory.mktemp("foreign") / "libforeign.so"
     source = Path(__file__).with_name("foreign.cpp")
     include = f"-I{ROOT / 'onnx_fft' / 'native'}"
-    command = [compiler, "-std=c++17", "-O1", "-shared", "-fPIC", include, str(source), "-o", str(path)]
+    command = [find_compiler(), "-std=c++17", "-O1", "-shared", "-fPIC", include, str(source), "-o", str(path)]
     subprocess.run(command, check=True)
     return path
 
