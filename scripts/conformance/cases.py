@@ -33,6 +33,8 @@ from scripts.shared.standard_cases import STANDARD_ATOL, Case, causal_cases, con
 ORIGINAL = "original"
 LOWERINGS = {"dft": "standard", "matmul": "standard", "fftconv": "native"}
 """Each lowering and its target; "fftconv" runs here without the native library, by its functions."""
+WITH_LIBRARY = "native"
+"""How cells name "fftconv" with the native library, which `versions.py` runs."""
 OPSET, IR_VERSION = 17, 8
 REAL_MODEL = "rivagan_encoder"
 """Four 3-D Convs, two of them 1x11x11; 0.6 MiB, every input dimension open."""

@@ -4,13 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-environments="${ONNX_FFT_CONFORMANCE:-.cache/conformance}"
+source scripts/conformance/environments.sh
 bin="$(bash scripts/setup/venv.sh '.[test]')"
-mkdir -p "$environments"
-make_venv() { # folder, options of pip install...
-  [ -x "$environments/$1/bin/python" ] || "${PYTHON:-python3}" -m venv "$environments/$1"
-  "$environments/$1/bin/python" -m pip install --quiet --disable-pip-version-check "${@:2}"
-}
 
 make_venv oldest --constraint tests/oldest.txt numpy onnxruntime
 make_venv openvino --requirement scripts/conformance/openvino.txt

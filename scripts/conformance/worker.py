@@ -1,14 +1,16 @@
 """One Python runtime on every model of a folder: `python -P worker.py RUNTIME FOLDER OUT`.
 
-RUNTIME is onnxruntime, reference or openvino; the environment must have that one and NumPy, but not this project. OUT
-is a folder: each entry of `FOLDER/manifest.json` adds a line of JSON to `OUT/results.jsonl`, with the outputs' dtype,
-shape and raw file, or with the error the runtime gave. The first line says which version ran. Nothing is judged here.
+RUNTIME is onnxruntime, native (with the library that ONNX_FFT_LIBRARY names), reference or openvino; the environment
+must have that one and NumPy, but not this project. OUT is a folder: each entry of `FOLDER/manifest.json` adds a line of
+JSON to `OUT/results.jsonl`, with the outputs' dtype, shape and raw file, or with the error the runtime gave. The first
+line says which version ran. Nothing is judged here.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -25,8 +27,8 @@ Ran = tuple[list[Array], dict[str, int]]
 Run = Callable[[Path, Feeds, Path], Ran]
 
 
-def open_onnxruntime() -> tuple[str, Run]:
-    """The CPU provider with all optimizations, two threads, and no custom-op library."""
+def open_onnxruntime(library: str = "") -> tuple[str, Run]:
+    """The CPU provider with all optimizations, two threads, and that custom-op library, if any."""
     ort: Any = importlib.import_module("onnxruntime")
 
     def run(model: Path, feeds: Feeds, scratch: Path) -> Ran:
@@ -34,6 +36,8 @@ def open_onnxruntime() -> tuple[str, Run]:
         options.log_severity_level = 4
         options.intra_op_num_threads = 2
         options.enable_profiling = True
+        if library:
+            options.register_custom_ops_library(library)
         options.profile_file_prefix = str(scratch / "profile")
         session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         values = session.run(None, feeds)
@@ -76,6 +80,7 @@ def open_openvino() -> tuple[str, Run]:
 
 RUNTIMES: Mapping[str, Callable[[], tuple[str, Run]]] = {
     "onnxruntime": open_onnxruntime,
+    "native": lambda: open_onnxruntime(os.environ["ONNX_FFT_LIBRARY"]),
     "reference": open_reference,
     "openvino": open_openvino,
 }
