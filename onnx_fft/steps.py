@@ -166,8 +166,7 @@ def splice(state: State) -> State:
 
 def check(state: State) -> State:
     """Hold the result against the original, if anything changed, and note if it must not be used."""
-    is_changed = state.replaced or state.converted_from is not None or state.options.input_shapes
-    if not state.options.validate or not is_changed:
+    if not state.options.validate or state.model.model == state.original.model:
         return state
     with materialized(state.model, movable=is_own) as model:
         if problem := find_nonconformity(state.original, model):

@@ -1,17 +1,32 @@
-"""The opset of a model, and moving the model to a newer one without losing what onnx's converter drops."""
+"""The opset of a model, and moving the model to a newer one.
+
+Every node is converted by itself, and only if its operator changed on the way: an operator whose newer version takes
+all that the older one took, and means the same by it, stays byte for byte what it was. `opset_rules` rewrites those
+that changed otherwise. onnx's own version converter is not used: it passes the whole graph through a form that loses
+names, empty outputs, bodies and functions, and it is wrong for several operators (Upsample, Resize, Hardmax,
+GroupNormalization among them).
+"""
 
 from __future__ import annotations
 
-from math import prod
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import count
 
-from onnx import GraphProto, ModelProto, TensorProto
-from onnx.version_converter import convert_version
+import onnx
+from onnx import ModelProto, NodeProto
+from onnx.defs import OpSchema
+from onnx.helper import make_node
 
-from onnx_fft.errors import OpsetError, one_line
-from onnx_fft.model.scopes import DEFAULT_DOMAINS, is_graph, walk_bodies, walk_tensors
-from onnx_fft.model.shapes import MAX_SHAPE_ELEMENTS, strip_data
+from onnx_fft.errors import OpsetError
+from onnx_fft.model.opset_rules import RULES, Place
+from onnx_fft.model.scopes import DEFAULT_DOMAINS, Refused, find_scopes, is_graph, label_node, walk_bodies
+from onnx_fft.model.shapes import infer_shapes
+from onnx_fft.model.splice import unused_prefix
 
-_TYPED_DATA = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
+OLDEST, NEWEST = 7, 28
+"""The opsets whose changes are known here: from the oldest that ONNX Runtime promises, to that of onnx 1.23."""
 
 
 def model_opset(model: ModelProto) -> int:
@@ -20,42 +35,37 @@ def model_opset(model: ModelProto) -> int:
 
 
 def convert_opset(model: ModelProto, target: int) -> ModelProto:
-    """A copy at opset `target` of the default domain; OpsetError if onnx's version converter cannot make one.
+    """A copy at opset `target` of the default domain; OpsetError names the node that cannot be converted.
 
-    The converter sees no large tensor: they are put back by name, as are metadata, doc strings and annotations.
+    Functions that import an older version of the domain are converted as well: ONNX Runtime reads their nodes by the
+    model's version once it has inlined them.
     """
     opset = model_opset(model)
+    copy = ModelProto()
+    copy.CopyFrom(model)
     if target == opset:
-        copy = ModelProto()
-        copy.CopyFrom(model)
         return copy
-    problem = _find_obstacle(model, opset, target)
-    if problem:
+    if problem := _find_obstacle(opset, target):
         raise _error(opset, target, problem)
     try:
-        converted = convert_version(strip_data(model), target)
-        for before, after in zip(walk_bodies(model), walk_bodies(converted), strict=True):
-            assert is_graph(before) and is_graph(after)  # models with functions do not come here
-            _restore_graph(before, after)
-        converted.doc_string = model.doc_string
-        converted.ClearField("metadata_props")
-        converted.metadata_props.extend(model.metadata_props)
-    except Exception as error:  # the C++ converter raises RuntimeError, ValueError and types of its own
-        raise _error(opset, target, one_line(error)) from error
-    if any(_is_stripped(tensor) for tensor in walk_tensors(converted)):
-        raise _error(opset, target, "the converter renamed a large constant")
-    return converted
+        _convert_bodies(copy, target)
+    except Refused as refused:
+        raise _error(opset, target, refused.refusal.reason) from refused
+    for body in (copy, *copy.functions):
+        for entry in body.opset_import:
+            if entry.domain in DEFAULT_DOMAINS:
+                entry.version = max(entry.version, target)
+    return copy
 
 
-def _find_obstacle(model: ModelProto, opset: int, target: int) -> str:
-    """Why the converter must not be tried, or ""."""
+def _find_obstacle(opset: int, target: int) -> str:
+    """Why no model of this opset can be converted, or ""."""
+    newest = min(NEWEST, onnx.defs.onnx_opset_version())
     if target < opset:
         return "the target is older than the model"
-    if model.functions:
-        return f"the converter drops model-local functions, and the model has {model.functions[0].name!r}"
-    if any(body.sparse_initializer for body in walk_bodies(model) if is_graph(body)):
-        return "the converter does not know sparse initializers"
-    return ""
+    if target > newest:
+        return f"versions are known up to {newest}"
+    return f"models older than opset {OLDEST} are not converted" if opset < OLDEST else ""
 
 
 def _error(opset: int, target: int, problem: str) -> OpsetError:
@@ -65,39 +75,95 @@ def _error(opset: int, target: int, problem: str) -> OpsetError:
     )
 
 
-def _restore_graph(before: GraphProto, after: GraphProto) -> None:
-    """Put back into `after`, in place, what the converter did not see or did not keep."""
-    tensors = {tensor.name: tensor for tensor in before.initializer}
-    for tensor in after.initializer:
-        if _is_stripped(tensor) and tensor.name in tensors:
-            tensor.CopyFrom(tensors[tensor.name])
-    nodes = {node.output[0]: node for node in before.node if node.output}
-    for node in after.node:
-        original = nodes.get(node.output[0]) if node.output else None
-        if original is None:
-            node.ClearField("name")  # the converter gives several nodes the name of the one they came from
-            continue
-        node.name, node.doc_string = original.name, original.doc_string
-        node.metadata_props.extend(original.metadata_props)
-        constants = {attribute.name: attribute for attribute in original.attribute}
-        for attribute in node.attribute:
-            if attribute.HasField("t") and _is_stripped(attribute.t) and attribute.name in constants:
-                attribute.CopyFrom(constants[attribute.name])
-    after.doc_string = before.doc_string
-    names = {name for node in after.node for name in node.output} | tensors.keys()
-    kept_values = [value for value in before.value_info if value.name in names]
-    for field, values in (
-        ("input", before.input),
-        ("output", before.output),
-        ("value_info", kept_values),
-        ("quantization_annotation", before.quantization_annotation),
-        ("metadata_props", before.metadata_props),
-    ):
-        after.ClearField(field)
-        getattr(after, field).extend(values)
+def _convert_bodies(model: ModelProto, target: int) -> None:
+    """Convert the nodes of every body in place, inner bodies before the nodes that hold them."""
+    scopes = find_scopes(model, None)
+    types = {}
+    for scope, body in zip(scopes, walk_bodies(infer_shapes(model)), strict=True):
+        values = (*body.value_info, *(body.input if is_graph(body) else ()))
+        types[scope] = {value.name: value.type for value in values}
+    prefix = unused_prefix(model, "onnx_fft_opset")
+    names = (f"{prefix}{number}" for number in count())
+    for scope in reversed(scopes):
+        converted: list[NodeProto] = []
+        for position, node in enumerate(scope.body.node):
+            try:
+                place = Place(scope, types, names)
+                nodes = _convert_node(node, scope.opset, target, place)
+                converted += [make_node("Constant", [], [name], name, value=made) for name, made in place.made.items()]
+                converted += nodes
+            except Refused as refused:
+                label = f"{scope.path}{label_node(node, position)}"
+                raise Refused("opset", f"{label}: {refused.refusal.reason}") from refused
+        del scope.body.node[:]
+        scope.body.node.extend(converted)
 
 
-def _is_stripped(tensor: TensorProto) -> bool:
-    """Whether the tensor has a shape of a large one but no data."""
-    has_data = tensor.raw_data or tensor.external_data or any(len(getattr(tensor, field)) for field in _TYPED_DATA)
-    return prod(tensor.dims) > MAX_SHAPE_ELEMENTS and not has_data
+def _convert_node(node: NodeProto, opset: int, target: int, place: Place) -> list[NodeProto]:
+    """What computes at `target` what `node` computes at `opset`: `node` itself if nothing changed for it."""
+    if node.domain not in DEFAULT_DOMAINS:
+        return [node]
+    older = [schema for schema in _history().get(node.op_type, []) if schema.since_version <= opset]
+    if not older:
+        raise Refused("opset", f"ONNX has no {node.op_type} in opset {opset}")
+    schema = older[-1]
+    for newer in _history()[node.op_type][len(older) :]:
+        version = newer.since_version
+        if version > target:
+            break
+        rule = RULES.get((node.op_type, version))
+        if rule is not None:
+            nodes = rule(_copy(node), place)
+            return [result for each in nodes for result in _convert_node(each, version, target, place)]
+        if not _extends(newer, schema):
+            raise Refused("opset", f"{node.op_type} is another operator from opset {version} on")
+        schema = newer
+    return [node]
+
+
+def _copy(node: NodeProto) -> NodeProto:
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    return copy
+
+
+@cache
+def _history() -> Mapping[str, Sequence[OpSchema]]:
+    """Every version of every operator of the default domain, the oldest first."""
+    found = defaultdict(list)
+    for schema in onnx.defs.get_all_schemas_with_history():
+        if not schema.domain:
+            found[schema.name].append(schema)
+    return {name: sorted(schemas, key=lambda schema: schema.since_version) for name, schemas in found.items()}
+
+
+def _extends(newer: OpSchema, older: OpSchema) -> bool:
+    """Whether all that `older` takes is taken by `newer`, with the same defaults."""
+    given = {name: attribute for name, attribute in newer.attributes.items() if name in older.attributes}
+    added = newer.attributes.keys() - older.attributes.keys()
+    return (
+        not newer.deprecated
+        and _extends_parameters(newer.inputs, older.inputs)
+        and _extends_parameters(newer.outputs, older.outputs)
+        and len(given) == len(older.attributes)
+        and not any(newer.attributes[name].required for name in added)
+        and all(_is_same_attribute(attribute, older.attributes[name]) for name, attribute in given.items())
+    )
+
+
+def _extends_parameters(newer: Sequence[OpSchema.FormalParameter], older: Sequence[OpSchema.FormalParameter]) -> bool:
+    """Whether what was a parameter still is one of the same place and no fewer types, and others may be left out."""
+    options = OpSchema.FormalParameterOption
+    return (
+        len(newer) >= len(older)
+        and all(
+            new.types >= old.types and (new.option == old.option or new.option == options.Optional)
+            for new, old in zip(newer, older, strict=False)
+        )
+        and all(new.option == options.Optional for new in newer[len(older) :])
+    )
+
+
+def _is_same_attribute(newer: OpSchema.Attribute, older: OpSchema.Attribute) -> bool:
+    defaults = [attribute.default_value.SerializeToString() for attribute in (newer, older)]
+    return newer.type == older.type and newer.required <= older.required and defaults[0] == defaults[1]

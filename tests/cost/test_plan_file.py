@@ -207,12 +207,13 @@ def test_opset_is_converted_on_request_only() -> None:
 
 
 @pytest.mark.slow
-def test_what_cannot_be_converted_names_matmul() -> None:
+@pytest.mark.parametrize("lowering", BOTH)
+def test_functions_are_converted_with_the_model(lowering: str) -> None:
     model = function_model(opset=13)
-    with pytest.raises(OpsetError, match="matmul"):
-        rewrite(model, lowering="dft")
-    assert len(rewrite(model, lowering="matmul").report.replaced) == 1
-    assert len(rewrite(model, select="all").report.replaced) == 1
+    result = rewrite(model, lowering=lowering)
+    assert len(result.report.replaced) == 1
+    assert result.report.converted_from == (13 if lowering == "dft" else None)
+    assert_same(model, result.model)
 
 
 since_21 = since_onnxruntime(19, "knows opsets up to 20")
