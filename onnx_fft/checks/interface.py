@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onnx import ModelProto, TensorProto, ValueInfoProto
+from onnx import ModelProto, TensorProto, TypeProto, ValueInfoProto
 
 from onnx_fft.inputs.feeds import read_inputs
 
@@ -20,7 +20,7 @@ def compare_interfaces(original: ModelProto, rewritten: ModelProto) -> str:
         if names[0] != names[1]:
             return f"the {what} are {names[1]} instead of {names[0]}"
         for old, new in zip(before, after, strict=True):
-            if not _agree(old, new):
+            if not _agree(old.type, new.type):
                 return f"the {what} have {old.name!r} as {_describe(new)} instead of {_describe(old)}"
     return ""
 
@@ -30,11 +30,13 @@ def _find_fed(model: ModelProto) -> list[ValueInfoProto]:
     return [value for value in model.graph.input if value.name in names]
 
 
-def _agree(old: ValueInfoProto, new: ValueInfoProto) -> bool:
-    kinds = [value.type.WhichOneof("value") for value in (old, new)]
-    if kinds != ["tensor_type", "tensor_type"]:
-        return None in kinds or old.type.SerializeToString() == new.type.SerializeToString()
-    before, after = old.type.tensor_type, new.type.tensor_type
+def _agree(old: TypeProto, new: TypeProto) -> bool:
+    kind, other = old.WhichOneof("value"), new.WhichOneof("value")
+    if kind == other and kind in ("sequence_type", "optional_type"):
+        return _agree(getattr(old, kind).elem_type, getattr(new, kind).elem_type)
+    if (kind, other) != ("tensor_type", "tensor_type"):
+        return None in (kind, other) or old.SerializeToString() == new.SerializeToString()
+    before, after = old.tensor_type, new.tensor_type
     if before.elem_type and after.elem_type and before.elem_type != after.elem_type:
         return False
     if not before.HasField("shape") or not after.HasField("shape"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,29 +68,36 @@ def fix_shapes(
 ) -> tuple[InputInfo, ...]:
     """`infos` with dimensions fixed by the user, or by the inputs of the other model if only that one fixes them."""
     values = _symbol_values(infos, input_shapes)
-    by_name = {info.name: info for info in others}
+    by_name = {info.name: info.dims for info in others}
     for info in infos:
         other = by_name.get(info.name)
-        if info.dims is None or other is None or other.dims is None or len(other.dims) != len(info.dims):
+        if info.dims is None or other is None or len(other) != len(info.dims):
             continue
-        for dim, fixed in zip(info.dims, other.dims, strict=True):
+        for dim, fixed in zip(info.dims, other, strict=True):
             if isinstance(dim, str) and isinstance(fixed, int):
                 values.setdefault(dim, fixed)
     result = []
     for info in infos:
-        dims: tuple[int | str, ...] | None
-        if info.dims is None:
-            dims = tuple(input_shapes[info.name]) if info.name in input_shapes else None
-        else:
-            dims = tuple(values.get(dim, dim) if isinstance(dim, str) else dim for dim in info.dims)
+        other = by_name.get(info.name)
+        dims = info.dims if info.dims is not None else input_shapes.get(info.name, other)
         if dims is None:
             raise UsageError(
                 f"got input {info.name!r} without a number of axes",
                 "a shape to make an input of",
                 ask_for_shapes({info.name: EXAMPLE_SHAPE}),
             )
-        result.append(InputInfo(info.name, info.dtype, dims, info.is_sequence))
+        fixed_dims = tuple(values.get(dim, dim) if isinstance(dim, str) else dim for dim in dims)
+        if other is not None and not _agree(fixed_dims, other):
+            problem = f"got input {info.name!r} as {format_shape(fixed_dims)}"
+            raise UsageError(problem, f"{format_shape(other)}, as the other model declares it", "correct the shape")
+        result.append(replace(info, dims=fixed_dims))
     return tuple(result)
+
+
+def _agree(one: Sequence[int | str], other: Sequence[int | str]) -> bool:
+    return len(one) == len(other) and all(
+        isinstance(a, str) or isinstance(b, str) or a == b for a, b in zip(one, other, strict=True)
+    )
 
 
 def load_feed(inputs: str | Path | Mapping[str, Value], infos: Sequence[InputInfo]) -> Feed:

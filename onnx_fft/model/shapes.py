@@ -17,6 +17,8 @@ from onnx import (
     NodeProto,
     SparseTensorProto,
     TensorProto,
+    TensorShapeProto,
+    TypeProto,
     ValueInfoProto,
     numpy_helper,
 )
@@ -67,7 +69,10 @@ def strip_data(model: ModelProto, base_dir: Path | None = None) -> ModelProto:
 
 
 def set_input_shapes(model: ModelProto, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Fix the dimensions of graph inputs in place; UsageError for an unknown name or a shape that does not fit."""
+    """Fix the dimensions of graph inputs in place; UsageError for an unknown name or a shape that does not fit.
+
+    Of a sequence or an optional, those of what it holds. An input without a number of axes takes any.
+    """
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = {value.name: value for value in model.graph.input if value.name not in stored}
     for name, dims in shapes.items():
@@ -78,7 +83,7 @@ def set_input_shapes(model: ModelProto, shapes: Mapping[str, Sequence[int]]) -> 
 
 
 def _set_shape(value: ValueInfoProto, dims: list[int]) -> None:
-    tensor = value.type.tensor_type
+    tensor = _find_tensor_type(value.type)
     stated = [_print_dim(dim) for dim in tensor.shape.dim]
     fits = not tensor.HasField("shape") or (
         len(dims) == len(stated)
@@ -86,15 +91,23 @@ def _set_shape(value: ValueInfoProto, dims: list[int]) -> None:
             not dim.dim_value > 0 or dim.dim_value == given for dim, given in zip(tensor.shape.dim, dims, strict=True)
         )
     )
-    if not fits or min(dims, default=1) < 1 or not value.type.HasField("tensor_type"):
-        expected = f"positive lengths that agree with [{', '.join(stated)}]"
+    if not fits or min(dims, default=1) < 1:
+        expected = "positive lengths" + (f" that agree with [{', '.join(stated)}]" if stated else "")
         raise UsageError(f"got shape {dims} for input {value.name!r}", expected, "correct the shape")
     for position, length in enumerate(dims):
         dim = tensor.shape.dim[position] if position < len(stated) else tensor.shape.dim.add()
         dim.dim_value = length
 
 
-def _print_dim(dim: onnx.TensorShapeProto.Dimension) -> str:
+def _find_tensor_type(kind: TypeProto) -> TypeProto.Tensor:
+    """The type of the tensor, or of those in the sequence or optional; an empty one for other kinds, such as maps."""
+    which = kind.WhichOneof("value")
+    if which in ("sequence_type", "optional_type"):
+        return _find_tensor_type(getattr(kind, which).elem_type)
+    return kind.tensor_type if which == "tensor_type" else TypeProto.Tensor(shape=TensorShapeProto())
+
+
+def _print_dim(dim: TensorShapeProto.Dimension) -> str:
     return str(dim.dim_value) if dim.dim_value > 0 else dim.dim_param or "?"
 
 
