@@ -12,6 +12,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,15 +29,19 @@ from onnx_fft.inputs.feeds import (
     make_value,
     read_inputs,
 )
+from onnx_fft.inputs.fitting import Fitting
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.runtime.engines import EngineError, Value
 
 Run = Callable[[Mapping[str, Value]], dict[str, Value]]
+Fit = Callable[[Mapping[str, int]], dict[str, int] | None]
 
 LENGTHS = (64, 96, 224, 256, 48, 32, 128, 512, 576, 640, 320, 1024, 299, 4096, 16000, 44100, 16, 8, 4, 2, 1)
 CHANNELS = (1, 3, 2, 4, 64, 80, 128, 16, 32)
 SINGLE_LENGTHS = (64, 32, 256, 1, 576, 16, 3, 128, 2)
 """For the last attempts, in which each symbol gets its own size."""
+FITTED = ((64, 1), (64, 64), (1024, 1), (1024, 3))
+"""Lengths and channels from which sizes are sought that the model's constants allow."""
 MAX_ELEMENTS = 1 << 22
 """Larger inputs are not tried: 4 Mi values are 16 MiB of float32, and activations are many times that."""
 MAX_ATTEMPTS = 150
@@ -46,18 +51,24 @@ MAX_LARGE_S = 5.0
 
 
 def search(
-    infos: Sequence[InputInfo], run: Run, seed: int, selectors: Mapping[str, Sequence[Any]], *, vary: bool = True
+    infos: Sequence[InputInfo],
+    run: Run,
+    seed: int,
+    selectors: Mapping[str, Sequence[Any]],
+    *,
+    vary: bool = True,
+    fit: Fit = lambda sizes: None,
 ) -> list[Feed]:
     """Random feeds the model runs on, with its outputs; UsageError if no attempt was accepted.
 
     `selectors` holds the values worth trying for inputs that choose a branch; each combination gets feeds of its own.
-    Without `vary`, the first feed that works is the only one.
+    Without `vary`, the first feed that works is the only one. `fit` makes sizes that may work of those that do not.
     """
     feeds: list[Feed] = []
     failure = ""
     names = list(selectors)
     for combination in itertools.islice(itertools.product(*selectors.values()), 4):
-        searcher = _Search(infos, run, seed, dict(zip(names, combination, strict=True)), len(feeds))
+        searcher = _Search(infos, run, seed, dict(zip(names, combination, strict=True)), len(feeds), fit)
         feeds += searcher.find(vary)
         failure = failure or searcher.failure
         if feeds and not vary:
@@ -86,18 +97,18 @@ def search_model(
     `shapes` fixes inputs that the model leaves open, and so do the inputs of `other`, which is to run on the feeds too.
     """
     infos = fix_shapes(read_inputs(model.model), shapes, () if other is None else read_inputs(other.model))
-    return search(infos, run, seed, find_selectors(model.model, infos), vary=vary)
+    return search(infos, run, seed, find_selectors(model.model, infos), vary=vary, fit=Fitting(model, infos).fit)
 
 
 class _Search:
     """The search for one combination of selector values."""
 
     def __init__(
-        self, infos: Sequence[InputInfo], run: Run, seed: int, chosen: dict[str, Any], first_number: int
+        self, infos: Sequence[InputInfo], run: Run, seed: int, chosen: dict[str, Any], first_number: int, fit: Fit
     ) -> None:
         self.infos, self.seed, self.chosen, self.number = infos, seed, chosen, first_number
         self.failure = ""
-        self._run = run
+        self._run, self._fit = run, fit
         self._roles = _find_roles(infos)
         self._started = time.monotonic()
         self._run_s = self._base_s = 0.0
@@ -123,10 +134,17 @@ class _Search:
         return [base[0], *(self._vary(base[1]) if vary else ())]
 
     def _attempts(self) -> Iterator[tuple[dict[str, int], int | None]]:
-        """Sizes of all symbols, likely ones first; then integers all 1 or 0, for models that compute shapes of them."""
-        for fill in (None, 1, 0):
-            if fill is None or any(info.dtype.kind in "iu" for info in self.infos):
-                yield from ((dims, fill) for dims in _dims_to_try(self._roles))
+        """Sizes of all symbols, likely ones first; then integers all 1 or 0, for models that compute shapes of them.
+
+        What the model's constants fix comes right after the likeliest.
+        """
+        fills = (None, 1, 0) if any(info.dtype.kind in "iu" for info in self.infos) else (None,)
+        yield next(_dims_to_try(self._roles)), None
+        for length, channel in FITTED if self._roles else ():
+            if (fitted := self._fit(_size_roles(self._roles, length, channel))) is not None:
+                yield from ((fitted, fill) for fill in fills)
+        for fill in fills:
+            yield from ((dims, fill) for dims in _dims_to_try(self._roles))
 
     def _try(self, dims: Mapping[str, int], fill: int | None = None) -> Feed | None:
         rng = np.random.default_rng([self.seed, self.number])
@@ -190,16 +208,20 @@ def _find_roles(infos: Sequence[InputInfo]) -> dict[str, str]:
             if isinstance(dim, str):
                 named = dim.lower().startswith("batch") or dim.lower() in ("n", "b")
                 role = "batch" if named or (axis == 0 and len(dims) > 1) else "length"
-                if axis == 1 and len(dims) > 2 and not named:
+                is_sequence = len(dims) == 3 and isinstance(dims[2], int)  # [batch, time, features]
+                if axis == 1 and len(dims) > 2 and not named and not is_sequence:
                     role = "channel"
                 roles.setdefault(dim, role)
     return roles
 
 
-def _dims_to_try(roles: Mapping[str, str]) -> Iterator[dict[str, int]]:
-    def sizes(length: int, channel: int) -> dict[str, int]:
-        return {s: {"batch": 1, "channel": channel, "length": length}[role] for s, role in roles.items()}
+def _size_roles(roles: Mapping[str, str], length: int, channel: int) -> dict[str, int]:
+    sizes = {"batch": 1, "channel": channel, "length": length}
+    return {symbol: sizes[role] for symbol, role in roles.items()}
 
+
+def _dims_to_try(roles: Mapping[str, str]) -> Iterator[dict[str, int]]:
+    sizes = partial(_size_roles, roles)
     has_channel, has_length = "channel" in roles.values(), "length" in roles.values()
     if not has_length:
         yield from (sizes(1, channel) for channel in (CHANNELS if has_channel else CHANNELS[:1]))
