@@ -57,7 +57,9 @@ class RewriteOptions:
     input_shapes: InputShapes = field(default_factory=dict)
     """Fixes graph inputs to these shapes, in the model too."""
     max_growth_bytes: int | None = None
-    """How much larger the file may become; None: its own size, and at least `LEAST_GROWTH_BYTES`."""
+    """How much larger constants may make the file; None: its own size, and at least `LEAST_GROWTH_BYTES`.
+
+    The text of the new nodes, a few KiB a convolution, is not counted."""
     plan: PlanSource | None = None
     """A plan to replay instead of choosing, at the opset it needs."""
     opset: int | None = None

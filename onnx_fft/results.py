@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from onnx_fft.cost.choose import Decision
@@ -72,6 +72,8 @@ class Report:
     """Size of the model before, its external data included."""
     predicted_for: str = ""
     """The GPU that times are predicted for, "" for the CPU that the planner was calibrated on."""
+    grown_bytes: int | None = field(default=None, compare=False)
+    """What the file grew by, once it is rewritten."""
 
     @property
     def replaced(self) -> tuple[Row, ...]:
@@ -80,8 +82,11 @@ class Report:
 
     @property
     def growth_bytes(self) -> int:
-        """Bytes all replacements add to the file."""
-        return sum(row.growth_bytes for row in self.replaced)
+        """Bytes the file grows by: counted once it is rewritten, before then predicted.
+
+        A prediction leaves out the text of the new nodes, and counts constants that replacements share for each.
+        """
+        return sum(row.growth_bytes for row in self.replaced) if self.grown_bytes is None else self.grown_bytes
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""

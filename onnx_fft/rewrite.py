@@ -14,7 +14,7 @@ from onnx_fft.cost.plan_file import plan_to_json
 from onnx_fft.errors import UsageError, ValidationFailed
 from onnx_fft.hints import Option
 from onnx_fft.lowering import CUDA
-from onnx_fft.model.io import LoadedModel, ModelSource, list_files
+from onnx_fft.model.io import LoadedModel, ModelSource, list_files, model_bytes
 from onnx_fft.model.saving import save_model
 from onnx_fft.model.staging import check_output, is_same_file
 from onnx_fft.options import DEFAULTS, RewriteChoices, RewriteOptions
@@ -80,8 +80,9 @@ def rewrite(
     """
     state = run_steps((*DECIDING, *WRITING), read(source, replace(options, **choices), progress))
     loaded = state.model
+    report = replace(_report(state), grown_bytes=model_bytes(loaded) - state.original_bytes)
     rewritten = Rewritten(
-        loaded.model, _report(state), _plan(state), loaded.base_dir, state.validation, list_files(state.original)
+        loaded.model, report, _plan(state), loaded.base_dir, state.validation, list_files(state.original)
     )
     if state.failure:
         hint = ("leave the convolution out by ", Option("exclude"), ", or look at the report")

@@ -223,7 +223,7 @@ def _decide_site(site: ConvSite, is_selected: bool, state: State) -> Decision:
     if not is_selected:
         return leave(Refusal("not-selected", "left out by name"))
     if state.planned is not None:
-        replayed = replay(site.name, site.spec, site.opset, state.planned[site.name], state.request)
+        replayed = replay(site.name, site.spec, site.opset, state.planned[site.name], state.request, site.storage)
         return heed_zeros(replayed, site.zero_reader, is_forced=True)
-    chosen = choose(site.spec, site.opset, state.request)
+    chosen = choose(site.spec, site.opset, state.request, site.storage)
     return heed_zeros(chosen, site.zero_reader, is_forced=state.request.is_forced)

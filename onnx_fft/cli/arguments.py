@@ -167,7 +167,7 @@ def _add_choice(verb: argparse.ArgumentParser) -> None:
         dest="max_growth_bytes",
         type=_parse_size,
         metavar="SIZE",
-        help="how much larger the file may become, such as 64M or 1G (default: its own size, and at least 64M)",
+        help="how much larger constants may make the file, such as 64M or 1G (default: its own size, and at least 64M)",
     )
     _add_option(
         verb, "--plan", type=Path, metavar="JSON", help="replay a plan written by --save-plan instead of choosing"

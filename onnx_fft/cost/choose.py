@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from onnx_fft.cost.extents import ASSUMED_EXTENTS, assume_extents
-from onnx_fft.cost.growth import growth_bytes
+from onnx_fft.cost.growth import OWN_WEIGHT, growth_bytes
 from onnx_fft.cost.lowerings import count_lowering
 from onnx_fft.cost.machines import CPU_MACHINES, Machine, machines_for
 from onnx_fft.cost.predict import border_seconds, conv_seconds, lowering_seconds
@@ -15,6 +15,7 @@ from onnx_fft.errors import Refusal
 from onnx_fft.hints import Hint, Option
 from onnx_fft.lowering import CUDA, TARGETS
 from onnx_fft.lowering.base import ConvPlan, Lowering
+from onnx_fft.model.storage import Storage
 from onnx_fft.options import DEFAULTS, LEAST_GROWTH_BYTES
 from onnx_fft.sites.spec import ConvSpec, describe_lengths
 from onnx_fft.units import format_size
@@ -110,9 +111,9 @@ class Request:
 
 
 @cache
-def choose(spec: ConvSpec, opset: int, request: Request) -> Decision:
+def choose(spec: ConvSpec, opset: int, request: Request, storage: Storage = OWN_WEIGHT) -> Decision:
     """The decision for one convolution in a model of the given opset."""
-    options = tuple(_find_best(lowering, spec, opset, request) for lowering in request.lowerings)
+    options = tuple(_find_best(lowering, spec, opset, request, storage) for lowering in request.lowerings)
     conv_s = conv_seconds(spec, request.machines[0])
     possible = [option for option in options if option.plan is not None]
     least = 0.0 if request.is_forced else least_gain(request.target)
@@ -172,7 +173,7 @@ def limit_growth(decisions: Sequence[Decision], max_growth_bytes: int) -> list[D
             room -= max(0, decision.growth_bytes)
             continue
         sentence = (
-            f"its spectrum adds {format_size(decision.growth_bytes)} and {format_size(room)} are left of the "
+            f"its replacement adds {format_size(decision.growth_bytes)} and {format_size(room)} are left of the "
             f"{format_size(max_growth_bytes)} the file may grow"
         )
         result[position] = leave_after_all(decision, Refusal("growth", sentence))
@@ -214,7 +215,7 @@ def _describe_basis(spec: ConvSpec, request: Request) -> str:
     return lengths + (" by datasheets" if request.target == CUDA else "")
 
 
-def _find_best(lowering: Lowering, spec: ConvSpec, opset: int, request: Request) -> Alternative:
+def _find_best(lowering: Lowering, spec: ConvSpec, opset: int, request: Request, storage: Storage) -> Alternative:
     """The best plan of one lowering, or why there is none."""
     if obstacle := lowering.find_obstacle(spec):
         return Alternative(lowering.name, reason=obstacle)
@@ -223,7 +224,7 @@ def _find_best(lowering: Lowering, spec: ConvSpec, opset: int, request: Request)
         reason = f"{lowering.name} needs opset {needed}, the model has {opset}"
         return Alternative(lowering.name, reason=reason, hint=("set ", Option("opset", needed)))
     plans = lowering.candidates(spec)
-    sizes = {plan: growth_bytes(spec, plan) for plan in plans}
+    sizes = {plan: growth_bytes(spec, plan, storage) for plan in plans}
     small = [plan for plan in plans if sizes[plan] <= request.max_growth_bytes]
     judged = _judged_specs(spec)
     first = request.machines[0]

@@ -10,45 +10,61 @@ from onnx_fft.fourier.axis import Axis, AxisPlan
 from onnx_fft.fourier.basis import spectrum_length
 from onnx_fft.lowering.base import ConvPlan, spec_axes
 from onnx_fft.lowering.rfft import signal_lengths
+from onnx_fft.model.storage import Storage
 from onnx_fft.sites.spec import ConvSpec
 
+OWN_WEIGHT = Storage()
+"""Of a convolution that holds its weight as it computes with it, alone."""
 
-def growth_bytes(spec: ConvSpec, plan: ConvPlan) -> int:
-    """Bytes that the fragment of `plan` adds to the file, the Conv's own weight taken off."""
-    return GROWTHS[plan.lowering](spec, plan)
+ITEMSIZES = {"float16": 2, "float32": 4, "float64": 8}
+"""Bytes of one number, by dtype."""
 
 
-def _matmul_growth(spec: ConvSpec, plan: ConvPlan) -> int:
+def growth_bytes(spec: ConvSpec, plan: ConvPlan, storage: Storage = OWN_WEIGHT) -> int:
+    """Bytes that the constants of the fragment of `plan` add to the file, those that go with the Conv taken off.
+
+    Constants that several fragments share are counted for each of them.
+    """
+    if plan.lowering in READS_WEIGHT and storage.is_readable:
+        return 0
+    freed = _weight_bytes(spec) if storage.freed_bytes is None else storage.freed_bytes
+    return CONSTANTS[plan.lowering](spec, plan) - freed
+
+
+def _matmul_bytes(spec: ConvSpec, plan: ConvPlan) -> int:
     """The weight's spectrum, the matrices of every axis, the indices of framing."""
     pairs = spec.out_channels * spec.in_channels // spec.group
     spectrum = pairs * prod(spectrum_length(axis_plan) for axis_plan in plan.axes)
     matrices = sum(itertools.starmap(_matrix_elements, zip(spec_axes(spec), plan.axes, strict=True)))
-    return (spectrum + matrices) * _constant_itemsize(spec) + _index_bytes(spec, plan) - _weight_bytes(spec)
+    return (spectrum + matrices) * _constant_itemsize(spec) + _index_bytes(spec, plan)
 
 
-def _dft_growth(spec: ConvSpec, plan: ConvPlan) -> int:
+def _dft_bytes(spec: ConvSpec, plan: ConvPlan) -> int:
     """The weight's half-spectrum and the indices of framing."""
     spectrum = _spectrum_bytes(spec, [axis_plan.dft_length for axis_plan in plan.axes])
-    return spectrum + _index_bytes(spec, plan) - _weight_bytes(spec)
+    return spectrum + _index_bytes(spec, plan)
 
 
-def _rfft_growth(spec: ConvSpec, plan: ConvPlan) -> int:
+def _rfft_bytes(spec: ConvSpec, plan: ConvPlan) -> int:
     """The same, along the axes that are transformed."""
-    return _spectrum_bytes(spec, signal_lengths(plan)) + _index_bytes(spec, plan) - _weight_bytes(spec)
+    return _spectrum_bytes(spec, signal_lengths(plan)) + _index_bytes(spec, plan)
 
 
-def _fftconv_growth(spec: ConvSpec, plan: ConvPlan) -> int:
-    """None: the weight stays the raw one."""
-    return 0
+def _fftconv_bytes(spec: ConvSpec, plan: ConvPlan) -> int:
+    """The weight and a bias, if the node cannot read those of the Conv."""
+    return _weight_bytes(spec) + spec.out_channels * ITEMSIZES[spec.dtype]
 
 
-GROWTHS: dict[str, Callable[[ConvSpec, ConvPlan], int]] = {
-    "matmul": _matmul_growth,
-    "dft": _dft_growth,
-    "rfft": _rfft_growth,
-    "fftconv": _fftconv_growth,
+CONSTANTS: dict[str, Callable[[ConvSpec, ConvPlan], int]] = {
+    "matmul": _matmul_bytes,
+    "dft": _dft_bytes,
+    "rfft": _rfft_bytes,
+    "fftconv": _fftconv_bytes,
 }
-"""What each lowering adds, by its name."""
+"""Bytes of the constants that each lowering stores, by its name."""
+
+READS_WEIGHT = ("fftconv",)
+"""Lowerings that leave the weight where it stands, if it can be read there."""
 
 
 def _matrix_elements(axis: Axis, plan: AxisPlan) -> int:
@@ -68,8 +84,7 @@ def _spectrum_bytes(spec: ConvSpec, lengths: Sequence[int]) -> int:
 
 def _weight_bytes(spec: ConvSpec) -> int:
     """Bytes of the Conv's own weight."""
-    itemsize = {"float16": 2, "float32": 4, "float64": 8}[spec.dtype]
-    return spec.out_channels * spec.in_channels // spec.group * prod(spec.kernel_shape) * itemsize
+    return spec.out_channels * spec.in_channels // spec.group * prod(spec.kernel_shape) * ITEMSIZES[spec.dtype]
 
 
 def _constant_itemsize(spec: ConvSpec) -> int:

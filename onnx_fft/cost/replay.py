@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from onnx_fft.cost.choose import Decision, Request, leave
-from onnx_fft.cost.growth import growth_bytes
+from onnx_fft.cost.growth import OWN_WEIGHT, growth_bytes
 from onnx_fft.cost.plan_file import PlannedConv
 from onnx_fft.cost.predict import conv_seconds, lowering_seconds
 from onnx_fft.errors import OpsetError, Refusal
 from onnx_fft.hints import Option
 from onnx_fft.lowering import find_lowering
+from onnx_fft.model.storage import Storage
 from onnx_fft.sites.spec import ConvSpec
 
 
-def replay(name: str, spec: ConvSpec, opset: int, planned: PlannedConv, request: Request) -> Decision:
+def replay(
+    name: str, spec: ConvSpec, opset: int, planned: PlannedConv, request: Request, storage: Storage = OWN_WEIGHT
+) -> Decision:
     """The decision for the site `name`; raises OpsetError if the model is too old for it."""
     machine = request.machines[0]
     plan = planned.plan
@@ -32,7 +35,7 @@ def replay(name: str, spec: ConvSpec, opset: int, planned: PlannedConv, request:
         None,
         conv_seconds(spec, machine),
         lowering_seconds(spec, plan, machine),
-        growth_bytes(spec, plan),
+        growth_bytes(spec, plan, storage),
         reason="by the plan",
         measured_conv_s=planned.measured_conv_s,
         measured_s=planned.measured_s,

@@ -34,8 +34,8 @@ class ConvPlan:
 class Ports:
     """Where a fragment meets its host graph: tensor names, the opset that holds there, a prefix for new names.
 
-    `weight` and `bias` name the raw constants if the host holds them as they are, else they are ""; `functions` are
-    the model-local functions there.
+    `weight` and `bias` name the constants if the fragment can read them where they stand, else they are ""; `functions`
+    are the model-local functions there.
     """
 
     input: str

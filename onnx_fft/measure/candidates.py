@@ -7,11 +7,12 @@ from dataclasses import replace
 from functools import cache
 
 from onnx_fft.cost.choose import NEAR_BEST, Request
-from onnx_fft.cost.growth import growth_bytes
+from onnx_fft.cost.growth import OWN_WEIGHT, growth_bytes
 from onnx_fft.cost.predict import conv_seconds, lowering_seconds
 from onnx_fft.fourier.axis import AxisPlan
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.measure.choice import Candidate, Contest
+from onnx_fft.model.storage import Storage
 from onnx_fft.sites.spec import ConvSpec
 
 MAX_CANDIDATES = 3
@@ -25,7 +26,13 @@ DISTINCT_LENGTH = 1.25
 
 
 @cache
-def make_contest(spec: ConvSpec, opset: int, shapes: tuple[tuple[int, ...], ...], request: Request) -> Contest:
+def make_contest(
+    spec: ConvSpec,
+    opset: int,
+    shapes: tuple[tuple[int, ...], ...],
+    request: Request,
+    storage: Storage = OWN_WEIGHT,
+) -> Contest:
     """The contest of a convolution for inputs of `shapes` `[batch, channels, *extents]`; it may have no candidates.
 
     The planner's own pick comes first, the smallest of those predicted near the fastest; then the next plans that
@@ -38,7 +45,7 @@ def make_contest(spec: ConvSpec, opset: int, shapes: tuple[tuple[int, ...], ...]
         applies = opset >= lowering.min_opset(spec) and not lowering.find_obstacle(spec)
         plans = lowering.candidates(spec) if applies else []
         for plan in plans:
-            growth = growth_bytes(spec, plan)
+            growth = growth_bytes(spec, plan, storage)
             if growth <= request.max_growth_bytes:
                 seconds = _mean([lowering_seconds(each, plan, request.machines[0]) for each in specs])
                 options.append(Candidate(plan, seconds, growth))

@@ -155,7 +155,7 @@ def _find_contests(
     for site in sites:
         if site.name in shapes:
             assert site.spec is not None
-            contests[site.name] = make_contest(site.spec, site.opset, shapes[site.name], request)
+            contests[site.name] = make_contest(site.spec, site.opset, shapes[site.name], request, site.storage)
     return contests
 
 

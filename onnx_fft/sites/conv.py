@@ -24,6 +24,7 @@ from onnx_fft.model.scopes import (
     walk_bodies,
 )
 from onnx_fft.model.shapes import infer_shapes
+from onnx_fft.model.storage import Storage, count_freed_bytes, is_folded_at_load
 from onnx_fft.model.weights import ConvWeights, is_stored, resolve_constant, resolve_type
 from onnx_fft.provenance import OPERATOR_DOMAIN
 from onnx_fft.sites.batchnorm import fold_batch_norm, is_foldable
@@ -98,13 +99,19 @@ class ConvSite:
 
     @property
     def raw_operands(self) -> tuple[str, str]:
-        """Names of the weight and of the constant bias as the file holds them, ready to be read by another node.
+        """Names of the weight and of the constant bias, if another node can read them in place of the convolution.
 
-        "" for one that is not there, that other nodes compute, or that a BatchNormalization is yet to be folded into.
+        "" for one that is not there, that is computed in each run, or that a BatchNormalization is yet to be folded
+        into.
         """
         names = ["" if self._batch_norms or name == self.bias_input else name for name in self.node.input[1:3]]
-        weight, bias = (name if name and is_stored(name, self.scope) else "" for name in [*names, ""][:2])
+        weight, bias = (name if name and is_folded_at_load(name, self.scope) else "" for name in [*names, ""][:2])
         return weight, bias
+
+    @property
+    def storage(self) -> Storage:
+        """How the file holds the constants."""
+        return Storage(count_freed_bytes(self.scope, self.nodes, self.constants), bool(self.raw_operands[0]))
 
     @property
     def _batch_norms(self) -> tuple[NodeProto, ...]:

@@ -74,8 +74,8 @@ def test_weights_and_bias_that_other_nodes_read_or_compute() -> None:
     model.graph.initializer.append(half)
     rewritten = forced(model)
     (node,) = native_nodes(rewritten)
-    assert node.input[2] == "bias"
-    assert {tensor.name for tensor in rewritten.graph.initializer} == {node.input[1], "one"}
+    assert node.input[1:] == ["w", "bias"]
+    assert {tensor.name for tensor in rewritten.graph.initializer} == {"half", "one"}
     assert_same(model, rewritten, rtol=1e-6)
     assert_close(run_with_library(rewritten, {"x": X}), run_model(model, {"x": X}))
 

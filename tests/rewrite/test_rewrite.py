@@ -18,8 +18,6 @@ from onnx_fft.model.saving import save_model
 from onnx_fft.options import RewriteChoices, RewriteOptions
 from onnx_fft.provenance import REPLACES_KEY
 from onnx_fft.report import describe
-from scripts.shared.conv_models import build_conv_model
-from scripts.shared.layers import make_spec
 from scripts.shared.running import list_op_types
 from tests.comparing import assert_only_convs_replaced, assert_same, dump, own_nodes
 from tests.models import (
@@ -178,21 +176,11 @@ def test_growth_is_capped() -> None:
     assert all(size > 0 for size in sizes.values())
     cap = max(sizes.values())
     capped = rewrite(model, lowering="matmul", max_growth_bytes=cap)
-    assert 0 < capped.report.growth_bytes <= cap
+    assert 0 < sum(row.growth_bytes for row in capped.report.rows) <= cap
     (left,) = [row for row in capped.report.rows if row.lowering is None]
     assert left.code in ("growth", "no-lowering")
     assert "KiB" in left.reason
     assert "growth" in left.code or "grow" in left.reason
-
-
-@pytest.mark.slow
-def test_predicted_growth_is_what_the_file_grows_by() -> None:
-    spec = make_spec((64, 64), (11, 11), (40, 40))
-    for lowering in BOTH:
-        model = build_conv_model(spec)
-        result = rewrite(model, lowering=lowering, validate=False)
-        grown = result.model.ByteSize() - model.ByteSize()
-        assert result.report.growth_bytes == pytest.approx(grown, rel=0.1)
 
 
 def test_input_shapes_are_fixed_in_the_model() -> None:
@@ -221,7 +209,8 @@ def test_the_report_is_json_and_gives_every_reason() -> None:
     assert (data["convs"], data["replaced"], data["opset"]) == (3, 1, 17)
     assert [row["code"] for row in data["rows"]] == ["", "operator", "overridable-weight"]
     assert all(row["reason"] for row in data["rows"])
-    assert data["growth_bytes"] == data["rows"][0]["growth_bytes"] > 0
+    assert data["growth_bytes"] == result.model.ByteSize() - model.ByteSize()
+    assert 0 < data["rows"][0]["growth_bytes"] < data["growth_bytes"], "which leaves out the text of nodes"
     assert "1 of 3" in describe(result.report)
     assert len(describe(result.report).splitlines()) == 1 + 3 + 1, "the headings, three rows, the summary"
 
