@@ -29,6 +29,7 @@ from onnx_fft.model.weights import ConvWeights, is_stored, resolve_constant, res
 from onnx_fft.provenance import OPERATOR_DOMAIN
 from onnx_fft.sites.batchnorm import fold_batch_norm, is_foldable
 from onnx_fft.sites.geometry import Dims, resolve_spec
+from onnx_fft.sites.quantized import QuantizationTracer
 from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.sites.zeros import ZeroTracer
 
@@ -153,11 +154,14 @@ def find_sites(loaded: LoadedModel) -> tuple[ConvSite, ...]:
         shapes[scope] = seen | _known_shapes(body)
         readers[scope] = {name: node for node in scope.body.node for name in node.input}
     sites: list[ConvSite] = []
-    tracer = ZeroTracer(scopes)
+    quantization, zeros = QuantizationTracer(scopes), ZeroTracer(scopes)
     for name, scope, node in name_convolutions(scopes):
         try:
             site = _resolve_site(name, scope, node, shapes[scope], readers[scope])
-            sites.append(replace(site, zero_reader=tracer.find_reader(scope, site.output, site.read_bias())))
+            assert site.spec is not None
+            if quantization.is_quantized(scope, node, site.spec.dtype, site.spec.out_channels):
+                raise Refused("quantized", "ONNX Runtime computes it between the quantized tensors around, in integers")
+            sites.append(replace(site, zero_reader=zeros.find_reader(scope, site.output, site.read_bias())))
         except Refused as refused:
             sites.append(ConvSite(name, node.op_type, scope, node, refusal=refused.refusal))
     return tuple(sites)
@@ -240,9 +244,6 @@ def _check_operator(node: NodeProto, scope: Scope) -> None:
         raise Refused("operator", f"{':'.join(filter(None, (node.domain, node.op_type)))} is not rewritten")
     if len(node.input) < 2 or not all(node.input[:2]) or len(node.output) != 1 or not node.output[0]:
         raise Refused("bad-node", f"inputs are {list(node.input)}, outputs {list(node.output)}, expected x, w, and y")
-    if all(_is_dequantized(operand, scope) for operand in node.input[:2]):
-        reason = "input and weight are dequantized: ONNX Runtime computes it as QLinearConv, in integers"
-        raise Refused("quantized", reason)
     if is_stored(node.input[0], scope):
         raise Refused(
             "constant-input", "its input is a constant: ONNX Runtime computes it once, when it loads the model"
@@ -259,11 +260,6 @@ def _find_bias_input(node: NodeProto, scope: Scope, channels: int) -> str:
     if bias.shape != (channels,):
         raise Refused("bad-bias", f"bias has shape {list(bias.shape)}, expected [{channels}]")
     return ""
-
-
-def _is_dequantized(name: str, scope: Scope) -> bool:
-    owner = scope.find_owner(name)
-    return owner is not None and name in owner.producers and owner.producers[name].op_type == "DequantizeLinear"
 
 
 def _has_bias(node: NodeProto) -> bool:

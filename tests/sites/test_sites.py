@@ -299,16 +299,6 @@ def test_initializers_that_are_inputs(ir_version: int, code: str | None) -> None
     assert (refusal and refusal.code) == code
 
 
-def test_quantized_conv_is_left_to_the_integer_kernels() -> None:
-    text = """g (int8[1,3,8,8] x) => (float[1,4,6,6] y) <float s = {0.5}, int8[4,3,3] q = {0}> {
-        a = DequantizeLinear(x, s)
-        w = DequantizeLinear(q, s)
-        y = Conv(a, w)
-    }"""
-    refusal = only_site(parse(text)).refusal
-    assert refusal is not None and refusal.code == "quantized"
-
-
 # --- models in the wild -------------------------------------------------------------------------------------------
 
 
