@@ -159,8 +159,9 @@ def find_sites(loaded: LoadedModel) -> tuple[ConvSite, ...]:
         try:
             site = _resolve_site(name, scope, node, shapes[scope], readers[scope])
             assert site.spec is not None
-            if quantization.is_quantized(scope, node, site.spec.dtype, site.spec.out_channels):
-                raise Refused("quantized", "ONNX Runtime computes it between the quantized tensors around, in integers")
+            if quantization.is_quantized(scope, node, site.spec.out_channels, site.bias_input):
+                reason = "between DequantizeLinear and QuantizeLinear, ONNX Runtime computes in integers"
+                raise Refused("quantized", reason)
             sites.append(replace(site, zero_reader=zeros.find_reader(scope, site.output, site.read_bias())))
         except Refused as refused:
             sites.append(ConvSite(name, node.op_type, scope, node, refusal=refused.refusal))

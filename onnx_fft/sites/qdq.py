@@ -1,9 +1,8 @@
-"""Single nodes of quantized models, as ONNX Runtime (1.17.3 to 1.32) sees them: what moves, folds, or limits values."""
+"""Single nodes of quantized models, as ONNX Runtime (1.17.3 to 1.32) sees them: what moves values, what it folds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from math import inf, prod
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,7 @@ from onnx import NodeProto, TensorProto
 
 from onnx_fft.errors import Refusal
 from onnx_fft.model.scopes import DEFAULT_DOMAINS, MICROSOFT_DOMAIN, Refused, Scope, read_attributes
-from onnx_fft.model.storage import is_folded_at_load
 from onnx_fft.model.weights import TensorType, resolve_constant, resolve_type
-
-Step = tuple[Scope, NodeProto]
-"""A node, and the body it stands in."""
 
 VANISHES = frozenset(("Identity", "Dropout", "Cast"))
 """Operators that do nothing, and that ONNX Runtime takes out first: a Cast of float32 to itself."""
@@ -26,14 +21,8 @@ MOVES = frozenset(("MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "S
 FOLDS = frozenset(("BatchNormalization", "Add", "Mul"))
 """Operators that it folds into a float weight."""
 
-EIGHT_BITS: dict[int | None, tuple[int, int]] = {TensorProto.UINT8: (0, 255), TensorProto.INT8: (-128, 127)}
-"""Types that QLinearConv takes, with what they represent."""
-
 MAX_POOL_OPSET = 12
 """From it on, MaxPool takes integers."""
-
-CLIP_INPUTS_OPSET = 11
-"""From it on, the bounds of Clip are inputs."""
 
 PAD_INPUTS_OPSET = 11
 """From it on, the lengths and the value of Pad are inputs."""
@@ -49,11 +38,6 @@ def describe(node: NodeProto) -> bytes:
     """What a node computes: of two that do the same, ONNX Runtime keeps one."""
     copy = NodeProto(op_type=node.op_type, domain=node.domain, input=node.input, attribute=node.attribute)
     return bytes(copy.SerializeToString(deterministic=True))
-
-
-def is_float_constant(name: str, scope: Scope) -> bool:
-    """Whether ONNX Runtime holds a constant in this very body as a tensor."""
-    return scope.find_owner(name) is scope and is_folded_at_load(name, scope)
 
 
 def lets_through(node: NodeProto, scope: Scope) -> bool:
@@ -92,69 +76,6 @@ def is_folded(node: NodeProto, scope: Scope, name: str, channels: int) -> bool:
     shapes = [found.shape for found in types if isinstance(found, TensorType)]
     is_number = node.op_type == "Mul" and shapes == [()]
     return is_number or (len(shapes) == len(types) > 0 and all(prod(shape) == channels for shape in shapes))
-
-
-def is_of(step: Step, types: Iterable[int | None]) -> bool:
-    """Whether a QuantizeLinear or DequantizeLinear is of one of these integer types, as far as is known."""
-    return _find_type(*step) in (None, *types)
-
-
-def _find_type(scope: Scope, node: NodeProto) -> int | None:
-    """The integer type of a QuantizeLinear or DequantizeLinear, None if it is unknown."""
-    if len(node.input) > 2 and node.input[2]:
-        zero = resolve_type(node.input[2], scope)
-        return None if isinstance(zero, Refusal) else zero.elem_type
-    if node.op_type == "QuantizeLinear":
-        return _read(node, "output_dtype") or TensorProto.UINT8
-    producer = scope.producers.get(node.input[0])
-    if producer is not None and is_plain(producer, "QuantizeLinear"):
-        return _find_type(scope, producer)
-    stored = resolve_type(node.input[0], scope)
-    return None if isinstance(stored, Refusal) else stored.elem_type
-
-
-def has_one_scale(step: Step) -> bool:
-    """Whether the scale is known to be one constant number."""
-    scope, node = step
-    scale = resolve_type(node.input[1], scope)
-    return isinstance(scale, TensorType) and scale.shape in ((), (1,))
-
-
-def is_redundant(limit: Step, quantizer: Step) -> bool:
-    """Whether a Relu or Clip changes nothing that the QuantizeLinear behind it can represent."""
-    scope, node = quantizer
-    integers = EIGHT_BITS.get(_find_type(scope, node))
-    scale = _read_number(node.input[1], scope)
-    zero = _read_number(node.input[2], scope) if len(node.input) > 2 and node.input[2] else 0.0
-    if integers is None or scale is None or zero is None or not scale > 0:
-        return False
-    low, high = (np.rint(bound / scale) + zero for bound in _read_bounds(*limit))
-    return bool(low <= integers[0] and high >= integers[1])
-
-
-def _read_bounds(scope: Scope, node: NodeProto) -> tuple[float, float]:
-    """Least and greatest value of a Relu or Clip; +inf and -inf, which leave nothing alone, if they are unknown."""
-    if node.op_type == "Relu":
-        return 0.0, inf
-    if scope.opset < CLIP_INPUTS_OPSET:
-        low, high = (_read(node, name) for name in ("min", "max"))
-        return low if isinstance(low, float) else -inf, high if isinstance(high, float) else inf
-    bounds = [-inf, inf]
-    for place, name in enumerate(node.input[1:3]):
-        if name:
-            value = _read_number(name, scope)
-            if value is None:
-                return inf, -inf
-            bounds[place] = value
-    return bounds[0], bounds[1]
-
-
-def _read_number(name: str, scope: Scope) -> float | None:
-    """The value of a constant of one number."""
-    value = resolve_constant(name, scope)
-    if isinstance(value, Refusal) or value.size != 1 or value.dtype.kind not in "iuf":
-        return None
-    return float(value.item())
 
 
 def _read(node: NodeProto, name: str) -> Any:

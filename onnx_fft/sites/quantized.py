@@ -1,16 +1,16 @@
-"""Does ONNX Runtime compute a convolution in integers?
+"""Does ONNX Runtime compute a convolution in integers, or with an integer weight?
 
-It makes one QLinearConv of DequantizeLinear -> Conv -> QuantizeLinear when it loads a model. What any version from
-1.17.3 to 1.32 quantizes counts; the tests hold this against the models that ONNX Runtime optimizes.
+When it loads a model, it makes QLinearConv of a Conv between DequantizeLinear and QuantizeLinear if their types and the
+operators between allow it. Newer versions quantize the float32 weight of a Conv that stands there as well, even if they
+then compute in float. A weight that a replacement stores as float32 would be quantized like that, if the replacement is
+a model-local function around a Conv. So whatever stands there is left alone, whichever its weight is:
 
-- The input comes from a DequantizeLinear of 8 bits, directly or through operators that only move values.
-- The weight does, too; or it is a float32 constant of the same body, which newer versions quantize themselves.
-- The bias is absent, dequantized from int32 like the weight, or a float32 constant.
-- QuantizeLinear to 8 bits alone reads the output, directly, through operators that only move values, or through a Relu
-  or Clip that leaves alone all that it can represent. If the weight is float, what ONNX Runtime folds into it may come
-  before: BatchNormalization, Add and Mul by a value a channel.
+- The input comes from a DequantizeLinear, directly or through operators that only move values.
+- QuantizeLinear alone reads the output, directly, through operators that only move values, through Relu or Clip, or
+  through what ONNX Runtime folds into a weight: BatchNormalization, Add and Mul by a constant for each channel.
 
-Functions are inlined before all this, so it goes on in their callers. A body of If, Loop or Scan is a model of its own.
+A bias that is computed in each run prevents it. Functions are inlined before all this, so it goes on in their callers;
+a body of If, Loop or Scan is a model of its own. The tests hold this against what ONNX Runtime makes of models.
 """
 
 from __future__ import annotations
@@ -18,44 +18,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from onnx import NodeProto, TensorProto
+from onnx import NodeProto
 
 from onnx_fft.model.scopes import Scope, is_graph
-from onnx_fft.sites.qdq import (
-    EIGHT_BITS,
-    MOVES,
-    Step,
-    describe,
-    has_one_scale,
-    is_float_constant,
-    is_folded,
-    is_of,
-    is_plain,
-    is_redundant,
-    is_zero_padding,
-    lets_through,
-)
+from onnx_fft.sites.qdq import describe, is_folded, is_plain, is_zero_padding, lets_through
 
-
-@dataclass(frozen=True, slots=True)
-class Passed:
-    """What lies between a Conv and a reader behind it.
-
-    `channels` are those of a float weight that more can be folded into, or 0; `limits` the Relus and Clips.
-    """
-
-    channels: int
-    limits: tuple[Step, ...] = ()
-    is_moved: bool = False
-
-    def through(self, scope: Scope, node: NodeProto, name: str) -> Passed | None:
-        """The same behind the only reader of `name`; None if it is computed in float."""
-        if node.op_type in ("Relu", "Clip") and node.output:
-            return Passed(0, (*self.limits, (scope, node)), self.is_moved)
-        if lets_through(node, scope) and node.input[0] == name:
-            is_moved = node.op_type in MOVES
-            return Passed(0 if is_moved else self.channels, self.limits, self.is_moved or is_moved)
-        return self if self.channels and is_folded(node, scope, name, self.channels) else None
+Place = tuple[Scope, str]
+"""A value: a body, and its name there."""
 
 
 @dataclass(slots=True)
@@ -64,8 +33,8 @@ class QuantizationTracer:
 
     scopes: Sequence[Scope]
     _functions: dict[tuple[str, str], Scope] = field(init=False, default_factory=dict)
-    _callers: dict[Scope, list[Step]] = field(init=False, default_factory=dict)
-    _readers: dict[tuple[Scope, str], list[NodeProto]] = field(init=False, default_factory=dict)
+    _callers: dict[Scope, list[tuple[Scope, NodeProto]]] = field(init=False, default_factory=dict)
+    _readers: dict[Place, list[NodeProto]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Index the model."""
@@ -79,96 +48,80 @@ class QuantizationTracer:
                 for name in filter(None, node.input):
                     self._readers.setdefault((scope, name), []).append(node)
 
-    def is_quantized(self, scope: Scope, conv: NodeProto, dtype: str, channels: int) -> bool:
-        """Whether ONNX Runtime may compute a node of constant weight, `dtype`, and so many outputs in integers."""
-        inputs, weights, biases = (
-            self._find_dequantizers(scope, name) if name else [] for name in (*conv.input, "", "")[:3]
-        )
-        if conv.op_type != "Conv" or not inputs:
+    def is_quantized(self, scope: Scope, conv: NodeProto, channels: int, bias_input: str = "") -> bool:
+        """Whether ONNX Runtime may quantize a node of so many output channels; `bias_input` is computed in each run."""
+        if bias_input and not self._is_dequantized(scope, bias_input):
             return False
-        is_float = not weights and dtype == "float32" and is_float_constant(conv.input[1], scope)
-        has_bias = len(conv.input) > 2 and conv.input[2] != ""
-        has_float_bias = has_bias and not biases
-        if biases:
-            takes_bias = not is_float and any(is_of(step, (TensorProto.INT32,)) for step, _ in biases)
-        else:
-            takes_bias = not has_bias or is_float_constant(conv.input[2], scope)
-        needs_one_scale = is_float or has_float_bias
-        return (
-            takes_bias
-            and (is_float or any(is_of(step, EIGHT_BITS) for step, _ in weights))
-            and any(
-                is_of(step, EIGHT_BITS) and (has_one_scale(step) or not (is_moved or needs_one_scale))
-                for step, is_moved in inputs
-            )
-            and self._ends_quantized(scope, conv.output[0], Passed(channels if is_float else 0))
-        )
+        return self._is_dequantized(scope, conv.input[0]) and self._is_quantized_behind(scope, conv.output[0], channels)
 
-    def _find_dequantizers(self, scope: Scope, name: str) -> list[tuple[Step, bool]]:
-        """Each DequantizeLinear that `name` may come from, and whether operators move its values on the way."""
-        found: list[tuple[Step, bool]] = []
-        waiting, seen = [(scope, name, False)], set[tuple[Scope, str, bool]]()
+    def _is_dequantized(self, scope: Scope, name: str) -> bool:
+        """Whether `name` comes from a DequantizeLinear, for some caller of the function that it may be in."""
+        waiting, seen = [(scope, name)], set[Place]()
         while waiting:
             place = waiting.pop()
             if place in seen:
                 continue
             seen.add(place)
-            scope, name, is_moved = place
+            scope, name = place
             node = scope.producers.get(name)
             if node is None:
-                waiting += [(outer, argument, is_moved) for outer, argument in self._find_arguments(scope, name)]
+                waiting += self._find_arguments(scope, name)
             elif (function := self._find_function(node)) is not None:
-                waiting += [(function, result, is_moved) for result in _match(name, node.output, function.body.output)]
+                waiting += [(function, result) for result in _match(name, node.output, function.body.output)]
             elif is_plain(node, "DequantizeLinear"):
-                found.append(((scope, node), is_moved))
+                return True
             elif lets_through(node, scope) or is_zero_padding(node, scope):
-                waiting.append((scope, node.input[0], is_moved or node.op_type in MOVES))
-        return found
+                waiting.append((scope, node.input[0]))
+        return False
 
-    def _ends_quantized(self, scope: Scope, name: str, passed: Passed) -> bool:
+    def _is_quantized_behind(self, scope: Scope, name: str, channels: int) -> bool:
         """Whether QuantizeLinear alone reads `name` in the end, for some caller of the function that this may be in."""
-        waiting, seen = [(scope, name, passed)], set[tuple[Scope, str]]()
+        waiting, seen = [(scope, name)], set[Place]()
         while waiting:
-            scope, name, passed = waiting.pop()
-            if (scope, name) in seen:
+            place = waiting.pop()
+            if place in seen:
                 continue
-            seen.add((scope, name))
-            readers = self._readers.get((scope, name), [])
-            if not readers and not is_graph(scope.body):
-                calls = self._callers.get(scope, [])
-                results = [
-                    (outer, each) for outer, call in calls for each in _match(name, scope.body.output, call.output)
-                ]
-                waiting += [(outer, result, passed) for outer, result in results]
+            seen.add(place)
+            scope, name = place
+            readers = self._readers.get(place, [])
+            if not readers:
+                waiting += self._find_results(scope, name)
             if scope.reads[name] != len(readers) or len({describe(node) for node in readers}) != 1:
                 continue  # the body gives it, one within reads it, or several nodes do
             node = readers[0]
             if is_plain(node, "QuantizeLinear"):
-                if _quantizes((scope, node), passed):
-                    return True
-            elif len(readers) == 1 and (function := self._find_function(node)) is not None:
-                waiting += [(function, inner, passed) for inner in _match(name, node.input, function.body.input)]
-            elif len(readers) == 1 and (after := passed.through(scope, node, name)) is not None:
-                waiting.append((scope, node.output[0], after))
+                return True
+            if (function := self._find_function(node)) is not None:
+                waiting += [(function, inner) for inner in _match(name, node.input, function.body.input)]
+            elif len(readers) == 1 and _goes_on(node, scope, name, channels):
+                waiting.append((scope, node.output[0]))
         return False
 
-    def _find_arguments(self, scope: Scope, name: str) -> list[tuple[Scope, str]]:
+    def _find_arguments(self, scope: Scope, name: str) -> list[Place]:
         """What callers pass as the input `name` of a function."""
         if is_graph(scope.body):
             return []
         calls = self._callers.get(scope, [])
         return [(outer, each) for outer, call in calls for each in _match(name, scope.body.input, call.input)]
 
+    def _find_results(self, scope: Scope, name: str) -> list[Place]:
+        """What callers call the output `name` of a function."""
+        if is_graph(scope.body):
+            return []
+        calls = self._callers.get(scope, [])
+        return [(outer, each) for outer, call in calls for each in _match(name, scope.body.output, call.output)]
+
     def _find_function(self, node: NodeProto) -> Scope | None:
         return self._functions.get((node.domain, node.op_type))
+
+
+def _goes_on(node: NodeProto, scope: Scope, name: str, channels: int) -> bool:
+    """Whether ONNX Runtime looks past a node for the QuantizeLinear behind a Conv."""
+    if is_folded(node, scope, name, channels) or (node.op_type in ("Relu", "Clip") and node.output):
+        return True
+    return lets_through(node, scope) and node.input[0] == name
 
 
 def _match(name: str, names: Iterable[str], others: Iterable[str]) -> list[str]:
     """The names of `others` at the places that `name` has among `names`."""
     return [other for each, other in zip(names, others, strict=False) if each == name and other]
-
-
-def _quantizes(step: Step, passed: Passed) -> bool:
-    """Whether ONNX Runtime makes a QuantizeLinear part of the Conv with this between them."""
-    fits = is_of(step, EIGHT_BITS) and all(is_redundant(limit, step) for limit in passed.limits)
-    return fits and (has_one_scale(step) or not passed.is_moved)
