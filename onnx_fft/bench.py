@@ -16,10 +16,10 @@ import numpy as np
 
 from onnx_fft.errors import InvalidModelError
 from onnx_fft.hints import Note
-from onnx_fft.inputs.feeds import Feed, Inputs, load_feed, note_made_up, read_inputs
+from onnx_fft.inputs.feeds import Feed, load_feed, note_made_up, read_inputs
 from onnx_fft.inputs.search import search_model
 from onnx_fft.model.io import LoadedModel, ModelSource, load_model
-from onnx_fft.options import check_threads
+from onnx_fft.options import Inputs, check_threads
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.runtime.cuda import check_cuda, is_for_cuda
 from onnx_fft.runtime.engines import EngineError

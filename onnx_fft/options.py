@@ -21,6 +21,9 @@ PlanSource = str | Path | Mapping[str, Any]
 InputShapes = Mapping[str, Sequence[int]]
 """A shape by graph input."""
 
+Inputs = str | Path | Mapping[str, Any] | None
+"""Given inputs: the path of an .npz file, or values by name; None to have random ones made."""
+
 LEAST_GROWTH_BYTES = 64 << 20
 """What a file may grow by in any case, unless `max_growth_bytes` says otherwise."""
 
@@ -48,14 +51,17 @@ class RewriteOptions:
     use that one wherever it applies."""
     select: str = "auto"
     """Which convolutions are replaced. "auto": those predicted to gain. "all": all that can be. "measure": those shown
-    to gain in this model on this machine, on random inputs of `input_shapes` or of shapes that the model accepts. One
-    comparison with the original is made whatever the budget; without a gain there, nothing is replaced."""
+    to gain in this model on this machine, on `inputs`, or on random ones of `input_shapes` or of shapes that the model
+    accepts. One comparison with the original is made whatever the budget; without a gain there, nothing is replaced."""
     include: Sequence[str] = ()
     """Regular expressions; only convolutions whose names match one are replaced."""
     exclude: Sequence[str] = ()
     """Regular expressions; convolutions whose names match one are left alone."""
     input_shapes: InputShapes = field(default_factory=dict)
     """Fixes graph inputs to these shapes, in the model too."""
+    inputs: Inputs = None
+    """What the result is validated on, and measured: the path of an .npz file with an array for each input, or the
+    arrays by name; None for random ones."""
     max_growth_bytes: int | None = None
     """How much larger constants may make the file; None: its own size, and at least `LEAST_GROWTH_BYTES`.
 
@@ -85,6 +91,7 @@ class RewriteChoices(TypedDict, total=False):
     include: Sequence[str]
     exclude: Sequence[str]
     input_shapes: InputShapes
+    inputs: Inputs
     max_growth_bytes: int | None
     plan: PlanSource | None
     opset: int | None

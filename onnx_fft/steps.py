@@ -21,6 +21,7 @@ from onnx_fft.cost.plan_file import PlanFile, PlannedConv, load_plan, match_plan
 from onnx_fft.cost.replay import replay
 from onnx_fft.errors import OpsetError, Refusal
 from onnx_fft.hints import Option
+from onnx_fft.inputs.feeds import load_feed, read_inputs
 from onnx_fft.lowering import find_lowering
 from onnx_fft.measure.run import Measurement, measure_model
 from onnx_fft.model.io import LoadedModel, ModelSource, load_model, model_bytes
@@ -101,8 +102,10 @@ def read(source: ModelSource, options: RewriteOptions, progress: Progress = no_p
 
 
 def fix_shapes(state: State) -> State:
-    """Fix the graph inputs that the caller gave shapes for."""
+    """Fix the graph inputs that the caller gave shapes for, and see that the inputs given fit, before any work."""
     set_input_shapes(state.model.model, state.options.input_shapes)
+    if state.options.inputs is not None:
+        load_feed(state.options.inputs, read_inputs(state.model.model))
     return state
 
 
@@ -171,7 +174,10 @@ def check(state: State) -> State:
     with materialized(state.model, movable=is_own) as model:
         if problem := find_nonconformity(state.original, model):
             return replace(state, failure=problem)
-        validation = validate(state.original, model, custom_ops=state.options.custom_ops, progress=state.progress)
+        options = state.options
+        validation = validate(
+            state.original, model, inputs=options.inputs, custom_ops=options.custom_ops, progress=state.progress
+        )
     return replace(state, validation=validation, failure="" if validation.ok else validation.verdict)
 
 

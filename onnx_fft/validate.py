@@ -11,33 +11,38 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from onnx_fft.checks.bisection import Bisection, bisect
-from onnx_fft.checks.compare import Comparison, compare_outputs
+from onnx_fft.checks.compare import Comparison, compare_outputs, ordinary_rounding
 from onnx_fft.checks.convs import check_convs
+from onnx_fft.checks.draws import find_reached, fix_draws
 from onnx_fft.checks.interface import compare_interfaces
 from onnx_fft.checks.lookback import find_before_saturation, is_float_decision
-from onnx_fft.checks.noise import excuse, is_numeric_failure, measure_noise
-from onnx_fft.checks.probes import Probe, judge_probe, make_probe_feeds
-from onnx_fft.checks.result import FeedResult, Validation, give_verdict
-from onnx_fft.errors import InvalidModelError
+from onnx_fft.checks.probes import Probe, find_worst_zeros, judge_probe
+from onnx_fft.checks.reference import Notes, Reference, run_original
+from onnx_fft.checks.result import FeedResult, Validation, give_verdict, note_sparse, note_uncovered
+from onnx_fft.checks.rounding import Rounding
 from onnx_fft.hints import Note
-from onnx_fft.inputs.feeds import Feed, Inputs, load_feed, read_inputs
-from onnx_fft.inputs.search import search_model
+from onnx_fft.inputs.feeds import Feed
 from onnx_fft.model.io import LoadedModel, ModelSource, load_model
+from onnx_fft.options import Inputs
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.runtime.cuda import find_cuda_problem, is_for_cuda
 from onnx_fft.runtime.engines import ORT, PIECES, REFERENCE, STAND_IN, WITHOUT_GPU, EngineError, Runner, Value
 from onnx_fft.runtime.libraries import find_libraries, note_missing_library
 from onnx_fft.runtime.opening import open_original, open_runner
 
-Notes = tuple[Note, ...]
+Compared = tuple[FeedResult, dict[str, Value]]
+"""How a feed compares, and what the rewritten model returned, {} if it did not run."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Task:
     """One call of `validate`. `custom_ops` are `given_ops`, and our library if the rewritten model needs it.
 
-    `extra` holds tensors that are compared beside the outputs, with the operator that flattens each.
+    `extra` holds tensors that are compared beside the outputs, with the operator that flattens each; `drawn` the
+    outputs that depend on numbers drawn at random, which cannot be compared.
     """
 
     original: LoadedModel
@@ -48,17 +53,8 @@ class _Task:
     given_ops: tuple[Path, ...]
     custom_ops: tuple[Path, ...]
     extra: dict[str, str]
+    drawn: frozenset[str]
     progress: Progress
-
-
-@dataclass(frozen=True, slots=True)
-class _Reference:
-    """What the original gave: `feeds` hold its outputs, `probes` the inputs and outputs of each kind of probe."""
-
-    engine: str
-    feeds: list[Feed]
-    probes: dict[str, tuple[dict[str, Value], dict[str, Value]]]
-    notes: Notes
 
 
 def validate(
@@ -76,19 +72,26 @@ def validate(
     """Compare two models; a LoadedModel says where a model object has its external data.
 
     Give `inputs` (an .npz path or a dict by input name), or let `seed` make random ones; `input_shapes` fixes the shape
-    of inputs that the model leaves open. `rtol` replaces the relative limits of the table, `atol` is allowed on top,
-    for each element; with `rtol`, rounding noise is not an excuse. `custom_ops` are operator libraries for ONNX
-    Runtime; ours is added if the rewritten model has nodes for it, and then that model is compared without it as well.
+    of inputs that the model leaves open. Sparse feeds of the same shapes (zeros, a constant, a few bright samples, an
+    offset, a black border) are compared as well. Random operators give the same numbers in both models.
+
+    `rtol` replaces the relative limits of the table, `atol` is allowed on top, for each element; with `rtol`, rounding
+    noise is not an excuse. `custom_ops` are operator libraries for ONNX Runtime; ours is added if the rewritten model
+    has nodes for it, and then that model is compared without it as well.
 
     Raises UsageError or InvalidModelError if the question cannot be answered.
     """
-    before, after = load_model(original), load_model(rewritten)
+    (before, drawn, notes), (after, *_) = (_fix_draws(load_model(source)) for source in (original, rewritten))
     libraries = find_libraries((), custom_ops), find_libraries((after.model,), custom_ops)
     extra = find_before_saturation(before.model, after.model)
-    task = _Task(before, after, seed, rtol, atol, *libraries, extra, progress or no_progress)
+    task = _Task(before, after, seed, rtol, atol, *libraries, extra, drawn, progress or no_progress)
     if wrong := compare_interfaces(before.model, after.model):
         return Validation(False, f"different: {wrong}", seed, engine="")
-    reference = _run_original(task, inputs, input_shapes or {})
+    task.progress("running the original model")
+    runner = open_original(before, expose=list(extra), custom_ops=task.custom_ops)
+    reference = run_original(runner, before, after, inputs, input_shapes or {}, seed)
+    reference = replace(reference, notes=(*notes, *reference.notes))
+    del runner  # one session at a time
     try:
         runner = _open_rewritten(task, reference.engine, task.custom_ops)
     except EngineError as error:
@@ -97,54 +100,44 @@ def validate(
     return _judge(task, reference, runner)
 
 
-def _judge(task: _Task, reference: _Reference, runner: Runner) -> Validation:
+def _fix_draws(source: LoadedModel) -> tuple[LoadedModel, frozenset[str], Notes]:
+    """The model with fixed numbers in place of drawn ones, the outputs that still depend on some, and what to say."""
+    fixed, left = fix_draws(source)
+    notes = []
+    if fixed:
+        notes.append(
+            Note(f"{', '.join(fixed)}: here both models got the same numbers; the models draw theirs as before")
+        )
+    if reached := find_reached(source.model, left):
+        notes.append(
+            Note(f"not compared, because they depend on numbers drawn at random: {', '.join(sorted(reached))}")
+        )
+    return replace(source, path=None) if fixed else source, frozenset(reached), tuple(notes)
+
+
+def _judge(task: _Task, reference: Reference, runner: Runner) -> Validation:
     """Every check of the rewritten model that `runner` has loaded."""
-    feeds, engine = reference.feeds, reference.engine
-    results = [_compare_feed(task, engine, runner, feed) for feed in feeds]
+    feeds, sparse, engine = reference.feeds, reference.sparse, reference.engine
+    base = max(feeds, key=lambda feed: feed.size)
+    compared = [_compare_feed(task, engine, runner, feed) for feed in feeds]
+    compared += [_compare_feed(task, engine, runner, feed, ordinary=base.outputs) for feed in sparse]
     probes, probe_notes = _judge_probes(task, reference, runner)
+    thin_runs = zip(sparse, compared[len(feeds) :], strict=True)
+    zeros = find_worst_zeros([(feed.label, feed.outputs, outputs) for feed, (_, outputs) in thin_runs])
     by_whom, gpu_notes = _describe_gpu(task, runner)
     del runner  # one session at a time: the checks below open their own
     models, ops = (task.original, task.rewritten), task.custom_ops
     convs = check_convs(*models, feeds, seed=task.seed, custom_ops=ops, progress=task.progress)
+    results = [result for result, _ in compared]
     if all(conv.ok for conv in convs):  # one that was not checked may be what is wrong
-        results = _excuse_noise(task, results, feeds)
-    bisection = _bisect(task, results, feeds)
+        results = _excuse_noise(task, compared, (*feeds, *sparse))
+    bisection = _bisect(task, results, (*feeds, *sparse))
     without, library_notes = _compare_without_library(task, reference)
-    results += without
-    ok, verdict = give_verdict(results, convs)
-    notes = (*reference.notes, *probe_notes, *gpu_notes, *library_notes)
-    return Validation(ok, verdict + by_whom, task.seed, engine, tuple(results), convs, probes, bisection, notes)
-
-
-def _run_original(task: _Task, inputs: Inputs, shapes: Mapping[str, Sequence[int]]) -> _Reference:
-    """Every feed with the original's outputs, and the probes of the first feed with theirs."""
-    task.progress("running the original model")
-    runner = open_original(task.original, expose=list(task.extra), custom_ops=task.custom_ops)
-    notes = [Note(f"the original was run by {runner.engine}, because {runner.note}")] if runner.note else []
-    engine = runner.engine
-    feeds = _make_feeds(task, runner, inputs, shapes)
-    probes = {}
-    for kind, arrays in make_probe_feeds(feeds[0].arrays, task.seed).items():
-        try:
-            probes[kind] = arrays, runner.run(arrays)
-        except EngineError as error:
-            notes.append(Note(f"probe {kind} left out: the original does not run on it ({error})"))
-    return _Reference(engine, feeds, probes, tuple(notes))
-
-
-def _make_feeds(task: _Task, runner: Runner, inputs: Inputs, shapes: Mapping[str, Sequence[int]]) -> list[Feed]:
-    """The given inputs, or random ones of shapes that the original accepts, with its outputs."""
-    if inputs is None:
-        return search_model(task.original, runner.run, task.seed, shapes, other=task.rewritten)
-    given = load_feed(inputs, read_inputs(task.original.model))
-    try:
-        return [replace(given, outputs=runner.run(given.arrays))]
-    except EngineError as error:
-        raise InvalidModelError(
-            f"got {given.label}, on which the original model does not run ({error})",
-            "inputs it accepts",
-            "check their shapes",
-        ) from error
+    dense, thin = [*results[: len(feeds)], *without], results[len(feeds) :]
+    ok, verdict = give_verdict(dense, thin, convs)
+    notes = (*reference.notes, *probe_notes, *gpu_notes, *library_notes, *note_sparse(thin), *note_uncovered(results))
+    found = (tuple(dense), convs, (*probes, *zeros), bisection, notes, tuple(thin))
+    return Validation(ok, verdict + by_whom, task.seed, engine, *found)
 
 
 def _open_rewritten(task: _Task, engine: str, custom_ops: Sequence[Path]) -> Runner:
@@ -160,18 +153,26 @@ def _check_engine(task: _Task, engine: str, runner: Runner) -> None:
         raise EngineError(runner.note)
 
 
-def _compare_feed(task: _Task, engine: str, runner: Runner, feed: Feed) -> FeedResult:
+def _compare_feed(
+    task: _Task, engine: str, runner: Runner, feed: Feed, *, ordinary: Mapping[str, Value] | None = None
+) -> Compared:
+    """`ordinary` are outputs of ordinary size, beside which a sparse feed's may be next to nothing."""
     task.progress(f"comparing on {feed.label}")
     try:
         outputs = runner.run(feed.arrays)
         _check_engine(task, engine, runner)  # again, because only a run shows who runs the pieces of a model
     except EngineError as error:
-        return FeedResult(feed.label, error=f"the rewritten model does not run on it; {error}")
+        return FeedResult(feed.label, error=f"the rewritten model does not run on it; {error}"), {}
     comparisons: list[Comparison] = []
     for name, reference in feed.outputs.items():
-        found = compare_outputs(name, reference, outputs[name], rtol=task.rtol, atol=task.atol)
+        if name in task.drawn:
+            continue
+        usual = None if ordinary is None else ordinary[name]
+        is_float = isinstance(usual, np.ndarray) and usual.dtype.kind == "f"
+        atol = task.atol + (ordinary_rounding(usual, task.rtol) if is_float else 0.0)
+        found = compare_outputs(name, reference, outputs[name], rtol=task.rtol, atol=atol)
         comparisons += [_explain(task, name, comparison) for comparison in found]
-    return FeedResult(feed.label, tuple(comparisons))
+    return FeedResult(feed.label, tuple(comparisons)), outputs
 
 
 def _explain(task: _Task, name: str, comparison: Comparison) -> Comparison:
@@ -184,7 +185,7 @@ def _explain(task: _Task, name: str, comparison: Comparison) -> Comparison:
     return replace(comparison, sentence=sentence)
 
 
-def _judge_probes(task: _Task, reference: _Reference, runner: Runner) -> tuple[tuple[Probe, ...], Notes]:
+def _judge_probes(task: _Task, reference: Reference, runner: Runner) -> tuple[tuple[Probe, ...], Notes]:
     probes: list[Probe] = []
     notes: list[Note] = []
     names = task.original.output_names
@@ -211,20 +212,14 @@ def _describe_gpu(task: _Task, runner: Runner) -> tuple[str, Notes]:
     return f"; no GPU took part: {WITHOUT_GPU[runner.engine]}", (note,)
 
 
-def _excuse_noise(task: _Task, results: list[FeedResult], feeds: Sequence[Feed]) -> list[FeedResult]:
+def _excuse_noise(task: _Task, compared: Sequence[Compared], feeds: Sequence[Feed]) -> list[FeedResult]:
     """Pass outputs whose difference is no more than rounding makes of the original itself, and say so."""
+    results = [result for result, _ in compared]
     if task.rtol is not None:
         return results
-    return [_excuse_feed(task, result, feed) for result, feed in zip(results, feeds, strict=True)]
-
-
-def _excuse_feed(task: _Task, result: FeedResult, feed: Feed) -> FeedResult:
-    if not any(is_numeric_failure(comparison) for comparison in result.comparisons):
-        return result
-    task.progress(f"measuring the original's rounding noise on {feed.label}")
-    runner = open_runner(task.original, expose=list(task.extra), custom_ops=task.custom_ops)
-    noise = measure_noise(runner, feed.arrays, feed.outputs, task.seed)
-    return replace(result, comparisons=tuple(excuse(comparison, noise) for comparison in result.comparisons))
+    extra, ops = list(task.extra), task.custom_ops
+    rounding = Rounding(task.original, task.rewritten, extra, ops, task.seed, task.progress)
+    return [rounding.judge(result, outputs, feed) for (result, outputs), feed in zip(compared, feeds, strict=True)]
 
 
 def _bisect(task: _Task, results: Sequence[FeedResult], feeds: Sequence[Feed]) -> Bisection | None:
@@ -237,7 +232,7 @@ def _bisect(task: _Task, results: Sequence[FeedResult], feeds: Sequence[Feed]) -
     return None
 
 
-def _compare_without_library(task: _Task, reference: _Reference) -> tuple[list[FeedResult], Notes]:
+def _compare_without_library(task: _Task, reference: Reference) -> tuple[list[FeedResult], Notes]:
     """The rewritten model without our native library: then its own functions compute."""
     if task.custom_ops == task.given_ops:
         return [], note_missing_library([task.rewritten.model])
@@ -246,7 +241,7 @@ def _compare_without_library(task: _Task, reference: _Reference) -> tuple[list[F
         runner = _open_rewritten(task, reference.engine, task.given_ops)
     except EngineError as error:
         return [FeedResult(label, error=f"the rewritten model does not load; {error}")], ()
-    results = [_compare_feed(task, reference.engine, runner, feed) for feed in reference.feeds]
+    compared = [_compare_feed(task, reference.engine, runner, feed) for feed in reference.feeds]
     del runner
-    results = _excuse_noise(task, results, reference.feeds)
+    results = _excuse_noise(task, compared, reference.feeds)
     return [replace(result, label=f"{result.label}, {label}") for result in results], ()

@@ -51,7 +51,8 @@ class Comparison:
 
     `rms` is that of the reference's finite elements; `compared` counts the elements whose values were compared;
     `mismatch_share` is the share of unequal elements of a non-float output; `max_abs_limit` is the limit at an
-    element of RMS size.
+    element of RMS size, `atol` what was allowed each element on top. `excused` counts the values that differ and pass all the same, because rounding turns them in
+    the original, too (`checks/excuses.py`); `rounding_noise_only` says that the values are nothing but that.
     """
 
     output: str
@@ -67,6 +68,8 @@ class Comparison:
     relative_l2_limit: float = float("nan")
     mismatch_share: float = 0.0
     rounding_noise_only: bool = False
+    excused: int = 0
+    atol: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -80,7 +83,7 @@ def compare_outputs(
 
     `rtol` replaces both relative limits of the table; `atol` is allowed on top, per element.
     """
-    left, right = dict(_leaves(name, reference)), dict(_leaves(name, candidate))
+    left, right = dict(flatten_output(name, reference)), dict(flatten_output(name, candidate))
     if left.keys() != right.keys():
         odd = sorted(left.keys() ^ right.keys())
         sentence = f"holds {len(right)} tensors instead of {len(left)}; first that only one side has: {odd[0]}"
@@ -111,6 +114,31 @@ def compare_arrays(
     return _compare_floats(name, reference, candidate, rtol, atol)
 
 
+def flatten_output(name: str, value: Value) -> Iterator[tuple[str, Array | None]]:
+    """The tensors of an output of any ONNX type, each with the name that a `Comparison` has for it."""
+    if isinstance(value, dict):
+        for key in sorted(value, key=str):
+            yield from flatten_output(f"{name}[{key!r}]", value[key])
+    elif isinstance(value, list | tuple):
+        for position, item in enumerate(value):
+            yield from flatten_output(f"{name}[{position}]", item)
+    else:
+        yield name, None if value is None else np.asarray(value)
+
+
+def allowed_error(reference: Array, rtol: float | None = None, atol: float = 0.0) -> Array:
+    """The largest error of each element that is finite in `reference`; NaN for the others."""
+    truth = np.abs(np.where(np.isfinite(reference), reference, np.nan).astype(np.float64))
+    limit = _find_table(str(reference.dtype)).max_over_rms if rtol is None else rtol
+    return np.asarray(limit * (measure_rms(reference) + truth) + atol)
+
+
+def ordinary_rounding(ordinary: Array, rtol: float | None = None) -> float:
+    """What rounding is beside values like those of `ordinary`: for feeds on which an output is next to nothing."""
+    limit = _find_table(str(ordinary.dtype)).relative_l2 if rtol is None else rtol
+    return limit * measure_rms(ordinary)
+
+
 def shorten(name: str, width: int = 60) -> str:
     """A name fit for a line of text: the middle of a long one is left out."""
     return name if len(name) <= width else f"{name[: width - 20]}...{name[-17:]}"
@@ -139,17 +167,19 @@ def _compare_floats(name: str, reference: Array, candidate: Array, rtol: float |
     if not np.array_equal(finite, np.isfinite(candidate)) or not np.array_equal(
         reference[strange], candidate[strange], equal_nan=True
     ):
+        new, gone = int((finite & ~np.isfinite(candidate)).sum()), int((strange & np.isfinite(candidate)).sum())
         before, after = int(strange.sum()), int((~np.isfinite(candidate)).sum())
         sentence = f"NaN or Inf in other places: {after} of {reference.size} values are not finite, before {before}"
+        sentence += f"; {new} became so" + (f", {gone} no longer are" if gone else "")
         return Comparison(name, False, sentence, dtype, shape)
     if not finite.any():
         return Comparison(name, True, "no finite value on either side: nothing was compared", dtype, shape)
-    table = TOLERANCES.get(dtype, TOLERANCES["float32"])
+    table = _find_table(dtype)
     l2_limit, max_limit = (table.relative_l2, table.max_over_rms) if rtol is None else (rtol, rtol)
     truth = reference[finite].astype(np.float64)
     error = np.abs(candidate[finite].astype(np.float64) - truth)
     rms = measure_rms(truth)
-    allowed = max_limit * (rms + np.abs(truth)) + atol
+    allowed = allowed_error(reference, rtol, atol)[finite]
     norm = float(np.linalg.norm(truth))
     l2 = float(np.linalg.norm(error))
     small_everywhere = bool((error <= allowed).all())
@@ -161,16 +191,20 @@ def _compare_floats(name: str, reference: Array, candidate: Array, rtol: float |
     limits = f"limits {max_limit:.0e} of RMS + |value|, {l2_limit:.0e}"
     sentence = f"{numbers}; {'within' if ok else 'beyond the'} {limits}"
     return Comparison(
-        name, ok, sentence, dtype, shape, int(truth.size), largest, relative, rms, 2 * max_limit * rms + atol, l2_limit
+        name,
+        ok,
+        sentence,
+        dtype,
+        shape,
+        int(truth.size),
+        largest,
+        relative,
+        rms,
+        2 * max_limit * rms + atol,
+        l2_limit,
+        atol=atol,
     )
 
 
-def _leaves(name: str, value: Value) -> Iterator[tuple[str, Array | None]]:
-    if isinstance(value, dict):
-        for key in sorted(value, key=str):
-            yield from _leaves(f"{name}[{key!r}]", value[key])
-    elif isinstance(value, list | tuple):
-        for position, item in enumerate(value):
-            yield from _leaves(f"{name}[{position}]", item)
-    else:
-        yield name, None if value is None else np.asarray(value)
+def _find_table(dtype: str) -> Tolerance:
+    return TOLERANCES.get(dtype, TOLERANCES["float32"])

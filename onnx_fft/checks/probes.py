@@ -1,4 +1,4 @@
-"""Three probes: what an FFT does to an outlier, to a NaN, and to data that is never negative.
+"""Four probes: what an FFT does to an outlier, to a NaN, to data that is never negative, and to exact zeros.
 
 A direct sum keeps each disturbance within the kernel's footprint; an FFT spreads it over its tile. None of these fails
 a validation: they are numbers for the user to judge.
@@ -6,7 +6,7 @@ a validation: they are numbers for the user to judge.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -37,6 +37,8 @@ class Probe:
         """Whether the two models differ here by more than rounding."""
         if self.kind == "outlier":
             return self.after > NOTABLE_OUTLIER * self.before
+        if self.kind == "zeros":
+            return self.after < self.before
         return self.after > self.before if self.kind == "nan" else self.after < 0 <= self.before
 
     @property
@@ -81,6 +83,28 @@ def judge_probe(
         judge = {"outlier": _judge_outlier, "nan": _judge_nan, "non-negative": _judge_sign}[kind]
         probes.append(judge(name, reference, candidate, ordinary[name]))
     return probes
+
+
+def find_worst_zeros(feeds: Sequence[tuple[str, Mapping[str, Value], Mapping[str, Value]]]) -> list[Probe]:
+    """For each output the sparse feed on which most of the original's exact zeros become other values, if any do.
+
+    `feeds` hold a label, what the original returned and what the rewritten model did.
+    """
+    worst: dict[str, Probe] = {}
+    for label, before, after in feeds:
+        for name, reference in before.items():
+            candidate: Any = after.get(name)
+            if not _is_float(reference) or not _is_float(candidate) or reference.shape != candidate.shape:
+                continue
+            zeros = reference == 0
+            moved = np.abs(candidate[zeros & (candidate != 0) & np.isfinite(candidate)])
+            if not moved.size or (name in worst and worst[name].spread >= moved.size):
+                continue
+            count = int(zeros.sum())
+            what = f"{moved.size} of {count} exact zeros of {shorten(name)!r}"
+            sentence = f"{what} become up to {moved.max():.1e} on {label}"
+            worst[name] = Probe("zeros", name, sentence, count, count - moved.size)
+    return list(worst.values())
 
 
 def _judge_outlier(name: str, reference: Array, candidate: Array, ordinary: Array) -> Probe:

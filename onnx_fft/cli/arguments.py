@@ -160,6 +160,13 @@ def _add_choice(verb: argparse.ArgumentParser) -> None:
     _add_kinds(verb)
     _add_names(verb)
     _add_input_shape(verb, "fix an input to this shape, in the model too; repeatable")
+    _add_option(
+        verb,
+        "--inputs",
+        type=Path,
+        metavar="NPZ",
+        help="inputs by name, to validate and to measure on; random ones otherwise",
+    )
     _add_custom_ops(verb)
     _add_option(
         verb,

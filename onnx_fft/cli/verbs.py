@@ -30,7 +30,7 @@ Verb = Callable[[argparse.Namespace, Console], int | None]
 
 def run_rewrite(arguments: argparse.Namespace, console: Console) -> None:
     """Rewrite, print what was decided and how it compares, write."""
-    check_files(arguments, reads=("input", "plan"), writes=("output", "report", "save_plan"))
+    check_files(arguments, reads=("input", "plan", "inputs"), writes=("output", "report", "save_plan"))
     try:
         with ShowProgress(console) as show:
             rewritten = rewrite(arguments.input, options=read_options(arguments), progress=show)
@@ -52,7 +52,7 @@ def run_rewrite(arguments: argparse.Namespace, console: Console) -> None:
 
 def run_inspect(arguments: argparse.Namespace, console: Console) -> None:
     """Print what would be decided."""
-    check_files(arguments, reads=("input", "plan"), writes=("report",))
+    check_files(arguments, reads=("input", "plan", "inputs"), writes=("report",))
     with ShowProgress(console) as show:
         report, plan = dry_run(arguments.input, read_options(arguments), show)
     _write_report(arguments, report, plan=plan)
@@ -144,7 +144,7 @@ VERBS: dict[str, Verb] = {
 def _print_rewritten(rewritten: Rewritten, console: Console) -> None:
     print_result(rewritten.report, console, word_as_flag)
     if rewritten.validation is not None:
-        print_summary(rewritten.validation, console)
+        print_summary(rewritten.validation, console, word_as_flag)
 
 
 def _print_lines(lines: Sequence[str], console: Console) -> None:

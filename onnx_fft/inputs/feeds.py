@@ -25,10 +25,6 @@ FILE = "feeds.npz"
 """What examples in hints call a file with inputs."""
 
 
-Inputs = str | Path | Mapping[str, Value] | None
-"""Given inputs: the path of an .npz file, or arrays by name; None to have random ones made."""
-
-
 @dataclass(frozen=True, slots=True)
 class InputInfo:
     """One input that must be fed. `dims` is None if the model gives no number of axes; strings have dtype object."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from onnx_fft.hints import Option
-from onnx_fft.inputs.feeds import Feed
+from onnx_fft.inputs.feeds import Feed, load_feed, read_inputs
 from onnx_fft.inputs.recording import CHUNK, record_tensors
 from onnx_fft.inputs.search import search_model
 from onnx_fft.model.io import LoadedModel
@@ -27,10 +27,12 @@ Shape = tuple[int, ...]
 
 
 def find_feeds(source: LoadedModel, options: RewriteOptions) -> list[Feed]:
-    """Random inputs the model runs on, one if it fixes all shapes.
+    """The given inputs, or random ones the model runs on, one if it fixes all shapes.
 
-    Raises UsageError if none is found and InvalidModelError if nothing runs the model.
+    Raises UsageError if none is found or those given do not fit, and InvalidModelError if nothing runs the model.
     """
+    if options.inputs is not None:
+        return [load_feed(options.inputs, read_inputs(source.model))]
     hint = ("check that it runs at all, or use ", Option("select", "auto"), ", which measures nothing")
     libraries = find_libraries([source.model], options.custom_ops)
     runner = open_original(source, custom_ops=libraries, next_step=hint)

@@ -64,9 +64,9 @@ def print_result(result: object, console: Console, wording: Wording = word_in_py
     _print(draw(result, wording, console.width), console)
 
 
-def print_summary(validation: Validation, console: Console) -> None:
+def print_summary(validation: Validation, console: Console, wording: Wording = word_in_python) -> None:
     """Print what the probes found and the verdict: what matters of a validation beside a report."""
-    _print(summarize_validation(validation), console)
+    _print(summarize_validation(validation, wording), console)
 
 
 def _print(drawings: list[Drawing], console: Console) -> None:

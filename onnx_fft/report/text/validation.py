@@ -5,13 +5,15 @@ from __future__ import annotations
 from onnx_fft.checks.compare import shorten
 from onnx_fft.checks.probes import Probe
 from onnx_fft.checks.result import FeedResult, Validation
-from onnx_fft.hints import Wording
+from onnx_fft.hints import Wording, word_in_python
 from onnx_fft.report.text.tables import Drawing, make_lines, make_table
 
 EXPECTED = {
     "outlier": "an FFT rounds relative to the largest value of its tile, so this is expected; "
     "it matters only if inputs hold values far larger than the rest",
     "nan": "an FFT mixes all values of its tile, so this is expected; it matters only if inputs hold NaN or Inf",
+    "zeros": "an FFT rounds to either side of 0, so this is expected; it matters only before an operator that turns on "
+    "exact zeros, such as a comparison or a Sqrt",
     "non-negative": "an FFT rounds to either side of 0, so this is expected; it matters only before a Sqrt, Log or Div",
 }
 """Why the models differ under a probe of this kind, and for whom that matters."""
@@ -31,8 +33,8 @@ def draw_validation(validation: Validation, wording: Wording) -> list[Drawing]:
     ]
 
 
-def summarize_validation(validation: Validation) -> list[Drawing]:
-    """What the probes found, a line a kind with its worst output, and the verdict."""
+def summarize_validation(validation: Validation, wording: Wording = word_in_python) -> list[Drawing]:
+    """What the probes found, a line a kind with its worst output; what to do if the models differ; the verdict."""
     found: dict[str, list[Probe]] = {}
     for probe in validation.probes:
         if probe.is_warning:
@@ -41,7 +43,8 @@ def summarize_validation(validation: Validation) -> list[Drawing]:
     for probes in found.values():
         more = f" ({len(probes) - 1} more outputs likewise)" if len(probes) > 1 else ""
         lines.append(f"{describe_probe(max(probes, key=lambda probe: probe.spread))}{more}")
-    return make_lines([*lines, validation.verdict])
+    notes = [] if validation.ok else [f"note: {note.tell(wording)}" for note in validation.notes]
+    return make_lines([*lines, *notes, validation.verdict])
 
 
 def describe_probe(probe: Probe) -> str:
@@ -51,7 +54,7 @@ def describe_probe(probe: Probe) -> str:
 
 def _draw_checks(validation: Validation) -> list[Drawing]:
     """Each output under each feed, and each convolution alone."""
-    rows = [row for feed in validation.feeds for row in _list_feed(feed)]
+    rows = [row for feed in (*validation.feeds, *validation.sparse) for row in _list_feed(feed)]
     rows += [(_mark(conv.ok), f"Conv {shorten(conv.name)}", conv.sentence) for conv in validation.convs]
     return [make_table(("", "what", "found"), rows)] if rows else []
 
