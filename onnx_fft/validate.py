@@ -167,9 +167,9 @@ def _compare_feed(
     for name, reference in feed.outputs.items():
         if name in task.drawn:
             continue
-        usual = None if ordinary is None else ordinary[name]
-        is_float = isinstance(usual, np.ndarray) and usual.dtype.kind == "f"
-        atol = task.atol + (ordinary_rounding(usual, task.rtol) if is_float else 0.0)
+        atol = task.atol
+        if ordinary is not None and isinstance(ordinary[name], np.ndarray) and ordinary[name].dtype.kind == "f":
+            atol += ordinary_rounding(ordinary[name], task.rtol)
         found = compare_outputs(name, reference, outputs[name], rtol=task.rtol, atol=atol)
         comparisons += [_explain(task, name, comparison) for comparison in found]
     return FeedResult(feed.label, tuple(comparisons)), outputs

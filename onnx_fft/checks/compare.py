@@ -51,8 +51,9 @@ class Comparison:
 
     `rms` is that of the reference's finite elements; `compared` counts the elements whose values were compared;
     `mismatch_share` is the share of unequal elements of a non-float output; `max_abs_limit` is the limit at an
-    element of RMS size, `atol` what was allowed each element on top. `excused` counts the values that differ and pass all the same, because rounding turns them in
-    the original, too (`checks/excuses.py`); `rounding_noise_only` says that the values are nothing but that.
+    element of RMS size, `atol` what was allowed each element on top. `excused` counts the values that differ and pass
+    all the same, because rounding turns them in the original, too (`checks/excuses.py`); `rounding_noise_only` says
+    that the values are nothing but that.
     """
 
     output: str

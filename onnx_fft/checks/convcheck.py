@@ -28,6 +28,10 @@ BUDGET = 2e8
 """Multiply-adds an oracle may cost: about a second in NumPy."""
 OWN_ERROR_FACTOR = 16
 """A sum that cancels loses digits in every algorithm: so many times the original Conv's own error is always allowed."""
+CANCELLED = 100
+"""From so many times the table's limit on, the original Conv's own error is too large to judge by: then the replacement
+must not have more than `CANCELLED_FACTOR` times that, and is judged on another input."""
+CANCELLED_FACTOR = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +129,15 @@ def _judge(name: str, truth: Float64Array, new: Array, own: Array | None, all_ou
     new_error = _relative_l2(truth, new, scale)
     own_error = float("nan") if own is None else _relative_l2(truth, own, scale)
     table = TOLERANCES.get(str(new.dtype), TOLERANCES["float32"]).conv_relative_l2
-    limit = max(table, OWN_ERROR_FACTOR * own_error) if own_error < 100 * table else table
-    ok = new_error <= limit
+    is_cancelled = own_error >= CANCELLED * table
+    factor = CANCELLED_FACTOR if is_cancelled else OWN_ERROR_FACTOR
+    limit = table if own is None else max(table, factor * own_error)
+    ok = None if is_cancelled and new_error <= limit else new_error <= limit
     part = "" if truth.size == all_outputs else f" at {truth.size} of {all_outputs} outputs, drawn with seed {seed}"
     whose = "the original's own Conv not run alone" if own is None else f"the original's own Conv {own_error:.1e}"
     sentence = f"relative L2 against float64: rewritten {new_error:.1e}, {whose}; limit {limit:.0e}{part}"
-    if own_error >= 100 * table:
-        sentence += "; the original's own Conv is far from float64 too"
+    if is_cancelled:
+        sentence += "; the sum cancels on this input, so the original's own Conv is far from float64 too"
     return ConvCheck(name, ok, sentence, new_error, own_error, limit, truth.size, all_outputs, seed)
 
 
