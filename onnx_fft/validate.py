@@ -105,9 +105,8 @@ def _fix_draws(source: LoadedModel) -> tuple[LoadedModel, frozenset[str], Notes]
     fixed, left = fix_draws(source)
     notes = []
     if fixed:
-        notes.append(
-            Note(f"{', '.join(fixed)}: here both models got the same numbers; the models draw theirs as before")
-        )
+        names = ", ".join(fixed)
+        notes.append(Note(f"both models got the same numbers from {names} here; as files they draw as before"))
     if reached := find_reached(source.model, left):
         notes.append(
             Note(f"not compared, because they depend on numbers drawn at random: {', '.join(sorted(reached))}")

@@ -138,6 +138,24 @@ def test_validate_on_given_inputs(model_path: Path, capsys: pytest.CaptureFixtur
     assert run("validate", model_path, output, "--inputs", feeds) == 2
 
 
+def test_rewrite_on_given_inputs(model_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output, feeds, report = (model_path.with_name(name) for name in ("out.onnx", "feeds.npz", "report.json"))
+    np.savez(feeds, x=np.ones((1, 6, 30, 30), np.float32))
+    command = ("rewrite", model_path, output, "--select", "all", "--inputs", feeds)
+    assert run(*command, "--report", report) == 0
+    data = json.loads(report.read_text())["validation"]
+    assert data["feeds"][0]["label"] == "inputs of feeds.npz"
+    assert all("inputs of feeds.npz" in feed["label"] for feed in data["sparse"])
+    output.unlink()
+    np.savez(feeds, x=np.ones((1, 5, 30, 30), np.float32))
+    capsys.readouterr()
+    assert run(*command) == 2
+    assert "got 'x' as float32 [1, 5, 30, 30]; expected [1, 6, 30, 30]" in capsys.readouterr().err
+    assert run("inspect", model_path, "--inputs", feeds) == 2
+    assert run("rewrite", model_path, output, "--report", feeds, "--inputs", feeds) == 2
+    assert not output.exists()
+
+
 @pytest.mark.slow
 def test_bench_says_how_many_times_faster_the_second_model_is(
     model_path: Path, capsys: pytest.CaptureFixture[str]

@@ -97,6 +97,8 @@ def test_shapes_are_recorded_where_the_model_leaves_them_open() -> None:
     shapes = find_shapes(source, sites, feeds)
     assert 1 < len(feeds) <= MAX_FEEDS
     assert shapes == {sites[0].name: tuple(dict.fromkeys(np.shape(feed.arrays["x"]) for feed in feeds))}
+    given = find_feeds(source, RewriteOptions(inputs={"x": np.ones((1, 16, 777), np.float32)}))
+    assert find_shapes(source, sites, given) == {sites[0].name: ((1, 16, 777),)}
     static = load_model(MODELS / "large_kernel.onnx")
     found = find_shapes(LoadedModel(static.model), find_sites(static), [])
     assert set(found.values()) == {((1, 64, 56, 56),)}

@@ -183,6 +183,15 @@ def test_keywords_are_the_fields_of_the_options() -> None:
         assert "Any" not in str(get_type_hints(function, include_extras=True)["choices"])
 
 
+def test_given_inputs_are_what_is_validated_on(model_path: Path) -> None:
+    x = np.full((1, 6, 30, 30), 0.25, np.float32)
+    found = onnx_fft.rewrite(model_path, select="all", inputs={"x": x}).validation
+    assert found is not None
+    assert [feed.label for feed in found.feeds] == ["given inputs"]
+    with pytest.raises(UsageError, match="without x"):
+        onnx_fft.rewrite(model_path, inputs={})
+
+
 def test_keywords_go_on_top_of_options(model_path: Path) -> None:
     options = RewriteOptions(select="all", lowering="dft")
     assert onnx_fft.inspect(model_path, options=options).rows[0].lowering == "dft"

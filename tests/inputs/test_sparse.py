@@ -1,0 +1,63 @@
+"""Sparse feeds: what each kind holds, for inputs of any type and number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onnx_fft.inputs.sparse import KINDS, make_sparse, scale_feed
+
+RNG = np.random.default_rng(2)
+
+
+def make(arrays: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return dict(make_sparse(arrays, 0))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 40, 30), (1, 4, 500), (1, 2, 9, 16, 17), (64,), (5, 100), (1, 32, 48, 3)])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_each_kind_is_what_it_says(shape: tuple[int, ...], dtype: str) -> None:
+    x = RNG.standard_normal(shape).astype(dtype)
+    feeds = {kind: feed["x"] for kind, feed in make({"x": x}).items()}
+    assert list(feeds) == list(KINDS)
+    assert all((y.shape, y.dtype) == (x.shape, x.dtype) and np.isfinite(y).all() for y in feeds.values())
+    assert not feeds["all zero"].any()
+    assert len(np.unique(feeds["a constant"])) == 1 and feeds["a constant"].any()
+    assert 1 <= np.count_nonzero(feeds["a few bright samples"]) <= 4
+    assert feeds["a few bright samples"].max() == np.abs(x).max()
+    border = feeds["a black border"]
+    assert 0 < np.count_nonzero(border) < x.size / 2
+    assert np.array_equal(border[border != 0], x[border != 0])
+    assert not border[..., 0].any() or shape[-1] == 3
+    assert feeds["a large offset"].mean() > 10 * x.std()
+
+
+def test_pixels_and_audio_are_samples_and_other_integers_are_not() -> None:
+    pixels, audio = RNG.integers(0, 256, (1, 3, 20, 20)).astype(np.uint8), np.full((1, 400), -(1 << 15), np.int16)
+    others = {"length": np.arange(40), "rate": np.array(16000), "mask": np.ones(50, bool), "name": np.array(["a"] * 30)}
+    for feed in make({"pixels": pixels, "audio": audio, **others}).values():
+        assert feed["pixels"].dtype == np.uint8 and feed["audio"].dtype == np.int16
+        assert not np.array_equal(feed["pixels"], pixels)
+        assert all(feed[name] is value for name, value in others.items())
+    assert not make(others)
+
+
+def test_small_inputs_are_parameters_unless_there_is_nothing_else() -> None:
+    x, scale = RNG.standard_normal((1, 1, 30)).astype(np.float32), np.array([0.5], np.float32)
+    assert all(feed["scale"] is scale and feed["x"] is not x for feed in make({"x": x, "scale": scale}).values())
+    assert not make({"scale": scale})["all zero"]["scale"].any()
+
+
+def test_sequences_are_changed_item_by_item() -> None:
+    items = [RNG.standard_normal((2, 40)).astype(np.float32) for _ in range(2)]
+    feed = make({"items": items})["all zero"]
+    assert [item.shape for item in feed["items"]] == [(2, 40), (2, 40)]
+    assert not any(item.any() for item in feed["items"])
+
+
+def test_scaling_changes_floats_only() -> None:
+    feed = scale_feed({"x": np.ones(3, np.float16), "i": np.ones(3, int), "s": [np.ones(2)]}, 0.25)
+    assert feed["x"].dtype == np.float16 and feed["x"].tolist() == [0.25] * 3
+    assert feed["i"].tolist() == [1, 1, 1] and feed["s"][0].tolist() == [0.25, 0.25]
