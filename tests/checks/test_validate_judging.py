@@ -135,7 +135,7 @@ def make_cancelling(offset: float, dtype: type = np.float32) -> ModelProto:
     weight -= weight.mean(axis=(2, 3), keepdims=True)
     nodes = [node("Add", ["x", "offset"], ["t"]), node("Conv", ["t", "w"], ["y"], name="wide", group=4)]
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    constants: dict[str, Array] = {"w": weight.astype(dtype), "offset": np.asarray(offset, dtype)}
+    constants: dict[str, Any] = {"w": weight.astype(dtype), "offset": np.asarray(offset, dtype)}
     return make_model(nodes, constants, x=(1, 4, 40, 40), dtype=kind)
 
 
