@@ -52,7 +52,7 @@ def fix_draws(source: LoadedModel) -> tuple[list[str], list[str]]:
     scopes = find_scopes(source.model, source.base_dir)
     if not any(_is_random(node, scope) for scope in scopes for node in scope.body.node):
         return fixed, left
-    known = [dict(_walk_types(body)) for body in walk_bodies(infer_shapes(source.model, source.base_dir))]
+    known = [dict(walk_types(body)) for body in walk_bodies(infer_shapes(source.model, source.base_dir))]
     for scope, types in zip(scopes, known, strict=True):
         for place, node in reversed(list(enumerate(scope.body.node))):
             if not _is_random(node, scope):
@@ -213,7 +213,7 @@ def _may_train(node: NodeProto, scope: Scope) -> bool:
     return isinstance(value, Refusal) or bool(value.any())
 
 
-def _walk_types(body: Body) -> Iterator[tuple[str, int]]:
+def walk_types(body: Body) -> Iterator[tuple[str, int]]:
     """What is known of element types in one body of a model with inferred shapes."""
     values = list(body.value_info)
     if is_graph(body):

@@ -32,21 +32,25 @@ at the least, and 0.75^12 is 3%."""
 UNDETERMINED = 0.75
 """Share of runs that give a value which neither the original nor the run before gave, for rounding to decide all of it.
 Between two values it is a quarter."""
-MAX_S = 30.0
-"""No further run is begun after so long."""
+MAX_S = 60.0
+"""Seconds that the runs for all feeds may take; no further one is begun after that, but for `LEAST_DRAWS` a feed."""
 
 Run = Callable[[int], dict[str, Value]]
 """The outputs of the nudged original, in the run of that number."""
 
 
 def excuse_outputs(
-    comparisons: Sequence[Comparison], reference: Mapping[str, Value], candidate: Mapping[str, Value], run: Run
+    comparisons: Sequence[Comparison],
+    reference: Mapping[str, Value],
+    candidate: Mapping[str, Value],
+    run: Run,
+    max_s: float = MAX_S,
 ) -> tuple[Comparison, ...]:
     """Pass those failed `comparisons` that the nudged original explains, with the number of values excused."""
     before, after = _flatten(reference), _flatten(candidate)
     judges = {c.output: _make_judge(c, reference, candidate, before, after) for c in comparisons if not c.ok}
     started, idle, draws = time.monotonic(), 0, 0
-    while draws < MOST_DRAWS and idle < PATIENCE and (draws < 1 or time.monotonic() - started < MAX_S):
+    while draws < MOST_DRAWS and idle < PATIENCE and (draws < LEAST_DRAWS or time.monotonic() - started < max_s):
         if draws >= LEAST_DRAWS and all(judge.left == 0 for judge in judges.values()):
             break
         try:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
+from onnx_fft.checks.draws import walk_types
 from onnx_fft.checks.replaced import ReplacedConv, find_replaced
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import walk_bodies
@@ -47,7 +48,7 @@ def nudge(arrays: Mapping[str, Value], rng: np.random.Generator) -> dict[str, Va
 def _find_types(source: LoadedModel) -> dict[str, int]:
     """Element types by name, of whatever body."""
     bodies = walk_bodies(infer_shapes(source.model, source.base_dir))
-    return {value.name: value.type.tensor_type.elem_type for body in bodies for value in body.value_info}
+    return dict(pair for body in bodies for pair in walk_types(body))
 
 
 def _disturb(conv: ReplacedConv, kind: int, seed: float) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 
 from onnx_fft.checks.compare import Comparison
-from onnx_fft.checks.excuses import excuse_outputs
+from onnx_fft.checks.excuses import MAX_S, excuse_outputs
 from onnx_fft.checks.noise import disturb_convs, nudge
 from onnx_fft.checks.result import FeedResult
 from onnx_fft.checks.truth import judge_by_truth, run_in_float64
@@ -36,6 +37,7 @@ class Rounding:
         """`extra` are tensors that are compared beside the outputs, `custom_ops` what the original needs to run."""
         self._original, self._rewritten, self._extra = original, rewritten, list(extra)
         self._custom_ops, self._seed, self._progress = custom_ops, seed, progress
+        self._left_s = MAX_S
 
     def judge(self, result: FeedResult, outputs: Mapping[str, Value], feed: Feed) -> FeedResult:
         """The result with those comparisons passed that rounding explains; `outputs` are the rewritten model's."""
@@ -44,7 +46,11 @@ class Rounding:
         comparisons = self._ask_float64(result.comparisons, outputs, feed)
         if not all(comparison.ok for comparison in comparisons):
             self._progress(f"measuring the original's rounding noise on {feed.label}")
-            comparisons = excuse_outputs(comparisons, feed.outputs, outputs, lambda draw: self._run_nudged(feed, draw))
+            started = monotonic()
+            comparisons = excuse_outputs(
+                comparisons, feed.outputs, outputs, lambda draw: self._run_nudged(feed, draw), self._left_s
+            )
+            self._left_s -= monotonic() - started
         return replace(result, comparisons=comparisons)
 
     def _ask_float64(
