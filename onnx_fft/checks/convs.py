@@ -21,6 +21,9 @@ from onnx_fft.progress import Progress, no_progress
 from onnx_fft.runtime.engines import EngineError, Value
 from onnx_fft.runtime.opening import open_runner
 
+RECORDED_BYTES = 256 << 20
+"""About what the tensors that are recorded in one run may hold; how much they hold, the run before it shows."""
+
 
 def check_convs(
     original: LoadedModel,
@@ -78,15 +81,20 @@ def _record(
     """Each replaced Conv with what it reads under the largest feed; None in a body, and if recording failed."""
     convs = find_replaced(original, rewritten)
     arrays = max(feeds, key=lambda feed: feed.size).arrays
-    for start in range(0, len(convs), CHUNK):
-        chunk = convs[start : start + CHUNK]
-        names = [name for conv in chunk if conv.scope.body is original.model.graph for name in conv.reads]
+    start, count = 0, CHUNK
+    while start < len(convs):
+        chunk = convs[start : start + count]
+        in_graph = [conv for conv in chunk if conv.scope.body is original.model.graph]
+        names = [name for conv in in_graph for name in (*conv.reads, conv.output)]
         try:
             tensors = record_tensors(original, names, arrays, custom_ops)
         except EngineError:
             tensors = {}
         for conv in chunk:
             yield conv, tensors if all(name in tensors for name in conv.reads) else None
+        start += count
+        held = sum(value.nbytes for value in tensors.values() if isinstance(value, np.ndarray))
+        count = max(1, count * RECORDED_BYTES // held) if held else count  # each run is one of the whole model
 
 
 def _is_usable(x: Value) -> bool:

@@ -15,6 +15,7 @@ from onnx import FunctionProto, NodeProto, OperatorSetIdProto, SparseTensorProto
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import Scope, free_inputs, walk_nodes
 from onnx_fft.runtime.engines import Value
+from onnx_fft.runtime.pieces import find_called
 
 
 class CutError(Exception):
@@ -50,7 +51,7 @@ def region_between(scope: Scope, output: str, stop: Collection[str]) -> Region:
             node = owner.producers[name]
             picked[id(node)] = node
             wanted += [(owner, read) for read in free_inputs(node) if read not in stop]
-    for around in _scopes_around(scope):
+    for around in _scopes_around(scope) if picked else ():  # often it is a stored constant
         region.nodes += [node for node in around.body.node if id(node) in picked]
     return region
 
@@ -73,8 +74,8 @@ def cut_fragment(source: LoadedModel, scope: Scope, output: str, given: Mapping[
     model = helper.make_model(cut, opset_imports=imports)
     if any(attribute.ref_attr_name for node in walk_nodes(model) for attribute in node.attribute):
         raise CutError("an attribute is set by the caller of the function")
-    domains = {entry.domain for entry in imports}
-    model.functions.extend(function for function in source.model.functions if function.domain in domains)
+    called = find_called(source.model, region.nodes)
+    model.functions.extend(f for f in source.model.functions if (f.domain, f.name) in called)
     model.ir_version = source.model.ir_version
     return LoadedModel(model, source.base_dir)
 

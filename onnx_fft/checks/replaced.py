@@ -8,7 +8,7 @@ known by what the node that holds it makes, because a rewrite changes no such na
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto
@@ -19,6 +19,8 @@ from onnx_fft.sites.conv import name_convolutions
 
 CONV_TYPES = ("Conv", "FusedConv")
 ACTIVATION_TYPES = ("Relu", "LeakyRelu", "Clip", "Tanh", "Sigmoid", "HardSigmoid")
+
+Users = Mapping[str, Sequence[NodeProto]]
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,18 @@ def find_replaced(original: LoadedModel, rewritten: LoadedModel) -> tuple[Replac
     after = dict(zip(_walk_keys(rewritten.model), find_scopes(rewritten.model, rewritten.base_dir), strict=True))
     scopes = find_scopes(original.model, original.base_dir)
     keys = dict(zip(scopes, _walk_keys(original.model), strict=True))
+    users = {scope: _index_users(scope) for scope in scopes}
     found = [
-        _find_replacement(name, node, scope, after.get(keys[scope]))
+        _find_replacement(name, node, scope, after.get(keys[scope]), users[scope])
         for name, scope, node in name_convolutions(scopes)
         if node.op_type in CONV_TYPES
     ]
     return tuple(conv for conv in found if conv is not None)
 
 
-def _find_replacement(name: str, node: NodeProto, scope: Scope, after: Scope | None) -> ReplacedConv | None:
+def _find_replacement(
+    name: str, node: NodeProto, scope: Scope, after: Scope | None, users: Users
+) -> ReplacedConv | None:
     """The Conv with what took its place in `after`, None if it is still a Conv."""
     output = node.output[0]
     if after is None:
@@ -68,7 +73,8 @@ def _find_replacement(name: str, node: NodeProto, scope: Scope, after: Scope | N
     if maker is not None:
         return None if maker.op_type in CONV_TYPES else ReplacedConv(name, node, output, scope, after)
     norm, tensor = None, output
-    while (follower := _find_follower(scope, tensor)) is not None:
+    while len(followers := users.get(tensor, ())) == 1:
+        [follower] = followers
         tensor = follower.output[0]
         if follower.op_type == "BatchNormalization" and norm is None:
             norm, activation = follower, None
@@ -83,10 +89,13 @@ def _find_replacement(name: str, node: NodeProto, scope: Scope, after: Scope | N
     return ReplacedConv(name, node, output, scope, None, obstacle=f"its output {output!r} is no longer there")
 
 
-def _find_follower(scope: Scope, tensor: str) -> NodeProto | None:
-    """The one node that reads `tensor`."""
-    users = [user for user in scope.body.node if tensor in free_inputs(user)]
-    return users[0] if len(users) == 1 else None
+def _index_users(scope: Scope) -> Users:
+    """The nodes of the scope that read each tensor, themselves or in bodies they hold."""
+    users: dict[str, list[NodeProto]] = {}
+    for node in scope.body.node:
+        for name in free_inputs(node):
+            users.setdefault(name, []).append(node)
+    return users
 
 
 def _walk_keys(model: ModelProto) -> Iterator[tuple[str, ...]]:

@@ -67,14 +67,14 @@ def conv_direct(
     outputs = geometry.output_extents(extents, kernel_shape)
     padded = _pad_or_crop(x64, geometry)
     taps = w64.reshape(group, out_channels // group, in_channels // group, -1)
-    total = np.zeros((batch, group, out_channels // group, *outputs))
+    total = np.zeros((batch, group, out_channels // group, math.prod(outputs)))
     for number, tap in enumerate(itertools.product(*(range(k) for k in kernel_shape))):
         window = tuple(
             slice(k * d, k * d + (count - 1) * s + 1 if count else k * d, s)
             for k, d, s, count in zip(tap, geometry.dilations, geometry.strides, outputs, strict=True)
         )
-        taken = padded[(slice(None), slice(None), *window)].reshape(batch, group, in_channels // group, *outputs)
-        total += np.einsum("goc,ngc...->ngo...", taps[..., number], taken, optimize=True)
+        taken = padded[(slice(None), slice(None), *window)].reshape(batch, group, in_channels // group, total.shape[3])
+        total += _multiply(taps[..., number], taken)
     return _add_bias(total.reshape(batch, out_channels, *outputs), bias)
 
 
@@ -85,13 +85,12 @@ def conv_direct_at(
     w64 = np.asarray(weight, np.float64)
     picked = np.asarray(x)[sample.batch]
     _check_channels(picked.shape, w64.shape, geometry.group)
-    per_group_in, per_group_out = w64.shape[1], w64.shape[0] // geometry.group
-    total = np.zeros((len(sample.batch), len(sample.channels), *(len(p) for p in sample.positions)))
-    groups = sample.channels // per_group_out
-    for g in np.unique(groups):
-        rows = np.flatnonzero(groups == g)
-        inputs = np.asarray(picked[:, g * per_group_in : (g + 1) * per_group_in], np.float64)
-        total[:, rows] = _sum_taps(inputs, w64[sample.channels[rows]], geometry, sample.positions)
+    groups, rows, places = _spread_over_groups(sample.channels, w64.shape[0] // geometry.group)
+    inputs = picked.reshape(len(picked), geometry.group, w64.shape[1], *picked.shape[2:])[:, groups]
+    few = math.prod(map(len, sample.positions)) < math.prod(w64.shape[2:])
+    sum_up = _sum_windows if few else _sum_taps  # the shorter loop
+    total = sum_up(np.asarray(inputs, np.float64), w64[rows], geometry, sample.positions)
+    total = total.reshape(len(picked), rows.size, *total.shape[3:])[:, places]
     return _add_bias(total, None if bias is None else np.asarray(bias, np.float64)[sample.channels])
 
 
@@ -106,8 +105,9 @@ def sample_conv(
 ) -> Sample | None:
     """A seeded part of the output that costs at most about `budget` multiply-adds; None if the whole fits.
 
-    First one batch row and 4 output channels are kept, then each axis is thinned. Both ends of every axis stay in,
-    because that is where padding goes wrong; the rest is drawn without replacement.
+    One batch row is kept, and each axis is thinned, to 3 positions at least; channels are left out last, because what
+    is wrong in one channel shows in no other. Both ends of every axis stay in, because that is where padding goes
+    wrong; the rest is drawn without replacement.
     """
     cost = float(count_multiply_adds(x_shape, weight_shape, geometry))
     if cost <= budget:
@@ -115,12 +115,11 @@ def sample_conv(
     rng = np.random.default_rng(seed)
     batch = _draw(rng, x_shape[0], 1)
     cost /= x_shape[0]
-    keep_channels = min(weight_shape[0], max(4, math.floor(weight_shape[0] * budget / cost)))
-    channels = _draw(rng, weight_shape[0], keep_channels)
-    cost *= keep_channels / weight_shape[0]
     outputs = geometry.output_extents(x_shape[2:], weight_shape[2:])
     share = min(1.0, budget / cost) ** (1 / len(outputs))
-    positions = tuple(_draw_with_ends(rng, count, max(2, math.floor(count * share))) for count in outputs)
+    positions = tuple(_draw_with_ends(rng, count, max(3, math.floor(count * share))) for count in outputs)
+    each = math.prod(map(len, positions)) * math.prod(weight_shape[1:])
+    channels = _draw(rng, weight_shape[0], max(1, math.floor(budget / each)))
     return Sample(batch, channels, positions)
 
 
@@ -136,21 +135,59 @@ def _pad_or_crop(x: Float64Array, geometry: ConvGeometry) -> Float64Array:
     return x[(slice(None), slice(None), *crop)]
 
 
+def _spread_over_groups(channels: IndexArray, per_group: int) -> tuple[IndexArray, IndexArray, IndexArray]:
+    """The groups of sorted `channels`, those of each group as a row of equal length, and each one's place in the rows.
+
+    A row that is too short repeats its first channel.
+    """
+    groups, first, counts = np.unique(channels // per_group, return_index=True, return_counts=True)
+    longest = int(counts.max())
+    numbers = np.arange(longest)
+    rows = channels[first[:, None] + np.where(numbers < counts[:, None], numbers, 0)]
+    places = np.flatnonzero((numbers < counts[:, None]).ravel())
+    return groups, rows, places
+
+
 def _sum_taps(
     x: Float64Array, weight: Float64Array, geometry: ConvGeometry, positions: tuple[IndexArray, ...]
 ) -> Float64Array:
-    """One group, some outputs: `x [N, C, *extents]`, `weight [O, C, *kernel]` -> `[N, O, *len(positions)]`."""
-    total = np.zeros((x.shape[0], weight.shape[0], *(len(p) for p in positions)))
-    taps = weight.reshape(*weight.shape[:2], -1)
-    for number, tap in enumerate(itertools.product(*(range(k) for k in weight.shape[2:]))):
+    """Some outputs: `x [N, G, C, *extents]`, `weight [G, O, C, *kernel]` -> `[N, G, O, *len(positions)]`."""
+    lengths = [len(p) for p in positions]
+    total = np.zeros((x.shape[0], *weight.shape[:2], math.prod(lengths)))
+    taps = weight.reshape(*weight.shape[:3], -1)
+    for number, tap in enumerate(itertools.product(*(range(k) for k in weight.shape[3:]))):
         taken = x
         for axis, k in enumerate(tap):
             where = positions[axis] * geometry.strides[axis] + k * geometry.dilations[axis] - geometry.pads_begin[axis]
-            inside = (where >= 0) & (where < x.shape[2 + axis])
-            taken = np.take(taken, np.where(inside, where, 0), axis=2 + axis)
-            taken = taken * inside.reshape(-1, *[1] * (x.ndim - 3 - axis))
-        total += np.einsum("oc,nc...->no...", taps[..., number], taken, optimize=True)
-    return total
+            inside = (where >= 0) & (where < x.shape[3 + axis])
+            taken = np.take(taken, np.where(inside, where, 0), axis=3 + axis)
+            taken = taken * inside.reshape(-1, *[1] * (x.ndim - 4 - axis))
+        total += _multiply(taps[..., number], taken.reshape(*x.shape[:3], -1))
+    return total.reshape(*total.shape[:3], *lengths)
+
+
+def _sum_windows(
+    x: Float64Array, weight: Float64Array, geometry: ConvGeometry, positions: tuple[IndexArray, ...]
+) -> Float64Array:
+    """As `_sum_taps`, one output position at a time: all that the kernel touches there, times the kernel."""
+    lengths = [len(p) for p in positions]
+    total = np.zeros((x.shape[0], *weight.shape[:2], math.prod(lengths)))
+    kernel = weight.reshape(*weight.shape[:2], -1)
+    for number, place in enumerate(itertools.product(*positions)):
+        taken = x
+        for axis, t in enumerate(place):
+            taps = np.arange(weight.shape[3 + axis])
+            where = t * geometry.strides[axis] + taps * geometry.dilations[axis] - geometry.pads_begin[axis]
+            inside = (where >= 0) & (where < x.shape[3 + axis])
+            taken = np.take(taken, np.where(inside, where, 0), axis=3 + axis)
+            taken = taken * inside.reshape(-1, *[1] * (x.ndim - 4 - axis))
+        total[..., number] = np.matmul(kernel, taken.reshape(*x.shape[:2], -1, 1))[..., 0]
+    return total.reshape(*total.shape[:3], *lengths)
+
+
+def _multiply(tap: Float64Array, x: Float64Array) -> Float64Array:
+    """`tap [G, O, C]`, `x [N, G, C, P]` -> `[N, G, O, P]`; a product of matrices with one entry is slow as one."""
+    return tap * x if tap.shape[2] == 1 else np.matmul(tap, x)
 
 
 def _add_bias(y: Float64Array, bias: npt.ArrayLike | None) -> Float64Array:

@@ -82,7 +82,7 @@ class Pieces:
             [tensor for name, tensor in self._dense.items() if name in stored],
             sparse_initializer=[tensor for name, tensor in self._sparse.items() if name in stored],
         )
-        called = _find_called(self._model, piece.nodes)
+        called = find_called(self._model, piece.nodes)
         functions = [function for function in self._model.functions if (function.domain, function.name) in called]
         model = helper.make_model(graph, opset_imports=self._model.opset_import, functions=functions)
         model.ir_version = max(self._model.ir_version, IR_WITH_CONSTANT_INITIALIZERS)
@@ -112,7 +112,7 @@ def cut_pieces(model: ModelProto) -> list[Piece]:
     return pieces[::-1]
 
 
-def _find_called(model: ModelProto, nodes: Sequence[NodeProto]) -> set[tuple[str, str]]:
+def find_called(model: ModelProto, nodes: Sequence[NodeProto]) -> set[tuple[str, str]]:
     """The model's functions that some of `nodes` needs, directly or not."""
     functions = {(function.domain, function.name): function for function in model.functions}
     called: set[tuple[str, str]] = set()
