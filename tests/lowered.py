@@ -112,13 +112,13 @@ def _make_model(spec: ConvSpec, fragment: Fragment, opset: int, has_bias_input: 
 
 def output_shape(spec: ConvSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Shape of the result for an input of `shape`, by the formula of the standard."""
-    return (shape[0], spec.out_channels, *spec.geometry.output_extents(shape[2:], spec.kernel_shape))
+    return (shape[0], spec.out_channels, *spec.at(shape[2:]).geometry.output_extents(shape[2:], spec.kernel_shape))
 
 
 def compute_truth(lowered: Lowered, feeds: dict[str, Array]) -> NDArray[np.float64]:
     """Convolution, bias, sum and activation in float64."""
     spec = lowered.spec
-    y = conv_direct(feeds["x"], lowered.weight, lowered.bias, spec.geometry)
+    y = conv_direct(feeds["x"], lowered.weight, lowered.bias, spec.at(feeds["x"].shape[2:]).geometry)
     if spec.has_sum:
         y = y + feeds["sum"].astype(np.float64)
     if spec.activation is not None:

@@ -64,8 +64,11 @@ class Trial:
 
 
 @st.composite
-def axes(draw: Draw, rank: int = 1) -> tuple[Axis, tuple[int, ...]]:
-    """An axis, its extent known or not, and extents that it may be fed: one if it is known, else two or three."""
+def axes(draw: Draw, rank: int = 1, auto_pad: str = "") -> tuple[Axis, tuple[int, ...]]:
+    """An axis, its extent known or not, and extents that it may be fed: one if it is known, else two or three.
+
+    With `auto_pad` it may be padded so at run time.
+    """
     taps = draw(_lengths(MAX_TAPS[rank]))
     stride = draw(st.sampled_from((1, 1, 1, 2, 3, 4)))
     dilation = draw(st.sampled_from((1, 1, 1, 2, 3)))
@@ -75,7 +78,10 @@ def axes(draw: Draw, rank: int = 1) -> tuple[Axis, tuple[int, ...]]:
     shortest = max(1, span - begin - end)
     extra = st.one_of(st.just(0), _lengths(MAX_EXTRA[rank]))
     known = draw(st.booleans())
-    extents = tuple(shortest + draw(extra) for _ in range(1 if known else draw(st.integers(2, 3))))
+    count = 1 if known else draw(st.integers(2, 3))
+    if auto_pad and not known and 1 < stride <= span + 1:
+        return Axis(taps, stride, dilation, auto_pad=auto_pad), tuple(1 + draw(extra) for _ in range(count))
+    extents = tuple(shortest + draw(extra) for _ in range(count))
     return Axis(taps, stride, dilation, begin, end, extents[0] if known else None), extents
 
 
@@ -99,7 +105,8 @@ def channels(draw: Draw) -> tuple[int, int, int]:
 def trials(draw: Draw) -> Trial:
     """A convolution with a lowering, one of its plans, an opset that is enough, and shapes to feed."""
     rank = draw(st.sampled_from((1, 1, 1, 2, 2, 2, 3, 4)))
-    spatial = [draw(axes(rank)) for _ in range(rank)]
+    auto_pad = draw(st.sampled_from(("", "", "SAME_UPPER", "SAME_LOWER")))
+    spatial = [draw(axes(rank, auto_pad)) for _ in range(rank)]
     is_static = all(axis.extent is not None for axis, _ in spatial)
     batches = draw(st.lists(st.sampled_from((0, 1, 2, 3)), min_size=3, max_size=3))
     dtype = draw(st.sampled_from(SUPPORTED_DTYPES))
@@ -160,6 +167,7 @@ def make_spec(
         has_bias=has_bias,
         activation=activation,
         has_sum=has_sum,
+        auto_pad=next((axis.auto_pad for axis in spatial if axis.auto_pad), ""),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from math import prod
 
@@ -19,11 +18,11 @@ def assume_extents(spec: ConvSpec, length: int) -> ConvSpec:
 
     An open axis that the kernel does not reach along counts as one added to make 2-D work 3-D, of length 1.
     """
-    extents = []
+    extents: list[int] = []
     for axis, span in zip(spec_axes(spec), spec.effective_kernel_shape, strict=True):
         assumed = 1 if axis.is_pointwise else max(length, 2 * span)
         extents.append(assumed if axis.extent is None else axis.extent)
-    return replace(spec, extents=tuple(extents))
+    return spec.at(extents)
 
 
 @cache

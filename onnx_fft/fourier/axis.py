@@ -17,6 +17,13 @@ padding, at both ends at once because indices are circular. No sample aliases in
     T >= max(extent + pad_begin, (output_extent - 1) * stride + K - pad_begin)
 
 (and the outputs must themselves fit, `T > (output_extent - 1) * stride`).
+
+*auto_pad*. ONNX's SAME asks for `ceil(extent / stride)` outputs, hence for
+
+    max(0, (ceil(extent / stride) - 1) * stride + span - extent)      zeros,
+
+where `span = dilation * (taps - 1) + 1`. Half of them go to each end; SAME_UPPER puts an odd one at the end, SAME_LOWER
+at the beginning. With stride 1 this is `span - 1` whatever the extent; otherwise it depends on `extent % stride`.
 """
 
 from __future__ import annotations
@@ -29,9 +36,19 @@ def ceil_divide(numerator: int, denominator: int) -> int:
     return -(-numerator // denominator)
 
 
+def same_padding(auto_pad: str, extent: int, stride: int, span: int) -> tuple[int, int]:
+    """Zeros before and after an axis by `auto_pad`, SAME_UPPER or SAME_LOWER: see the module's docstring."""
+    total = max(0, (ceil_divide(extent, stride) - 1) * stride + span - extent)
+    less, more = total // 2, total - total // 2
+    return (less, more) if auto_pad == "SAME_UPPER" else (more, less)
+
+
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Geometry of one spatial axis; `extent` is None if it is known only at run time."""
+    """Geometry of one spatial axis; `extent` is None if it is known only at run time.
+
+    `auto_pad` is SAME_UPPER or SAME_LOWER if the pads, which then are 0 here, are known only at run time as well.
+    """
 
     taps: int
     stride: int = 1
@@ -39,6 +56,7 @@ class Axis:
     pad_begin: int = 0
     pad_end: int = 0
     extent: int | None = None
+    auto_pad: str = ""
 
     @property
     def residues(self) -> int:
@@ -120,7 +138,7 @@ class AxisPlan:
 
         Tiles: the last of `n` tiles ends at `((n - 1) * V + T) * residues`. For an unknown extent this is bounded:
         `(n - 1) * V * residues <= (output_extent - 1) * stride = padded - effective_kernel`, hence
-        `T * residues - effective_kernel` extra zeros always suffice.
+        `T * residues - effective_kernel` extra zeros always suffice, beyond what `auto_pad` asks for.
         """
         if self.whole:
             assert axis.extent is not None

@@ -83,7 +83,8 @@ class Lowering(Protocol):
 def spec_axes(spec: ConvSpec) -> tuple[Axis, ...]:
     """The spatial axes of `spec`."""
     fields = (spec.kernel_shape, spec.strides, spec.dilations, spec.pads_begin, spec.pads_end, spec.extents)
-    return tuple(Axis(*values) for values in zip(*fields, strict=True))
+    modes = [spec.auto_pad if late else "" for late in spec.padded_late]
+    return tuple(Axis(*values) for values in zip(*fields, modes, strict=True))
 
 
 def check_axes(spec: ConvSpec, plan: ConvPlan) -> None:

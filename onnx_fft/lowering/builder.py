@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -99,13 +100,14 @@ class FragmentBuilder:
         """`Transpose`, or `x` itself if nothing would move."""
         return x if perm == tuple(range(len(perm))) else self.op("Transpose", x, perm=list(perm))
 
-    def pad(self, x: gs.Variable, begin: list[int], end: list[int]) -> gs.Variable:
-        """`Pad` with zeros, or `x` itself if there is nothing to add."""
-        if not any(begin + end):
+    def pad(self, x: gs.Variable, begin: Sequence[Dim], end: Sequence[Dim]) -> gs.Variable:
+        """`Pad` with zeros, or `x` itself if there is nothing to add; lengths of run time take opset 11."""
+        pads = [*begin, *end]
+        if all(isinstance(count, int) and count == 0 for count in pads):
             return x
         if self.ports.opset < 11:
-            return self.op("Pad", x, pads=begin + end)
-        return self.op("Pad", x, self.integers(begin + end))
+            return self.op("Pad", x, pads=pads)
+        return self.op("Pad", x, self.vector(*pads))
 
     def cast(self, x: gs.Variable, dtype: str) -> gs.Variable:
         """`Cast` to a NumPy dtype name."""
@@ -121,6 +123,14 @@ class FragmentBuilder:
     def extent(self, x: gs.Variable, position: int) -> gs.Variable:
         """The run-time length of one dimension of `x`, as a vector of one element."""
         return self.op("Gather", self.op("Shape", x), self.integers([position]), axis=0)
+
+    def require_length(self, length: Length, name: str) -> gs.Variable:
+        """`length`, of run time, by way of a node called `name` that fails if it is negative."""
+        node = gs.Node("ConstantOfShape", f"{self.ports.prefix}{name}", inputs=[length])
+        node.attrs["value"] = gs.Constant("one", np.ones(1, np.uint8))
+        node.outputs = [gs.Variable(node.name)]
+        self._graph.nodes.append(node)
+        return self.op("Shape", node.outputs[0])
 
     def arange(self, count: Dim) -> gs.Tensor:
         """`0 .. count - 1` as int64; at run time through NonZero, since Range came only with opset 11."""

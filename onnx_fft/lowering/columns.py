@@ -36,11 +36,11 @@ def frame_columns(b: FragmentBuilder, x: gs.Variable, frame: Frame) -> gs.Variab
     return b.transpose(z, count, count + 1, *range(count))
 
 
-def unframe_columns(b: FragmentBuilder, y: gs.Variable, frame: Frame, x: gs.Variable) -> gs.Variable:
-    """`[rows, out_channels, *output_lengths]` -> `[batch, out_channels, *output_extents]`; `x` is the input."""
+def unframe_columns(b: FragmentBuilder, y: gs.Variable, frame: Frame) -> gs.Variable:
+    """`[rows, out_channels, *output_lengths]` -> `[batch, out_channels, *output_extents]`."""
     if not frame.is_tiled:
         return y
-    return unframe_output(b, b.transpose(y, *range(2, len(frame.axes) + 2), 0, 1), frame, x)
+    return unframe_output(b, b.transpose(y, *range(2, len(frame.axes) + 2), 0, 1), frame)
 
 
 def weight_spectrum(

@@ -63,9 +63,9 @@ class DftLowering:
 
     def build(self, spec: ConvSpec, plan: ConvPlan, weights: ConvWeights, ports: Ports) -> Fragment:
         """See the module's docstring."""
-        frame = make_frame(spec, plan, splits_groups=False)
         b = FragmentBuilder(spec, ports)
         x = b.input()
+        frame = make_frame(b, x, plan, splits_groups=False)
         count = len(frame.axes)
         *others, read = frame.input_lengths
         length = frame.plans[-1].dft_length
@@ -80,7 +80,7 @@ class DftLowering:
             z = _dft(b, z, frame, axis, inverse=True)
         z = slice_outputs(b, z, frame.axes, frame.output_lengths, is_complex=True)
         y = b.reshape(z, -1, spec.out_channels, *frame.output_lengths)
-        return b.finish(unframe_columns(b, y, frame, x), weights)
+        return b.finish(unframe_columns(b, y, frame), weights)
 
 
 def _dft(

@@ -10,6 +10,9 @@ body: onnx's reference evaluator (up to 1.23) cannot pass a caller's attribute o
 takes its bounds as tensors. So the first parameters of an activation in a model get the operator, and others stay nodes
 of their own behind a plain `FFTConv`.
 
+Nor can it choose between `pads` and `auto_pad`. If the pads depend on an open length, the operator is `FFTConvSame`,
+which has the latter and computes them at run time; an activation behind it stays a node of its own.
+
 There always is a bias, of zeros if the Conv had none. The third input could be left out as well, but the evaluator
 counts inputs, and once a function is inlined, ONNX Runtime (1.32) keeps a Conv whose bias is an empty name out of its
 blocked layout, which is the faster one.
@@ -36,12 +39,20 @@ from onnx_fft.sites.activations import CLIP_INPUTS_OPSET
 from onnx_fft.sites.spec import Activation, ConvSpec
 
 OP_TYPE = "FFTConv"
+SAME_OP_TYPE = "FFTConvSame"
 MAX_RANK = 3
 
 OPERATOR_ACTIVATIONS = ("Relu", "LeakyRelu", "Clip", "HardSigmoid")
 """Those that have an operator of their own; a FusedConv's others become nodes behind a plain `FFTConv`."""
 
-_LISTS = ("kernel_shape", "strides", "dilations", "pads")
+_TYPES = {
+    "group": AttributeProto.INT,
+    "kernel_shape": AttributeProto.INTS,
+    "strides": AttributeProto.INTS,
+    "dilations": AttributeProto.INTS,
+}
+"""Attributes that every Conv has, by type; one of the two for padding is added."""
+
 _PARAMETERS = ("alpha", "beta")
 
 
@@ -80,7 +91,7 @@ class FFTConvLowering:
         operands = [ports.input, weight, bias]
         function = make_conv_function(spec, ports.opset)
         activation = spec.activation
-        is_fused = activation is None or activation.op_type in OPERATOR_ACTIVATIONS
+        is_fused = activation is None or (activation.op_type in OPERATOR_ACTIVATIONS and not spec.auto_pad)
         if activation is not None and not (is_fused and _is_free(function, ports.functions)):
             plain = f"{ports.prefix}sum"
             function = make_conv_function(spec, ports.opset, activated=False)
@@ -102,22 +113,24 @@ def make_conv_function(spec: ConvSpec, opset: int, *, activated: bool = True) ->
     activation = spec.activation if activated else None
     result = "Y" if activation is None else "sum"
     conv = make_node("Conv", ["X", "W", "B"], [result], "Conv")
-    for name in ("group", *_LISTS):
-        kind = AttributeProto.INT if name == "group" else AttributeProto.INTS
+    types = _TYPES | ({"auto_pad": AttributeProto.STRING} if spec.auto_pad else {"pads": AttributeProto.INTS})
+    for name, kind in types.items():
         conv.attribute.append(AttributeProto(name=name, ref_attr_name=name, type=kind))
     nodes, parameters = [conv], list[str]()
     if activation is not None:
         nodes += _activate(activation, spec.dtype, opset, "sum", "Y", "")
         parameters = list(_PARAMETERS[: len(activation.params)])
-    name = OP_TYPE + (activation.op_type if activation else "")
-    attributes = ["group", *_LISTS, *parameters]
-    return make_function(OPERATOR_DOMAIN, name, ["X", "W", "B"], ["Y"], nodes, [make_opsetid("", opset)], attributes)
+    name = (SAME_OP_TYPE if spec.auto_pad else OP_TYPE) + (activation.op_type if activation else "")
+    imports, attributes = [make_opsetid("", opset)], [*types, *parameters]
+    return make_function(OPERATOR_DOMAIN, name, ["X", "W", "B"], ["Y"], nodes, imports, attributes)
 
 
 def _call(function: FunctionProto, spec: ConvSpec, operands: Sequence[str], output: str, prefix: str) -> NodeProto:
     """The node, every attribute of Conv written out; float attributes hold float32."""
-    parameters = spec.activation.params if spec.activation and function.name != OP_TYPE else ()
+    is_plain = function.name in (OP_TYPE, SAME_OP_TYPE)
+    parameters = spec.activation.params if spec.activation and not is_plain else ()
     named: dict[str, Any] = dict(zip(_PARAMETERS, map(float, parameters), strict=False))
+    named |= {"auto_pad": spec.auto_pad} if spec.auto_pad else {"pads": (*spec.pads_begin, *spec.pads_end)}
     return make_node(
         function.name,
         operands,
@@ -128,7 +141,6 @@ def _call(function: FunctionProto, spec: ConvSpec, operands: Sequence[str], outp
         kernel_shape=spec.kernel_shape,
         strides=spec.strides,
         dilations=spec.dilations,
-        pads=(*spec.pads_begin, *spec.pads_end),
         **named,
     )
 

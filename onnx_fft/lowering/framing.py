@@ -9,6 +9,10 @@ grouped convolutions of several channels a group, if the caller asks for it; els
 and along an axis tile `j` reads the samples `start[j] + offset[t]`. Overlap, residues of a dilation and the groups'
 place are all in this index. It is written as a sum of short vectors that ONNX Runtime adds up when it loads the model,
 so the file does not carry it. Going back is another Gather, which crops as well.
+
+*Open lengths* are computed at run time, and so is the padding that `auto_pad` makes depend on them: a Gather from the
+pads of every remainder of the length by the stride. An input that is shorter than the kernel fails, as it does in Conv:
+a node named after it then has to make a negative number of elements.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from functools import reduce
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnx_fft.fourier.axis import Axis, AxisPlan
+from onnx_fft.fourier.axis import Axis, AxisPlan, same_padding
 from onnx_fft.lowering.base import ConvPlan, spec_axes
 from onnx_fft.lowering.builder import Dim, FragmentBuilder, Length
 from onnx_fft.sites.spec import ConvSpec
@@ -30,13 +34,16 @@ from onnx_fft.sites.spec import ConvSpec
 class Frame:
     """The geometry of one convolution: its spatial axes, in `plans` how each is transformed.
 
-    `has_group` says whether groups have a dimension of their own.
+    `has_group` says whether groups have a dimension of their own. `outputs` and `tiles` are, for each axis, the number
+    of outputs, and of tiles times residues.
     """
 
     spec: ConvSpec
     axes: tuple[Axis, ...]
     plans: tuple[AxisPlan, ...]
     has_group: bool
+    outputs: tuple[Dim, ...]
+    tiles: tuple[Dim, ...]
 
     @property
     def group(self) -> int:
@@ -59,9 +66,13 @@ class Frame:
         return tuple(plan.output_length(axis) for axis, plan in zip(self.axes, self.plans, strict=True))
 
 
-def make_frame(spec: ConvSpec, plan: ConvPlan, *, splits_groups: bool = True) -> Frame:
-    """The frame of `spec` under `plan`; without `splits_groups`, groups are plain channels everywhere."""
-    return Frame(spec, spec_axes(spec), plan.axes, splits_groups and spec.group > 1 and not spec.is_depthwise)
+def make_frame(b: FragmentBuilder, x: gs.Variable, plan: ConvPlan, *, splits_groups: bool = True) -> Frame:
+    """The frame of the convolution of `x` under `plan`; without `splits_groups`, groups are plain channels."""
+    axes = spec_axes(b.spec)
+    outputs = [_count_outputs(b, x, axis, number) for number, axis in enumerate(axes)]
+    tiles = [_count_tiles(b, *each) for each in zip(axes, plan.axes, outputs, strict=True)]
+    has_group = splits_groups and b.spec.group > 1 and not b.spec.is_depthwise
+    return Frame(b.spec, axes, plan.axes, has_group, tuple(outputs), tuple(tiles))
 
 
 def frame_input(b: FragmentBuilder, x: gs.Variable, frame: Frame) -> gs.Variable:
@@ -70,11 +81,11 @@ def frame_input(b: FragmentBuilder, x: gs.Variable, frame: Frame) -> gs.Variable
     Callers reshape the result: the positions they know, -1 for the rest.
     """
     rank = frame.spec.rank
-    pads = [plan.padding(axis) for axis, plan in zip(frame.axes, frame.plans, strict=True)]
+    pads = [_find_padding(b, x, frame, number) for number in range(rank)]
     padded = b.pad(x, [0, 0, *(begin for begin, _ in pads)], [0, 0, *(end for _, end in pads)])
     padded = b.transpose(padded, *range(2, rank + 2), 0, 1)
     extents = [
-        b.extent(padded, number) if axis.extent is None else begin + axis.extent + end
+        b.extent(padded, number) if axis.extent is None else b.add(b.add(begin, axis.extent), end)
         for number, (axis, (begin, end)) in enumerate(zip(frame.axes, pads, strict=True))
     ]
     if frame.has_group:
@@ -83,20 +94,16 @@ def frame_input(b: FragmentBuilder, x: gs.Variable, frame: Frame) -> gs.Variable
     if not frame.is_tiled:
         return padded
     rows = b.op("Flatten", padded, axis=rank + frame.has_group)
-    return b.op("Gather", rows, _frame_index(b, x, frame, extents), axis=0)
+    return b.op("Gather", rows, _frame_index(b, frame, extents), axis=0)
 
 
-def unframe_output(b: FragmentBuilder, y: gs.Tensor, frame: Frame, x: gs.Variable) -> gs.Variable:
-    """`[positions, group?, tiles, rest]` of the outputs -> `[batch, out_channels, *output_extents]`.
-
-    `x`, the convolution's input, gives the lengths that only run time knows.
-    """
+def unframe_output(b: FragmentBuilder, y: gs.Tensor, frame: Frame) -> gs.Variable:
+    """`[positions, group?, tiles, rest]` of the outputs -> `[batch, out_channels, *output_extents]`."""
     rank, lengths = frame.spec.rank, frame.output_lengths
     leading: tuple[Dim, ...] = lengths
     if frame.is_tiled or lengths != tuple(axis.output_extent for axis in frame.axes):
-        tiles = [_tile_count(b, x, frame, number) for number in range(rank)]
-        rows = _product(b, [*lengths, frame.group, *tiles])
-        y = b.op("Gather", b.reshape(y, rows, -1), _unframe_index(b, x, frame, tiles), axis=0)
+        rows = _product(b, [*lengths, frame.group, *frame.tiles])
+        y = b.op("Gather", b.reshape(y, rows, -1), _unframe_index(b, frame), axis=0)
         leading = (0,) * rank
     channels = frame.spec.out_channels // frame.group
     batch = frame.spec.batch or -1  # 0 would mean to Reshape "as it was"
@@ -109,7 +116,20 @@ def unframe_output(b: FragmentBuilder, y: gs.Tensor, frame: Frame, x: gs.Variabl
     return b.transpose(y, rank, rank + 1, *range(rank))
 
 
-def _frame_index(b: FragmentBuilder, x: gs.Variable, frame: Frame, extents: Sequence[Dim]) -> gs.Tensor:
+def _find_padding(b: FragmentBuilder, x: gs.Variable, frame: Frame, number: int) -> tuple[Dim, Dim]:
+    """Zeros to put before and after one axis."""
+    axis = frame.axes[number]
+    begin, end = frame.plans[number].padding(axis)
+    if not axis.auto_pad:
+        return begin, end
+    extent, stride = b.extent(x, 2 + number), axis.stride
+    remainder = b.op("Mod", extent, b.integers([stride]))
+    pads = [same_padding(axis.auto_pad, extent, stride, axis.span) for extent in range(stride)]
+    begins, ends = b.integers([begin + before for before, _ in pads]), b.integers([end + after for _, after in pads])
+    return b.op("Gather", begins, remainder, axis=0), b.op("Gather", ends, remainder, axis=0)
+
+
+def _frame_index(b: FragmentBuilder, frame: Frame, extents: Sequence[Dim]) -> gs.Tensor:
     """Row of every sample every tile reads: `[*positions, group?, *tiles]`."""
     count, dims = len(frame.axes), 2 * len(frame.axes) + frame.has_group
     terms: list[gs.Tensor] = []
@@ -118,7 +138,7 @@ def _frame_index(b: FragmentBuilder, x: gs.Variable, frame: Frame, extents: Sequ
         offsets = b.integers(np.arange(plan.input_length(axis)) * axis.residues)
         terms.append(_along(b, b.multiply(offsets, stride), number, dims))
         if not plan.whole:
-            tiles = b.floor_divide(_tile_count(b, x, frame, number), axis.residues)
+            tiles = b.floor_divide(frame.tiles[number], axis.residues)
             steps = b.reshape(b.multiply(b.arange(tiles), plan.tile_step * axis.residues), -1, 1)
             starts = b.reshape(b.add(steps, b.arange(axis.residues)), -1)
             terms.append(_along(b, b.multiply(starts, stride), count + frame.has_group + number, dims))
@@ -127,15 +147,15 @@ def _frame_index(b: FragmentBuilder, x: gs.Variable, frame: Frame, extents: Sequ
     return reduce(lambda total, term: b.op("Add", total, term), terms)
 
 
-def _unframe_index(b: FragmentBuilder, x: gs.Variable, frame: Frame, tiles: Sequence[Dim]) -> gs.Tensor:
+def _unframe_index(b: FragmentBuilder, frame: Frame) -> gs.Tensor:
     """Row of every output in `[*positions, group, *tiles]`: `[*output_extents, group?]`."""
     dims = len(frame.axes) + frame.has_group
     terms: list[gs.Tensor] = []
     for number, axis in enumerate(frame.axes):
         length = frame.output_lengths[number]
-        row_stride = _product(b, [*frame.output_lengths[number + 1 :], frame.group, *tiles])
-        tile_stride = _product(b, tiles[number + 1 :])
-        outputs = b.arange(_output_extent(b, x, frame, number))
+        row_stride = _product(b, [*frame.output_lengths[number + 1 :], frame.group, *frame.tiles])
+        tile_stride = _product(b, frame.tiles[number + 1 :])
+        outputs = b.arange(frame.outputs[number])
         step = b.floor_divide(outputs, axis.residues)
         residue = b.subtract(outputs, b.multiply(step, axis.residues))
         tile = b.floor_divide(step, length)
@@ -144,30 +164,31 @@ def _unframe_index(b: FragmentBuilder, x: gs.Variable, frame: Frame, tiles: Sequ
         index = b.add(b.multiply(row, row_stride), b.multiply(place, tile_stride))
         terms.append(_along(b, index, number, dims))
     if frame.has_group:
-        groups = b.multiply(b.arange(frame.group), _product(b, tiles))
+        groups = b.multiply(b.arange(frame.group), _product(b, frame.tiles))
         terms.append(_along(b, groups, len(frame.axes), dims))
     return reduce(lambda total, term: b.op("Add", total, term), terms)
 
 
-def _tile_count(b: FragmentBuilder, x: gs.Variable, frame: Frame, number: int) -> Dim:
-    """Tiles times residues of one axis: `ceil(ceil(output_extent / residues) / outputs per tile) * residues`."""
-    axis, plan = frame.axes[number], frame.plans[number]
+def _count_outputs(b: FragmentBuilder, x: gs.Variable, axis: Axis, number: int) -> Dim:
+    """Outputs of one axis: `(extent + pads - effective kernel) // stride + 1`.
+
+    `auto_pad` asks for `ceil(extent / stride)` of them, which is `(extent - 1) // stride + 1`.
+    """
+    if axis.output_extent is not None:
+        return axis.output_extent
+    slack = -1 if axis.auto_pad else axis.pad_begin + axis.pad_end - axis.dilation * (axis.taps - 1) - 1
+    room = b.require_length(b.add(b.extent(x, 2 + number), slack), f"axis_{2 + number}_is_shorter_than_the_kernel")
+    return b.add(b.floor_divide(room, axis.stride), 1)
+
+
+def _count_tiles(b: FragmentBuilder, axis: Axis, plan: AxisPlan, outputs: Dim) -> Dim:
+    """Tiles times residues of one axis: `ceil(ceil(outputs / residues) / outputs per tile) * residues`."""
     known = plan.tile_count(axis)
     if known is not None:
         return known
-    outputs = _output_extent(b, x, frame, number)
     per_residue = b.floor_divide(b.add(outputs, axis.residues - 1), axis.residues)
     length = plan.output_length(axis)
     return b.multiply(b.floor_divide(b.add(per_residue, length - 1), length), axis.residues)
-
-
-def _output_extent(b: FragmentBuilder, x: gs.Variable, frame: Frame, number: int) -> Dim:
-    """Outputs of one axis: `(extent + pads - effective kernel) // stride + 1`."""
-    axis = frame.axes[number]
-    if axis.output_extent is not None:
-        return axis.output_extent
-    slack = axis.pad_begin + axis.pad_end - axis.dilation * (axis.taps - 1) - 1
-    return b.add(b.floor_divide(b.add(b.extent(x, 2 + number), slack), axis.stride), 1)
 
 
 def _product(b: FragmentBuilder, dims: Sequence[Dim]) -> Dim:

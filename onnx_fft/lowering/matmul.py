@@ -44,7 +44,9 @@ class MatMulLowering:
         return ""
 
     def min_opset(self, spec: ConvSpec) -> int:
-        """7, where ONNX Runtime's support begins; 9 (NonZero) if tiles are counted at run time."""
+        """7, where ONNX Runtime's support begins; 9 (NonZero) if lengths are open, 11 (Pad) if pads are as well."""
+        if spec.auto_pad:
+            return 11
         return 9 if None in spec.extents else 7
 
     def candidates(self, spec: ConvSpec) -> list[ConvPlan]:
@@ -57,9 +59,9 @@ class MatMulLowering:
 
     def build(self, spec: ConvSpec, plan: ConvPlan, weights: ConvWeights, ports: Ports) -> Fragment:
         """See the module's docstring."""
-        frame = make_frame(spec, plan)
         b = FragmentBuilder(spec, ports)
         x = b.input()
+        frame = make_frame(b, x, plan)
         bases = [make_basis(axis, axis_plan) for axis, axis_plan in zip(frame.axes, frame.plans, strict=True)]
         spectra = [spectrum_length(axis_plan) for axis_plan in frame.plans]
         z = frame_input(b, x, frame)
@@ -70,7 +72,7 @@ class MatMulLowering:
         for number, basis in reversed(list(enumerate(bases))):
             for step in basis.inverse:
                 z = _transform(b, z, step, prod(spectra[:number]))
-        return b.finish(unframe_output(b, z, frame, x), weights)
+        return b.finish(unframe_output(b, z, frame), weights)
 
 
 def _transform(b: FragmentBuilder, x: gs.Tensor, step: NDArray[np.float64], outer: int) -> gs.Variable:

@@ -95,9 +95,9 @@ class RfftLowering:
 
     def build(self, spec: ConvSpec, plan: ConvPlan, weights: ConvWeights, ports: Ports) -> Fragment:
         """See the module's docstring."""
-        frame = make_frame(spec, plan, splits_groups=False)
         b = FragmentBuilder(spec, ports)
         x = b.input()
+        frame = make_frame(b, x, plan, splits_groups=False)
         signal = [number for number, axis_plan in enumerate(frame.plans) if axis_plan.dft_length > 1]
         axes: list[Axis] = [frame.axes[number] for number in signal]
         plans: list[AxisPlan] = [frame.plans[number] for number in signal]
@@ -112,7 +112,7 @@ class RfftLowering:
         y = slice_outputs(b, _transform(b, "Irfft", z, len(signal)), axes, wanted)
         if len(signal) < spec.rank:
             y = b.reshape(y, -1, spec.out_channels, *frame.output_lengths)
-        return b.finish(unframe_columns(b, y, frame, x), weights)
+        return b.finish(unframe_columns(b, y, frame), weights)
 
 
 def _transform(b: FragmentBuilder, op_type: str, x: gs.Variable, axes: int) -> gs.Variable:

@@ -38,7 +38,7 @@ def make_contest(
     The planner's own pick comes first, the smallest of those predicted near the fastest; then the next plans that
     differ from those before. Costs are predicted for `shapes`, for any lowering that `request` and `opset` allow.
     """
-    specs = [replace(spec, batch=shape[0], extents=shape[2:]) for shape in shapes]
+    specs = [replace(spec.at(shape[2:]), batch=shape[0]) for shape in shapes]
     conv_s = _mean([conv_seconds(each, request.machines[0]) for each in specs])
     options = []
     for lowering in request.lowerings:

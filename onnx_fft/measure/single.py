@@ -42,7 +42,7 @@ def make_feeds(spec: ConvSpec, shape: Sequence[int]) -> dict[str, NDArray[Any]]:
     rng = np.random.default_rng(SEED + 1)
     feeds = {"x": rng.standard_normal(shape).astype(spec.dtype)}
     if spec.has_sum:
-        extents = spec.geometry.output_extents(shape[2:], spec.kernel_shape)
+        extents = spec.at(shape[2:]).geometry.output_extents(shape[2:], spec.kernel_shape)
         feeds["z"] = rng.standard_normal((shape[0], spec.out_channels, *extents)).astype(spec.dtype)
     return feeds
 
@@ -53,9 +53,9 @@ def _make_conv(contest: Contest, weight: NDArray[Any], bias: NDArray[Any] | None
         "kernel_shape": spec.kernel_shape,
         "strides": spec.strides,
         "dilations": spec.dilations,
-        "pads": (*spec.pads_begin, *spec.pads_end),
         "group": spec.group,
     }
+    attributes |= {"auto_pad": spec.auto_pad} if spec.auto_pad else {"pads": (*spec.pads_begin, *spec.pads_end)}
     inputs = ["x", "weight", "bias" if bias is not None else "", "z" if spec.has_sum else ""]
     while not inputs[-1]:
         inputs.pop()

@@ -1,13 +1,9 @@
 """From a Conv node to its `ConvSpec`: defaults, `auto_pad` and every contradiction a file can hold.
 
-*auto_pad*, as ONNX Runtime computes it. SAME asks for `ceil(extent / stride)` outputs, hence for
-
-    (ceil(extent / stride) - 1) * stride + span - extent      zeros, at least 0,
-
-where `span = dilation * (kernel - 1) + 1`. Half of them go to each end; SAME_UPPER puts an odd one at the end,
-SAME_LOWER at the beginning. With stride 1 this is `span - 1` whatever the extent; otherwise it varies with the extent.
-Two cases are refused because ONNX Runtime (1.17 to 1.32) and the standard differ: SAME with a dilation, which ONNX
-Runtime does not run, and a formula below -1, where it may crop the input and the standard adds nothing.
+*auto_pad* SAME is resolved by `same_padding` (`fourier/axis.py`), or left to run time if the pads depend on an open
+length. Two cases are refused because ONNX Runtime (1.17 to 1.32) and the standard differ: SAME with a dilation, which
+ONNX Runtime does not run, and a number of zeros below -1, before it is raised to 0: there ONNX Runtime may crop the
+input. On an open length that can happen if the span is shorter than the stride by more than 1.
 """
 
 from __future__ import annotations
@@ -17,6 +13,7 @@ from typing import Any
 
 from onnx import NodeProto, TensorProto
 
+from onnx_fft.fourier.axis import ceil_divide, same_padding
 from onnx_fft.model.scopes import Refused, read_attributes
 from onnx_fft.sites.spec import SUPPORTED_DTYPES, Activation, ConvSpec
 
@@ -56,7 +53,7 @@ def resolve_spec(
     strides = _read_per_axis(attributes, "strides", rank)
     dilations = _read_per_axis(attributes, "dilations", rank)
     spans = [d * (k - 1) + 1 for d, k in zip(dilations, kernel_shape, strict=True)]
-    begin, end = _resolve_pads(attributes, extents, strides, dilations, spans)
+    begin, end, auto_pad = _resolve_pads(attributes, extents, strides, dilations, spans)
     for axis in zip(extents, begin, end, spans, strict=True):
         _check_length(*axis)
     return ConvSpec(
@@ -74,6 +71,7 @@ def resolve_spec(
         has_bias=has_bias,
         activation=_read_activation(attributes),
         has_sum=len(node.input) > 3 and bool(node.input[3]),
+        auto_pad=auto_pad,
     )
 
 
@@ -98,36 +96,31 @@ def _check_input(shape: Dims | None, rank: int, channels: int) -> Dims:
 
 def _resolve_pads(
     attributes: dict[str, Any], extents: Dims, strides: Sequence[int], dilations: Sequence[int], spans: Sequence[int]
-) -> tuple[list[int], list[int]]:
-    """Pads at the beginning and at the end of each axis."""
+) -> tuple[list[int], list[int], str]:
+    """Pads at the beginning and at the end of each axis; then the `auto_pad` that run time has to resolve, or ""."""
     rank = len(spans)
     mode = _read_text(attributes, "auto_pad") or "NOTSET"
     if mode in ("SAME_UPPER", "SAME_LOWER"):
         _require(max(dilations) == 1, "dilated-auto-pad", f"auto_pad is {mode} with dilations {list(dilations)}")
-        totals = [_same_padding(*axis) for axis in zip(extents, strides, spans, strict=True)]
-        less, more = [total // 2 for total in totals], [total - total // 2 for total in totals]
-        return (less, more) if mode == "SAME_UPPER" else (more, less)
+        rows = list(zip(extents, strides, spans, strict=True))
+        ends = [_resolve_same(mode, *row) for row in rows]
+        is_late = any(extent is None and stride > 1 for extent, stride, _ in rows)
+        return [begin for begin, _ in ends], [end for _, end in ends], mode if is_late else ""
     if mode == "VALID":
-        return [0] * rank, [0] * rank
+        return [0] * rank, [0] * rank, ""
     _require(mode == "NOTSET", "bad-auto-pad", f"auto_pad is {mode!r}")
     pads = _read_ints(attributes, "pads", [0] * 2 * rank)
     _require(min(pads) >= 0, "bad-pads", f"pads is {pads}, a negative pad crops")
-    return pads[:rank], pads[rank:]
+    return pads[:rank], pads[rank:], ""
 
 
-def _same_padding(extent: int | None, stride: int, span: int) -> int:
-    """Zeros that auto_pad SAME adds to one axis; the formula is in the module's docstring."""
-    if stride == 1:
-        return span - 1
-    if extent is None:
-        raise Refused(
-            "dynamic-auto-pad", f"auto_pad SAME with stride {stride} pads by an amount that varies with the input"
-        )
-    needed = (-(-extent // stride) - 1) * stride + span - extent
-    _require(
-        needed >= -1, "cropping-auto-pad", f"auto_pad SAME with stride {stride} on a span of {span} crops the input"
-    )
-    return max(0, needed)
+def _resolve_same(mode: str, extent: int | None, stride: int, span: int) -> tuple[int, int]:
+    """The pads of one axis by auto_pad SAME; 0 if they depend on an open extent."""
+    least = span - stride if extent is None else (ceil_divide(extent, stride) - 1) * stride + span - extent
+    _require(least >= -1, "cropping-auto-pad", f"auto_pad SAME, stride {stride} and a span of {span} crop the input")
+    if extent is None and stride > 1:
+        return 0, 0
+    return same_padding(mode, extent or 1, stride, span)  # with stride 1 the same for every extent
 
 
 def _read_per_axis(attributes: dict[str, Any], name: str, rank: int) -> list[int]:

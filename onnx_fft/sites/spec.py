@@ -10,8 +10,10 @@ resolved when the spec is made, so that nothing downstream has to know ONNX's de
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from onnx_fft.fourier.axis import same_padding
 from onnx_fft.fourier.oracle import ConvGeometry
 
 SUPPORTED_DTYPES = ("float16", "float32", "float64")
@@ -48,6 +50,8 @@ class ConvSpec:
     activation: Activation | None = None
     has_sum: bool = False
     """FusedConv's fourth input, added after the bias and before the activation."""
+    auto_pad: str = ""
+    """SAME_UPPER or SAME_LOWER if an axis with a stride is open: its pads, 0 here, depend on its length. Else ""."""
 
     @property
     def rank(self) -> int:
@@ -60,8 +64,31 @@ class ConvSpec:
         return self.in_channels == self.group
 
     @property
+    def padded_late(self) -> tuple[bool, ...]:
+        """Of each axis, whether its pads depend on a length that is known only at run time."""
+        rows = zip(self.extents, self.strides, strict=True)
+        return tuple(bool(self.auto_pad) and extent is None and stride > 1 for extent, stride in rows)
+
+    def at(self, extents: Sequence[int]) -> ConvSpec:
+        """The convolution on an input of these extents, all of its pads known."""
+        pads = [
+            same_padding(self.auto_pad, extent, stride, span) if late else (begin, end)
+            for late, extent, stride, span, begin, end in zip(
+                self.padded_late,
+                extents,
+                self.strides,
+                self.effective_kernel_shape,
+                self.pads_begin,
+                self.pads_end,
+                strict=True,
+            )
+        ]
+        begins, ends = zip(*pads, strict=True)
+        return replace(self, extents=tuple(extents), pads_begin=begins, pads_end=ends, auto_pad="")
+
+    @property
     def geometry(self) -> ConvGeometry:
-        """What the float64 oracle needs to know of the convolution."""
+        """What the float64 oracle needs to know of the convolution; if `auto_pad` is set, ask that of `at`."""
         return ConvGeometry(self.group, self.strides, self.dilations, self.pads_begin, self.pads_end)
 
     @property
@@ -95,6 +122,8 @@ def describe_spec(spec: ConvSpec) -> str:
     if any(spec.pads_begin + spec.pads_end):
         begin, end = describe_lengths(spec.pads_begin), describe_lengths(spec.pads_end)
         parts.append(f"pads {begin}" if begin == end else f"pads {begin}:{end}")
+    if spec.auto_pad:
+        parts.append(spec.auto_pad)
     if spec.dtype != "float32":
         parts.append(spec.dtype)
     return " ".join(parts)

@@ -57,7 +57,8 @@ def build_conv_model(
         "kernel_shape": spec.kernel_shape,
         "strides": spec.strides,
         "dilations": spec.dilations,
-        "pads": (*spec.pads_begin, *spec.pads_end),
+        "pads": None if spec.auto_pad else (*spec.pads_begin, *spec.pads_end),
+        "auto_pad": spec.auto_pad or None,
         "group": spec.group,
         **attributes,
     }

@@ -89,6 +89,7 @@ REACHED: dict[str, Callable[[Trial], bool]] = {
         1 < t.spec.group < t.spec.in_channels and sum(not axis.whole for axis in t.plan.axes) > 1
     ),
     "rank 4": lambda t: t.spec.rank == 4,
+    "padded at run time beside other pads": lambda t: bool(t.spec.auto_pad and any(t.spec.pads_begin)),
     "stride and dilation": lambda t: any(
         s > 1 and d > 1 and k > 1 for s, d, k in zip(t.spec.strides, t.spec.dilations, t.spec.kernel_shape, strict=True)
     ),

@@ -16,7 +16,7 @@ from onnx_fft.model.io import LoadedModel, load_model
 from onnx_fft.model.scopes import Refused
 from onnx_fft.sites.conv import find_sites
 from onnx_fft.sites.geometry import Dims, resolve_spec
-from onnx_fft.sites.spec import Activation, ConvSpec
+from onnx_fft.sites.spec import Activation, ConvSpec, describe_spec
 from scripts.shared.conv_models import Array
 from scripts.shared.running import list_op_types, run_model
 from scripts.shared.standard_cases import conv_cases, converted_cases, light_paths
@@ -71,6 +71,18 @@ def run_conv(x: Array, weight: Array, attributes: dict[str, Any]) -> Array:
 def test_same_padding_of_dynamic_extents() -> None:
     spec = resolve(weight=(4, 3, 2, 2), x=(None, 3, None, None), auto_pad="SAME_UPPER")
     assert (spec.pads_begin, spec.pads_end, spec.extents) == ((0, 0), (1, 1), (None, None))
+    assert spec.auto_pad == ""
+
+
+@pytest.mark.parametrize("mode", ["SAME_UPPER", "SAME_LOWER"])
+def test_same_padding_of_open_extents_is_that_of_each_extent(mode: str) -> None:
+    stated: dict[str, Any] = {"weight": (4, 3, 5, 4), "auto_pad": mode, "strides": [3, 2]}
+    spec = resolve(x=(None, 3, None, 9), **stated)
+    assert spec.auto_pad == mode
+    pads = "0x1:0x2" if mode == "SAME_UPPER" else "0x2:0x1"
+    assert describe_spec(spec) == f"5x4 3->4 on ?x?x9 stride 3x2 pads {pads} {mode}"
+    for extent in range(1, 20):
+        assert spec.at((extent, 9)) == resolve(x=(None, 3, extent, 9), **stated)
 
 
 @pytest.mark.parametrize(
@@ -90,9 +102,9 @@ def test_same_padding_of_dynamic_extents() -> None:
         ("bad-group", {"group": "two"}),
         ("bad-auto-pad", {"auto_pad": "SAME"}),
         ("bad-auto-pad", {"auto_pad": 1}),
-        ("dynamic-auto-pad", {"auto_pad": "SAME_LOWER", "strides": [2, 1], "x": (1, 3, None, 8)}),
         ("dilated-auto-pad", {"auto_pad": "SAME_LOWER", "dilations": [2, 1]}),
         ("cropping-auto-pad", {"auto_pad": "SAME_UPPER", "strides": [5, 1], "x": (1, 3, 10, 8)}),
+        ("cropping-auto-pad", {"auto_pad": "SAME_LOWER", "strides": [5, 1], "x": (1, 3, None, 8)}),
         ("bad-channels", {"x": (1, 4, 8, 8)}),
         ("bad-rank", {"x": (1, 3, 8)}),
         ("zero-size", {"x": (0, 3, 8, 8)}),

@@ -92,17 +92,17 @@ struct Convolution::State {
 
   void output_shape(const int64_t* x_shape, int64_t* y_shape) const {
     check_shape(x_shape);
+    const ConvAttributes known = resolve_padding(attributes, x_shape + 2);
     y_shape[0] = x_shape[0];
     y_shape[1] = out_channels;
-    for (int a = 0; a < attributes.rank; ++a) {
-      const int64_t span = attributes.dilations[a] * (attributes.kernel[a] - 1) + 1;
-      const int64_t room = x_shape[2 + a] + attributes.pads_begin[a] + attributes.pads_end[a] - span;
+    for (int a = 0; a < known.rank; ++a) {
+      const int64_t span = known.span(a), room = x_shape[2 + a] + known.pads_begin[a] + known.pads_end[a] - span;
       if (room < 0) {
         throw std::invalid_argument(
             "got an input of " + describe(x_shape, attributes.rank + 2) + ", whose axis " + std::to_string(2 + a) +
             " with its padding is shorter than the kernel, which spans " + std::to_string(span));
       }
-      y_shape[2 + a] = room / attributes.strides[a] + 1;
+      y_shape[2 + a] = room / known.strides[a] + 1;
     }
   }
 
@@ -114,8 +114,8 @@ struct Convolution::State {
     int64_t y_shape[kMaxRank + 2];
     output_shape(x_shape, y_shape);
     if (plans.size() >= kMostPlans) plans.clear();
-    return plans[shape] = std::make_shared<const ConvPlan>(
-               plan_convolution(attributes, x_shape, y_shape, in_channels, out_channels, lanes_of(dtype)));
+    return plans[shape] = std::make_shared<const ConvPlan>(plan_convolution(
+               resolve_padding(attributes, x_shape + 2), x_shape, y_shape, in_channels, out_channels, lanes_of(dtype)));
   }
 
   template <typename Real>

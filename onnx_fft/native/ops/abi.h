@@ -35,7 +35,7 @@ enum OrtErrorCode : int { kOrtFail = 1, kOrtInvalidArgument = 2, kOrtRuntimeExce
 enum OrtElementType : int { kOrtFloat = 1, kOrtUint8 = 2, kOrtFloat16 = 10, kOrtDouble = 11 };
 enum OrtCharacteristic : int { kOrtRequired = 0, kOrtOptional = 1 };
 enum OrtMemory : int { kOrtDefaultMemory = 0 };
-enum OrtAttributeType : int { kOrtInt = 1, kOrtInts = 2 };
+enum OrtAttributeType : int { kOrtInt = 1, kOrtInts = 2, kOrtString = 5 };
 
 struct OrtCustomOp {
   uint32_t version;
@@ -101,6 +101,7 @@ constexpr Slot<99, void, OrtTensorTypeAndShapeInfo*> release_tensor_type_and_sha
 
 constexpr Call<85, const OrtKernelInfo*, const char*, float*> kernel_info_get_attribute_float;
 constexpr Call<86, const OrtKernelInfo*, const char*, int64_t*> kernel_info_get_attribute_int64;
+constexpr Call<87, const OrtKernelInfo*, const char*, char*, size_t*> kernel_info_get_attribute_string;
 constexpr Call<163, const OrtKernelInfo*, const char*, int64_t*, size_t*> kernel_info_get_attribute_array_int64;
 constexpr Call<230, const OrtKernelInfo*, size_t*> kernel_info_get_input_count;
 constexpr Call<234, const OrtKernelInfo*, size_t, OrtTypeInfo**> kernel_info_get_input_type_info;

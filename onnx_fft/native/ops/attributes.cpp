@@ -36,9 +36,16 @@ Activation read_activation(const ort::NodeInfo& node, ActivationKind kind) {
   return activation;
 }
 
+AutoPad read_auto_pad(const ort::NodeInfo& node) {
+  const std::string mode = node.text("auto_pad");
+  if (mode == "SAME_UPPER") return AutoPad::kSameUpper;
+  if (mode != "SAME_LOWER") refuse("'auto_pad' " + mode, "SAME_UPPER or SAME_LOWER");
+  return AutoPad::kSameLower;
+}
+
 }  // namespace
 
-ConvAttributes read_attributes(const ort::NodeInfo& node, ActivationKind activation) {
+ConvAttributes read_attributes(const ort::NodeInfo& node, ActivationKind activation, bool pads_itself) {
   constexpr int64_t kAnyPad = -(int64_t{1} << 40);  // negative pads crop
   const std::vector<int64_t> kernel = node.integers("kernel_shape");
   const size_t rank = kernel.size();
@@ -53,9 +60,13 @@ ConvAttributes read_attributes(const ort::NodeInfo& node, ActivationKind activat
   copy(read_list(node, "kernel_shape", rank, 1), attributes.kernel);
   copy(read_list(node, "strides", rank, 1), attributes.strides);
   copy(read_list(node, "dilations", rank, 1), attributes.dilations);
-  const std::vector<int64_t> pads = read_list(node, "pads", 2 * rank, kAnyPad);
-  copy(pads, attributes.pads_begin);
-  std::copy_n(pads.begin() + static_cast<ptrdiff_t>(rank), rank, attributes.pads_end);
+  if (pads_itself) {
+    attributes.auto_pad = read_auto_pad(node);
+  } else {
+    const std::vector<int64_t> pads = read_list(node, "pads", 2 * rank, kAnyPad);
+    copy(pads, attributes.pads_begin);
+    std::copy_n(pads.begin() + static_cast<ptrdiff_t>(rank), rank, attributes.pads_end);
+  }
   attributes.activation = read_activation(node, activation);
   return attributes;
 }

@@ -6,8 +6,9 @@
 
 namespace onnx_fft {
 
-// Throw std::invalid_argument with a sentence: what was got, what was expected.
-ConvAttributes read_attributes(const ort::NodeInfo& node, ActivationKind activation);
+// Throw std::invalid_argument with a sentence: what was got, what was expected. An operator that `pads_itself` has
+// 'auto_pad' in place of 'pads'.
+ConvAttributes read_attributes(const ort::NodeInfo& node, ActivationKind activation, bool pads_itself);
 
 // `x` and `w` [rank + 2], with -1 for what is not known yet.
 void check_weight_shape(const ConvAttributes& attributes, const ort::Shape& w);

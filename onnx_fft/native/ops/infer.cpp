@@ -69,7 +69,7 @@ void set_output(const OrtApi& api, OrtShapeInferContext* context, const Dimensio
 void infer_output_shape(const OrtApi& api, OrtShapeInferContext* context) {
   const auto kernel = read_list(api, context, "kernel_shape"), strides = read_list(api, context, "strides");
   const auto dilations = read_list(api, context, "dilations"), pads = read_list(api, context, "pads");
-  if (!kernel || !strides || !dilations || !pads) return;
+  if (!kernel || !strides || !dilations || !pads) return;  // an op without pads is for lengths that nobody knows yet
   const Dimensions x = read_input(api, context, 0), w = read_input(api, context, 1);
   const size_t rank = kernel->size();
   if (x.sizes.size() != rank + 2 || w.sizes.size() != rank + 2 || w.sizes[0] < 0 || strides->size() != rank ||

@@ -36,10 +36,11 @@ struct FftConvNode::Inputs {
   ort::Shape x_shape, w_shape;
 };
 
-FftConvNode::FftConvNode(const OrtApi& api, const OrtKernelInfo* info, DType dtype, ActivationKind activation)
+FftConvNode::FftConvNode(const OrtApi& api, const OrtKernelInfo* info, DType dtype, ActivationKind activation,
+                         bool pads_itself)
     : api_(api), dtype_(dtype) {
   const ort::NodeInfo node(api, info);
-  attributes_ = read_attributes(node, activation);
+  attributes_ = read_attributes(node, activation, pads_itself);
   const OrtValue* weights = node.constant_input(1);
   std::optional<ort::Shape> w_shape = node.input_shape(1);
   if (weights != nullptr) w_shape = ort::tensor_shape(api, weights);

@@ -14,7 +14,7 @@ namespace onnx_fft {
 class FftConvNode {
  public:
   // Throws std::invalid_argument for attributes and shapes that do not fit, as far as they are known by now.
-  FftConvNode(const OrtApi& api, const OrtKernelInfo* info, DType dtype, ActivationKind activation);
+  FftConvNode(const OrtApi& api, const OrtKernelInfo* info, DType dtype, ActivationKind activation, bool pads_itself);
 
   // Safe from several threads at once.
   void compute(OrtKernelContext* context) const;

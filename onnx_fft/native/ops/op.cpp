@@ -23,19 +23,21 @@ namespace {
 constexpr char kDomain[] = "onnx_fft";
 constexpr size_t kInputs = 3;  // X, W, B
 
-struct NamedActivation {
-  const char* op_type;
-  ActivationKind kind;
+struct OpType {
+  const char* name;
+  ActivationKind activation;
+  bool pads_itself;  // by 'auto_pad', in place of 'pads'
 };
 
-// Each activation is an op of its own: a model-local function, which computes the op if this library is missing, cannot
-// choose its activation by an attribute.
-constexpr NamedActivation kOpTypes[] = {
-    {"FFTConv", ActivationKind::kNone},
-    {"FFTConvRelu", ActivationKind::kRelu},
-    {"FFTConvLeakyRelu", ActivationKind::kLeakyRelu},
-    {"FFTConvClip", ActivationKind::kClip},
-    {"FFTConvHardSigmoid", ActivationKind::kHardSigmoid},
+// Each activation is an op of its own, and so is padding by auto_pad: a model-local function, which computes the op if
+// this library is missing, cannot choose its activation by an attribute, and its Conv has either 'auto_pad' or 'pads'.
+constexpr OpType kOpTypes[] = {
+    {"FFTConv", ActivationKind::kNone, false},
+    {"FFTConvRelu", ActivationKind::kRelu, false},
+    {"FFTConvLeakyRelu", ActivationKind::kLeakyRelu, false},
+    {"FFTConvClip", ActivationKind::kClip, false},
+    {"FFTConvHardSigmoid", ActivationKind::kHardSigmoid, false},
+    {"FFTConvSame", ActivationKind::kNone, true},
 };
 
 struct NamedType {
@@ -61,7 +63,7 @@ OrtCustomOp common_op() {
 }
 
 struct FftConvOp : OrtCustomOp {
-  NamedActivation activation;
+  OpType op_type;
   NamedType type;
   const OrtApi* api;
 };
@@ -76,11 +78,12 @@ struct FftConvKernel {
 OrtStatus* create_fft_conv(const OrtCustomOp* op, const OrtApi* api, const OrtKernelInfo* info, void** kernel) {
   const auto& self = *static_cast<const FftConvOp*>(op);
   *kernel = nullptr;
-  std::string where = self.activation.op_type;
+  std::string where = self.op_type.name;
   return ort::guard(*api, where, [&] {
     const std::string name = ort::NodeInfo(*api, info).name();
     if (!name.empty()) where += " '" + name + "'";
-    *kernel = new FftConvKernel{*api, where, {*api, info, self.type.dtype, self.activation.kind}};
+    *kernel = new FftConvKernel{
+        *api, where, {*api, info, self.type.dtype, self.op_type.activation, self.op_type.pads_itself}};
   });
 }
 
@@ -91,7 +94,7 @@ OrtStatus* compute_fft_conv(void* kernel, OrtKernelContext* context) {
 
 OrtStatus* infer_fft_conv(const OrtCustomOp* op, OrtShapeInferContext* context) {
   const auto& self = *static_cast<const FftConvOp*>(op);
-  return ort::guard(*self.api, self.activation.op_type, [&] { infer_output_shape(*self.api, context); });
+  return ort::guard(*self.api, self.op_type.name, [&] { infer_output_shape(*self.api, context); });
 }
 
 // If an op infers shapes, ORT 1.17, and maybe 1.18 and 1.19, crash when an optional input is left out.
@@ -100,9 +103,9 @@ bool infers_shapes_safely(const char* version) {
   return std::sscanf(version, "%d.%d", &major, &minor) == 2 && (major > 1 || minor >= 20);
 }
 
-FftConvOp make_fft_conv(const NamedActivation& activation, const NamedType& type, const OrtApi& api) {
-  FftConvOp op{common_op(), activation, type, &api};
-  op.get_name = [](const OrtCustomOp* self) { return static_cast<const FftConvOp*>(self)->activation.op_type; };
+FftConvOp make_fft_conv(const OpType& op_type, const NamedType& type, const OrtApi& api) {
+  FftConvOp op{common_op(), op_type, type, &api};
+  op.get_name = [](const OrtCustomOp* self) { return static_cast<const FftConvOp*>(self)->op_type.name; };
   op.get_input_type_count = [](const OrtCustomOp*) { return kInputs; };
   op.get_input_type = op.get_output_type = [](const OrtCustomOp* self, size_t) {
     return static_cast<const FftConvOp*>(self)->type.element_type;
@@ -151,8 +154,8 @@ struct Domain {
   OrtCustomOpDomain* domain = nullptr;
 
   Domain(const OrtApi& api, const char* version) {
-    for (const NamedActivation& activation : kOpTypes) {
-      for (const NamedType& type : kTypes) convolutions.push_back(make_fft_conv(activation, type, api));
+    for (const OpType& op_type : kOpTypes) {
+      for (const NamedType& type : kTypes) convolutions.push_back(make_fft_conv(op_type, type, api));
     }
     for (FftConvOp& op : convolutions) op.infer_output_shape = infers_shapes_safely(version) ? infer_fft_conv : nullptr;
     ort::check(api, ort::create_custom_op_domain(api, kDomain, &domain));

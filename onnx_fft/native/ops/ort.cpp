@@ -100,6 +100,14 @@ float NodeInfo::real(const char* attribute) const {
   return value;
 }
 
+std::string NodeInfo::text(const char* attribute) const {
+  size_t size = 0;
+  require(kernel_info_get_attribute_string(api_, info_, attribute, nullptr, &size), "string", attribute);
+  std::string value(size, '\0');
+  check(api_, kernel_info_get_attribute_string(api_, info_, attribute, value.data(), &size));
+  return value.c_str();  // without the 0 at the end, which ORT counts
+}
+
 void NodeInfo::require(OrtStatus* status, const char* type, const char* attribute) const {
   try {
     check(api_, status);

@@ -75,6 +75,7 @@ class NodeInfo {
   int64_t integer(const char* attribute) const;
   std::vector<int64_t> integers(const char* attribute) const;
   float real(const char* attribute) const;
+  std::string text(const char* attribute) const;
   size_t input_count() const;
   // Open dimensions are -1; nothing if not even their number is known.
   std::optional<Shape> input_shape(size_t index) const;

@@ -1,5 +1,6 @@
 #include "ops/ort_conv.h"
 
+#include <string>
 #include <vector>
 
 #include "ops/ort.h"
@@ -20,16 +21,21 @@ class Attributes {
   Attributes& operator=(const Attributes&) = delete;
 
   void add(const char* name, const std::vector<int64_t>& values, OrtAttributeType type = kOrtInts) {
-    held_.reserve(held_.size() + 1);
-    OrtOpAttr* attribute = nullptr;
-    ort::check(api_, ort::create_op_attr(api_, name, values.data(), static_cast<int>(values.size()), type, &attribute));
-    held_.push_back(attribute);
+    add(name, values.data(), values.size(), type);
   }
+  void add(const char* name, const std::string& text) { add(name, text.data(), text.size(), kOrtString); }
 
   const OrtOpAttr* const* data() const { return held_.data(); }
   int size() const { return static_cast<int>(held_.size()); }
 
  private:
+  void add(const char* name, const void* values, size_t count, OrtAttributeType type) {
+    held_.reserve(held_.size() + 1);
+    OrtOpAttr* attribute = nullptr;
+    ort::check(api_, ort::create_op_attr(api_, name, values, static_cast<int>(count), type, &attribute));
+    held_.push_back(attribute);
+  }
+
   const OrtApi& api_;
   std::vector<OrtOpAttr*> held_;
 };
@@ -39,14 +45,18 @@ class Attributes {
 OrtConv::OrtConv(const OrtApi& api, const OrtKernelInfo* info, const ConvAttributes& conv, size_t input_count)
     : api_(api), input_count_(input_count) {
   const auto list = [&](const int64_t* values) { return std::vector<int64_t>(values, values + conv.rank); };
-  std::vector<int64_t> pads = list(conv.pads_begin), ends = list(conv.pads_end);
-  pads.insert(pads.end(), ends.begin(), ends.end());
   Attributes attributes(api);
   attributes.add("group", {conv.group}, kOrtInt);
   attributes.add("kernel_shape", list(conv.kernel));
   attributes.add("strides", list(conv.strides));
   attributes.add("dilations", list(conv.dilations));
-  attributes.add("pads", pads);
+  if (conv.auto_pad == AutoPad::kNone) {
+    std::vector<int64_t> pads = list(conv.pads_begin), ends = list(conv.pads_end);
+    pads.insert(pads.end(), ends.begin(), ends.end());
+    attributes.add("pads", pads);
+  } else {
+    attributes.add("auto_pad", conv.auto_pad == AutoPad::kSameUpper ? "SAME_UPPER" : "SAME_LOWER");
+  }
   const char* constraint = "T";
   const OrtElementType type = kOrtFloat;
   ort::check(api, ort::create_op(api, info, "Conv", "", kConvOpset, &constraint, &type, 1, attributes.data(),

@@ -22,8 +22,11 @@ struct Activation {
   float beta = 0;
 };
 
-// Conv's attributes, auto_pad resolved; `rank` is the number of spatial axes. All counts are positive, pads may be
-// negative.
+// SAME: the pads depend on the input's extents; an odd zero goes to the end (upper) or to the beginning (lower).
+enum class AutoPad { kNone, kSameUpper, kSameLower };
+
+// Conv's attributes; `rank` is the number of spatial axes. All counts are positive, pads may be negative. With
+// `auto_pad` the pads are 0 here, see resolve_padding.
 struct ConvAttributes {
   int rank = 0;
   int64_t group = 1;
@@ -32,7 +35,24 @@ struct ConvAttributes {
   int64_t dilations[kMaxRank] = {1, 1, 1};
   int64_t pads_begin[kMaxRank] = {0, 0, 0};
   int64_t pads_end[kMaxRank] = {0, 0, 0};
+  AutoPad auto_pad = AutoPad::kNone;
   Activation activation;
+
+  int64_t span(int axis) const { return dilations[axis] * (kernel[axis] - 1) + 1; }
 };
+
+// The attributes for an input of these extents: `auto_pad` becomes the zeros that make ceil(extent / stride) outputs.
+inline ConvAttributes resolve_padding(ConvAttributes attributes, const int64_t* extents) {
+  if (attributes.auto_pad == AutoPad::kNone) return attributes;
+  for (int axis = 0; axis < attributes.rank; ++axis) {
+    const int64_t stride = attributes.strides[axis], outputs = (extents[axis] + stride - 1) / stride;
+    const int64_t needed = (outputs - 1) * stride + attributes.span(axis) - extents[axis],
+                  total = needed < 0 ? 0 : needed;
+    attributes.pads_begin[axis] = attributes.auto_pad == AutoPad::kSameUpper ? total / 2 : total - total / 2;
+    attributes.pads_end[axis] = total - attributes.pads_begin[axis];
+  }
+  attributes.auto_pad = AutoPad::kNone;
+  return attributes;
+}
 
 }  // namespace onnx_fft
