@@ -13,7 +13,7 @@ import pytest
 from scripts.shared.conv_models import Array
 from tests.marks import mark_slow
 from tests.native.convolutions import EDGES, SWEEPS, sweep
-from tests.native_models import RELATIVE_L2, Conv, assert_close, conv_model, open_session
+from tests.native_models import ACTIVATIONS, RELATIVE_L2, Conv, assert_close, conv_model, open_session
 
 pytestmark = pytest.mark.usefixtures("native_library")
 
@@ -136,3 +136,31 @@ def test_every_float16_comes_through() -> None:
         with np.errstate(over="ignore"):
             expected = (values.astype(np.float32) * np.float32(factor)).astype(np.float16)
         np.testing.assert_array_equal(run(conv, {"x": values, "w": weight}), expected)
+
+
+# --- activations --------------------------------------------------------------------------------------------------
+
+ACTIVATED = {
+    "by FFT": Conv(extents=(9, 37), kernel=(3, 5), channels=(4, 6), batch=3).lifted(),
+    "by onnxruntime": Conv(extents=(60, 61), kernel=(1, 1), channels=(4, 6), batch=3, pads=(0,) * 4),
+}
+"""The library applies an activation in vectors as it stores a tile, and in scalars behind ONNX Runtime's Conv."""
+
+by_path = pytest.mark.parametrize("path", ACTIVATED)
+
+
+@by_path
+@pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name])
+def test_a_nan_passes_every_activation(path: str, activation: str) -> None:
+    """As it passes those of ONNX Runtime, in vectors and at their ends."""
+    conv = replace(ACTIVATED[path], activation=activation)
+    arrays = conv.arrays()
+    assert np.isnan(run(conv, {**arrays, "x": np.full_like(arrays["x"], np.nan)})).all()
+
+
+@by_path
+def test_the_greatest_value_of_contradictory_bounds_wins(path: str) -> None:
+    """As in ONNX Runtime's Clip and FusedConv: min(max(x, least), greatest)."""
+    conv = replace(ACTIVATED[path], activation="Clip", extra={"alpha": 1.0, "beta": -2.0})
+    y = run(conv, conv.arrays())
+    np.testing.assert_array_equal(y, np.full_like(y, -2.0))
