@@ -31,8 +31,8 @@ BUDGET = 1.2e8
 OWN_ERROR_FACTOR = 16
 """A sum that cancels loses digits in every algorithm: so many times the original Conv's own error is allowed."""
 FAR = 100
-"""An own error of so many times the table's limit has to be explained, by sums that cancel. Then the replacement must not
-have more than `CANCELLED_FACTOR` times that, and is judged on another input."""
+"""An own error of so many times the table's limit has to be explained, by sums that cancel. Then the replacement must
+not have more than `CANCELLED_FACTOR` times that, and is judged on another input."""
 CANCELLED_FACTOR = 4
 
 
@@ -168,7 +168,8 @@ def _judge(
     whose = "the original's own Conv not run alone" if own is None else f"the original's own Conv {own_error:.1e}"
     sentence = f"relative L2 against float64: rewritten {new_error:.1e}, {whose}; limit {limit:.0e}{part}"
     if is_far:
-        sentence += "; the sums cancel on this input" if cancels else "; the original's own Conv is far from float64 too"
+        why = "the sums cancel on this input" if cancels else "the original's own Conv is far from float64 too"
+        sentence = f"{sentence}; {why}"
     ok = None if cancels and new_error <= limit else new_error <= limit
     return ConvCheck(name, ok, sentence, new_error, own_error, limit, int(finite.sum()), all_outputs, seed)
 
