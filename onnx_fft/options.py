@@ -62,6 +62,8 @@ class RewriteOptions:
     inputs: Inputs = None
     """What the result is validated on, and measured: the path of an .npz file with an array for each input, or the
     arrays by name; None for random ones."""
+    freeze_initializers: bool = False
+    """Takes initializers that are graph inputs as well for constants: they are inputs no longer, in the model too."""
     max_growth_bytes: int | None = None
     """How much larger constants may make the file; None: its own size, and at least `LEAST_GROWTH_BYTES`.
 
@@ -92,6 +94,7 @@ class RewriteChoices(TypedDict, total=False):
     exclude: Sequence[str]
     input_shapes: InputShapes
     inputs: Inputs
+    freeze_initializers: bool
     max_growth_bytes: int | None
     plan: PlanSource | None
     opset: int | None

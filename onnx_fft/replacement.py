@@ -11,9 +11,10 @@ from dataclasses import replace
 from onnx import ModelProto
 
 from onnx_fft.lowering import CUDA, find_lowering
-from onnx_fft.lowering.base import ConvPlan, Ports
+from onnx_fft.lowering.base import ConvPlan, Fragment, Ports
 from onnx_fft.model.functions import add_functions, import_domains
 from onnx_fft.model.io import LoadedModel
+from onnx_fft.model.shapes import drop_unproven_lengths
 from onnx_fft.model.splice import splice, unused_prefix
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.provenance import make_marks
@@ -48,13 +49,21 @@ def replace_all(
     """Replace the `sites` of a model that have a plan, by name, in place."""
     prefix = unused_prefix(loaded.model)
     replaced = [(site, plan) for site in sites if (plan := plans.get(site.name)) is not None]
+    reads_lengths = False
     for number, (site, plan) in enumerate(replaced):
         progress(f"rewriting {site.name}", number / len(replaced))
-        _replace(loaded.model, site, plan, prefix, target if target in MARKED_TARGETS else "")
+        site, fragment = _build(loaded.model, site, plan, prefix)
+        if not reads_lengths and any(node.op_type == "Shape" for node in fragment.nodes):
+            reads_lengths = True
+            drop_unproven_lengths(loaded.model, loaded.base_dir)
+        add_functions(loaded.model, site.scope, fragment.functions)
+        import_domains(loaded.model, site.scope, sorted({node.domain for node in fragment.nodes} - {""}))
+        marks = make_marks(site.name, plan.lowering, target if target in MARKED_TARGETS else "")
+        splice(site.scope, site.nodes, site.constants, fragment.nodes, fragment.initializers, marks)
 
 
-def _replace(model: ModelProto, site: ConvSite, plan: ConvPlan, prefix: str, mark: str) -> None:
-    """Replace one site; its nodes are marked for the target `mark`, "" for none."""
+def _build(model: ModelProto, site: ConvSite, plan: ConvPlan, prefix: str) -> tuple[ConvSite, Fragment]:
+    """The fragment for one site, and the site with the activation that is fused into it."""
     lowering = find_lowering(plan.lowering)
     site = fuse_activation(site) if lowering.fuses_activations else site
     assert site.spec is not None
@@ -69,8 +78,4 @@ def _replace(model: ModelProto, site: ConvSite, plan: ConvPlan, prefix: str, mar
         bias=bias,
         functions=tuple(model.functions),
     )
-    fragment = lowering.build(site.spec, plan, site.read_weights(), ports)
-    add_functions(model, site.scope, fragment.functions)
-    import_domains(model, site.scope, sorted({node.domain for node in fragment.nodes} - {""}))
-    marks = make_marks(site.name, plan.lowering, mark)
-    splice(site.scope, site.nodes, site.constants, fragment.nodes, fragment.initializers, marks)
+    return site, lowering.build(site.spec, plan, site.read_weights(), ports)

@@ -70,6 +70,8 @@ class Report:
     """What the file might grow by; None if a plan decided."""
     original_bytes: int | None = None
     """Size of the model before, its external data included."""
+    changes: tuple[str, ...] = ()
+    """What else was changed in the model, in sentences."""
     predicted_for: str = ""
     """The GPU that times are predicted for, "" for the CPU that the planner was calibrated on."""
     grown_bytes: int | None = field(default=None, compare=False)
@@ -97,6 +99,7 @@ class Report:
             "original_bytes": self.original_bytes,
             "opset": self.opset,
             "converted_from": self.converted_from,
+            "changes": list(self.changes),
             "predicted_for": self.predicted_for,
             "measurement": None if self.measurement is None else self.measurement.to_dict(),
             "rows": [row.to_dict() for row in self.rows],
@@ -112,10 +115,13 @@ def make_report(
     max_growth_bytes: int | None = None,
     original_bytes: int | None = None,
     predicted_for: str = "",
+    changes: Sequence[str] = (),
 ) -> Report:
     """The report on `decisions`, one for each of `sites`."""
     rows = tuple(map(_make_row, sites, decisions))
-    return Report(rows, opset, converted_from, measurement, max_growth_bytes, original_bytes, predicted_for)
+    return Report(
+        rows, opset, converted_from, measurement, max_growth_bytes, original_bytes, tuple(changes), predicted_for
+    )
 
 
 def _make_row(site: ConvSite, decision: Decision) -> Row:

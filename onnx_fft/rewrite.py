@@ -128,6 +128,7 @@ def _report(state: State) -> Report:
         None if state.plan is not None else state.request.max_growth_bytes,
         state.original_bytes,
         state.request.machines[0].name if state.request.target == CUDA else "",
+        state.changes,
     )
 
 

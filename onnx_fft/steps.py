@@ -1,6 +1,6 @@
 """The pass as a chain of small steps, each `state -> state` with one job; `read` makes the first state.
 
-    read -> fix_shapes -> find -> convert -> decide -> measure -> settle -> splice -> check
+    read -> fix_shapes -> freeze -> inline -> find -> convert -> decide -> measure -> settle -> splice -> check
 
 `DECIDING` ends with a decision for every site, which is all that `inspect` asks for; `WRITING` makes the model. Data
 flows one way: nothing but the replaced nodes changes, and a model in which nothing is replaced stays what it was.
@@ -24,15 +24,20 @@ from onnx_fft.hints import Option
 from onnx_fft.inputs.feeds import load_feed, read_inputs
 from onnx_fft.lowering import find_lowering
 from onnx_fft.measure.run import Measurement, measure_model
+from onnx_fft.model.functions import freeze_initializers
 from onnx_fft.model.io import LoadedModel, ModelSource, load_model, model_bytes
 from onnx_fft.model.opset import convert_opset, model_opset
 from onnx_fft.model.saving import materialized
+from onnx_fft.model.scopes import FunctionKey
 from onnx_fft.model.shapes import set_input_shapes
 from onnx_fft.options import LEAST_GROWTH_BYTES, RewriteOptions, check_options, select_names
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.provenance import is_own
 from onnx_fft.replacement import build_variant, keep_names, replace_all
+from onnx_fft.runtime.constants import evaluate_constants
 from onnx_fft.sites.conv import ConvSite, find_sites
+from onnx_fft.sites.inlined import Inlined, inline_for_weights, inline_functions
+from onnx_fft.sites.values import refuse_values
 from onnx_fft.validate import validate
 
 
@@ -55,7 +60,12 @@ class State:
     sites: tuple[ConvSite, ...] = ()
     planned: Mapping[str, PlannedConv] | None = None
     unconverted: tuple[LoadedModel, tuple[ConvSite, ...]] | None = None
+    uninlined: LoadedModel | None = None
+    inlined: Inlined | None = None
+    """What became of `uninlined` as functions were written out whose callers give convolutions their weights."""
     decisions: tuple[Decision, ...] = ()
+    changes: tuple[str, ...] = ()
+    """What was changed beside the convolutions and the opset, in sentences."""
     measurement: Measurement | None = None
     validation: Validation | None = None
     failure: str = ""
@@ -109,9 +119,29 @@ def fix_shapes(state: State) -> State:
     return state
 
 
+def freeze(state: State) -> State:
+    """Take initializers that are inputs as well for constants, if the caller says that nobody overrides them."""
+    names = freeze_initializers(state.model.model) if state.options.freeze_initializers else []
+    if not names:
+        return state
+    listed = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return replace(state, changes=(*state.changes, f"constants now, and inputs no longer: {listed}"))
+
+
+def inline(state: State) -> State:
+    """Write out the calls of functions that give a convolution its weight."""
+    names = None if state.plan is None else {entry.name for entry in state.plan.entries}
+
+    def is_wanted(site: ConvSite) -> bool:
+        return site.spec is not None and (names is None or site.name in names)
+
+    inlined = inline_for_weights(state.model, evaluate_constants, is_wanted)
+    return state if inlined is None else replace(state, model=inlined.model, inlined=inlined, uninlined=state.model)
+
+
 def find(state: State) -> State:
     """Find every site, and the plan's entry on each."""
-    sites = find_sites(state.model)
+    sites = find_sites(state.model, evaluate_constants)
     specs = {site.name: site.spec for site in sites if site.spec is not None}
     return replace(state, sites=sites, planned=None if state.plan is None else match_plan(state.plan, specs))
 
@@ -126,7 +156,7 @@ def convert(state: State) -> State:
     if converted is state.model.model:
         return state
     model = LoadedModel(converted, state.model.base_dir)
-    sites = keep_names(find_sites(model), state.sites)
+    sites = keep_names(find_sites(model, evaluate_constants), state.sites)
     return replace(state, model=model, sites=sites, unconverted=(state.model, state.sites) if wanted is None else None)
 
 
@@ -153,11 +183,16 @@ def measure(state: State) -> State:
 
 
 def settle(state: State) -> State:
-    """Go back to the model before the conversion if nothing came of what needed it."""
-    if state.unconverted is None or state.replaced:
+    """Go back to the model before the conversion, and before functions were written out, if nothing came of it."""
+    if state.unconverted is not None and not state.replaced:
+        model, sites = state.unconverted
+        state = replace(state, model=model, sites=sites, unconverted=None)
+    if state.inlined is None or state.uninlined is None:
         return state
-    model, sites = state.unconverted
-    return replace(state, model=model, sites=sites, unconverted=None)
+    needed = state.inlined.find_sources(site.name for site in state.replaced)
+    if needed != state.inlined.functions and state.converted_from is None:
+        return _restore_functions(state, state.uninlined, needed)
+    return _tell_inlined(state, needed)
 
 
 def splice(state: State) -> State:
@@ -181,8 +216,29 @@ def check(state: State) -> State:
     return replace(state, validation=validation, failure="" if validation.ok else validation.verdict)
 
 
-DECIDING: tuple[Step, ...] = (fix_shapes, find, convert, decide, measure, settle)
+DECIDING: tuple[Step, ...] = (fix_shapes, freeze, inline, find, convert, decide, measure, settle)
 WRITING: tuple[Step, ...] = (splice, check)
+
+
+def _restore_functions(state: State, before: LoadedModel, needed: set[FunctionKey]) -> State:
+    """The state in which only the functions that are `needed` are written out."""
+    inlined = inline_functions(before, needed) if needed else None
+    model = before if inlined is None else inlined.model
+    sites = find_sites(model, evaluate_constants)
+    known = {site.name: decision for site, decision in zip(state.sites, state.decisions, strict=True)}
+    if any(site.name not in {other.name for other in sites} for site in state.replaced):
+        return _tell_inlined(state, needed)  # names depend on what else is written out
+    untouched = Refusal("function-weight", "its weight is given by callers, and replacing it in none of them gains")
+    decisions = [known.get(site.name) or leave(untouched) for site in sites]
+    return _tell_inlined(replace(state, model=model, sites=sites, decisions=tuple(decisions)), needed)
+
+
+def _tell_inlined(state: State, functions: set[FunctionKey]) -> State:
+    """The state, with a sentence on the functions that are written out, if there are any."""
+    if not functions:
+        return state
+    names = ", ".join(sorted(repr(":".join(filter(None, key))) for key in functions))
+    return replace(state, changes=(*state.changes, f"written out wherever it was called: function {names}"))
 
 
 def _needed_opset(state: State) -> int | None:
@@ -228,8 +284,13 @@ def _decide_site(site: ConvSite, is_selected: bool, state: State) -> Decision:
         return leave(site.refusal)
     if not is_selected:
         return leave(Refusal("not-selected", "left out by name"))
+    is_forced = state.planned is not None or state.request.is_forced
     if state.planned is not None:
-        replayed = replay(site.name, site.spec, site.opset, state.planned[site.name], state.request, site.storage)
-        return heed_zeros(replayed, site.zero_reader, is_forced=True)
-    chosen = choose(site.spec, site.opset, state.request, site.storage)
-    return heed_zeros(chosen, site.zero_reader, is_forced=state.request.is_forced)
+        decision = replay(site.name, site.spec, site.opset, state.planned[site.name], state.request, site.storage)
+    else:
+        decision = choose(site.spec, site.opset, state.request, site.storage)
+    may_be_replaced = decision.plan is not None or (decision.options and state.options.select == "measure")
+    refusal = refuse_values(site) if may_be_replaced else None
+    if refusal is not None:
+        return leave(refusal, decision.conv_seconds)
+    return heed_zeros(decision, site.zero_reader, is_forced=is_forced)

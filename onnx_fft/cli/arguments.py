@@ -167,6 +167,12 @@ def _add_choice(verb: argparse.ArgumentParser) -> None:
         metavar="NPZ",
         help="inputs by name, to validate and to measure on; random ones otherwise",
     )
+    _add_option(
+        verb,
+        "--freeze-initializers",
+        action="store_true",
+        help="treat initializers that are inputs too as constants: callers can no longer override them",
+    )
     _add_custom_ops(verb)
     _add_option(
         verb,

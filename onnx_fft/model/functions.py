@@ -56,13 +56,28 @@ def is_same_function(one: FunctionProto, other: FunctionProto) -> bool:
     return signatures[0] == signatures[1] and bodies[0] == bodies[1]
 
 
+def freeze_initializers(model: ModelProto) -> list[str]:
+    """Make constants, in place, of initializers that are graph inputs as well; the names of those that were none.
+
+    Before IR version 4 all of them are inputs and constants, and remain so.
+    """
+    return [] if model.ir_version < IR_WITH_CONSTANT_INITIALIZERS else _drop_inputs(model)
+
+
+def _drop_inputs(model: ModelProto) -> list[str]:
+    """Remove the graph inputs that have an initializer, and name them."""
+    graph = model.graph
+    constants = {tensor.name for tensor in graph.initializer}
+    constants |= {tensor.values.name for tensor in graph.sparse_initializer}
+    dropped = [value.name for value in graph.input if value.name in constants]
+    for place in reversed([place for place, value in enumerate(graph.input) if value.name in constants]):
+        del graph.input[place]
+    return dropped
+
+
 def _raise_ir_version(model: ModelProto) -> None:
     if model.ir_version < IR_WITH_CONSTANT_INITIALIZERS:
-        graph = model.graph
-        constants = {tensor.name for tensor in graph.initializer}
-        constants |= {tensor.values.name for tensor in graph.sparse_initializer}
-        for place in reversed([place for place, value in enumerate(graph.input) if value.name in constants]):
-            del graph.input[place]
+        _drop_inputs(model)
     model.ir_version = max(model.ir_version, IR_WITH_FUNCTIONS)
 
 

@@ -7,11 +7,12 @@ module asks: who defines a name, who reads it, and what holds the nodes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import numpy.typing as npt
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
 from onnx.helper import get_attribute_value
 
@@ -19,6 +20,15 @@ from onnx_fft.errors import Refusal
 from onnx_fft.hints import Hint
 
 Body = GraphProto | FunctionProto
+FunctionKey = tuple[str, str, str]
+"""Domain, name and overload, which a function and its calls share."""
+
+Functions = Mapping[FunctionKey, FunctionProto]
+"""The model-local functions."""
+
+Evaluate = Callable[[Sequence[NodeProto], Mapping[str, npt.NDArray[Any]], Sequence[str], int], list[Any]]
+"""Computes outputs of nodes, by name, from the values they read, in an opset; raises anything if it cannot."""
+
 DEFAULT_DOMAINS = ("", "ai.onnx")
 MICROSOFT_DOMAIN = "com.microsoft"
 """Of operators that ONNX Runtime adds to the standard's."""
@@ -57,6 +67,11 @@ class Scope:
     reads: Counter[str] = field(default_factory=Counter)
     shared: dict[bytes, str] = field(default_factory=dict)
     """Digest of a constant added by `splice` -> its name."""
+    functions: Functions = field(default_factory=dict)
+    shapes: dict[str, list[int | None]] = field(default_factory=dict)
+    """Shapes of tensors defined here or around, None for an open length; empty unless somebody has looked for them."""
+    evaluate: Evaluate | None = None
+    """What computes constants, None for ONNX's own evaluator."""
 
     def __post_init__(self) -> None:
         """Index the body itself; `find_scopes` adds what the bodies within read."""
@@ -80,6 +95,12 @@ class Scope:
             return self
         return self.parent.find_owner(name) if self.parent else None
 
+    def enclose(self, body: GraphProto, opset: int | None = None) -> Scope:
+        """The scope of a body within this one; `opset` if it is another one there."""
+        inner = Scope(self.path, body, self, opset or self.opset, self.ir_version, self.base_dir)
+        inner.functions, inner.shapes, inner.evaluate = self.functions, self.shapes, self.evaluate
+        return inner
+
     def count_reads(self, node: NodeProto, sign: int) -> None:
         """Add (`sign` 1) or take away (-1) the reads of a node of this scope, here and in every scope around."""
         scope: Scope | None = self
@@ -89,15 +110,27 @@ class Scope:
             scope = scope.parent
 
 
-def find_scopes(model: ModelProto, base_dir: Path | None) -> list[Scope]:
-    """Every scope of the model in the order of `walk_bodies`; each comes after the scope around it."""
+def find_scopes(model: ModelProto, base_dir: Path | None, evaluate: Evaluate | None = None) -> list[Scope]:
+    """Every scope of the model in the order of `walk_bodies`; each comes after the scope around it.
+
+    `evaluate` computes constants there.
+    """
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     scopes = _open_scopes("", model.graph, None, opsets, model.ir_version, base_dir)
     for function in model.functions:
         path = ":".join(filter(None, (function.domain, function.name, function.overload))) + "/"
         own = {entry.domain: entry.version for entry in function.opset_import}
         scopes += _open_scopes(path, function, None, own, model.ir_version, base_dir)
+    functions = {function_key(function): function for function in model.functions}
+    for scope in scopes:
+        scope.functions, scope.evaluate = functions, evaluate
     return scopes
+
+
+def function_key(function: FunctionProto | NodeProto) -> FunctionKey:
+    """What a function and the nodes that call it have in common."""
+    name = function.name if isinstance(function, FunctionProto) else function.op_type
+    return function.domain, name, function.overload
 
 
 def walk_bodies(model: ModelProto) -> Iterator[Body]:

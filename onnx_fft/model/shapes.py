@@ -54,6 +54,33 @@ def infer_shapes(model: ModelProto, base_dir: Path | None = None) -> ModelProto:
     return skeleton
 
 
+def drop_unproven_lengths(model: ModelProto, base_dir: Path | None = None) -> None:
+    """Remove, in place, every length that the file states and that does not follow from the graph's inputs.
+
+    A stale one does no harm until something reads lengths: ONNX Runtime computes a Shape node from it at load.
+    """
+    for number, (body, inferred) in enumerate(
+        zip(walk_bodies(model), walk_bodies(infer_shapes(model, base_dir)), strict=True)
+    ):
+        proven = {value.name: value.type.tensor_type.shape.dim for value in inferred.value_info}
+        claims = list(body.value_info)
+        if is_graph(body) and is_graph(inferred):
+            proven |= {value.name: value.type.tensor_type.shape.dim for value in (*inferred.input, *inferred.output)}
+            claims += [*body.output, *(body.input if number > 0 else ())]
+        for value in claims:
+            _drop_unproven(value, proven.get(value.name, ()))
+
+
+def _drop_unproven(value: ValueInfoProto, proven: Sequence[onnx.TensorShapeProto.Dimension]) -> None:
+    if not value.type.tensor_type.HasField("shape"):
+        return
+    dims = value.type.tensor_type.shape.dim
+    lengths = [dim.dim_value for dim in proven] if len(proven) == len(dims) else [0] * len(dims)
+    for dim, length in zip(dims, lengths, strict=True):
+        if dim.HasField("dim_value") and dim.dim_value != length:
+            dim.Clear()
+
+
 def strip_data(model: ModelProto, base_dir: Path | None = None) -> ModelProto:
     """A copy without doc strings and the data of tensors of more than `MAX_SHAPE_ELEMENTS`; small ones have it inline.
 

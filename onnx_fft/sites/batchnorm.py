@@ -43,9 +43,10 @@ def fold_batch_norm(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Weight and bias of the one convolution that does both; `parameters` are scale, shift, mean and variance."""
     scale, shift, mean, variance = parameters
-    gain = scale / np.sqrt(variance + epsilon)
-    centred = -mean if bias is None else bias - mean
-    return weight * gain.reshape(-1, *[1] * (weight.ndim - 1)), gain * centred + shift
+    with np.errstate(all="ignore"):  # a variance may be negative: then the convolution is left alone, see `values`
+        gain = scale / np.sqrt(variance + epsilon)
+        centred = -mean if bias is None else bias - mean
+        return weight * gain.reshape(-1, *[1] * (weight.ndim - 1)), gain * centred + shift
 
 
 def _are_per_channel(names: Sequence[str], scope: Scope, channels: int) -> bool:

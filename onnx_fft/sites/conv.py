@@ -15,6 +15,7 @@ from onnx_fft.model.scopes import (
     DEFAULT_DOMAINS,
     MICROSOFT_DOMAIN,
     Body,
+    Evaluate,
     Refused,
     Scope,
     find_scopes,
@@ -25,10 +26,10 @@ from onnx_fft.model.scopes import (
 )
 from onnx_fft.model.shapes import infer_shapes
 from onnx_fft.model.storage import Storage, count_freed_bytes, is_folded_at_load
-from onnx_fft.model.weights import ConvWeights, is_stored, resolve_constant, resolve_type
+from onnx_fft.model.weights import ConvWeights, find_constants, resolve_constant, resolve_type
 from onnx_fft.provenance import OPERATOR_DOMAIN
 from onnx_fft.sites.batchnorm import fold_batch_norm, is_foldable
-from onnx_fft.sites.geometry import Dims, resolve_spec
+from onnx_fft.sites.geometry import resolve_spec
 from onnx_fft.sites.quantized import QuantizationTracer
 from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.sites.zeros import ZeroTracer
@@ -45,6 +46,8 @@ CONVOLUTIONS = (
     "DeformConv",
 )
 """Operators that are listed, in ONNX's default domain and in ONNX Runtime's own."""
+
+CONSTANT_INPUT = "its input is a constant: ONNX Runtime computes it once, when it loads the model"
 
 RUNTIME_DOMAINS = (MICROSOFT_DOMAIN, "com.ms.")
 """Beginnings of the domains ONNX Runtime keeps for itself."""
@@ -142,22 +145,27 @@ class ConvSite:
         return value.astype(np.float64)
 
 
-def find_sites(loaded: LoadedModel) -> tuple[ConvSite, ...]:
-    """Every convolution in the graph, in bodies of If, Loop and Scan, and in model-local functions."""
+def find_sites(loaded: LoadedModel, evaluate: Evaluate | None = None) -> tuple[ConvSite, ...]:
+    """Every convolution in the graph, in bodies of If, Loop and Scan, and in model-local functions.
+
+    `evaluate` computes constants, ONNX's own evaluator if it is None.
+    """
     inferred = infer_shapes(loaded.model, loaded.base_dir)
-    scopes = find_scopes(loaded.model, loaded.base_dir)
-    shapes: dict[Scope | None, dict[str, Dims]] = {None: {}}
+    scopes = find_scopes(loaded.model, loaded.base_dir, evaluate)
     readers: dict[Scope, dict[str, NodeProto]] = {}
     for scope, body in zip(scopes, walk_bodies(inferred), strict=True):
         own = scope.inputs | scope.tensors.keys() | scope.producers.keys()
-        seen = {name: dims for name, dims in shapes[scope.parent].items() if name not in own}
-        shapes[scope] = seen | _known_shapes(body)
+        around = {} if scope.parent is None else scope.parent.shapes
+        scope.shapes = {name: dims for name, dims in around.items() if name not in own} | _known_shapes(body)
         readers[scope] = {name: node for node in scope.body.node for name in node.input}
     sites: list[ConvSite] = []
     quantization, zeros = QuantizationTracer(scopes), ZeroTracer(scopes)
+    constants = find_constants(scopes)
     for name, scope, node in name_convolutions(scopes):
         try:
-            site = _resolve_site(name, scope, node, shapes[scope], readers[scope])
+            if node.input and node.input[0] in constants[scope]:
+                raise Refused("constant-input", CONSTANT_INPUT)
+            site = _resolve_site(name, scope, node, readers[scope])
             assert site.spec is not None
             if quantization.is_quantized(scope, node, site.spec.out_channels, site.bias_input):
                 reason = "between DequantizeLinear and QuantizeLinear, ONNX Runtime computes in integers"
@@ -176,6 +184,7 @@ def relocate_sites(sites: Iterable[ConvSite], model: ModelProto, copy: LoadedMod
     moved = []
     for site in sites:
         scope = counterparts[id(site.scope.body)]
+        scope.shapes, scope.evaluate = site.scope.shapes, site.scope.evaluate
         places = {id(node): place for place, node in enumerate(site.scope.body.node)}
         node, *followers = (scope.body.node[places[id(node)]] for node in site.nodes)
         moved.append(replace(site, scope=scope, node=node, followers=tuple(followers)))
@@ -207,15 +216,14 @@ def is_convolution(node: NodeProto) -> bool:
     return known_domain and node.op_type in CONVOLUTIONS
 
 
-def _resolve_site(
-    name: str, scope: Scope, node: NodeProto, shapes: dict[str, Dims], readers: dict[str, NodeProto]
-) -> ConvSite:
+def _resolve_site(name: str, scope: Scope, node: NodeProto, readers: dict[str, NodeProto]) -> ConvSite:
     """The site of a convolution that can be replaced; raises `Refused` for another."""
     _check_operator(node, scope)
     weight = resolve_type(node.input[1], scope)
     if isinstance(weight, Refusal):
-        raise Refused(weight.code, weight.reason)
-    spec = resolve_spec(node, weight.shape, weight.elem_type, shapes.get(node.input[0]), has_bias=_has_bias(node))
+        raise Refused(weight.code, weight.reason, weight.hint)
+    input_shape = scope.shapes.get(node.input[0])
+    spec = resolve_spec(node, weight.shape, weight.elem_type, input_shape, has_bias=_has_bias(node))
     bias_input = _find_bias_input(node, scope, spec.out_channels)
     operands = [operand for operand in node.input[1:3] if operand and operand != bias_input]
     followers: tuple[NodeProto, ...] = ()
@@ -245,10 +253,6 @@ def _check_operator(node: NodeProto, scope: Scope) -> None:
         raise Refused("operator", f"{':'.join(filter(None, (node.domain, node.op_type)))} is not rewritten")
     if len(node.input) < 2 or not all(node.input[:2]) or len(node.output) != 1 or not node.output[0]:
         raise Refused("bad-node", f"inputs are {list(node.input)}, outputs {list(node.output)}, expected x, w, and y")
-    if is_stored(node.input[0], scope):
-        raise Refused(
-            "constant-input", "its input is a constant: ONNX Runtime computes it once, when it loads the model"
-        )
 
 
 def _find_bias_input(node: NodeProto, scope: Scope, channels: int) -> str:
@@ -267,9 +271,9 @@ def _has_bias(node: NodeProto) -> bool:
     return len(node.input) > 2 and bool(node.input[2])
 
 
-def _known_shapes(body: Body) -> dict[str, Dims]:
+def _known_shapes(body: Body) -> dict[str, list[int | None]]:
     """Shapes stated or inferred in a body; None for a dimension that is symbolic or absent."""
-    shapes: dict[str, Dims] = {}
+    shapes: dict[str, list[int | None]] = {}
     for value in (*body.value_info, *((*body.input, *body.output) if is_graph(body) else ())):
         if value.type.tensor_type.HasField("shape"):
             dims = value.type.tensor_type.shape.dim

@@ -33,6 +33,7 @@ def list_facts(
     if report is not None:
         converted = f", converted from {report.converted_from}" if report.converted_from is not None else ""
         facts.append(("Opset", f"{report.opset}{converted}"))
+        facts += [("Changed", change) for change in report.changes]
     facts.append(("Versions", ", ".join(_list_versions())))
     facts.append(("Made", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")))
     return tuple(facts)

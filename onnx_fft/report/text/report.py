@@ -20,9 +20,9 @@ Cell = tuple[str, str]
 
 
 def draw_report(report: Report, wording: Wording, columns: int = FULL_COLUMNS) -> list[Drawing]:
-    """One row a convolution, the summary, and the notes of a measured choice."""
+    """One row a convolution, the summary, what else changed, and the notes of a measured choice."""
     notes = () if report.measurement is None else report.measurement.notes
-    lines = [summarize_report(report, wording), *(note.tell(wording) for note in notes)]
+    lines = [summarize_report(report, wording), *report.changes, *(note.tell(wording) for note in notes)]
     return [*_draw_table(report, wording, columns), *make_lines(lines)]
 
 

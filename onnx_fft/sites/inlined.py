@@ -1,0 +1,88 @@
+"""Writing out the calls of functions whose convolutions get their weights from the caller, as some exporters have it.
+
+Inside such a function the weight is an input, which may differ from call to call. Written out in the caller's graph it
+is the caller's constant. Only functions that contain such a convolution are written out, and those that call them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from onnx import ModelProto
+
+from onnx_fft.model.inlining import calls_itself, has_same_opsets, inline_calls
+from onnx_fft.model.io import LoadedModel
+from onnx_fft.model.scopes import Evaluate, FunctionKey, Scope, function_key, is_graph
+from onnx_fft.provenance import OPERATOR_DOMAIN
+from onnx_fft.sites.conv import ConvSite, find_sites
+
+
+@dataclass(frozen=True, slots=True)
+class Inlined:
+    """A model in which calls are written out: `calls` has the prefix of the names of each, and its function."""
+
+    model: LoadedModel
+    calls: tuple[tuple[str, FunctionKey], ...]
+
+    @property
+    def functions(self) -> set[FunctionKey]:
+        """The functions that were called."""
+        return {key for _, key in self.calls}
+
+    def find_sources(self, names: Iterable[str]) -> set[FunctionKey]:
+        """The functions that the convolutions of these names come from."""
+        names = tuple(names)
+        return {key for prefix, key in self.calls if any(f"/{prefix}" in f"/{name}" for name in names)}
+
+
+def inline_for_weights(
+    loaded: LoadedModel, evaluate: Evaluate, is_wanted: Callable[[ConvSite], bool] = lambda site: site.spec is not None
+) -> Inlined | None:
+    """The model with those calls written out that give a convolution its weight; None if there are none.
+
+    `is_wanted` tells which convolutions of the new model are worth it.
+    """
+    tried: set[FunctionKey] = set()
+    inlined: Inlined | None = None
+    sites = find_sites(loaded, evaluate) if loaded.model.functions else ()
+    while found := _find_functions(sites, loaded.model) - tried:
+        tried |= found
+        inlined = inline_functions(loaded, tried)
+        if inlined is None:
+            return None
+        sites = find_sites(inlined.model, evaluate)
+    if inlined is None:
+        return None
+    needed = inlined.find_sources(site.name for site in sites if is_wanted(site))
+    return inlined if needed == tried else inline_functions(loaded, needed)
+
+
+def inline_functions(loaded: LoadedModel, functions: set[FunctionKey]) -> Inlined | None:
+    """A copy of the model with the calls of these functions written out; None if there are none, or far too many."""
+    copy = replace(loaded.copy(), path=None)
+    try:
+        calls = inline_calls(copy.model, functions)
+    except ValueError:
+        return None
+    return Inlined(copy, tuple(calls)) if calls else None
+
+
+def find_function(scope: Scope) -> FunctionKey | None:
+    """The function that a scope lies in, None for the graph."""
+    while scope.parent is not None:
+        scope = scope.parent
+    return None if is_graph(scope.body) else function_key(scope.body)
+
+
+def _find_functions(sites: Iterable[ConvSite], model: ModelProto) -> set[FunctionKey]:
+    """The functions that hold a convolution whose weight is not known there, and that can be written out."""
+    found = set()
+    for site in sites:
+        key = find_function(site.scope)
+        if key is None or key[0] == OPERATOR_DOMAIN or site.refusal is None or site.refusal.code != "runtime-weight":
+            continue
+        functions = site.scope.functions
+        if has_same_opsets(functions[key], model) and not calls_itself(key, functions):
+            found.add(key)
+    return found

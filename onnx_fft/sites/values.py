@@ -1,0 +1,49 @@
+"""Can transforms take these weights? Numbers that a direct sum confines to one place, a transform spreads over all.
+
+One NaN or Inf in a weight makes one output channel NaN where it meets the input; behind a transform, whole tiles are.
+And a spectrum is larger than its weight: a bin is at most `S`, the sum of an output channel's absolute weights; the
+input's transform at most `T max |x|` with `T` points; Gauss's products at most four times both. So with `T` and `|x|`
+up to 2^16, nothing overflows if `S` is below the largest number of the dtype divided by 2^34.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_fft.errors import Refusal
+from onnx_fft.sites.conv import ConvSite
+
+HEADROOM = 2.0**34
+"""The dtype's largest number divided by the largest sum of absolute weights; see above."""
+
+COMPUTED_IN = {"float16": "float32", "float32": "float32", "float64": "float64"}
+"""What transforms compute in, by the dtype of the convolution."""
+
+
+def refuse_values(site: ConvSite) -> Refusal | None:
+    """Why a site is not replaced because of what its weight and bias hold, None if nothing speaks against it."""
+    assert site.spec is not None
+    weights = site.read_weights()
+    folded = ", with the BatchNormalization folded in," if site.followers else ""
+    for what, values in (("weight", weights.weight), ("bias", weights.bias)):
+        if values is not None and (problem := _find_problem(values, site.spec.dtype)):
+            return Refusal("nonfinite", f"its {what}{folded} {problem}")
+    with np.errstate(over="ignore"):
+        largest = float(np.abs(weights.weight).reshape(site.spec.out_channels, -1).sum(axis=1).max())
+    limit = float(np.finfo(COMPUTED_IN[site.spec.dtype]).max) / HEADROOM
+    if largest > limit:
+        reason = (
+            f"the weights of one output channel add up to {largest:.1e}, beyond {limit:.0e} a transform may overflow"
+        )
+        return Refusal("overflow", reason)
+    return None
+
+
+def _find_problem(values: NDArray[np.float64], dtype: str) -> str:
+    if np.isnan(values).any():
+        return "holds NaN"
+    largest, limit = float(np.abs(values).max(initial=0.0)), float(np.finfo(dtype).max)
+    if np.isinf(largest):
+        return "holds Inf"
+    return f"reaches {largest:.1e}, and {dtype} ends at {limit:.1e}" if largest > limit else ""
