@@ -6,8 +6,9 @@ then compute in float. A weight that a replacement stores as float32 would be qu
 a model-local function around a Conv. So whatever stands there is left alone, whichever its weight is:
 
 - The input comes from a DequantizeLinear, directly or through operators that only move values.
-- QuantizeLinear alone reads the output, directly, through operators that only move values, through Relu or Clip, or
-  through what ONNX Runtime folds into a weight: BatchNormalization, Add and Mul by a constant for each channel.
+- Of all nodes, QuantizeLinear alone reads the output, directly, through operators that only move values, through Relu
+  or Clip, or through what ONNX Runtime folds into a weight: BatchNormalization, Add and Mul by a constant for each
+  channel.
 
 A bias that is computed in each run prevents it. Functions are inlined before all this, so it goes on in their callers;
 a body of If, Loop or Scan is a model of its own. The tests hold this against what ONNX Runtime makes of models.
@@ -86,8 +87,9 @@ class QuantizationTracer:
             readers = self._readers.get(place, [])
             if not readers:
                 waiting += self._find_results(scope, name)
-            if scope.reads[name] != len(readers) or len({describe(node) for node in readers}) != 1:
-                continue  # the body gives it, one within reads it, or several nodes do
+            outputs = [each if isinstance(each, str) else each.name for each in scope.body.output].count(name)
+            if scope.reads[name] != len(readers) + outputs or len({describe(node) for node in readers}) != 1:
+                continue  # a body within reads it, or several nodes do
             node = readers[0]
             if is_plain(node, "QuantizeLinear"):
                 return True

@@ -167,6 +167,7 @@ IN_INTEGERS: dict[str, Pattern] = {
 """What some version of ONNX Runtime from 1.17.3 to 1.32 computes in integers."""
 
 ALMOST: dict[str, Pattern] = {
+    "an output of the graph": Pattern(outputs=", float c"),
     "bias of 8 bits": Pattern(bias="b = DequantizeLinear(bias8, sw)"),
     "bias computed from 32 bits": Pattern(bias="d = DequantizeLinear(bias32, sb) b = Mul(d, number)"),
     "dequantized bias, float weight": Pattern(weight=FLOAT, bias="b = DequantizeLinear(bias32, sb)"),
@@ -181,7 +182,7 @@ ALMOST: dict[str, Pattern] = {
     "Add behind MaxPool": Pattern(weight=FLOAT, behind=(f"{MAX_POOL}(_)", "Add(_, channels)")),
     "FusedConv": Pattern(op_type="com.microsoft.FusedConv", constants=ZERO_AT_LEAST),
 }
-"""What all compute in float, but newer ones with a weight of 8 bits, if it is stored in float32 now or once replaced."""
+"""What all compute in float, but newer ones with a weight of 8 bits, if it is stored in float32, now or later."""
 
 IN_FLOAT: dict[str, Pattern] = {
     "no quantized output": Pattern(is_output_quantized=False),
@@ -207,7 +208,6 @@ IN_FLOAT: dict[str, Pattern] = {
     "two unlike readers": Pattern(
         more="s = QuantizeLinear(c, sw, zy) z = DequantizeLinear(s, sw, zy)", outputs=", float z"
     ),
-    "an output of the graph": Pattern(outputs=", float c"),
 }
 """What none of them does."""
 
