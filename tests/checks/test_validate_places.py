@@ -99,7 +99,7 @@ def make_double(weight: Array, offset: float, dtype: int, *, slip: float = 0.0) 
 
 def draw_zero_mean() -> Array:
     weight = RNG.standard_normal((1, 1, 15, 15)) / 15
-    return (weight - weight.mean()).astype(np.float32)
+    return np.asarray(weight - weight.mean(), np.float32)
 
 
 def test_sums_that_cancel_are_judged_by_how_far_the_original_is() -> None:

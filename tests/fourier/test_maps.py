@@ -38,7 +38,7 @@ def test_ffts_agree_with_the_direct_sum(
             np.testing.assert_allclose(part.values, part.sample.take(expected), rtol=0, atol=1e-12)
 
 
-def make_large() -> tuple[np.ndarray, np.ndarray, ConvGeometry]:  # type: ignore[type-arg]
+def make_large() -> tuple[np.ndarray, np.ndarray, ConvGeometry]:
     rng = np.random.default_rng(2)
     geometry = ConvGeometry(6, (1, 1), (1, 1), (5, 5), (5, 5))
     return rng.standard_normal((3, 6, 40, 30)), rng.standard_normal((6, 1, 11, 11)), geometry
