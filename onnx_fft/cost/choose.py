@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from math import inf
 
+from onnx_fft.cost.conv import RUNNABLE_DTYPES
 from onnx_fft.cost.extents import ASSUMED_EXTENTS, assume_extents
 from onnx_fft.cost.growth import OWN_WEIGHT, growth_bytes
 from onnx_fft.cost.lowerings import count_lowering
@@ -60,6 +62,7 @@ class Decision:
     plan: ConvPlan | None
     refusal: Refusal | None = None
     conv_seconds: float | None = None
+    """Predicted time of the Conv itself; None if ONNX Runtime does not run it."""
     seconds: float | None = None
     """Predicted time of `plan`."""
     growth_bytes: int = 0
@@ -114,9 +117,10 @@ class Request:
 def choose(spec: ConvSpec, opset: int, request: Request, storage: Storage = OWN_WEIGHT) -> Decision:
     """The decision for one convolution in a model of the given opset."""
     options = tuple(_find_best(lowering, spec, opset, request, storage) for lowering in request.lowerings)
-    conv_s = conv_seconds(spec, request.machines[0])
+    conv_s = predict_original(spec, request)
     possible = [option for option in options if option.plan is not None]
-    least = 0.0 if request.is_forced else least_gain(request.target)
+    is_wanted = request.is_forced or conv_s is None
+    least = 0.0 if is_wanted else least_gain(request.target)
     missed = [option for option in options if option.plan is None and option.gain > 0 and option.gain >= least]
     if not possible:
         reason = "; ".join(option.reason for option in options)
@@ -126,12 +130,21 @@ def choose(spec: ConvSpec, opset: int, request: Request, storage: Storage = OWN_
     assert best.plan is not None
     basis = _describe_basis(spec, request)
     needed = needed_gain(spec, best.plan, request.target)
-    if not request.is_forced and best.gain < needed:
+    if not is_wanted and best.gain < needed:
         sentence = f"{best.lowering} predicted at {best.gain:.2f}x the speed{basis}, {needed}x needed"
         sentence = "; ".join([sentence, *(option.reason for option in missed)])
         return leave(Refusal("growth" if missed else "no-gain", sentence), conv_s, options)
     reason = f"predicted at {best.gain:.2f}x the speed{basis}"
+    if conv_s is None:
+        reason = f"the original does not load in ONNX Runtime, which has no {spec.dtype} Conv on CPUs; this does"
     return Decision(best.plan, None, conv_s, best.seconds, best.growth_bytes, options, reason)
+
+
+def predict_original(spec: ConvSpec, request: Request) -> float | None:
+    """Seconds of ONNX Runtime's own Conv on the machine to report; None if it has none for `spec`."""
+    if request.target != CUDA and spec.dtype not in RUNNABLE_DTYPES:
+        return None
+    return conv_seconds(spec, request.machines[0])
 
 
 def predict_gain(spec: ConvSpec, plan: ConvPlan, machines: Sequence[Machine] = CPU_MACHINES) -> float:
@@ -159,10 +172,14 @@ def leave(refusal: Refusal, conv_s: float | None = None, options: tuple[Alternat
 
 
 def limit_growth(decisions: Sequence[Decision], max_growth_bytes: int) -> list[Decision]:
-    """The decisions within the cap: replacements are kept by the time they save a byte, the rest is left after all."""
+    """The decisions within the cap: replacements are kept by the time they save a byte, the rest is left after all.
+
+    First come those without which the model does not run.
+    """
 
     def saving_per_byte(position: int) -> float:
-        return decisions[position].saved_s / max(1, decisions[position].growth_bytes)
+        decision = decisions[position]
+        return inf if decision.conv_seconds is None else decision.saved_s / max(1, decision.growth_bytes)
 
     result = list(decisions)
     room = max_growth_bytes

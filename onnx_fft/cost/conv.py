@@ -9,6 +9,10 @@ from onnx_fft.cost.extents import count_tensors, known_axes
 from onnx_fft.fourier.axis import Axis
 from onnx_fft.sites.spec import ConvSpec
 
+RUNNABLE_DTYPES = ("float16", "float32")
+"""What ONNX Runtime's CPU provider has a Conv and a FusedConv for, of any number of axes (1.17.3 to 1.32). A model with
+another one does not load. Its CUDA provider has one for float64 as well."""
+
 NCHWC_BLOCK = 16
 """Output channels a group from which on ONNX Runtime's Conv runs in its blocked layout: one AVX-512 register."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from onnx_fft.cost.choose import Decision, Request, leave
+from onnx_fft.cost.choose import Decision, Request, leave, predict_original
 from onnx_fft.cost.growth import OWN_WEIGHT, growth_bytes
 from onnx_fft.cost.plan_file import PlannedConv
-from onnx_fft.cost.predict import conv_seconds, lowering_seconds
+from onnx_fft.cost.predict import lowering_seconds
 from onnx_fft.errors import OpsetError, Refusal
 from onnx_fft.hints import Option
 from onnx_fft.lowering import find_lowering
@@ -22,7 +22,7 @@ def replay(
     machine = request.machines[0]
     plan = planned.plan
     if plan is None:
-        left = leave(Refusal("planned", "left alone by the plan"), conv_seconds(spec, machine))
+        left = leave(Refusal("planned", "left alone by the plan"), predict_original(spec, request))
         return replace(left, measured_conv_s=planned.measured_conv_s, measured_s=planned.measured_s)
     needed = find_lowering(plan.lowering).min_opset(spec)
     if opset < needed:
@@ -33,7 +33,7 @@ def replay(
     return Decision(
         plan,
         None,
-        conv_seconds(spec, machine),
+        predict_original(spec, request),
         lowering_seconds(spec, plan, machine),
         growth_bytes(spec, plan, storage),
         reason="by the plan",

@@ -16,7 +16,7 @@ from typing import Any
 from onnx import ModelProto
 
 from onnx_fft._version import __version__
-from onnx_fft.cost.choose import Decision, Request, leave_after_all, limit_growth
+from onnx_fft.cost.choose import Decision, Request, leave_after_all, limit_growth, predict_original
 from onnx_fft.errors import InvalidModelError, Refusal
 from onnx_fft.hints import Note, Option
 from onnx_fft.inputs.feeds import Feed, note_made_up
@@ -45,6 +45,8 @@ from onnx_fft.timing.stats import Ratio
 LIBRARY_DIGITS = 16
 """Of the digest by which cached timings know the native library."""
 
+NOT_LOADED = (Note("ONNX Runtime does not load the original, so that the whole model was not compared with it"),)
+
 Build = Callable[[Mapping[str, ConvPlan]], ModelProto]
 """The whole model with the convolutions of these names replaced."""
 
@@ -54,7 +56,8 @@ class Measurement:
     """How the choice was made and how sure it is.
 
     `ratio` compares the original model with the one that was chosen, over all `feeds` together; None if no
-    replacement came so far. `accepted` says whether that one is the result; otherwise nothing is replaced.
+    replacement came so far, or if ONNX Runtime does not load the original. `accepted` says whether that one is the
+    result; otherwise nothing is replaced.
     `contests` counts distinct convolutions timed, `cached` those of them whose timings were known, `unmeasured` those
     that had to be judged by prediction.
     """
@@ -87,14 +90,16 @@ def measure_model(
 ) -> tuple[list[Decision], Measurement]:
     """Decisions by measurement in place of those `predicted`, one for each of the `sites` of `loaded`.
 
-    Only sites whose decision weighed options take part. `original` is what the result has to beat. Raises UsageError
-    if no input is found, InvalidModelError if ONNX Runtime does not run the original model, NativeUnavailable
-    if the native library is to be timed and is not there, CudaUnavailable if the CUDA provider is.
+    Only sites whose decision weighed options take part, and of those not the ones that ONNX Runtime has no Conv for: it
+    does not load a model with one, and then only single Convs are timed. Otherwise `original` is what the result has to
+    beat. Raises UsageError if no input is found, InvalidModelError if ONNX Runtime does not run the original model,
+    NativeUnavailable if the native library is to be timed and is not there, CudaUnavailable if the CUDA provider is.
     """
     _check_target(request.target)
-    asked = [position for position, decision in enumerate(predicted) if decision.options]
+    lacking = {position for position, site in enumerate(sites) if _is_lacking(site, request)}
+    asked = [position for position, decision in enumerate(predicted) if decision.options and position not in lacking]
     if not asked:
-        return list(predicted), Measurement(options.budget_s, 0.0)
+        return list(predicted), Measurement(options.budget_s, 0.0, notes=NOT_LOADED if lacking else ())
     progress("looking for inputs")
     feeds = find_feeds(loaded, options)
     cuda = request.target == CUDA
@@ -112,10 +117,10 @@ def measure_model(
     for position in asked:
         decisions[position] = _decide(predicted[position], contests.get(sites[position].name), results)
     decisions = limit_growth(decisions, request.max_growth_bytes)
-    make_timer = partial(
-        ModelTimer, original, feeds=feeds, options=options, budget=budget, progress=progress, cuda=cuda
-    )
-    decisions, outcome, host = _judge_whole(sites, decisions, build, make_timer)
+    outcome, host = Outcome(frozenset()), None
+    if not lacking:
+        time_models = partial(ModelTimer, original, feeds=feeds, options=options, budget=budget, progress=progress)
+        decisions, outcome, host = _judge_whole(sites, decisions, build, partial(time_models, cuda=cuda))
     measurement = Measurement(
         options.budget_s,
         budget.spent_s,
@@ -126,7 +131,7 @@ def measure_model(
         bool(outcome.kept),
         dict(zip((feed.label for feed in feeds), outcome.cases, strict=False)),
         host,
-        _make_notes(cache, outcome, feeds),
+        (*(NOT_LOADED if lacking else ()), *_make_notes(cache, outcome, feeds)),
     )
     return decisions, measurement
 
@@ -137,6 +142,11 @@ def _check_target(target: str) -> None:
         library_path()
     if target == CUDA:
         check_cuda("to measure with")
+
+
+def _is_lacking(site: ConvSite, request: Request) -> bool:
+    """Whether ONNX Runtime has no Conv for it."""
+    return site.spec is not None and predict_original(site.spec, request) is None
 
 
 def _find_contests(

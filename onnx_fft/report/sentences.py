@@ -63,8 +63,11 @@ def summarize_report(report: Report, wording: Wording) -> str:
 
 def _describe_gain(report: Report) -> str:
     """`measured 9.00 -> 3.00 ms for these`; predicted, unless all replacements were measured."""
-    is_measured = all(row.is_measured for row in report.replaced)
-    before, after = _sum_times(report.replaced, is_measured)
+    known = [row for row in report.replaced if row.predicted_conv_s is not None]
+    if not known:
+        return "without which ONNX Runtime does not load the model"
+    is_measured = all(row.is_measured for row in known)
+    before, after = _sum_times(known, is_measured)
     how = "measured" if is_measured else "predicted"
     gpu = f" on {report.predicted_for}" if report.predicted_for and not is_measured else ""
     return f"{how} {format_milliseconds(before)} -> {format_milliseconds(after)} ms for these{gpu}"

@@ -139,7 +139,8 @@ def _draw_portrait(rows: Sequence[Row], longest: float) -> Portrait:
 
 def _draw_column(row: Row, position: int, longest: float) -> Column:
     after = "lost" if is_slower(*row.times_s) else "after"
-    times, kinds = _list_times(row), ("before", after) if row.lowering else ("idle",)
+    times = _list_times(row)
+    kinds = ("before", after)[-len(times) :] if row.lowering else ("idle",)
     width = (COLUMN - 2) / len(kinds)
     rects = []
     for number, (seconds, kind) in enumerate(zip(times, kinds, strict=False)):

@@ -37,6 +37,8 @@ def _show_speed(report: Report | None, benchmark: Benchmark | None) -> Figure:
         return Figure("Speed", "1×", "nothing is replaced: the model runs as before")
     if report.measurement is not None and report.measurement.ratio is not None:
         return _show_ratio(report.measurement.ratio)
+    if any(row.predicted_conv_s is None for row in report.replaced):
+        return Figure("Speed", "–", "ONNX Runtime does not load the original")
     known = [(row, row.predicted_conv_s) for row in report.rows if row.predicted_conv_s is not None]
     before = sum(seconds for _, seconds in known)
     after = sum(seconds if row.predicted_s is None or not row.lowering else row.predicted_s for row, seconds in known)
