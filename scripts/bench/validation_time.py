@@ -29,6 +29,7 @@ from scripts.shared.tables import Table
 
 FLOAT = TensorProto.FLOAT
 TARGETS = ("standard", "native")
+"""What runs on any machine."""
 STAGES = {
     "truth": ("maps.py", "compute_maps"),
     "opening": ("opening.py", "open_runner"),

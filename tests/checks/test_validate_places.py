@@ -43,7 +43,7 @@ BUDGETS = {
 
 
 def make_broken(shape: str, place: str, size: float) -> tuple[ModelProto, ModelProto]:
-    """A Conv, and its double: twice the sum with half the weight, and an error of so much RMS at the place."""
+    """A Conv, and twice the sum with half the weight, with an error of about `size` times the RMS at the place."""
     x, w_shape, group = SHAPES[shape]
     weight = (RNG.standard_normal(w_shape) / np.sqrt(np.prod(w_shape[1:]))).astype(np.float32)
     pads = [k // 2 for k in w_shape[2:]] * 2
@@ -80,7 +80,7 @@ def test_a_fault_in_one_place_is_found(monkeypatch: pytest.MonkeyPatch, shape: s
 
 
 def make_double(weight: Array, offset: float, dtype: int, *, slip: float = 0.0) -> tuple[ModelProto, ModelProto]:
-    """A Conv over `x + offset`, and the same summed tap row by tap row, every weight off by `slip`."""
+    """A Conv over `x + offset`, and the sum of its upper and its lower taps, every upper one off by `slip`."""
     x: Dims = (1, 1, 40, 40)
     shift = helper.make_node("Add", ["x", "offset"], ["t"])
     constants = {"offset": np.asarray(offset, weight.dtype), "w": weight}

@@ -10,6 +10,7 @@ import pytest
 from onnx_fft.fourier import maps
 from onnx_fft.fourier.maps import compute_maps, conv_fft
 from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
+from scripts.shared.conv_models import Array
 
 GEOMETRIES: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((2, 4, 31), (6, 2, 5), {"group": 2, "strides": (2,), "dilations": (3,), "pads_begin": (4,), "pads_end": (1,)}),
@@ -38,7 +39,7 @@ def test_ffts_agree_with_the_direct_sum(
             np.testing.assert_allclose(part.values, part.sample.take(expected), rtol=0, atol=1e-12)
 
 
-def make_large() -> tuple[np.ndarray, np.ndarray, ConvGeometry]:
+def make_large() -> tuple[Array, Array, ConvGeometry]:
     rng = np.random.default_rng(2)
     geometry = ConvGeometry(6, (1, 1), (1, 1), (5, 5), (5, 5))
     return rng.standard_normal((3, 6, 40, 30)), rng.standard_normal((6, 1, 11, 11)), geometry

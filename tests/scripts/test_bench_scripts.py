@@ -18,7 +18,7 @@ from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.timing.stats import Ratio, Spread
 from scripts.bench import layers as bench_layers
 from scripts.bench import models as bench_models
-from scripts.bench import peer_worker
+from scripts.bench import peer_worker, validation_time
 from scripts.bench.layer_results import Measured, Variant, make_table, summarize_rows
 from scripts.bench.machine_limits import Limits, measure_limits
 from scripts.bench.peer_worker import measure_block
@@ -281,3 +281,18 @@ def test_a_bar_without_a_number_is_no_gain() -> None:
 
 def test_every_target_has_its_tables() -> None:
     assert set(bench_models.TITLES) == set(bench_layers.TITLES) == set(bench_layers.TABLES) == set(TARGETS)
+
+
+# --- the time that validation takes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["chain", "bodies"])
+def test_the_models_of_validation_time_are_rewritten_and_checked(name: str) -> None:
+    found = validation_time.measure(name, "standard", 2)
+    assert found["verdict"].startswith("same")
+    assert found["checked"] == 2
+    assert found["truth"] > 0
+    cells = validation_time.make_row(name, "standard", 2, found)
+    assert cells[0] == f"{name}, standard"
+    assert cells[-3:] == ("2 of 2", "100%", "same")
