@@ -25,8 +25,8 @@ from onnx_fft.model.scopes import DEFAULT_DOMAINS, Refused, find_scopes, is_grap
 from onnx_fft.model.shapes import infer_shapes
 from onnx_fft.model.splice import unused_prefix
 
-OLDEST, NEWEST = 7, 28
-"""The opsets whose changes are known here: from the oldest that ONNX Runtime promises, to that of onnx 1.23."""
+OLDEST, NEWEST = 6, 28
+"""The opsets whose changes are known here, up to that of onnx 1.23."""
 
 
 def model_opset(model: ModelProto) -> int:

@@ -93,6 +93,20 @@ def _move_attributes(node: NodeProto, place: Place, **positions: int) -> list[No
     return [node]
 
 
+def _broadcast(node: NodeProto, place: Place) -> list[NodeProto]:
+    """Opset 6 aligned the second operand at `axis`, or, without that, at the last axis as all newer ones do."""
+    if _pop(node, "axis") is not None:
+        raise Refused("opset", "an operand that is aligned at an axis cannot be written as simply in opset 7")
+    _pop(node, "broadcast")
+    return [node]
+
+
+def _forget_test(node: NodeProto, place: Place) -> list[NodeProto]:
+    if not _pop(node, "is_test", 0):
+        raise Refused("opset", f"{node.op_type} of opset 6 without is_test=1 is in training mode")
+    return [node]
+
+
 def _bound_clip(node: NodeProto, place: Place) -> list[NodeProto]:
     for position, name in enumerate(("min", "max"), 1):
         value = _pop(node, name)
@@ -247,6 +261,10 @@ def _refuse(node: NodeProto, place: Place, *, reason: str) -> list[NodeProto]:
 
 
 def _list_rules() -> Iterator[tuple[tuple[str, int], Rule]]:
+    for op_type in ("Add", "And", "Div", "Equal", "Gemm", "Greater", "Less", "Mul", "Or", "Pow", "Sub", "Xor"):
+        yield (op_type, 7), _broadcast
+    for op_type in ("BatchNormalization", "Dropout"):
+        yield (op_type, 7), _forget_test
     for op_type in ("Squeeze", "Unsqueeze", "ReduceSum"):
         yield (op_type, 13), partial(_move_attributes, axes=1)
     for kind in REDUCTIONS:

@@ -66,10 +66,11 @@ class Place:
         self.monkeypatch.setattr(cuda, "find_cuda_problem", lambda: "no CUDA provider")
 
     def write_bound(self) -> Path:
-        """A model with a model-local function of opset 13, so that it cannot be converted."""
-        model = build_conv_model(make_spec((6, 6), (11, 11), (30, 30)), opset=13)
-        identity = helper.make_node("Identity", ["a"], ["b"])
-        model.functions.append(helper.make_function("f", "F", ["a"], ["b"], [identity], [helper.make_opsetid("", 13)]))
+        """A model with a model-local function of opset 12 that cannot be converted."""
+        model = build_conv_model(make_spec((6, 6), (11, 11), (30, 30)), opset=12)
+        mode = "tf_half_pixel_for_nn"
+        node = helper.make_node("Resize", ["a", "b", "b"], ["c"], coordinate_transformation_mode=mode)
+        model.functions.append(helper.make_function("f", "F", ["a", "b"], ["c"], [node], [helper.make_opsetid("", 12)]))
         model.opset_import.append(helper.make_opsetid("f", 1))
         onnx.save(model, self.folder / "bound.onnx")
         return self.folder / "bound.onnx"

@@ -174,7 +174,20 @@ def test_a_mask_that_nothing_reads_goes() -> None:
     np.testing.assert_array_equal(run_model(converted, feeds)[0], feeds["x"])
 
 
+def test_operators_of_opset_6() -> None:
+    """ONNX Runtime has kernels for few of them; opset 6 aligned operands at the last axis, unless it was told to."""
+    text = """g (float[2,3,4] x) => (float[2,3,4] y) {
+        a = Add<broadcast=1>(x, four) d = Dropout<is_test=1>(a) y = Mul(d, x)
+    }"""
+    model = parse_model(text, {"four": CONSTANTS["four"]}, opset=6)
+    x = RNG.standard_normal((2, 3, 4)).astype(np.float32)
+    (y,) = run_model(convert_opset(model, 13), {"x": x})
+    np.testing.assert_allclose(y, (x + CONSTANTS["four"]) * x, rtol=1e-6)
+
+
 HINDRANCES = [
+    ("[aligned] y = Add<broadcast=1, axis=0>(x, two)", 6, 17, "aligned: an operand that is aligned"),
+    ("[dropped] y = Dropout(x)", 6, 17, "dropped: .*training mode"),
     ("y, m = Dropout(x) z = Mul(m, x)", 9, 17, "Dropout#0: the mask"),
     ("[sized] y = Resize(x, s)", 10, 17, "sized: scales that are computed"),
     ("[both] y = Resize(x, mixed)", 10, 17, "both: scales that are computed, or"),
