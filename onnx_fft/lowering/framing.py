@@ -84,9 +84,11 @@ def frame_input(b: FragmentBuilder, x: gs.Variable, frame: Frame) -> gs.Variable
     pads = [_find_padding(b, x, frame, number) for number in range(rank)]
     padded = b.pad(x, [0, 0, *(begin for begin, _ in pads)], [0, 0, *(end for _, end in pads)])
     padded = b.transpose(padded, *range(2, rank + 2), 0, 1)
-    extents = [
+    # Nothing reads the first extent. With a node that nothing reads, ONNX Runtime 1.17 and 1.18 mix up memory from the
+    # second run of a shape on.
+    inner = [
         b.extent(padded, number) if axis.extent is None else b.add(b.add(begin, axis.extent), end)
-        for number, (axis, (begin, end)) in enumerate(zip(frame.axes, pads, strict=True))
+        for number, (axis, (begin, end)) in list(enumerate(zip(frame.axes, pads, strict=True)))[1:]
     ]
     if frame.has_group:
         padded = b.reshape(padded, *[0] * (rank + 1), frame.group, frame.spec.in_channels // frame.group)
@@ -94,7 +96,7 @@ def frame_input(b: FragmentBuilder, x: gs.Variable, frame: Frame) -> gs.Variable
     if not frame.is_tiled:
         return padded
     rows = b.op("Flatten", padded, axis=rank + frame.has_group)
-    return b.op("Gather", rows, _frame_index(b, frame, extents), axis=0)
+    return b.op("Gather", rows, _frame_index(b, frame, inner), axis=0)
 
 
 def unframe_output(b: FragmentBuilder, y: gs.Tensor, frame: Frame) -> gs.Variable:
@@ -129,12 +131,12 @@ def _find_padding(b: FragmentBuilder, x: gs.Variable, frame: Frame, number: int)
     return b.op("Gather", begins, remainder, axis=0), b.op("Gather", ends, remainder, axis=0)
 
 
-def _frame_index(b: FragmentBuilder, frame: Frame, extents: Sequence[Dim]) -> gs.Tensor:
-    """Row of every sample every tile reads: `[*positions, group?, *tiles]`."""
+def _frame_index(b: FragmentBuilder, frame: Frame, inner: Sequence[Dim]) -> gs.Tensor:
+    """Row of every sample every tile reads: `[*positions, group?, *tiles]`; `inner` are the extents but the first."""
     count, dims = len(frame.axes), 2 * len(frame.axes) + frame.has_group
     terms: list[gs.Tensor] = []
     for number, (axis, plan) in enumerate(zip(frame.axes, frame.plans, strict=True)):
-        stride = _product(b, [*extents[number + 1 :], frame.group])
+        stride = _product(b, [*inner[number:], frame.group])
         offsets = b.integers(np.arange(plan.input_length(axis)) * axis.residues)
         terms.append(_along(b, b.multiply(offsets, stride), number, dims))
         if not plan.whole:

@@ -127,6 +127,7 @@ def test_fragments_hold_standard_operators_and_own_names(trial: Trial) -> None:
     names = {*made, *read, *constants, *node_names} - ports
     assert all(name.startswith(PREFIX) for name in names)
     assert set(constants) <= read, "a constant that nothing reads"
+    assert set(made) <= read | {"y"}, "a node that nothing reads"
 
 
 @by_lowering
