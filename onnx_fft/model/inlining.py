@@ -12,11 +12,14 @@ from collections.abc import Iterable, Mapping
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto
 from onnx.helper import make_opsetid
 
-from onnx_fft.model.scopes import DEFAULT_DOMAINS, Body, FunctionKey, Functions, function_key, walk_bodies
-from onnx_fft.model.splice import unused_prefix
+from onnx_fft.model.scopes import DEFAULT_DOMAINS, FunctionKey, Functions, function_key, walk_bodies
+from onnx_fft.model.splice import walk_names
 
-MAX_CALLS = 2048
-"""Most calls that are written out: functions that call functions can multiply them."""
+MAX_ADDED = 1 << 15
+"""Most nodes that are written out: functions that call functions can multiply them."""
+
+MAX_NODES = 1 << 16
+"""Most nodes that one call may come to: onnx's shape inference writes all of them out, too."""
 
 
 def expand_call(call: NodeProto, function: FunctionProto, prefix: str) -> list[NodeProto]:
@@ -50,14 +53,28 @@ def inline_calls(model: ModelProto, chosen: Iterable[FunctionKey]) -> list[tuple
     """Write out, in place, the calls of the `chosen` functions, which go.
 
     Returns a prefix for each call, with which the names of its nodes begin, and the function called. Functions must
-    have the model's opsets, and not call one another in a circle.
+    have the model's opsets, and not be endless. Raises ValueError for more than `MAX_ADDED` nodes.
     """
     functions = {function_key(function): function for function in model.functions}
     wanted = {key: functions[key] for key in chosen}
+    taken = {name[: place + 1] for name in walk_names(model) for place, c in enumerate(name) if c == "/"}
     calls: list[tuple[str, FunctionKey]] = []
-    while any(_inline_once(body, wanted, model, calls) for body in walk_bodies(model)):
-        if len(calls) > MAX_CALLS:
-            raise ValueError(f"more than {MAX_CALLS} calls to write out")
+    added_count = 0
+    for body in walk_bodies(model):  # bodies within come after what is written out here
+        place = 0
+        while place < len(body.node):
+            node = body.node[place]
+            if (function := wanted.get(function_key(node))) is None:
+                place += 1
+                continue
+            calls.append((_make_prefix(node.name or function.name, taken), function_key(function)))
+            nodes = expand_call(node, function, calls[-1][0])
+            added_count += len(nodes)
+            if added_count > MAX_ADDED:
+                raise ValueError(f"more than {MAX_ADDED} nodes to write out")
+            del body.node[place]
+            for offset, added in enumerate(nodes):
+                body.node.insert(place + offset, added)
     known = {entry.domain for entry in model.opset_import}
     for function in wanted.values():
         missing = [entry for entry in function.opset_import if entry.domain not in known]
@@ -69,43 +86,40 @@ def inline_calls(model: ModelProto, chosen: Iterable[FunctionKey]) -> list[tuple
     return calls
 
 
+def _make_prefix(label: str, taken: set[str]) -> str:
+    """A prefix that no name begins with; it is `taken` then."""
+    prefix, count = f"{label}/", 0
+    while prefix in taken:
+        count += 1
+        prefix = f"{label}_{count}/"
+    taken.add(prefix)
+    return prefix
+
+
 def has_same_opsets(function: FunctionProto, model: ModelProto) -> bool:
     """Whether the body means the same in the model's graph: no operator domain is imported in another version."""
     versions = {_plain(entry.domain): entry.version for entry in model.opset_import}
     return all(versions.get(_plain(entry.domain), entry.version) == entry.version for entry in function.opset_import)
 
 
-def calls_itself(key: FunctionKey, functions: Functions) -> bool:
-    """Whether a function calls itself, be it through others."""
-    seen: set[FunctionKey] = set()
-    waiting = [key]
-    while waiting:
-        current = waiting.pop()
-        called = {function_key(node) for node in _walk_all(functions[current].node)} & functions.keys()
-        if key in called:
-            return True
-        waiting += called - seen
-        seen |= called
-    return False
-
-
-def _inline_once(
-    body: Body,
-    wanted: Mapping[FunctionKey, FunctionProto],
-    model: ModelProto,
-    calls: list[tuple[str, FunctionKey]],
-) -> bool:
-    """Write out the first call in a body, if there is one."""
-    for place, node in enumerate(body.node):
-        function = wanted.get(function_key(node))
-        if function is not None:
-            calls.append((unused_prefix(model, node.name or function.name), function_key(function)))
-            nodes = expand_call(node, function, calls[-1][0])
-            del body.node[place]
-            for offset, added in enumerate(nodes):
-                body.node.insert(place + offset, added)
-            return True
-    return False
+def find_endless(functions: Functions) -> set[FunctionKey]:
+    """The functions that call themselves, be it through others, or come to more than `MAX_NODES` nodes written out."""
+    called = {key: [function_key(node) for node in _walk_all(function.node)] for key, function in functions.items()}
+    callers: dict[FunctionKey, list[FunctionKey]] = {key: [] for key in functions}
+    pending = {key: 0 for key in functions}
+    for key, others in called.items():
+        for other in filter(functions.__contains__, others):
+            callers[other].append(key)
+            pending[key] += 1
+    sizes = {key: len(others) for key, others in called.items()}
+    ready = [key for key, count in pending.items() if count == 0]
+    while ready:  # from the innermost outwards; what calls itself never gets ready
+        key = ready.pop()
+        for caller in callers[key]:
+            sizes[caller] = min(sizes[caller] + sizes[key], MAX_NODES + 1)
+            pending[caller] -= 1
+            ready += [caller] if pending[caller] == 0 else []
+    return {key for key in functions if pending[key] or sizes[key] > MAX_NODES}
 
 
 def _rename(

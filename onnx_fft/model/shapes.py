@@ -26,7 +26,16 @@ from onnx.external_data_helper import uses_external_data
 
 from onnx_fft.errors import InvalidModelError, UsageError
 from onnx_fft.model.external import tensor_array
-from onnx_fft.model.scopes import DEFAULT_DOMAINS, MICROSOFT_DOMAIN, Body, is_graph, walk_bodies
+from onnx_fft.model.inlining import find_endless
+from onnx_fft.model.scopes import (
+    DEFAULT_DOMAINS,
+    MICROSOFT_DOMAIN,
+    Body,
+    FunctionKey,
+    function_key,
+    is_graph,
+    walk_bodies,
+)
 
 MAX_SHAPE_ELEMENTS = 1024
 """Larger tensors are not shapes, axes or sizes: inference does not need their data."""
@@ -46,7 +55,11 @@ def infer_shapes(model: ModelProto, base_dir: Path | None = None) -> ModelProto:
     that are left. Never raises for an unknown operator.
     """
     skeleton = strip_data(model, base_dir)
-    local = {(function.domain, function.name) for function in skeleton.functions}
+    functions = {function_key(function): function for function in skeleton.functions}
+    endless = find_endless(functions)
+    for key in endless:
+        functions[key].domain = UNKNOWN_DOMAIN
+    local = functions.keys() - endless
     for number, body in enumerate(walk_bodies(skeleton)):
         _prepare_body(body, local, is_main=number == 0)
     with suppress(Exception):  # inference raises several types; whatever went wrong, the shapes are unknown
@@ -160,7 +173,7 @@ def _copy_stripped(source: Any, target: Any, base_dir: Path | None) -> None:
                 _copy_stripped(value, getattr(target, field.name), base_dir)
 
 
-def _prepare_body(body: Body, local: Container[tuple[str, str]], *, is_main: bool) -> None:
+def _prepare_body(body: Body, local: Container[FunctionKey], *, is_main: bool) -> None:
     """Make a body of the skeleton fit for inference: no stale claims, no dimension of -1, FusedConv as plain Conv.
 
     Inference goes through the model's own functions, which `local` names. What a Loop or Scan body says of the lengths
@@ -178,7 +191,7 @@ def _prepare_body(body: Body, local: Container[tuple[str, str]], *, is_main: boo
             kept = [attribute for attribute in node.attribute if not attribute.name.startswith("activation")]
             del node.attribute[:]
             node.attribute.extend(kept)
-        elif (node.domain, node.op_type) not in local and not onnx.defs.has(node.op_type, node.domain):
+        elif function_key(node) not in local and not onnx.defs.has(node.op_type, node.domain):
             unknown.update(node.output)
     believed = [value for value in body.value_info if value.name in unknown]
     del body.value_info[:]

@@ -45,7 +45,7 @@ def splice(
 
 def unused_prefix(model: ModelProto, stem: str = "onnx_fft") -> str:
     """A prefix for new names: no value and no node anywhere in the model has a name that starts with it."""
-    names = set(_walk_names(model))
+    names = set(walk_names(model))
     prefix, count = f"{stem}/", 0
     while any(name.startswith(prefix) for name in names):
         count += 1
@@ -53,7 +53,8 @@ def unused_prefix(model: ModelProto, stem: str = "onnx_fft") -> str:
     return prefix
 
 
-def _walk_names(model: ModelProto) -> Iterable[str]:
+def walk_names(model: ModelProto) -> Iterable[str]:
+    """Names of values and nodes anywhere in the model, some more than once."""
     for body in walk_bodies(model):
         for node in body.node:
             yield from (node.name, *node.input, *node.output)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from onnx import ModelProto
 
-from onnx_fft.model.inlining import calls_itself, has_same_opsets, inline_calls
+from onnx_fft.model.inlining import find_endless, has_same_opsets, inline_calls
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import Evaluate, FunctionKey, Scope, function_key, is_graph
 from onnx_fft.provenance import OPERATOR_DOMAIN
@@ -78,11 +78,12 @@ def find_function(scope: Scope) -> FunctionKey | None:
 def _find_functions(sites: Iterable[ConvSite], model: ModelProto) -> set[FunctionKey]:
     """The functions that hold a convolution whose weight is not known there, and that can be written out."""
     found = set()
+    functions = {function_key(function): function for function in model.functions}
+    endless = find_endless(functions)
     for site in sites:
         key = find_function(site.scope)
         if key is None or key[0] == OPERATOR_DOMAIN or site.refusal is None or site.refusal.code != "runtime-weight":
             continue
-        functions = site.scope.functions
-        if has_same_opsets(functions[key], model) and not calls_itself(key, functions):
+        if key not in endless and has_same_opsets(functions[key], model):
             found.add(key)
     return found

@@ -129,6 +129,17 @@ def test_a_function_of_another_opset_is_left_alone_with_a_hint() -> None:
     assert "onnx.inliner" in tell(row.hint)
 
 
+def test_functions_that_multiply_or_call_themselves_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnx_fft.model.inlining.MAX_ADDED", 500)
+    last = function("F40", [conv("a", "b", "w", pads=1)])
+    doubling = [function(f"F{i}", [call(f"F{i + 1}", "a w", "m"), call(f"F{i + 1}", "m w", "b")]) for i in range(40)]
+    itself = function("F0", [conv("a", "c", "w", pads=1), call("F0", "c w", "b")])
+    for functions in ([last, *reversed(doubling)], [itself]):
+        model = calling_model([call("F0", "x4 w2", "y")], {"w2": W2}, functions)
+        report = inspect(model, select="all")
+        assert [row.code for row in report.rows] == ["", "runtime-weight"]
+
+
 def test_names_attributes_and_absent_inputs_survive_being_written_out() -> None:
     inner = helper.make_node("Clip", ["c", "low", "high"], ["clipped"])
     leaky = helper.make_node("LeakyRelu", ["clipped"], ["b"])
