@@ -165,6 +165,8 @@ WRONG = {
     "strides of another number": (Conv(strides=(1,)), "'strides' of 1 values; expected 2"),
     "strides as a float": (Conv(extra={"strides": 1.5}), "'strides'"),
     "dilation -1": (Conv(extra={"dilations": [-1, 1]}), "'dilations' with -1; expected at least 1"),
+    "a dilation that overflows": (Conv(extra={"dilations": [1, 1 << 62]}), "expected at most 2147483648"),
+    "a group that overflows": (Conv(extra={"group": 1 << 62}), "expected at most 2147483648"),
     "one pad an axis": (Conv(extra={"pads": [1, 1]}), "'pads' of 2 values; expected 4"),
     "no alpha": (Conv(activation="LeakyRelu", extra={"alpha": None}), "no attribute 'alpha'"),
     "no beta": (Conv(activation="Clip", extra={"beta": None}), "no attribute 'beta'"),

@@ -222,6 +222,8 @@ void Convolution::run(const void* x, const int64_t* x_shape, const void* w, cons
   state.output_shape(x_shape, y_shape);
   const int64_t count = product_of(y_shape, state.attributes.rank + 2);
   if (count == 0) return;
+  // An empty input may be null, and addresses are computed from it, although nothing is read.
+  if (product_of(x_shape, state.attributes.rank + 2) == 0) x = w != nullptr ? w : state.constant_weights;
   const std::shared_ptr<const ConvPlan> plan = state.plan_for(x_shape);
   state.dtype == DType::kFloat64 ? state.run<double>(x, *plan, w, bias, y, executor)
                                  : state.run<float>(x, *plan, w, bias, y, executor);

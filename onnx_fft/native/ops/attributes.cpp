@@ -12,18 +12,22 @@ namespace {
   throw std::invalid_argument("got " + got + "; expected " + expected);
 }
 
-// `count` integers of at least `least`.
+// With larger values, products of two of them overflow.
+constexpr int64_t kMost = int64_t{1} << 31;
+
+void check_value(const std::string& got, int64_t value, int64_t least) {
+  if (value < least) refuse(got + std::to_string(value), "at least " + std::to_string(least));
+  if (value > kMost) refuse(got + std::to_string(value), "at most " + std::to_string(kMost));
+}
+
+// `count` integers from `least` to `kMost`.
 std::vector<int64_t> read_list(const ort::NodeInfo& node, const char* name, size_t count, int64_t least) {
   std::vector<int64_t> values = node.integers(name);
   if (values.size() != count) {
     refuse(std::string("'") + name + "' of " + std::to_string(values.size()) + " values",
            std::to_string(count) + ", by the length of 'kernel_shape'");
   }
-  for (const int64_t value : values) {
-    if (value < least) {
-      refuse(std::string("'") + name + "' with " + std::to_string(value), "at least " + std::to_string(least));
-    }
-  }
+  for (const int64_t value : values) check_value(std::string("'") + name + "' with ", value, least);
   return values;
 }
 
@@ -55,7 +59,7 @@ ConvAttributes read_attributes(const ort::NodeInfo& node, ActivationKind activat
   ConvAttributes attributes;
   attributes.rank = static_cast<int>(rank);
   attributes.group = node.integer("group");
-  if (attributes.group < 1) refuse("'group' " + std::to_string(attributes.group), "at least 1");
+  check_value("'group' ", attributes.group, 1);
   const auto copy = [&](const std::vector<int64_t>& values, int64_t* to) { std::copy_n(values.begin(), rank, to); };
   copy(read_list(node, "kernel_shape", rank, 1), attributes.kernel);
   copy(read_list(node, "strides", rank, 1), attributes.strides);

@@ -1,5 +1,6 @@
 #include "ops/infer.h"
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <optional>
@@ -37,7 +38,12 @@ std::optional<std::vector<int64_t>> read_list(const OrtApi& api, OrtShapeInferCo
   size_t bytes = 0;
   OrtStatus* status = ort::read_op_attr(api, attribute, kOrtInts, values.data(), sizeof(values), &bytes);
   if (!ort::succeeded(api, status)) return std::nullopt;
-  return std::vector<int64_t>(values.begin(), values.begin() + static_cast<ptrdiff_t>(bytes / sizeof(int64_t)));
+  const std::vector<int64_t> list(values.begin(), values.begin() + static_cast<ptrdiff_t>(bytes / sizeof(int64_t)));
+  // Sums and products of larger ones overflow; the node refuses them when it is made.
+  constexpr int64_t kMost = int64_t{1} << 31;
+  const bool is_sane =
+      std::all_of(list.begin(), list.end(), [](int64_t each) { return -kMost <= each && each <= kMost; });
+  return is_sane ? std::optional(list) : std::nullopt;
 }
 
 // Sets `y` along one axis; false if the input's size does not determine it.
