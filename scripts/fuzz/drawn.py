@@ -1,0 +1,149 @@
+"""Random valid models: a chain of Convs and of what stands around them in real ones, at any opset from 7 on.
+
+The chain may lie in a branch of an If or in a model-local function, and its lengths may be open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from scripts.shared.conv_models import TENSOR_TYPES, Array
+
+OLDEST_OPSET = 7
+EXTENTS = {1: (40, 200), 2: (10, 32), 3: (5, 9)}
+MOST_TAPS = {1: 24, 2: 9, 3: 3}
+ELEMENTWISE = ("Relu", "Sigmoid", "Tanh", "Abs", "Exp", "Neg", "Identity", "Softplus", "LeakyRelu", "Elu")
+ZERO_READERS = ("Sqrt", "Log", "Reciprocal", "Sign", "Ceil", "Floor")
+NEWER = {"Sign": 9, "Resize": 11}
+"""Operators by the opset that brought them, if that is above the oldest."""
+
+
+@dataclass
+class _Chain:
+    """What is built so far: `value`, of `shape`, is the end."""
+
+    rng: Random
+    opset: int
+    dtype: str
+    shape: list[int]
+    value: str = "x"
+    nodes: list[NodeProto] = field(default_factory=list)
+    constants: dict[str, Array] = field(default_factory=dict)
+
+    def add(self, op_type: str, *inputs: str, **attributes: Any) -> None:
+        """A node at the end that reads it, and `inputs` after it."""
+        output = f"v{len(self.nodes)}"
+        node = helper.make_node(op_type, [self.value, *inputs], [output], f"{op_type}_{len(self.nodes)}", **attributes)
+        self.nodes.append(node)
+        self.value = output
+
+    def store(self, *shape: int, dtype: str = "") -> str:
+        """The name of a new initializer of random values."""
+        values = np.random.default_rng(self.rng.getrandbits(32)).standard_normal(shape)
+        name = f"c{len(self.constants)}"
+        self.constants[name] = values.astype(dtype or self.dtype)
+        return name
+
+
+def draw_model(rng: Random) -> ModelProto:
+    """One that ONNX's checker accepts, of one float input `x` and one output."""
+    rank = rng.choice((1, 1, 2, 2, 2, 3))
+    dtype = rng.choices(("float32", "float16", "float64"), (8, 1, 1))[0]
+    shape = [rng.choice((1, 1, 2)), rng.choice((1, 2, 3, 4, 8)), *(rng.randint(*EXTENTS[rank]) for _ in range(rank))]
+    newest = min(onnx.defs.onnx_opset_version(), 26)
+    chain = _Chain(rng, rng.randint(OLDEST_OPSET, newest), dtype, list(shape))
+    _add_conv(chain)
+    for _ in range(rng.randint(0, 4)):
+        rng.choice((_add_conv, _add_neighbour, _add_elementwise, _add_quantization))(chain)
+    return _wrap(chain, shape)
+
+
+def _add_conv(chain: _Chain) -> None:
+    rng, (_, channels, *extents) = chain.rng, chain.shape
+    rank = len(extents)
+    group = rng.choice([each for each in (1, 1, 2, channels) if channels % each == 0])
+    outputs = group * rng.randint(1, 3)
+    kernel = [rng.randint(1, min(MOST_TAPS[rank], extent)) for extent in extents]
+    strides = [rng.choice((1, 1, 1, 2, 3)) for _ in extents]
+    dilations = [rng.choice((1, 1, 2)) for _ in extents]
+    spans = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
+    pads = [span // 2 for span in spans] * 2 if rng.random() < 0.7 else [span - 1 for span in spans] + [0] * rank
+    inputs = [chain.store(outputs, channels // group, *kernel)]
+    inputs += [chain.store(outputs)] if rng.random() < 0.5 else []
+    named: dict[str, Any] = {"kernel_shape": kernel, "group": group, "strides": strides, "dilations": dilations}
+    chain.add("Conv", *inputs, pads=pads, **named)
+    totals = [extent + pads[i] + pads[i + rank] - spans[i] for i, extent in enumerate(extents)]
+    chain.shape[1:] = [outputs, *(total // s + 1 for total, s in zip(totals, strides, strict=True))]
+
+
+def _add_elementwise(chain: _Chain) -> None:
+    operators = ELEMENTWISE + (ZERO_READERS if chain.rng.random() < 0.3 else ())
+    op_type = chain.rng.choice(operators)
+    if NEWER.get(op_type, 0) <= chain.opset:
+        chain.add(op_type)
+
+
+def _add_neighbour(chain: _Chain) -> None:
+    """What is folded into Convs, fused with them, or stands between them."""
+    channels, ones = chain.shape[1], [1] * (len(chain.shape) - 2)
+    kind = chain.rng.choice(("BatchNormalization", "Add", "Mul", "MaxPool", "Transpose", "Reshape"))
+    if kind == "BatchNormalization":
+        variance = chain.store(channels)
+        chain.constants[variance] = np.abs(chain.constants[variance]) + 1
+        chain.add(kind, *(chain.store(channels) for _ in range(3)), variance)
+    elif kind in ("Add", "Mul"):
+        chain.add(kind, chain.store(channels, *ones))
+    elif kind == "MaxPool":
+        chain.add(kind, kernel_shape=[1 if extent < 3 else 3 for extent in chain.shape[2:]])
+        chain.shape[2:] = [extent - 2 if extent >= 3 else extent for extent in chain.shape[2:]]
+    elif kind == "Transpose":
+        chain.add(kind, perm=[1, 0, *range(2, len(chain.shape))])
+        chain.shape[:2] = chain.shape[1::-1]
+    else:
+        target = f"c{len(chain.constants)}"
+        chain.constants[target] = np.array([0, 0, *chain.shape[2:]], np.int64)
+        chain.add(kind, target)
+
+
+def _add_quantization(chain: _Chain) -> None:
+    """To integers of eight bits and back."""
+    if chain.opset < 10 or chain.dtype != "float32":
+        return
+    for name, value in (("scale", np.array(0.05, np.float32)), ("zero_point", np.array(128, np.uint8))):
+        chain.constants.setdefault(name, value)
+    chain.add("QuantizeLinear", "scale", "zero_point")
+    chain.add("DequantizeLinear", "scale", "zero_point")
+
+
+def _wrap(chain: _Chain, shape: Sequence[int]) -> ModelProto:
+    """The chain as a model: as it is, in both branches of an If, or as a function."""
+    rng, dtype = chain.rng, TENSOR_TYPES[chain.dtype]
+    open_axes = [axis for axis in range(len(shape)) if axis != 1 and rng.random() < 0.3]
+    dims = [f"d{axis}" if axis in open_axes else length for axis, length in enumerate(shape)]
+    values = [helper.make_tensor_value_info("x", dtype, dims)]
+    open_shape = [None] * len(shape)
+    output = helper.make_tensor_value_info(chain.value, dtype, open_shape if open_axes else chain.shape)
+    tensors = [numpy_helper.from_array(value, name) for name, value in chain.constants.items()]
+    imports = [helper.make_opsetid("", chain.opset), helper.make_opsetid("local", 1)]
+    nodes, functions = chain.nodes, []
+    kind = rng.choices(("flat", "branch", "function"), (8, 1, 1))[0]
+    if kind == "branch":
+        values.append(helper.make_tensor_value_info("condition", TensorProto.BOOL, []))
+        # One name a body: branches see the names around them, so the If's output has one of its own.
+        outer = helper.make_tensor_value_info("y", dtype, open_shape)
+        branches = {f"{name}_branch": helper.make_graph(nodes, name, [], [output]) for name in ("then", "else")}
+        nodes, output = [helper.make_node("If", ["condition"], ["y"], "choice", **branches)], outer
+    elif kind == "function":
+        names = ["x", *chain.constants]
+        functions = [helper.make_function("local", "Block", names, [chain.value], nodes, imports[:1])]
+        nodes = [helper.make_node("Block", names, [chain.value], "block", domain="local")]
+    graph = helper.make_graph(nodes, "drawn", values, [output], tensors)
+    ir_version = 10 if functions or chain.opset > 20 else rng.choice((7, 8, 9, 10))
+    return helper.make_model(graph, opset_imports=imports, ir_version=ir_version, functions=functions)
