@@ -5,9 +5,13 @@ External data is named relative to the model's directory, `base_dir`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from onnx import ModelProto, TensorProto
 from onnx.checker import check_model
@@ -15,7 +19,7 @@ from onnx.external_data_helper import uses_external_data
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from onnx_fft.errors import InvalidModelError, UsageError, one_line
-from onnx_fft.model.external import external_path
+from onnx_fft.model.external import check_data_file, external_path, locate_data
 from onnx_fft.model.scopes import walk_tensors
 from onnx_fft.model.staging import shorten_path
 from onnx_fft.model.structure import check_structure
@@ -73,7 +77,10 @@ def load_model(source: ModelSource) -> LoadedModel:
         problem = f"got {str(path)!r}, {path.stat().st_size} bytes that cannot be read as an ONNX model ({error})"
         raise InvalidModelError(problem, "a complete ModelProto", "export or download it again") from error
     check_structure(model, repr(str(path)))
-    return LoadedModel(model, path.absolute().parent, path)
+    base_dir = path.absolute().parent
+    for tensor in filter(uses_external_data, walk_tensors(model)):
+        check_data_file(tensor, external_path(tensor, base_dir))
+    return LoadedModel(model, base_dir, path)
 
 
 def model_bytes(loaded: LoadedModel) -> int:
@@ -92,11 +99,46 @@ def _data_bytes(tensor: TensorProto) -> int:
 
 def find_problem(loaded: LoadedModel) -> str:
     """What onnx's checker, shape inference included, says against a model (see `materialized`); "" for nothing."""
+    has_data = any(map(uses_external_data, walk_tensors(loaded.model)))
     try:
-        check_model(loaded.model if loaded.path is None else loaded.path, full_check=True)
+        with _without_data(loaded.model) if has_data else nullcontext(loaded.path or loaded.model) as source:
+            check_model(source, full_check=True)
     except Exception as error:  # ValidationError, InferenceError, and types of the C++ library
         return one_line(error)
     return ""
+
+
+@contextmanager
+def _without_data(model: ModelProto) -> Iterator[Path]:
+    """A file with a model whose tensors all name one empty file: the checker refuses links, but reads no data."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    with TemporaryDirectory(prefix="onnx_fft-") as folder:
+        for tensor in filter(uses_external_data, walk_tensors(copy)):
+            locate_data(tensor, "data")
+        Path(folder, "data").touch()
+        path = Path(folder, "model.onnx")
+        path.write_bytes(copy.SerializeToString())
+        yield path
+
+
+def with_real_data(loaded: LoadedModel) -> LoadedModel:
+    """The model with each data file named by where it lies, if a link takes one out of the model's folder.
+
+    onnx's checker follows no such link, nor does ONNX Runtime from 1.24 on, unless the data lies below the folder in
+    which the model file itself, its links followed, lies.
+    """
+    if loaded.base_dir is None:
+        return loaded
+    files = {path: path.resolve() for path in find_data_files(loaded)}
+    homes = {loaded.base_dir.resolve()} | ({loaded.path.resolve().parent} if loaded.path else set())
+    if all(any(real.is_relative_to(home) for home in homes) for real in files.values()):
+        return loaded
+    folder = Path(os.path.commonpath([real.parent for real in files.values()]))
+    copy = replace(loaded.copy(), base_dir=folder, path=None)
+    for tensor in filter(uses_external_data, walk_tensors(copy.model)):
+        locate_data(tensor, str(files[external_path(tensor, loaded.base_dir)].relative_to(folder)))
+    return copy
 
 
 def find_data_files(loaded: LoadedModel) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from math import prod
@@ -16,10 +16,10 @@ from onnx import ModelProto, NodeProto, TensorProto
 from onnx.external_data_helper import uses_external_data
 
 from onnx_fft.errors import InvalidModelError, OutputError
-from onnx_fft.model.external import external_location
-from onnx_fft.model.io import LoadedModel, load_model
+from onnx_fft.model.external import check_data_file, external_location, locate_data
+from onnx_fft.model.io import LoadedModel, load_model, with_real_data
 from onnx_fft.model.scopes import is_graph, walk_bodies, walk_tensors
-from onnx_fft.model.staging import Staging, reporting, staging
+from onnx_fft.model.staging import COPY_BYTES, Staging, reporting, staging
 
 MAX_MODEL_BYTES = 2**31 - 1
 """Protobuf's limit for one message."""
@@ -33,6 +33,8 @@ DATA_ALIGNMENT_BYTES = 4096
 DIGEST_DIGITS = 16
 """Hexadecimal digits of the content's digest in the name of a data file of ours."""
 
+MAX_NAME_BYTES = 255
+"""The longest name that common file systems take."""
 
 NodeTest = Callable[[NodeProto], bool]
 
@@ -54,16 +56,17 @@ def staged_model(
 ) -> Iterator[Staging]:
     """The complete model under a name beside `path`, `.path`, to run and check it there; `.commit()` puts it in place.
 
-    External data stays where it is if `path` lies in `base_dir`, and is copied to the same relative places otherwise. A
-    model too large for one protobuf message gets the large constants of `movable` nodes moved to
+    External data stays where it is if `path` lies in `base_dir`, and is copied to the same relative places otherwise;
+    but what a link beside `path` has elsewhere is copied to a name of its own, or no runtime would load it. A model too large for one protobuf message gets the large constants of `movable` nodes moved to
     `<path>.<digest>.data`, a name that stands for this content only; `model` itself is the same afterwards. What is not
     committed is gone after the block. Raises OutputError if something cannot be written, InvalidModelError if
     data is missing.
     """
     with staging(path) as staged:
         with reporting(staged.output):
-            _add_external_files(model, base_dir, staged)
-            _write_model(model, staged, movable)
+            names = _add_external_files(model, base_dir, staged)
+            with _located(model, names):
+                _write_model(model, staged, movable)
         yield staged
 
 
@@ -79,6 +82,7 @@ def materialized(loaded: LoadedModel, *, movable: NodeTest = never) -> Iterator[
     if loaded.path is not None or not (has_data or _serialize(loaded.model) is None):
         yield loaded
         return
+    loaded = with_real_data(loaded)
     with ExitStack() as stack:
         folder = loaded.base_dir
         if folder is None or not os.access(folder, os.W_OK | os.X_OK):
@@ -102,19 +106,64 @@ def _write_model(model: ModelProto, staged: Staging, movable: NodeTest) -> None:
         staged.write(data)
 
 
-def _add_external_files(model: ModelProto, base_dir: Path | None, staged: Staging) -> None:
-    """Have every external file of the model beside the output, without ever writing over one of them."""
+def _add_external_files(model: ModelProto, base_dir: Path | None, staged: Staging) -> dict[str, str]:
+    """Have every external file of the model beside the output, without ever writing over one of them.
+
+    Returns location -> name of those that are beside it under another name, because a link leads away from there.
+    """
     output, directory = staged.output, staged.output.parent
-    locations = sorted({external_location(tensor) for tensor in walk_tensors(model) if uses_external_data(tensor)})
-    for location in locations:
+    tensors = {external_location(tensor): tensor for tensor in walk_tensors(model) if uses_external_data(tensor)}
+    names = {}
+    for location, tensor in sorted(tensors.items()):
         source = (base_dir or directory) / location
+        check_data_file(tensor, source)
         if not source.is_file():
             problem = f"got a model with data in {location!r}, which is not in {str(source.parent)!r}"
             raise InvalidModelError(problem, "it there", "pass the path of the complete model")
         if directory / location == output or (output.exists() and source.samefile(output)):
             problem = f"got output path {str(output)!r}, under which the model keeps data"
             raise OutputError(problem, "another file name", "choose one")
-        staged.add(source, location)
+        if (directory / location).resolve().is_relative_to(directory.resolve()):
+            staged.add(source, location)
+        else:
+            names[location] = _add_copy(source, staged)
+    return names
+
+
+def _add_copy(source: Path, staged: Staging) -> str:
+    """A copy of a file beside the output, under a name that stands for this content, which is returned."""
+    digest = sha256()
+    with source.open("rb") as original, staged.open_file() as copy:
+        while piece := original.read(COPY_BYTES):
+            digest.update(piece)
+            copy.write(piece)
+        name = _name_data(staged.output, digest.hexdigest())
+        staged.place(copy, name)
+    return name
+
+
+@contextmanager
+def _located(model: ModelProto, names: Mapping[str, str]) -> Iterator[None]:
+    """Have tensors stored in the files `names` name others, for as long as the block lasts."""
+    before = []
+    for tensor in walk_tensors(model) if names else ():
+        if uses_external_data(tensor) and external_location(tensor) in names:
+            copy = TensorProto(external_data=tensor.external_data)
+            before.append((tensor, copy.external_data))
+            locate_data(tensor, names[external_location(tensor)])
+    try:
+        yield
+    finally:
+        for tensor, entries in before:
+            tensor.ClearField("external_data")
+            tensor.external_data.extend(entries)
+
+
+def _name_data(output: Path, digest: str) -> str:
+    """`<output>.<digest>.data`, the output's name cut if there is no room for it."""
+    suffix = f".{digest[:DIGEST_DIGITS]}.data"
+    stem = os.fsencode(output.name)[: MAX_NAME_BYTES - len(suffix)]
+    return f"{stem.decode(errors='ignore')}{suffix}"
 
 
 def _serialize(model: ModelProto) -> bytes | None:
@@ -133,7 +182,7 @@ def _constants_outside(model: ModelProto, staged: Staging, movable: NodeTest) ->
     with staged.open_file() as file:
         try:
             digest = _move_constants(_find_constants(model, movable), file, moved)
-            location = f"{staged.output.name}.{digest[:DIGEST_DIGITS]}.data"
+            location = _name_data(staged.output, digest)
             staged.place(file, location)
             for tensor, offset, length in moved:
                 tensor.data_location = TensorProto.EXTERNAL

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 from onnx import ModelProto
-from onnx.external_data_helper import load_external_data_for_model
 
 from onnx_fft.errors import InvalidModelError, RuntimeUnavailable, one_line
 from onnx_fft.hints import Hint, Option
-from onnx_fft.model.io import LoadedModel
+from onnx_fft.model.external import inline_data
+from onnx_fft.model.io import LoadedModel, with_real_data
+from onnx_fft.model.scopes import walk_tensors
 from onnx_fft.ort import import_ort
 from onnx_fft.runtime.contrib import Evaluator
 from onnx_fft.runtime.cuda import exact_providers, find_cuda_problem, is_for_cuda, needs_cuda
@@ -39,7 +41,7 @@ def open_runner(source: LoadedModel, *, expose: Sequence[str] = (), custom_ops: 
     with exposing(source.model, expose) as model:
         names = [value.name for value in model.graph.output]
         try:
-            return Runner(ORT, _open_ort(source, model, bool(expose), custom_ops), names)
+            return Runner(ORT, _open_ort(source, bool(expose), custom_ops), names)
         except RuntimeUnavailable:
             raise
         except Exception as error:
@@ -88,20 +90,22 @@ def find_providers(model: ModelProto) -> list[Any]:
     return exact_providers() if is_for_cuda(model) and not find_cuda_problem() else list(CPU_PROVIDERS)
 
 
-def _open_ort(source: LoadedModel, model: ModelProto, changed: bool, custom_ops: Sequence[str | Path]) -> Any:
+def _open_ort(source: LoadedModel, changed: bool, custom_ops: Sequence[str | Path]) -> Any:
+    """`changed` says that the file of `source` does not hold what its model is now."""
     ort = import_ort()
+    source = with_real_data(replace(source, path=None) if changed else source)
     options = ort.SessionOptions()
     options.log_severity_level = ORT_QUIET
     options.enable_mem_pattern = False  # feeds differ in shape
     for library in custom_ops:
         options.register_custom_ops_library(str(library))
     given: str | bytes
-    if source.path is not None and not changed:
+    if source.path is not None:
         given = str(source.path)
     else:
         if source.base_dir is not None:
             options.add_session_config_entry(EXTERNAL_DATA_KEY, str(source.base_dir))
-        given = model.SerializeToString()
+        given = source.model.SerializeToString()
     return ort.InferenceSession(given, options, providers=find_providers(source.model))
 
 
@@ -115,7 +119,7 @@ def _open_pieces(
         cut = LoadedModel(piece, source.base_dir)
         if not by_numpy:
             try:
-                return _open_ort(cut, piece, True, custom_ops)
+                return _open_ort(cut, True, custom_ops)
             except Exception as error:  # ORT's exceptions have no common base
                 runner.refusals.append(f"{ORT}: {one_line(error)}")
         return _open_evaluator(cut)
@@ -136,8 +140,7 @@ def _open_evaluator(source: LoadedModel) -> Evaluator:
     """ONNX's evaluator, with NumPy's part; the evaluator reads the type of every output it is told of."""
     copy = ModelProto()
     copy.CopyFrom(source.model)
-    if source.base_dir is not None:
-        load_external_data_for_model(copy, str(source.base_dir))
+    inline_data(walk_tensors(copy), source.base_dir)
     for value in copy.graph.output:
         if not value.HasField("type"):
             value.type.tensor_type.elem_type = onnx.TensorProto.UNDEFINED

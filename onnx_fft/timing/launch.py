@@ -23,7 +23,7 @@ import numpy as np
 from onnx.external_data_helper import uses_external_data
 
 from onnx_fft.model.external import external_path
-from onnx_fft.model.io import LoadedModel
+from onnx_fft.model.io import LoadedModel, with_real_data
 from onnx_fft.model.scopes import walk_tensors
 from onnx_fft.runtime.cuda import DEVICE, PROVIDER, gpu_name
 from onnx_fft.runtime.engines import CPU_PROVIDERS, EngineError, Value
@@ -116,6 +116,7 @@ def time_models(
     """
     with tempfile.TemporaryDirectory(prefix="onnx-fft-") as scratch:
         folder = Path(scratch)
+        sources = [with_real_data(source) for source in sources]
         paths = [_store_model(source, folder / f"model{i}.onnx") for i, source in enumerate(sources)]
         job = {
             "models": paths,

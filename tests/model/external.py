@@ -20,11 +20,11 @@ def parse(text: str = TEXT, opset: int = 17, ir_version: int = 8) -> ModelProto:
     return parse_model(text, {"W": WEIGHT}, opset=opset, ir_version=ir_version)
 
 
-def write_external(folder: Path, location: str = "m.bin") -> Path:
+def write_external(folder: Path, location: str = "m.bin", text: str = TEXT) -> Path:
     """A model in `folder` whose weight lies in another file."""
     folder.mkdir(exist_ok=True)
     (folder / location).parent.mkdir(exist_ok=True)
-    model = parse()
+    model = parse(text)
     convert_model_to_external_data(model, location=location, size_threshold=0)
     onnx.save(model, folder / "m.onnx")
     return folder / "m.onnx"
