@@ -57,10 +57,10 @@ def staged_model(
     """The complete model under a name beside `path`, `.path`, to run and check it there; `.commit()` puts it in place.
 
     External data stays where it is if `path` lies in `base_dir`, and is copied to the same relative places otherwise;
-    but what a link beside `path` has elsewhere is copied to a name of its own, or no runtime would load it. A model too large for one protobuf message gets the large constants of `movable` nodes moved to
-    `<path>.<digest>.data`, a name that stands for this content only; `model` itself is the same afterwards. What is not
-    committed is gone after the block. Raises OutputError if something cannot be written, InvalidModelError if
-    data is missing.
+    but what a link beside `path` has elsewhere is copied to a name of its own, or no runtime would load it. A model too
+    large for one protobuf message gets the large constants of `movable` nodes moved to `<path>.<digest>.data`, a name
+    that stands for this content only; `model` itself is the same afterwards. What is not committed is gone after the
+    block. Raises OutputError if something cannot be written, InvalidModelError if data is missing.
     """
     with staging(path) as staged:
         with reporting(staged.output):
