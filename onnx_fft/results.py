@@ -74,6 +74,8 @@ class Report:
     """What else was changed in the model, in sentences."""
     predicted_for: str = ""
     """The GPU that times are predicted for, "" for the CPU that the planner was calibrated on."""
+    sorted_nodes: int = 0
+    """Nodes that read what a later node made, before the model was sorted; 0 if it was left as it is."""
     grown_bytes: int | None = field(default=None, compare=False)
     """What the file grew by, once it is rewritten."""
 
@@ -101,6 +103,7 @@ class Report:
             "converted_from": self.converted_from,
             "changes": list(self.changes),
             "predicted_for": self.predicted_for,
+            "sorted_nodes": self.sorted_nodes,
             "measurement": None if self.measurement is None else self.measurement.to_dict(),
             "rows": [row.to_dict() for row in self.rows],
         }
@@ -116,11 +119,20 @@ def make_report(
     original_bytes: int | None = None,
     predicted_for: str = "",
     changes: Sequence[str] = (),
+    sorted_nodes: int = 0,
 ) -> Report:
     """The report on `decisions`, one for each of `sites`."""
     rows = tuple(map(_make_row, sites, decisions))
     return Report(
-        rows, opset, converted_from, measurement, max_growth_bytes, original_bytes, tuple(changes), predicted_for
+        rows,
+        opset,
+        converted_from,
+        measurement,
+        max_growth_bytes,
+        original_bytes,
+        tuple(changes),
+        predicted_for,
+        sorted_nodes,
     )
 
 

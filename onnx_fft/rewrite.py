@@ -129,6 +129,7 @@ def _report(state: State) -> Report:
         state.original_bytes,
         state.request.machines[0].name if state.request.target == CUDA else "",
         state.changes,
+        state.model.moved,
     )
 
 

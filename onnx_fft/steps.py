@@ -1,6 +1,6 @@
 """The pass as a chain of small steps, each `state -> state` with one job; `read` makes the first state.
 
-    read -> fix_shapes -> freeze -> inline -> find -> convert -> decide -> measure -> settle -> splice -> check
+    read -> fix_shapes -> freeze -> inline -> find -> convert -> decide -> measure -> settle -> restore_order -> splice -> check
 
 `DECIDING` ends with a decision for every site, which is all that `inspect` asks for; `WRITING` makes the model. Data
 flows one way: nothing but the replaced nodes changes, and a model in which nothing is replaced stays what it was.
@@ -88,6 +88,11 @@ class State:
         pairs = zip(self.sites, self.decisions, strict=True)
         return tuple(site for site, decision in pairs if decision.plan is not None)
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether the result is, or will be, another model than the original."""
+        return bool(self.replaced) or self.model.model != self.original.model
+
 
 Step = Callable[[State], State]
 
@@ -155,7 +160,7 @@ def convert(state: State) -> State:
     converted = _convert(state, opset)
     if converted is state.model.model:
         return state
-    model = LoadedModel(converted, state.model.base_dir)
+    model = replace(state.model, model=converted)
     sites = keep_names(find_sites(model, evaluate_constants), state.sites)
     return replace(state, model=model, sites=sites, unconverted=(state.model, state.sites) if wanted is None else None)
 
@@ -195,6 +200,16 @@ def settle(state: State) -> State:
     return _tell_inlined(state, needed)
 
 
+def restore_order(state: State) -> State:
+    """Put a model that does not change at all back into the order in which it was found."""
+    before = state.original.unsorted
+    if before is None or state.is_changed:
+        return state
+    found = ModelProto()
+    found.CopyFrom(before)
+    return replace(state, model=replace(state.model, model=found, moved=0, unsorted=None))
+
+
 def splice(state: State) -> State:
     """Lower what was decided, and put the fragments where the sites stood."""
     plans = {site.name: decision.plan for site, decision in zip(state.sites, state.decisions, strict=True)}
@@ -204,7 +219,7 @@ def splice(state: State) -> State:
 
 def check(state: State) -> State:
     """Hold the result against the original, if anything changed, and note if it must not be used."""
-    if not state.options.validate or state.model.model == state.original.model:
+    if not state.options.validate or not state.is_changed:
         return state
     with materialized(state.model, movable=is_own) as model:
         if problem := find_nonconformity(state.original, model):
@@ -216,7 +231,7 @@ def check(state: State) -> State:
     return replace(state, validation=validation, failure="" if validation.ok else validation.verdict)
 
 
-DECIDING: tuple[Step, ...] = (fix_shapes, freeze, inline, find, convert, decide, measure, settle)
+DECIDING: tuple[Step, ...] = (fix_shapes, freeze, inline, find, convert, decide, measure, settle, restore_order)
 WRITING: tuple[Step, ...] = (splice, check)
 
 

@@ -21,6 +21,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 from onnx_fft.errors import InvalidModelError, UsageError, one_line
 from onnx_fft.model.external import check_data_file, external_path, locate_data
 from onnx_fft.model.scopes import walk_tensors
+from onnx_fft.model.sorting import count_late, sort_nodes
 from onnx_fft.model.staging import shorten_path
 from onnx_fft.model.structure import check_structure
 
@@ -29,12 +30,15 @@ from onnx_fft.model.structure import check_structure
 class LoadedModel:
     """A model without its external data, which lies under `base_dir`; None if the model came as an object.
 
-    `path` is the file that holds this very model; None if there is none, or if the model has changed since.
+    `path` is the file that holds this very model; None if there is none, or if the model has changed since. `moved`
+    nodes were out of order and have been sorted; `unsorted` is the model as it was, None if they were in order.
     """
 
     model: ModelProto
     base_dir: Path | None = None
     path: Path | None = None
+    moved: int = 0
+    unsorted: ModelProto | None = None
 
     @property
     def output_names(self) -> list[str]:
@@ -45,7 +49,7 @@ class LoadedModel:
         """The same model as an object of its own."""
         model = ModelProto()
         model.CopyFrom(self.model)
-        return LoadedModel(model, self.base_dir, self.path)
+        return replace(self, model=model)
 
 
 ModelSource = LoadedModel | ModelProto | str | Path
@@ -61,9 +65,12 @@ def load_model(source: ModelSource) -> LoadedModel:
         return source.copy()
     model = ModelProto()
     if isinstance(source, ModelProto):
-        model.CopyFrom(source)
-        check_structure(model, "the given ModelProto")
-        return LoadedModel(model)
+        try:
+            model.CopyFrom(source)
+        except Exception as error:  # protobuf's DecodeError has no type information
+            problem = f"got a ModelProto that cannot be copied ({error})"
+            raise InvalidModelError(problem, "one that a file can hold", "nest fewer bodies") from error
+        return _accept(LoadedModel(model), "the given ModelProto")
     path = Path(source)
     try:
         problem = "" if path.is_file() else "is a directory" if path.is_dir() else "is not a file"
@@ -76,11 +83,20 @@ def load_model(source: ModelSource) -> LoadedModel:
     except Exception as error:  # OSError, or protobuf's DecodeError, which has no type information
         problem = f"got {str(path)!r}, {path.stat().st_size} bytes that cannot be read as an ONNX model ({error})"
         raise InvalidModelError(problem, "a complete ModelProto", "export or download it again") from error
-    check_structure(model, repr(str(path)))
-    base_dir = path.absolute().parent
+    loaded = _accept(LoadedModel(model, path.absolute().parent, path), repr(str(path)))
     for tensor in filter(uses_external_data, walk_tensors(model)):
-        check_data_file(tensor, external_path(tensor, base_dir))
-    return LoadedModel(model, base_dir, path)
+        check_data_file(tensor, external_path(tensor, loaded.base_dir))
+    return loaded
+
+
+def _accept(loaded: LoadedModel, what: str) -> LoadedModel:
+    """The model with its nodes in order; InvalidModelError, naming `what`, if its names do not add up."""
+    late = count_late(loaded.model)
+    before = loaded.copy().model if late else None
+    if late:
+        sort_nodes(loaded.model)
+    check_structure(loaded.model, what)
+    return replace(loaded, moved=late, unsorted=before)
 
 
 def model_bytes(loaded: LoadedModel) -> int:
@@ -100,8 +116,9 @@ def _data_bytes(tensor: TensorProto) -> int:
 def find_problem(loaded: LoadedModel) -> str:
     """What onnx's checker, shape inference included, says against a model (see `materialized`); "" for nothing."""
     has_data = any(map(uses_external_data, walk_tensors(loaded.model)))
+    file = None if loaded.unsorted else loaded.path  # the checker would say that its nodes are out of order
     try:
-        with _without_data(loaded.model) if has_data else nullcontext(loaded.path or loaded.model) as source:
+        with _without_data(loaded.model) if has_data else nullcontext(file or loaded.model) as source:
             check_model(source, full_check=True)
     except Exception as error:  # ValidationError, InferenceError, and types of the C++ library
         return one_line(error)

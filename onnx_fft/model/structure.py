@@ -9,8 +9,12 @@ from onnx import ModelProto
 
 from onnx_fft.errors import InvalidModelError
 from onnx_fft.model.scopes import Body, find_bodies, is_graph, label_node, walk_tensors
+from onnx_fft.model.sorting import find_cycle
 
 FIRST_IR_WITH_OPSETS = 3
+
+MAX_SHOWN = 5
+"""Nodes of a cycle that a message names."""
 
 
 def check_structure(model: ModelProto, what: str) -> None:
@@ -30,7 +34,7 @@ def _find_problem(model: ModelProto) -> str:
         if any(dim < 0 for dim in tensor.dims):  # ONNX's shape inference would abort the process
             return f"tensor {tensor.name!r} has shape {list(tensor.dims)}"
     problems = (_find_body_problem(body, frozenset()) for body in (model.graph, *model.functions))
-    return next(filter(None, problems), "")
+    return next(filter(None, problems), "") or _find_recursion(model)
 
 
 def _find_body_problem(body: Body, outer: frozenset[str]) -> str:
@@ -44,7 +48,7 @@ def _find_body_problem(body: Body, outer: frozenset[str]) -> str:
         label = label_node(node, position)
         for name in node.input:
             if name and name not in known and name not in outer:
-                return f"node {label!r} reads {name!r}, which nothing before it produces (missing or cyclic)"
+                return f"node {label!r} reads {name!r}, which nothing before it produces{_describe_cycle(body)}"
         for _, graph in find_bodies(node):
             problem = _find_body_problem(graph, outer | known)
             if problem:
@@ -56,6 +60,33 @@ def _find_body_problem(body: Body, outer: frozenset[str]) -> str:
     outputs = [value.name for value in body.output] if is_graph(body) else body.output
     missing = [name for name in outputs if name not in known and name not in outer]
     return f"output {missing[0]!r} is produced by no node" if missing else ""
+
+
+def _describe_cycle(body: Body) -> str:
+    """The names of nodes that wait for one another, if that is why they are not in order."""
+    cycle = find_cycle(body.node)
+    names = [repr(label_node(body.node[place], place)) for place in (*cycle[:MAX_SHOWN], *cycle[:1])]
+    shown = [*names[:-1], *(["..."] if len(cycle) > MAX_SHOWN else []), *names[-1:]]
+    return f": a cycle, {' reads '.join(shown)}" if cycle else ""
+
+
+def _find_recursion(model: ModelProto) -> str:
+    """Which functions call one another in a circle, or ""; the standard knows no recursion."""
+    bodies = {(function.domain, function.name, function.overload): function for function in model.functions}
+    calls = {key: _find_called(body) & bodies.keys() for key, body in bodies.items()}
+    while ends := {key for key, called in calls.items() if not called}:
+        calls = {key: called - ends for key, called in calls.items() if key not in ends}
+    circle = [min(calls)] if calls else []
+    while circle and circle.index(circle[-1]) == len(circle) - 1:
+        circle.append(min(calls[circle[-1]]))
+    names = [repr(name) for _, name, _ in circle[circle.index(circle[-1]) if circle else 0 :]]
+    return f"functions call one another in a circle, {' calls '.join(names)}" if names else ""
+
+
+def _find_called(body: Body) -> set[tuple[str, str, str]]:
+    """Domain, name and overload of every operator in a body and in those within."""
+    called = {(node.domain, node.op_type, node.overload) for node in body.node}
+    return called.union(*(_find_called(graph) for node in body.node for _, graph in find_bodies(node)))
 
 
 def _given_names(body: Body) -> set[str]:

@@ -51,6 +51,8 @@ def summarize_report(report: Report, wording: Wording) -> str:
         text += f": none is {how} to gain, or none can be"
     if warned := sum(bool(row.warning) for row in report.replaced):
         text += f"; {plural(warned, 'warning')}, see why"
+    if report.sorted_nodes:
+        text += f"; nodes were out of order, {report.sorted_nodes} before what they read, and have been sorted"
     capped = sum(row.code == "growth" for row in report.rows)
     if report.max_growth_bytes is not None and capped:
         cap, raise_it = (
