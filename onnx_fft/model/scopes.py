@@ -117,6 +117,7 @@ def find_scopes(model: ModelProto, base_dir: Path | None, evaluate: Evaluate | N
     """
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     scopes = _open_scopes("", model.graph, None, opsets, model.ir_version, base_dir)
+    scopes[0].reads.update(_read_by_training(model))
     for function in model.functions:
         path = ":".join(filter(None, (function.domain, function.name, function.overload))) + "/"
         own = {entry.domain: entry.version for entry in function.opset_import}
@@ -131,6 +132,15 @@ def function_key(function: FunctionProto | NodeProto) -> FunctionKey:
     """What a function and the nodes that call it have in common."""
     name = function.name if isinstance(function, FunctionProto) else function.op_type
     return function.domain, name, function.overload
+
+
+def _read_by_training(model: ModelProto) -> Iterator[str]:
+    """Names of the main graph that training binds or computes with."""
+    for training in model.training_info:
+        yield from (entry.key for entry in (*training.initialization_binding, *training.update_binding))
+        for graph in (training.initialization, training.algorithm):
+            yield from (name for node in graph.node for name in free_inputs(node))
+            yield from (value.name for value in graph.output)
 
 
 def walk_bodies(model: ModelProto) -> Iterator[Body]:
@@ -150,8 +160,9 @@ def find_producers(graph: GraphProto) -> dict[str, NodeProto]:
 
 
 def walk_tensors(model: ModelProto) -> Iterator[TensorProto]:
-    """Every stored tensor: initializers, sparse ones, and those held by node attributes."""
-    for body in walk_bodies(model):
+    """Every stored tensor: initializers, sparse ones, and those held by node attributes, of training graphs as well."""
+    trained = [graph for part in model.training_info for graph in (part.initialization, part.algorithm)]
+    for body in (*walk_bodies(model), *(body for graph in trained for body in _walk_body(graph))):
         if is_graph(body):
             yield from body.initializer
             for sparse in body.sparse_initializer:

@@ -2,7 +2,8 @@
 
 What goes: the node, the BatchNormalization folded into it, the constants that only these read with the chains they were
 computed from, and notes (`value_info`, quantization annotations) on tensors that no longer exist. What comes: the nodes
-of the fragment, marked in their `metadata_props`, and its constants, each content once in a scope.
+of the fragment, marked in their `metadata_props`, and its constants, each content once in a scope. What the model says
+about the node (doc string, metadata, the device it is meant for) is said about each node of the fragment.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ def splice(
     """
     stored = {tensor.name: _store_constant(scope, tensor, marks) for tensor in initializers}
     place = _find_place(scope.body.node, old[0])
+    about = _inherit(old, marks)
     for offset, node in enumerate(nodes):
-        added = _insert_node(scope, place + offset, node, marks)
+        added = _insert_node(scope, place + offset, node, marks, about)
         added.input[:] = [stored.get(name, name) for name in added.input]
         scope.count_reads(added, 1)
     for node in old:
@@ -92,10 +94,37 @@ def _store_constant(scope: Scope, tensor: TensorProto, marks: Mapping[str, str])
     return tensor.name
 
 
-def _insert_node(scope: Scope, place: int, node: NodeProto, marks: Mapping[str, str]) -> NodeProto:
+def _inherit(old: Sequence[NodeProto], marks: Mapping[str, str]) -> NodeProto:
+    """What the model says about nodes to be replaced, in the fields of a node that has no others.
+
+    Of two values under one key the first node's keeps the key; another's gets its operator in front.
+    """
+    about = NodeProto(doc_string="\n".join(dict.fromkeys(node.doc_string for node in old if node.doc_string)))
+    entries = dict[str, str]()
+    for node in old:
+        for entry in node.metadata_props:
+            key = entry.key
+            while entries.get(key, entry.value) != entry.value:
+                key = f"{node.op_type}.{key}"
+            entries[key] = entry.value
+    for key, value in entries.items():
+        if key not in marks:
+            about.metadata_props.add(key=key, value=value)
+    if hasattr(about, "device_configurations"):  # onnx 1.16 has none
+        about.device_configurations.extend(old[0].device_configurations)
+        for configuration in about.device_configurations:
+            configuration.ClearField("sharding_spec")  # of tensors that the new nodes may not have
+    return about
+
+
+def _insert_node(
+    scope: Scope, place: int, node: NodeProto, marks: Mapping[str, str], about: NodeProto | None = None
+) -> NodeProto:
     """Insert a marked copy of `node`, whose reads are yet to be counted, and return it."""
     scope.body.node.insert(place, node)
     added: NodeProto = scope.body.node[place]
+    if about is not None:
+        added.MergeFrom(about)
     for key, value in marks.items():
         added.metadata_props.add(key=key, value=value)
     scope.producers.update((name, added) for name in added.output)

@@ -174,7 +174,7 @@ def nest(depth: int) -> bytes:
     inputs = [helper.make_tensor_value_info("x", 1, [1]), helper.make_tensor_value_info("c", 9, [])]
     graph += onnx.GraphProto(input=inputs).SerializeToString()
     model = onnx.ModelProto(ir_version=8, opset_import=[helper.make_opsetid("", 17)])
-    return model.SerializeToString() + field(7, graph)
+    return bytes(model.SerializeToString()) + field(7, graph)
 
 
 def field(number: int, content: bytes) -> bytes:
