@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
@@ -15,8 +16,8 @@ from onnx_fft.errors import UsageError, ValidationFailed
 from onnx_fft.hints import Option
 from onnx_fft.lowering import CUDA
 from onnx_fft.model.io import LoadedModel, ModelSource, list_files, model_bytes
-from onnx_fft.model.saving import save_model
-from onnx_fft.model.staging import check_output, is_same_file
+from onnx_fft.model.saving import staged_model
+from onnx_fft.model.staging import Staging, check_output, is_same_file
 from onnx_fft.options import DEFAULTS, RewriteChoices, RewriteOptions
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.provenance import is_own
@@ -51,8 +52,15 @@ class Rewritten:
         Nothing appears under `path` before it is complete, and no file of the original is ever written over. Raises
         UsageError for the path of such a file, and OutputError if something cannot be written.
         """
+        with self.stage(path) as staged:
+            staged.commit()
+
+    @contextmanager
+    def stage(self, path: str | Path) -> Iterator[Staging]:
+        """As `save`, but the file has its name only after `.commit()`, for what is to be written along with others."""
         check_destination(path, self.protected)
-        save_model(self.model, path, self.base_dir, movable=is_own)
+        with staged_model(self.model, path, self.base_dir, movable=is_own) as staged:
+            yield staged
 
 
 class DryRun(NamedTuple):

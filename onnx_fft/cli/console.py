@@ -13,9 +13,17 @@ from onnx_fft.report.text.drawing import PIPED_COLUMNS
 BAR_COLUMNS = 16
 
 
+class PlainConsole(Console):
+    """A console that leaves it to `main` what to do if nobody reads on."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich, from 13.8 on, would end the program, as if it had failed."""
+        raise BrokenPipeError
+
+
 def open_console(*, stderr: bool = False) -> Console:
     """A console as wide as the terminal; without one, wide enough for any row."""
-    console = Console(stderr=stderr)
+    console = PlainConsole(stderr=stderr)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPED_COLUMNS
     return console

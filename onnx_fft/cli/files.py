@@ -1,16 +1,17 @@
-"""The files that a command reads and writes: can they be written, and is none of them another one?"""
+"""The files that a command reads and writes: can they be written, is none of them another one; and writing them."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from onnx_fft.cli.hints import name_flag
 from onnx_fft.errors import UsageError
 from onnx_fft.model.io import list_files, load_model
-from onnx_fft.model.staging import check_output, is_same_file
-from onnx_fft.rewrite import check_destination
+from onnx_fft.model.staging import check_output, commit_all, is_same_file, staged_bytes
+from onnx_fft.rewrite import Rewritten, check_destination
 
 MODELS = ("input", "original", "rewritten")
 POSITIONAL = (*MODELS, "output")
@@ -37,6 +38,16 @@ def check_files(arguments: argparse.Namespace, *, reads: Sequence[str], writes: 
                 ]
             check_destination(given[name], protected)
         others[name] = given[name]
+
+
+def write_files(contents: Mapping[Path, bytes], rewritten: Rewritten | None = None, output: Path | None = None) -> None:
+    """Write a model to `output`, if there is one, and these files: all of them, or none. Raises OutputError."""
+    with ExitStack() as stack:
+        stagings = []
+        if rewritten is not None and output is not None:
+            stagings.append(stack.enter_context(rewritten.stage(output)))
+        stagings += [stack.enter_context(staged_bytes(path, data)) for path, data in contents.items()]
+        commit_all(stagings)
 
 
 def _print_name(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,13 +13,12 @@ from rich.console import Console
 from onnx_fft.bench import bench
 from onnx_fft.cli.arguments import read_options
 from onnx_fft.cli.console import ShowProgress, open_console
-from onnx_fft.cli.files import check_files
+from onnx_fft.cli.files import check_files, write_files
 from onnx_fft.cli.hints import word_as_flag
 from onnx_fft.doctor import examine
 from onnx_fft.errors import NativeUnavailable, RuntimeUnavailable, ValidationFailed
 from onnx_fft.measure.cache import cache_folder, clear_cache, list_entries
-from onnx_fft.model.staging import write_text
-from onnx_fft.report.files import write_report
+from onnx_fft.report.files import render_report
 from onnx_fft.report.text.drawing import print_result, print_summary
 from onnx_fft.results import Report
 from onnx_fft.rewrite import Rewritten, dry_run, rewrite
@@ -37,14 +37,16 @@ def run_rewrite(arguments: argparse.Namespace, console: Console) -> None:
     except ValidationFailed as error:
         if error.rewritten is not None:
             _print_rewritten(error.rewritten, console)
-            _report_rewritten(arguments, error.rewritten)
+            write_files(_render_rewritten(arguments, error.rewritten))
         problem = f"{error.problem}; {arguments.output} was not written"
         raise ValidationFailed(problem, error.expected, error.hint) from error
-    _print_rewritten(rewritten, console)
-    rewritten.save(arguments.output)
+    files = _render_rewritten(arguments, rewritten)
     if arguments.save_plan is not None:
-        write_text(arguments.save_plan, json.dumps(rewritten.plan, indent=2) + "\n")
-    _report_rewritten(arguments, rewritten)
+        files[arguments.save_plan] = f"{json.dumps(rewritten.plan, indent=2)}\n".encode()
+    try:
+        write_files(files, rewritten, arguments.output)
+    finally:  # what was decided may have taken long to measure; whoever reads it may have gone
+        _print_rewritten(rewritten, console)
     _print_lines([f"wrote {arguments.output}"], console)
     if rewritten.report.replaced and (note := describe_missing_library([rewritten.model])):
         _print_lines([f"note: {note}"], console)
@@ -55,7 +57,7 @@ def run_inspect(arguments: argparse.Namespace, console: Console) -> None:
     check_files(arguments, reads=("input", "plan", "inputs"), writes=("report",))
     with ShowProgress(console) as show:
         report, plan = dry_run(arguments.input, read_options(arguments), show)
-    _write_report(arguments, report, plan=plan)
+    write_files(_render(arguments, report, plan=plan))
     if arguments.json:
         print(json.dumps(report.to_dict(), indent=2))
         return
@@ -85,7 +87,7 @@ def run_validate(arguments: argparse.Namespace, console: Console) -> int:
 
 def run_bench(arguments: argparse.Namespace, console: Console) -> None:
     """Print how fast two models are."""
-    from onnx_fft.report.plot import check_plot, plot_benchmark
+    from onnx_fft.report.plot import check_plot, render_plot
 
     check_files(arguments, reads=("original", "rewritten", "inputs"), writes=("report", "plot"))
     if arguments.plot:
@@ -102,9 +104,10 @@ def run_bench(arguments: argparse.Namespace, console: Console) -> None:
             custom_ops=arguments.custom_ops,
             progress=show,
         )
-    _write_report(arguments, None, benchmark=benchmark)
+    files = _render(arguments, None, benchmark=benchmark)
     if arguments.plot:
-        plot_benchmark(benchmark, arguments.plot, title=arguments.original.name)
+        files[arguments.plot] = render_plot(benchmark, arguments.plot, title=arguments.original.name)
+    write_files(files)
     if arguments.json:
         print(json.dumps(benchmark.to_dict(), indent=2))
         return
@@ -152,12 +155,14 @@ def _print_lines(lines: Sequence[str], console: Console) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _report_rewritten(arguments: argparse.Namespace, rewritten: Rewritten) -> None:
-    _write_report(arguments, rewritten.report, validation=rewritten.validation, plan=rewritten.plan)
+def _render_rewritten(arguments: argparse.Namespace, rewritten: Rewritten) -> dict[Path, bytes]:
+    return _render(arguments, rewritten.report, validation=rewritten.validation, plan=rewritten.plan)
 
 
-def _write_report(arguments: argparse.Namespace, report: Report | None, **parts: Any) -> None:
-    """`parts` are those of `write_report`."""
-    if arguments.report is not None:
-        model = arguments.original if report is None else arguments.input
-        write_report(arguments.report, report, model_name=model.name, wording=word_as_flag, **parts)
+def _render(arguments: argparse.Namespace, report: Report | None, **parts: Any) -> dict[Path, bytes]:
+    """The report that is to be written, by its path, if one is; `parts` are those of `render_report`."""
+    if arguments.report is None:
+        return {}
+    model = arguments.original if report is None else arguments.input
+    text = render_report(arguments.report, report, model_name=model.name, wording=word_as_flag, **parts)
+    return {arguments.report: text.encode(errors="backslashreplace")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import filecmp
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,9 +69,7 @@ class Staging:
 
     def commit(self) -> None:
         """Put the output in its place; OutputError if that fails."""
-        with reporting(self.output):
-            os.replace(self.path, self.output)
-        self.placed.clear()
+        commit_all([self])
 
     def discard(self) -> None:
         """Remove what was not committed."""
@@ -92,6 +90,23 @@ def staging(output: str | Path) -> Iterator[Staging]:
         yield staged
     finally:
         staged.discard()
+
+
+def commit_all(stagings: Sequence[Staging]) -> None:
+    """Put outputs in their places, in this order; if that fails, OutputError says which are there already.
+
+    Only a rename is left to do by then, which takes no space and no permission that was not there before.
+    """
+    done: list[str] = []
+    for staged in stagings:
+        try:
+            os.replace(staged.path, staged.output)
+        except OSError as error:
+            problem = f"got {error} while putting {str(staged.output)!r} in place"
+            there = f"{', '.join(done)} was written before" if done else "nothing changed"
+            raise OutputError(problem, "that to be possible", there) from error
+        staged.placed.clear()
+        done.append(repr(str(staged.output)))
 
 
 @contextmanager
@@ -154,13 +169,20 @@ def _check_same(source: Path, target: Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file as a whole or not at all; OutputError if that fails."""
-    write_bytes(path, text.encode())
+    """Write a text file as a whole or not at all; OutputError if that fails. What UTF-8 cannot hold is escaped."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Write a file as a whole or not at all; OutputError if that fails."""
+    with staged_bytes(path, data) as staged:
+        staged.commit()
+
+
+@contextmanager
+def staged_bytes(path: str | Path, data: bytes) -> Iterator[Staging]:
+    """`data` complete beside `path`, to commit; gone after the block if it is not. OutputError if that fails."""
     with staging(path) as staged:
         with reporting(staged.output):
             staged.write(data)
-        staged.commit()
+        yield staged

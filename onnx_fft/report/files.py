@@ -16,7 +16,12 @@ from onnx_fft.results import Report
 PAGE_SUFFIXES = (".html", ".htm")
 
 
-def write_report(
+def write_report(path: str | Path, report: Report | None, **parts: Any) -> None:
+    """Write what `render_report` makes of the same arguments. Raises OutputError."""
+    write_text(Path(path), render_report(path, report, **parts))
+
+
+def render_report(
     path: str | Path,
     report: Report | None,
     *,
@@ -25,11 +30,11 @@ def write_report(
     plan: Mapping[str, Any] | None = None,
     model_name: str = "",
     wording: Wording = word_in_python,
-) -> None:
-    """Write a page if the name ends in .html or .htm, else JSON; arguments as for `html.page.render_page`.
+) -> str:
+    """A page if the name ends in .html or .htm, else JSON; arguments as for `html.page.render_page`.
 
     The JSON is that of `report`, with that of `validation` in it, or that of `benchmark` alone. The page also shows the
-    plan. Raises OutputError.
+    plan.
     """
     if Path(path).suffix.lower() in PAGE_SUFFIXES:
         from onnx_fft.report.html.page import render_page
@@ -39,7 +44,7 @@ def write_report(
         )
     else:
         text = json.dumps(_collect(report, validation, benchmark), indent=2)
-    write_text(Path(path), text + "\n")
+    return f"{text}\n"
 
 
 def _collect(report: Report | None, validation: Validation | None, benchmark: Benchmark | None) -> dict[str, Any]:

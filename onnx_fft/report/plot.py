@@ -46,6 +46,11 @@ def check_plot(path: str | Path) -> None:
 
 def plot_benchmark(benchmark: Benchmark, path: str | Path, *, title: str = "") -> None:
     """Draw `benchmark` into a PNG or SVG file, by the suffix of `path`; raises UsageError or OutputError."""
+    write_bytes(path, render_plot(benchmark, path, title=title))
+
+
+def render_plot(benchmark: Benchmark, path: str | Path, *, title: str = "") -> bytes:
+    """What the file is to hold; raises UsageError."""
     check_plot(path)
     import matplotlib as mpl
 
@@ -54,7 +59,7 @@ def plot_benchmark(benchmark: Benchmark, path: str | Path, *, title: str = "") -
     with mpl.rc_context(STYLE):
         figure = _draw(benchmark, title)
         figure.savefig(data, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
-    write_bytes(path, data.getvalue())
+    return data.getvalue()
 
 
 def _draw(benchmark: Benchmark, title: str) -> Figure:
