@@ -36,6 +36,12 @@ VERSION = 2
 MAX_GROWTH_BYTES = 1 << 33
 """What one entry may add to the file: more is a slip of the hand, which would take all memory there is."""
 
+MAX_COUNT = 1 << 62
+"""No count of a plan is beyond what ONNX can hold; arithmetic on a million digits would take for ever."""
+
+MAX_SECONDS = 1e9
+"""Thirty years; what is not finite is not below it."""
+
 MAKE_ANEW = "rewrite the model without a plan, and save the plan of the result"
 """The hint for a file that is not a plan of this version and this model."""
 
@@ -126,36 +132,80 @@ def _entry_to_json(name: str, spec: ConvSpec, decision: Decision) -> dict[str, A
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():  # reading a pipe would never end
+            raise UsageError(f"got plan {str(path)!r}, which is not a file", "the file of a plan", "check the path")
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text, object_pairs_hook=_read_object, parse_constant=_refuse_constant)
     except OSError as error:
         problem = f"got plan {str(path)!r}, which cannot be read ({error.strerror})"
         raise UsageError(problem, "the file of a plan", ("check ", Option("plan"))) from error
-    except ValueError as error:
-        raise UsageError(f"got plan {str(path)!r}, which is not JSON ({error})", "a plan", MAKE_ANEW) from error
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise UsageError(f"got plan {str(path)!r}, which is not JSON ({why})", "a plan", MAKE_ANEW) from error
+
+
+def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """One object of the file; ValueError if it says the same thing twice, of which JSON would keep the last."""
+    repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{repeated[0]!r} occurs twice in one object")
+    return dict(pairs)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _check_version(name: str, data: Any) -> None:
     version = data.get("onnx_fft_plan") if isinstance(data, Mapping) else None
-    if isinstance(version, int) and version < VERSION:
+    if type(version) is int and 0 < version < VERSION:
         problem = f"got {name} of version {version}, which an older version of onnx-fft made"
         raise UsageError(problem, f"version {VERSION}", f"make it anew: {MAKE_ANEW}")
-    if version != VERSION or not isinstance(data.get("convs"), list):
+    if type(version) is not int or version != VERSION or not isinstance(data.get("convs"), list):
         expected = f"'onnx_fft_plan': {VERSION} and a list 'convs'"
         raise UsageError(f"got {name}, which is not a plan", expected, f"make one: {MAKE_ANEW}")
 
 
-def _read_entry(entry: Mapping[str, Any]) -> PlanEntry:
+def _read_entry(entry: Any) -> PlanEntry:
+    if not isinstance(entry, Mapping):
+        raise TypeError(f"{entry!r:.80} is not an object")
     lowering = entry["lowering"]
     if lowering is not None and not isinstance(lowering, str):
-        raise TypeError(f"lowering {lowering!r} is neither null nor a name")
-    plan = None if lowering is None else ConvPlan(lowering, tuple(AxisPlan(**axis) for axis in entry["axes"]))
+        raise TypeError(f"lowering {lowering!r:.80} is neither null nor a name")
+    for key in ("name", "geometry"):
+        if not isinstance(entry[key], str):
+            raise TypeError(f"{key} {entry[key]!r:.80} is not a text")
+    plan = None if lowering is None else ConvPlan(lowering, tuple(map(_read_axis, _read_list(entry, "axes"))))
     seconds = (_read_seconds(entry, "measured_conv_s"), _read_seconds(entry, "measured_s"))
-    return PlanEntry(str(entry["name"]), entry["geometry"], plan, *seconds)
+    return PlanEntry(entry["name"], entry["geometry"], plan, *seconds)
+
+
+def _read_list(entry: Mapping[str, Any], key: str) -> list[Any]:
+    values = entry[key]
+    if not isinstance(values, list | tuple):
+        raise TypeError(f"{key} {values!r:.80} is not a list")
+    return list(values)
+
+
+def _read_axis(axis: Any) -> AxisPlan:
+    if not isinstance(axis, Mapping):
+        raise TypeError(f"axis {axis!r:.80} is not an object")
+    for key, value in axis.items():
+        wanted = bool if key == "whole" else int
+        if type(value) is not wanted:
+            raise TypeError(f"{key} {value!r:.80} of an axis is not {'true or false' if key == 'whole' else 'a count'}")
+        if not -MAX_COUNT <= value <= MAX_COUNT:
+            raise ValueError(f"{key} of an axis is beyond {MAX_COUNT}")
+    return AxisPlan(**axis)
 
 
 def _read_seconds(entry: Mapping[str, Any], key: str) -> float | None:
     seconds = entry.get(key)
-    return None if seconds is None else float(seconds)
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < MAX_SECONDS:
+        raise ValueError(f"{key} {seconds!r:.80} is not a time in seconds")
+    return float(seconds)
 
 
 def _check_model(plan_file: PlanFile, specs: Mapping[str, ConvSpec]) -> None:

@@ -71,7 +71,7 @@ class Cache:
             return _check(entry["seconds"], contest), float(entry["spent_s"])
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, OverflowError) as error:
             self.notes.append(f"cache file {path} cannot be used ({error or type(error).__name__}); measured again")
             return None
 
