@@ -182,3 +182,20 @@ def test_given_inputs(tmp_path: Path) -> None:
     for name in ("no.npz", "missing.npz"):
         with pytest.raises(UsageError, match=r"does not read as an \.npz"):
             load_feed(tmp_path / name, infos)
+
+
+class Trap:
+    """Makes a file wherever it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_given_inputs_run_no_code(tmp_path: Path) -> None:
+    np.savez(tmp_path / "feeds.npz", x=np.array([Trap(tmp_path / "trapped")], object))
+    with pytest.raises(UsageError, match=r"feeds\.npz"):
+        load_feed(tmp_path / "feeds.npz", read_inputs(make_inputs(x=(TensorProto.FLOAT, [1]))))
+    assert not (tmp_path / "trapped").exists()
