@@ -1,6 +1,7 @@
 """The pass as a chain of small steps, each `state -> state` with one job; `read` makes the first state.
 
-    read -> fix_shapes -> freeze -> inline -> find -> convert -> decide -> measure -> settle -> restore_order -> splice -> check
+    read -> fix_shapes -> freeze -> inline -> find -> convert -> decide -> measure -> settle -> restore_order
+         -> splice -> check
 
 `DECIDING` ends with a decision for every site, which is all that `inspect` asks for; `WRITING` makes the model. Data
 flows one way: nothing but the replaced nodes changes, and a model in which nothing is replaced stays what it was.
