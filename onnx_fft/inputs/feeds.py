@@ -83,7 +83,7 @@ def fix_shapes(
                 ask_for_shapes({info.name: EXAMPLE_SHAPE}),
             )
         fixed_dims = tuple(values.get(dim, dim) if isinstance(dim, str) else dim for dim in dims)
-        if other is not None and not _agree(fixed_dims, other):
+        if info.name in input_shapes and other is not None and not _agree(fixed_dims, other):
             problem = f"got input {info.name!r} as {format_shape(fixed_dims)}"
             raise UsageError(problem, f"{format_shape(other)}, as the other model declares it", "correct the shape")
         result.append(replace(info, dims=fixed_dims))

@@ -27,6 +27,8 @@ Sizes = dict[str, int]
 MAX_SIZE = 1 << 20
 LEAP = 16
 """Times a size by which a gap moves if it depends on it: strides make it stand still for less."""
+MAX_SCAN = 1024
+"""Sizes of one symbol with which the others are solved."""
 MAX_ROUNDS = 16
 """Gaps that are closed one after the other."""
 MAX_FIT_S = 5.0
@@ -44,6 +46,7 @@ class Fitting:
     def fit(self, sizes: Mapping[str, int]) -> Sizes | None:
         """Sizes near `sizes` in which the main graph shows no gap; None if none were found, or `sizes` have none."""
         self._deadline = time.monotonic() + MAX_FIT_S
+        self._known.clear()
         fitted, settled = dict(sizes), set[str]()
         for _ in range(MAX_ROUNDS):
             gaps = self._find_gaps(fitted)
@@ -86,7 +89,7 @@ class Fitting:
         for symbol in alike:
             others = [other for other in alike if other != symbol]
             before: int | None = 0
-            for size in range(nearest[symbol], 0, -1):
+            for size in range(nearest[symbol], max(nearest[symbol] - MAX_SCAN, 0), -1):
                 tried = {**nearest, symbol: size}
                 found = gap(self._infer(tried))
                 if found != before and (solved := self._solve(gap, tried, others)):

@@ -21,7 +21,6 @@ from onnx_fft.model.weights import resolve_constant
 
 Rule = Callable[[NodeProto, "Place"], list[NodeProto]]
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
-REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare")
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +266,7 @@ def _list_rules() -> Iterator[tuple[tuple[str, int], Rule]]:
         yield (op_type, 7), _forget_test
     for op_type in ("Squeeze", "Unsqueeze", "ReduceSum"):
         yield (op_type, 13), partial(_move_attributes, axes=1)
-    for kind in REDUCTIONS:
+    for kind in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare"):
         yield (f"Reduce{kind}", 18), partial(_move_attributes, axes=1)
     for op_type in ("Softmax", "LogSoftmax", "Hardmax"):
         yield (op_type, 13), _flatten
