@@ -135,8 +135,11 @@ def allowed_error(reference: Array, rtol: float | None = None, atol: float = 0.0
 
 
 def ordinary_rounding(ordinary: Array, rtol: float | None = None) -> float:
-    """What rounding is beside values like those of `ordinary`: for feeds on which an output is next to nothing."""
-    limit = _find_table(str(ordinary.dtype)).relative_l2 if rtol is None else rtol
+    """An error that is nothing beside values like those of `ordinary`: for feeds on which an output is next to nothing.
+
+    Ten times the limit of the dtype: such feeds are for what becomes NaN or another decision.
+    """
+    limit = 10 * _find_table(str(ordinary.dtype)).relative_l2 if rtol is None else rtol
     return limit * measure_rms(ordinary)
 
 

@@ -1,9 +1,10 @@
 """What is excused: a difference that the original shows of itself if rounding disturbs it.
 
 The nudged original (`checks/noise.py`) is run a few times. A value of an integer, bool or string output is excused if
-a run gave the same value there, or a new one nearly each time; lists of positions, such as NonZero makes, if each row
-that is new or gone was new or gone in a run; a float if it moved about as far. All else is a difference, however small
-its share: one pixel that is off by 40 grey levels is never a near tie.
+a run gave the same value there, or if the runs disagree among themselves about it; lists of positions, such as NonZero
+makes, if each row that is new or gone was new or gone in a run; a float if it moved about as far. If every run moves a
+good part of an output's indices, as on a feed that is full of ties, nothing can be judged by them. All else is a
+difference, however small its share: one pixel that is off by 40 grey levels is never a near tie.
 """
 
 from __future__ import annotations
@@ -29,9 +30,6 @@ LEAST_DRAWS, MOST_DRAWS = 3, 32
 PATIENCE = 12
 """Runs in a row that explain nothing new before the rest counts as a difference: a near tie is turned by one in four
 at the least, and 0.75^12 is 3%."""
-UNDETERMINED = 0.75
-"""Share of runs that give a value which neither the original nor the run before gave, for rounding to decide all of it.
-Between two values it is a quarter."""
 MAX_S = 60.0
 """Seconds that the runs for all feeds may take; no further one is begun after that, but for `LEAST_DRAWS` a feed."""
 
@@ -99,19 +97,31 @@ class _Decisions(_Judge):
         self._is_open = reference != candidate if reference.shape == candidate.shape else None
         are_lists = self._is_open is None or (_is_list(reference) and _is_list(candidate))
         self._rows = _Rows(reference, candidate) if are_lists else None
-        self._news = np.zeros(reference.shape, np.int16)
-        self._last = reference
-        self._draws = 0
+        self._range = _Range(reference) if self._is_open is not None else None
         self.total = int(self._is_open.sum()) if self._is_open is not None else self._rows.left if self._rows else 1
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether these are indices of which every run moved at least a tenth, and half as many as differ."""
+        if self._range is None or self._reference.dtype != np.int64:
+            return False
+        least = self._range.least_moved
+        return self._range.draws >= LEAST_DRAWS and least * 10 >= self._reference.size and least * 2 >= self.total
+
+    def conclude(self, comparison: Comparison, draws: int) -> Comparison:
+        concluded = super().conclude(comparison, draws)
+        return replace(concluded, rounding_noise_only=concluded.ok and self.is_noise)
 
     @property
     def left(self) -> int:
         by_rows = self.total if self._rows is None else self._rows.left
         if self._is_open is None:
             return by_rows
+        if self.is_noise:
+            return 0
         determined = self._is_open
-        if self._draws >= PATIENCE:
-            determined = determined & (self._news < UNDETERMINED * self._draws)
+        if self._range is not None:
+            determined = determined & ~self._range.find_undetermined(self._candidate)
         return min(int(determined.sum()), by_rows)
 
     def learn(self, moved: Mapping[str, Value], leaves: Mapping[str, Array | None]) -> None:
@@ -119,12 +129,44 @@ class _Decisions(_Judge):
         if draw is None:
             return
         if self._is_open is not None and draw.shape == self._reference.shape:
-            self._draws += 1
             self._is_open &= draw != self._candidate
-            self._news += (draw != self._reference) & (draw != self._last)
-            self._last = draw
+            assert self._range is not None
+            self._range.learn(draw)
         if self._rows is not None:
             self._rows.learn(draw)
+
+
+class _Range:
+    """Which values rounding decides alone: those that take three or more values, and move in every other run."""
+
+    def __init__(self, reference: Array) -> None:
+        self._reference, self._other = reference, reference.copy()
+        self._is_many = np.zeros(reference.shape, np.bool_)
+        self._moves = np.zeros(reference.shape, np.int16)
+        self.draws = 0
+        self.least_moved = reference.size
+        is_number = reference.dtype.kind in "iuf"
+        self._low = self._high = reference.astype(np.float64) if is_number else np.zeros(reference.shape)
+
+    def find_undetermined(self, candidate: Array) -> Array:
+        """Where `candidate` is no farther out than the runs are apart; nowhere before there were enough of them."""
+        if self.draws < PATIENCE:
+            return np.zeros(self._reference.shape, np.bool_)
+        is_free = self._is_many & (2 * self._moves >= self.draws)
+        if candidate.dtype.kind not in "iuf":
+            return is_free
+        width = self._high - self._low
+        return is_free & (candidate >= self._low - width) & (candidate <= self._high + width)
+
+    def learn(self, draw: Array) -> None:
+        moved = draw != self._reference
+        self._is_many |= moved & (self._other != self._reference) & (draw != self._other)
+        self._other = np.where(moved & (self._other == self._reference), draw, self._other)
+        self._moves += moved
+        self.draws += 1
+        self.least_moved = min(self.least_moved, int(moved.sum()))
+        if draw.dtype.kind in "iuf":
+            self._low, self._high = np.minimum(self._low, draw), np.maximum(self._high, draw)
 
 
 class _Rows:
@@ -246,4 +288,5 @@ def _make_judge(
         return _Whole(name, candidate.get(name, new))
     if old.dtype.kind == "f" and old.shape == new.shape:
         return _Floats(comparison, old, new)
-    return _Whole(name, new) if old.dtype.kind in "fc" else _Decisions(name, old, new)
+    is_exact = old.dtype.kind not in "fc" or (old.ndim > 0 and np.array_equal(old, np.round(old)))
+    return _Decisions(name, old, new) if is_exact else _Whole(name, new)

@@ -1,9 +1,10 @@
 """How far rounding alone moves the original: what it returns if its inputs and its replaced Convs are disturbed.
 
 An output that a decision, a saturated Sigmoid or a chaotic network makes of rounding errors cannot be held to a
-tolerance of the dtype. So the original is run again with inputs changed in the last place, and with noise on each
-output of a replaced Conv that is no larger than what rounding may make of its sum, `eps * sum |w| |x|`. A sum over
-zeros stays exactly zero in it. `checks/excuses.py` excuses what this *nudged original* shows of itself.
+tolerance of the dtype. So the original is run again with inputs changed in the last place, with noise on each output of
+a replaced Conv that is no larger than what rounding may make of its sum, `eps * sum |w| |x|`, and with noise in the
+last place of what decisions read. Exact zeros stay exactly zero in it. `checks/excuses.py` excuses what this *nudged
+original* shows of itself.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
 from onnx_fft.checks.draws import walk_types
+from onnx_fft.checks.lookback import FLOAT_DECISIONS
 from onnx_fft.checks.replaced import ReplacedConv, find_replaced
 from onnx_fft.model.io import LoadedModel
-from onnx_fft.model.scopes import walk_bodies
+from onnx_fft.model.scopes import Body, walk_bodies
 from onnx_fft.model.shapes import infer_shapes
 from onnx_fft.runtime.engines import Value
 
@@ -30,13 +32,15 @@ EPSILONS: dict[int, float] = {
 CONV_ATTRIBUTES = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
 
 
-def disturb_convs(original: LoadedModel, rewritten: LoadedModel, seed: int) -> LoadedModel:
-    """A copy of `original` with noise on the output of each Conv that `rewritten` replaces; new in each run."""
+def disturb_model(original: LoadedModel, rewritten: LoadedModel, seed: int) -> LoadedModel:
+    """A copy of `original` with noise on each Conv that `rewritten` replaces and before decisions; new in each run."""
     copy = replace(original.copy(), path=None)
     types = _find_types(copy)
     for number, conv in enumerate(find_replaced(copy, rewritten)):
         if conv.node.op_type == "Conv":
             _disturb(conv, types.get(conv.node.output[0], TensorProto.FLOAT), float(seed + number))
+    for number, body in enumerate(walk_bodies(copy.model)):
+        _disturb_decisions(body, types, float(seed + number))
     return copy
 
 
@@ -56,23 +60,40 @@ def _disturb(conv: ReplacedConv, kind: int, seed: float) -> None:
     body, node = conv.scope.body, conv.node
     place = next(place for place, other in enumerate(body.node) if other is node)
     output = node.output[0]
-    names = {what: f"{output}/{what}" for what in ("exact", "size", "drawn", "cast", "noise")}
+    names = {what: f"{output}/{what}" for what in ("exact", "size")}
     sizes = [f"{output}/size_{number}" if name else "" for number, name in enumerate(node.input)]
     made = [helper.make_node("Abs", [name], [size]) for name, size in zip(node.input, sizes, strict=True) if name]
     whole = NodeProto(op_type="Conv", input=sizes, output=[names["size"]])
     whole.attribute.extend(attribute for attribute in node.attribute if attribute.name in CONV_ATTRIBUTES)
-    scale = EPSILONS.get(kind, EPSILONS[TensorProto.FLOAT])
-    drawn: dict[str, Any] = {"scale": scale, "seed": seed, "dtype": TensorProto.FLOAT}
-    made += [
-        whole,
-        helper.make_node("RandomNormalLike", [names["size"]], [names["drawn"]], **drawn),
-        helper.make_node("Cast", [names["drawn"]], [names["cast"]], to=kind),
-        helper.make_node("Mul", [names["size"], names["cast"]], [names["noise"]]),
-        helper.make_node("Add", [names["exact"], names["noise"]], [output]),
-    ]
+    made += [whole, *_add_noise(names["exact"], names["size"], output, kind, seed)]
     node.output[0] = names["exact"]
     for new in reversed(made):
         body.node.insert(place + 1, new)
+
+
+def _disturb_decisions(body: Body, types: Mapping[str, int], seed: float) -> None:
+    """Each float that a decision reads changed in the last place; the same in all decisions that read it."""
+    moved: dict[str, str] = {}
+    for node in body.node:
+        for position, name in enumerate(node.input):
+            if node.op_type in FLOAT_DECISIONS and types.get(name) in EPSILONS:
+                moved[name] = node.input[position] = f"{name}/moved"
+    for number, (name, target) in enumerate(moved.items()):
+        made = next((place for place, node in enumerate(body.node) if name in node.output), -1)
+        for new in reversed(_add_noise(name, name, target, types[name], seed + number)):
+            body.node.insert(made + 1, new)
+
+
+def _add_noise(exact: str, size: str, output: str, kind: int, seed: float) -> list[NodeProto]:
+    """`output = exact + size * eps * N(0, 1)`."""
+    drawn, cast, noise = (f"{output}/{what}" for what in ("drawn", "cast", "noise"))
+    given: dict[str, Any] = {"scale": EPSILONS.get(kind, EPSILONS[TensorProto.FLOAT]), "seed": seed}
+    return [
+        helper.make_node("RandomNormalLike", [size], [drawn], dtype=TensorProto.FLOAT, **given),
+        helper.make_node("Cast", [drawn], [cast], to=kind),
+        helper.make_node("Mul", [size, cast], [noise]),
+        helper.make_node("Add", [exact, noise], [output]),
+    ]
 
 
 def _nudge(value: Value, rng: np.random.Generator) -> Value:

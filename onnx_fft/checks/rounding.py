@@ -12,7 +12,7 @@ import numpy as np
 
 from onnx_fft.checks.compare import Comparison
 from onnx_fft.checks.excuses import MAX_S, excuse_outputs
-from onnx_fft.checks.noise import disturb_convs, nudge
+from onnx_fft.checks.noise import disturb_model, nudge
 from onnx_fft.checks.result import FeedResult
 from onnx_fft.checks.truth import judge_by_truth, run_in_float64
 from onnx_fft.inputs.feeds import Feed
@@ -75,7 +75,7 @@ class Rounding:
     @cached_property
     def _nudged(self) -> Runner:
         try:
-            disturbed = disturb_convs(self._original, self._rewritten, self._seed)
+            disturbed = disturb_model(self._original, self._rewritten, self._seed)
             return open_runner(disturbed, expose=self._extra, custom_ops=self._custom_ops)
         except EngineError:  # then its inputs alone are disturbed
             return open_runner(self._original, expose=self._extra, custom_ops=self._custom_ops)

@@ -169,6 +169,19 @@ def test_what_rounding_decides_alone_is_excused() -> None:
     assert excuse(pick, flat, np.array([123]))[0].ok  # any of 500 equal values may be the largest
     values = set_values(flat, (3, 2.0))
     assert not excuse(pick, values, np.array([123]))[0].ok
+    tied = np.concatenate([np.linspace(3, 2, 30), np.ones(500)])
+    order = rank(tied)
+    order[30:] = order[30:][::-1]
+    (found,) = excuse(rank, tied, order)  # 30 indices are right, the others are any
+    assert found.ok and found.rounding_noise_only
+    assert not excuse(rank, tied, order[::-1])[0].ok
+
+
+def test_a_pixel_that_noise_moves_by_some_levels_is_not_excused_for_any() -> None:
+    values = draw_values()
+    (found,) = excuse(to_pixels, values, set_values(to_pixels(values), (9, to_pixels(values)[9] + 40)), moved=1.0)
+    assert not found.ok
+    assert excuse(to_pixels, values, to_pixels(values + 1), moved=1.0)[0].ok
 
 
 def test_a_model_that_does_not_move_excuses_nothing_and_is_not_run_for_ever() -> None:
