@@ -57,7 +57,7 @@ def inline_calls(model: ModelProto, chosen: Iterable[FunctionKey]) -> list[tuple
     """
     functions = {function_key(function): function for function in model.functions}
     wanted = {key: functions[key] for key in chosen}
-    taken = {name[: place + 1] for name in walk_names(model) for place, c in enumerate(name) if c == "/"}
+    taken = _list_prefixes(walk_names(model))
     calls: list[tuple[str, FunctionKey]] = []
     added_count = 0
     for body in walk_bodies(model):  # bodies within come after what is written out here
@@ -72,6 +72,7 @@ def inline_calls(model: ModelProto, chosen: Iterable[FunctionKey]) -> list[tuple
             added_count += len(nodes)
             if added_count > MAX_ADDED:
                 raise ValueError(f"more than {MAX_ADDED} nodes to write out")
+            taken |= _list_prefixes(name for each in nodes for name in (each.name, *each.output))
             del body.node[place]
             for offset, added in enumerate(nodes):
                 body.node.insert(place + offset, added)
@@ -84,6 +85,11 @@ def inline_calls(model: ModelProto, chosen: Iterable[FunctionKey]) -> list[tuple
         if function_key(model.functions[place]) in wanted:
             del model.functions[place]
     return calls
+
+
+def _list_prefixes(names: Iterable[str]) -> set[str]:
+    """All beginnings of names up to a slash."""
+    return {name[: place + 1] for name in names for place, character in enumerate(name) if character == "/"}
 
 
 def _make_prefix(label: str, taken: set[str]) -> str:
