@@ -74,8 +74,12 @@ def test_opset_growth_and_lowering_limit_the_candidates() -> None:
         ),
         pytest.param(replace(SPEC, has_sum=True, strides=(2, 1)), marks=with_addends),
         replace(SPEC, dtype="float16", has_bias=True),
+        pytest.param(
+            replace(OPEN_SPEC, strides=(3, 2), pads_begin=(0, 0), pads_end=(0, 0), has_sum=True, auto_pad="SAME_LOWER"),
+            marks=with_addends,
+        ),
     ],
-    ids=["plain", "open and fused", "sum and stride", "half"],
+    ids=["plain", "open and fused", "sum and stride", "half", "padded at run time"],
 )
 def test_the_options_of_a_contest_compute_the_same(spec: ConvSpec) -> None:
     shape = (2 if spec.batch is None else 1, 8, 40, 40)
