@@ -13,6 +13,8 @@ from onnx_fft.model.sorting import find_cycle
 
 FIRST_IR_WITH_OPSETS = 3
 
+CYCLE = ": a cycle, "
+
 MAX_SHOWN = 5
 """Nodes of a cycle that a message names."""
 
@@ -50,9 +52,8 @@ def _find_body_problem(body: Body, outer: frozenset[str]) -> str:
             if name and name not in known and name not in outer:
                 return f"node {label!r} reads {name!r}, which nothing before it produces{_describe_cycle(body)}"
         for _, graph in find_bodies(node):
-            problem = _find_body_problem(graph, outer | known)
-            if problem:
-                return problem
+            if problem := _find_body_problem(graph, outer | known):
+                return problem + ("" if CYCLE in problem else _describe_cycle(body))  # it may go through the body
         for name in filter(None, node.output):
             if name in known:
                 return f"{name!r}, an output of node {label!r}, is defined twice"
@@ -67,7 +68,7 @@ def _describe_cycle(body: Body) -> str:
     cycle = find_cycle(body.node)
     names = [repr(label_node(body.node[place], place)) for place in (*cycle[:MAX_SHOWN], *cycle[:1])]
     shown = [*names[:-1], *(["..."] if len(cycle) > MAX_SHOWN else []), *names[-1:]]
-    return f": a cycle, {' reads '.join(shown)}" if cycle else ""
+    return f"{CYCLE}{' reads '.join(shown)}" if cycle else ""
 
 
 def _find_recursion(model: ModelProto) -> str:
