@@ -3,7 +3,7 @@
 An output that a decision, a saturated Sigmoid or a chaotic network makes of rounding errors cannot be held to a
 tolerance of the dtype. So the original is run again with inputs changed in the last place, with noise on each output of
 a replaced Conv that is no larger than what rounding may make of its sum, `eps * sum |w| |x|`, and with noise in the
-last place of what decisions read. Exact zeros stay exactly zero in it. `checks/excuses.py` excuses what this *nudged
+last place of what is ranked. Exact zeros stay exactly zero in it. `checks/excuses.py` excuses what this *nudged
 original* shows of itself.
 """
 
@@ -17,7 +17,6 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
 from onnx_fft.checks.draws import walk_types
-from onnx_fft.checks.lookback import FLOAT_DECISIONS
 from onnx_fft.checks.replaced import ReplacedConv, find_replaced
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import Body, walk_bodies
@@ -29,18 +28,20 @@ EPSILONS: dict[int, float] = {
     for kind in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 }
 """Rounding of the types that a Conv may have."""
+RANKING = ("ArgMax", "ArgMin", "TopK", "NonMaxSuppression")
+"""Operators that put equal values in some order. What others decide on may be whole numbers, which rounding keeps."""
 CONV_ATTRIBUTES = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
 
 
 def disturb_model(original: LoadedModel, rewritten: LoadedModel, seed: int) -> LoadedModel:
-    """A copy of `original` with noise on each Conv that `rewritten` replaces and before decisions; new in each run."""
+    """A copy of `original` with noise on each Conv that `rewritten` replaces and on what is ranked; new in each run."""
     copy = replace(original.copy(), path=None)
     types = _find_types(copy)
     for number, conv in enumerate(find_replaced(copy, rewritten)):
         if conv.node.op_type == "Conv":
             _disturb(conv, types.get(conv.node.output[0], TensorProto.FLOAT), float(seed + number))
     for number, body in enumerate(walk_bodies(copy.model)):
-        _disturb_decisions(body, types, float(seed + number))
+        _disturb_ranked(body, types, seed + number + 1000.0)
     return copy
 
 
@@ -71,12 +72,12 @@ def _disturb(conv: ReplacedConv, kind: int, seed: float) -> None:
         body.node.insert(place + 1, new)
 
 
-def _disturb_decisions(body: Body, types: Mapping[str, int], seed: float) -> None:
-    """Each float that a decision reads changed in the last place; the same in all decisions that read it."""
+def _disturb_ranked(body: Body, types: Mapping[str, int], seed: float) -> None:
+    """Each float that is ranked changed in the last place; the same wherever it is ranked."""
     moved: dict[str, str] = {}
     for node in body.node:
         for position, name in enumerate(node.input):
-            if node.op_type in FLOAT_DECISIONS and types.get(name) in EPSILONS:
+            if node.op_type in RANKING and types.get(name) in EPSILONS:
                 moved[name] = node.input[position] = f"{name}/moved"
     for number, (name, target) in enumerate(moved.items()):
         made = next((place for place, node in enumerate(body.node) if name in node.output), -1)
