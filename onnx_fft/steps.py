@@ -92,7 +92,7 @@ class State:
     @property
     def is_changed(self) -> bool:
         """Whether the result is, or will be, another model than the original."""
-        return bool(self.replaced) or self.model.model != self.original.model
+        return bool(self.replaced) or self.model.model not in (self.original.model, self.original.unsorted)
 
 
 Step = Callable[[State], State]
