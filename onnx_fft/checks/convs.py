@@ -45,7 +45,8 @@ def check_convs(
             check = check_conv(original, rewritten, conv, tensors, seed, custom_ops)
             if check.ok is None:  # say because the sum cancels on that input
                 alone = check_alone(original, rewritten, conv, known, seed, custom_ops)
-                check = check if alone.ok is None else alone
+                told = f"{alone.sentence}; on the input it really gets: {check.sentence}"
+                check = check if alone.ok is None else replace(alone, sentence=told)
         else:
             check = check_alone(original, rewritten, conv, known, seed, custom_ops)
         if check.ok is None:

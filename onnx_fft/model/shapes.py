@@ -91,7 +91,7 @@ def _drop_unproven(value: ValueInfoProto, proven: Sequence[onnx.TensorShapeProto
     lengths = [dim.dim_value for dim in proven] if len(proven) == len(dims) else [0] * len(dims)
     for dim, length in zip(dims, lengths, strict=True):
         if dim.HasField("dim_value") and dim.dim_value != length:
-            dim.Clear()
+            dim.ClearField("dim_value")
 
 
 def strip_data(model: ModelProto, base_dir: Path | None = None) -> ModelProto:
@@ -202,4 +202,4 @@ def _prepare_body(body: Body, local: Container[FunctionKey], *, is_main: bool) -
         is_claim = any(value is claim for claim in claims)
         for dim in value.type.tensor_type.shape.dim if value.type.tensor_type.HasField("shape") else ():
             if is_claim or dim.dim_value < 0:
-                dim.Clear()
+                dim.ClearField("dim_value")

@@ -105,9 +105,8 @@ def draw_zero_mean() -> Array:
 def test_sums_that_cancel_are_judged_by_how_far_the_original_is() -> None:
     weight = draw_zero_mean()
     [conv] = validate(*make_double(weight, 1e5, 1)).convs
-    assert conv.relative_l2_original > 1e-3
     assert conv.ok is True, conv.sentence
-    assert "the sums cancel" in conv.sentence
+    assert "the sums cancel on this input" in conv.sentence and "on random input, alone" in conv.sentence
     assert validate(*make_double(weight, 1e5, 1, slip=1e-3)).convs[0].ok is False
 
 

@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,7 @@ def send_while_validating(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> Non
         finally:  # as if the user were impatient while temporary files go
             for number in numbers[1:]:
                 os.kill(os.getpid(), number)
+        time.sleep(10)  # a signal may reach another thread first
         raise AssertionError("went on")
 
     monkeypatch.setattr("onnx_fft.steps.validate", send)

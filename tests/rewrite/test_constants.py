@@ -129,15 +129,12 @@ def test_a_function_of_another_opset_is_left_alone_with_a_hint() -> None:
     assert "onnx.inliner" in tell(row.hint)
 
 
-def test_functions_that_multiply_or_call_themselves_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_functions_that_multiply_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnx_fft.model.inlining.MAX_ADDED", 500)
     last = function("F40", [conv("a", "b", "w", pads=1)])
     doubling = [function(f"F{i}", [call(f"F{i + 1}", "a w", "m"), call(f"F{i + 1}", "m w", "b")]) for i in range(40)]
-    itself = function("F0", [conv("a", "c", "w", pads=1), call("F0", "c w", "b")])
-    for functions in ([last, *reversed(doubling)], [itself]):
-        model = calling_model([call("F0", "x4 w2", "y")], {"w2": W2}, functions)
-        report = inspect(model, select="all")
-        assert [row.code for row in report.rows] == ["", "runtime-weight"]
+    model = calling_model([call("F0", "x4 w2", "y")], {"w2": W2}, [last, *reversed(doubling)])
+    assert [row.code for row in inspect(model, select="all").rows] == ["", "runtime-weight"]
 
 
 def test_names_attributes_and_absent_inputs_survive_being_written_out() -> None:
@@ -240,7 +237,10 @@ SPOILT: dict[str, tuple[list[NodeProto], dict[str, Array], str, str]] = {
 @pytest.mark.parametrize("choices", [{"select": "all"}, {"lowering": "matmul"}, {"target": "native", "select": "all"}])
 def test_constants_that_spread_are_left_alone_and_the_rest_is_replaced(case: str, choices: Any) -> None:
     nodes, constants, code, words = SPOILT[case]
-    model = make_model([conv("x", "c", name="good"), *nodes], {"w1": W1, **constants})
+    # Inf times 0 is NaN, and times the noise that a transform makes of 0 it is Inf: so there are no zeros.
+    shift = helper.make_node("Add", ["g", "one"], ["c"])
+    constants = {"w1": W1, "one": np.float32(1), **constants}
+    model = make_model([conv("x", "g", name="good"), shift, *nodes], constants)
     result = rewrite(model, **choices)
     rows = {row.name: row for row in result.report.rows}
     assert rows["good"].lowering is not None
