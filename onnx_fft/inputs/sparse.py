@@ -23,8 +23,9 @@ SPREAD, MOST_SPOTS = 1 << 14, 4
 LEAST_AXIS = 8
 """Axes as long as this have a border; shorter ones are channels."""
 OFFSETS = {"float16": 16.0}
-OFFSET = 256.0
-"""How large an offset is, in units of the feed's RMS."""
+OFFSET = 64.0
+"""How large an offset is, in units of the feed's RMS: that of a sensor. Of a larger one, networks that normalize make
+noise."""
 
 
 def make_sparse(arrays: Mapping[str, Value], seed: int) -> Iterator[tuple[str, dict[str, Value]]]:

@@ -35,6 +35,7 @@ from onnx_fft.model.scopes import (
     function_key,
     is_graph,
     walk_bodies,
+    walk_nodes,
 )
 
 MAX_SHAPE_ELEMENTS = 1024
@@ -70,8 +71,10 @@ def infer_shapes(model: ModelProto, base_dir: Path | None = None) -> ModelProto:
 def drop_unproven_lengths(model: ModelProto, base_dir: Path | None = None) -> None:
     """Remove, in place, every length that the file states and that does not follow from the graph's inputs.
 
-    A stale one does no harm until something reads lengths: ONNX Runtime computes a Shape node from it at load.
+    A stale one does no harm until something reads lengths: ONNX Runtime computes a Shape node from it at load. So those
+    of outputs that no node reads stay; they belong to the interface.
     """
+    read = {name for node in walk_nodes(model) for name in node.input}
     for number, (body, inferred) in enumerate(
         zip(walk_bodies(model), walk_bodies(infer_shapes(model, base_dir)), strict=True)
     ):
@@ -79,7 +82,7 @@ def drop_unproven_lengths(model: ModelProto, base_dir: Path | None = None) -> No
         claims = list(body.value_info)
         if is_graph(body) and is_graph(inferred):
             proven |= {value.name: value.type.tensor_type.shape.dim for value in (*inferred.input, *inferred.output)}
-            claims += [*body.output, *(body.input if number > 0 else ())]
+            claims += [*body.input, *body.output] if number > 0 else [v for v in body.output if v.name in read]
         for value in claims:
             _drop_unproven(value, proven.get(value.name, ()))
 
