@@ -239,7 +239,7 @@ def test_constants_that_spread_are_left_alone_and_the_rest_is_replaced(case: str
     nodes, constants, code, words = SPOILT[case]
     # Inf times 0 is NaN, and times the noise that a transform makes of 0 it is Inf: so there are no zeros.
     shift = helper.make_node("Add", ["g", "one"], ["c"])
-    constants = {"w1": W1, "one": np.float32(1), **constants}
+    constants = {"w1": W1, "one": np.array(1, np.float32), **constants}
     model = make_model([conv("x", "g", name="good"), shift, *nodes], constants)
     result = rewrite(model, **choices)
     rows = {row.name: row for row in result.report.rows}
