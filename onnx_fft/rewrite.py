@@ -22,7 +22,7 @@ from onnx_fft.options import DEFAULTS, RewriteChoices, RewriteOptions
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.provenance import is_own
 from onnx_fft.results import Report, make_report
-from onnx_fft.steps import DECIDING, WRITING, State, read, run_steps
+from onnx_fft.steps import DECIDING, WRITING, State, leave_suspects, read, run_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +82,16 @@ def rewrite(
     `choices` are fields of `RewriteOptions`, which says what each means; they go on top of `options`. `progress` is
     called with what is being done and the share that is done, if it is known.
 
-    The result is validated against the original, unless `validate` is false. Raises ValidationFailed if the two differ,
-    UsageError, InvalidModelError, OpsetError, RuntimeUnavailable without ONNX Runtime, and NativeUnavailable or
+    The result is validated against the original, unless `validate` is false. If an output differs though every
+    convolution is right, those it follows from are left alone. Raises ValidationFailed if the two models differ all the
+    same, UsageError, InvalidModelError, OpsetError, RuntimeUnavailable without ONNX Runtime, and NativeUnavailable or
     CudaUnavailable if the native library or the CUDA provider is to be measured and is not there.
     """
-    state = run_steps((*DECIDING, *WRITING), read(source, replace(options, **choices), progress))
+    wanted = replace(options, **choices)
+    state = run_steps((*DECIDING, *WRITING), read(source, wanted, progress))
+    while given := leave_suspects(state):
+        again = replace(read(source, wanted, progress), given=given, measurement=state.measurement)
+        state = run_steps((*DECIDING, *WRITING), again)
     loaded = state.model
     report = replace(_report(state), grown_bytes=model_bytes(loaded) - state.original_bytes)
     rewritten = Rewritten(

@@ -10,13 +10,14 @@ flows one way: nothing but the replaced nodes changes, and a model in which noth
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 
 from onnx import ModelProto
 
 from onnx_fft.checks.conformity import find_nonconformity
 from onnx_fft.checks.result import Validation
+from onnx_fft.checks.suspects import find_suspects
 from onnx_fft.cost.choose import Decision, Request, choose, heed_zeros, leave, limit_growth
 from onnx_fft.cost.plan_file import PlanFile, PlannedConv, load_plan, match_plan
 from onnx_fft.cost.replay import replay
@@ -65,6 +66,8 @@ class State:
     inlined: Inlined | None = None
     """What became of `uninlined` as functions were written out whose callers give convolutions their weights."""
     decisions: tuple[Decision, ...] = ()
+    given: Mapping[str, Decision] = field(default_factory=dict)
+    """What an earlier try decided, its suspects left alone (`find_suspects`); empty in the first."""
     changes: tuple[str, ...] = ()
     """What was changed beside the convolutions and the opset, in sentences."""
     measurement: Measurement | None = None
@@ -179,7 +182,7 @@ def decide(state: State) -> State:
 def measure(state: State) -> State:
     """Put measured decisions in place of predicted ones, if they are wanted."""
     options = state.options
-    if options.select != "measure" or state.plan is not None:
+    if options.select != "measure" or state.plan is not None or state.given:
         return state
     build = partial(build_variant, state.model, state.sites, state.request.target)
     decisions, measurement = measure_model(
@@ -230,6 +233,17 @@ def check(state: State) -> State:
             state.original, model, inputs=options.inputs, custom_ops=options.custom_ops, progress=state.progress
         )
     return replace(state, validation=validation, failure="" if validation.ok else validation.verdict)
+
+
+def leave_suspects(state: State) -> Mapping[str, Decision]:
+    """The decisions for another try if validation refused what was not insisted on; empty if there is none to leave."""
+    if state.validation is None or state.validation.ok or state.plan is not None or state.request.is_forced:
+        return {}
+    suspects = find_suspects(state.model.model, state.validation, {site.name: site.output for site in state.replaced})
+    refusal = Refusal("differs", f"with it replaced, the model is {state.failure}")
+    decided = {site.name: decision for site, decision in zip(state.sites, state.decisions, strict=True)}
+    left = {name: leave(refusal, decided[name].conv_seconds) for name in suspects}
+    return {**decided, **left} if left else {}
 
 
 DECIDING: tuple[Step, ...] = (fix_shapes, freeze, inline, find, convert, decide, measure, settle, restore_order)
@@ -300,6 +314,8 @@ def _decide_site(site: ConvSite, is_selected: bool, state: State) -> Decision:
         return leave(site.refusal)
     if not is_selected:
         return leave(Refusal("not-selected", "left out by name"))
+    if site.name in state.given:
+        return state.given[site.name]
     is_forced = state.planned is not None or state.request.is_forced
     if state.planned is not None:
         decision = replay(site.name, site.spec, site.opset, state.planned[site.name], state.request, site.storage)
