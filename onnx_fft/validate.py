@@ -126,7 +126,7 @@ def _judge(task: _Task, reference: Reference, runner: Runner) -> Validation:
     by_whom, gpu_notes = _describe_gpu(task, runner)
     del runner  # one session at a time: the checks below open their own
     models, ops = (task.original, task.rewritten), task.custom_ops
-    convs = check_convs(*models, feeds, seed=task.seed, custom_ops=ops, progress=task.progress)
+    convs = check_convs(*models, feeds, seed=task.seed, drawn=task.drawn, custom_ops=ops, progress=task.progress)
     results = [result for result, _ in compared]
     if all(conv.ok for conv in convs):  # one that was not checked may be what is wrong
         results = _excuse_noise(task, compared, (*feeds, *sparse), sparse=len(sparse))

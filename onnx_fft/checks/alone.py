@@ -62,7 +62,8 @@ def check_alone(
     conv: ReplacedConv,
     known: KnownShapes,
     seed: int,
-    custom_ops: Sequence[str | Path] = (),
+    custom_ops: Sequence[str | Path],
+    budget: float,
 ) -> ConvCheck:
     """The worst check of those on random inputs; `ok` is None if none could be made."""
     try:
@@ -72,7 +73,7 @@ def check_alone(
         checks = []
         for number, shape in enumerate(shapes):
             tensors = _draw_tensors(conv, constants, shape, np.random.default_rng([seed, number]))
-            check = check_conv(original, rewritten, conv, tensors, seed, custom_ops)
+            check = check_conv(original, rewritten, conv, tensors, seed, custom_ops, budget)
             text = f"{check.sentence}; on random input, alone ({'x'.join(map(str, shape))})"
             checks.append(replace(check, sentence=text))
     except (CutError, EngineError, ValueError) as error:  # ValueError: an attribute that the function's caller sets

@@ -27,7 +27,9 @@ from onnx_fft.runtime.engines import EngineError, Value
 from onnx_fft.runtime.opening import open_runner
 
 BUDGET = 1.2e8
-"""Units of work an oracle may cost (see `onnx_fft.fourier.maps`): about 0.2 s in NumPy."""
+"""Units of work that one input of a Conv may cost its oracle (see `onnx_fft.fourier.maps`): about 0.2 s in NumPy."""
+TOTAL_BUDGET, LEAST_BUDGET = 1e10, 1e7
+"""Units of work for all Convs, about 16 s, and what each of many gets all the same."""
 OWN_ERROR_FACTOR = 16
 """A sum that cancels loses digits in every algorithm: so many times the original Conv's own error is allowed."""
 FAR = 100
@@ -79,6 +81,11 @@ def resolve_geometry(node: NodeProto, x_shape: Sequence[int], weight_shape: Sequ
     return ConvGeometry(int(given.get("group", 1)), strides, dilations, tuple(begin), tuple(end))
 
 
+def share_budget(count: int) -> float:
+    """What the oracle of one of `count` Convs may cost."""
+    return min(BUDGET, max(LEAST_BUDGET, TOTAL_BUDGET / max(1, count)))
+
+
 def check_conv(
     original: LoadedModel,
     rewritten: LoadedModel,
@@ -86,10 +93,11 @@ def check_conv(
     tensors: Mapping[str, Value],
     seed: int,
     custom_ops: Sequence[str | Path],
+    budget: float,
 ) -> ConvCheck:
     """Check one Conv that can be cut out of both models, for the values `tensors` of all it reads.
 
-    If `tensors` also holds what the original made of these, the original is not run again.
+    If `tensors` also holds what the original made of these, the original is not run again. See `share_budget`.
     """
     assert conv.counterpart is not None  # or there is nothing to cut out
     x, weight = np.asarray(tensors[conv.node.input[0]]), np.asarray(tensors[conv.node.input[1]])
@@ -109,7 +117,7 @@ def check_conv(
         if new.shape != shape or new.dtype != x.dtype:
             sentence = f"gives {new.dtype} {list(new.shape)} instead of {x.dtype} {list(shape)}"
             return ConvCheck(conv.name, False, sentence, seed=seed)
-        parts = compute_maps(x, weight, geometry, BUDGET, seed)
+        parts = compute_maps(x, weight, geometry, budget, seed)
         truth = [_finish_truth(conv, tensors, part) for part in parts]
     except ValueError as error:  # an activation unknown here, an attribute that the function's caller sets
         return ConvCheck(conv.name, None, str(error), seed=seed)
@@ -117,7 +125,7 @@ def check_conv(
     whole_truth = np.concatenate([part.ravel() for part in truth])
 
     def bound_rounding() -> float:
-        return _bound_rounding(conv, tensors, geometry, seed)
+        return _bound_rounding(conv, tensors, geometry, seed, budget)
 
     return _judge(conv.name, whole_truth, new, own, int(np.prod(shape)), seed, bound_rounding)
 
@@ -174,10 +182,12 @@ def _judge(
     return ConvCheck(name, ok, sentence, new_error, own_error, limit, int(finite.sum()), all_outputs, seed)
 
 
-def _bound_rounding(conv: ReplacedConv, tensors: Mapping[str, Value], geometry: ConvGeometry, seed: int) -> float:
+def _bound_rounding(
+    conv: ReplacedConv, tensors: Mapping[str, Value], geometry: ConvGeometry, seed: int, budget: float
+) -> float:
     """One rounding of the dtype in every product, all in one direction, as a norm over the outputs that are judged."""
     x, weight = (np.abs(np.asarray(tensors[name])) for name in conv.node.input[:2])
-    sums = [part.values.ravel() for part in compute_maps(x, weight, geometry, BUDGET, seed)]
+    sums = [part.values.ravel() for part in compute_maps(x, weight, geometry, budget, seed)]
     bound = float(np.finfo(x.dtype).eps * np.linalg.norm(np.concatenate(sums)))
     if conv.batch_norm is not None:
         epsilon = next((a.f for a in conv.batch_norm.attribute if a.name == "epsilon"), 1e-5)

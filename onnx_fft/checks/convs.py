@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from onnx import helper
 
 from onnx_fft.checks.alone import KnownShapes, check_alone
-from onnx_fft.checks.compare import compare_outputs
-from onnx_fft.checks.convcheck import ConvCheck, check_conv
+from onnx_fft.checks.convcheck import ConvCheck, check_conv, share_budget
+from onnx_fft.checks.coverage import Coverage
 from onnx_fft.checks.replaced import ReplacedConv, find_replaced
 from onnx_fft.inputs.feeds import Feed
 from onnx_fft.inputs.recording import CHUNK, record_tensors
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.runtime.engines import EngineError, Value
-from onnx_fft.runtime.opening import open_runner
 
 RECORDED_BYTES = 256 << 20
 """About what the tensors that are recorded in one run may hold; how much they hold, the run before it shows."""
@@ -31,56 +28,42 @@ def check_convs(
     feeds: Sequence[Feed],
     *,
     seed: int,
+    drawn: Collection[str] = (),
     custom_ops: Sequence[str | Path] = (),
     progress: Progress = no_progress,
 ) -> tuple[ConvCheck, ...]:
-    """Check each replaced Conv; `feeds` hold what the original returned, the largest also feeds the Convs."""
+    """Check each replaced Conv; `feeds` hold what the original returned, the largest also feeds the Convs.
+
+    `drawn` are outputs that differ from run to run, so that they show nothing.
+    """
     checks: list[ConvCheck] = []
     known = KnownShapes(original, rewritten)
-    for conv, tensors in _record(original, rewritten, feeds, custom_ops):
+    convs = find_replaced(original, rewritten)
+    budget = share_budget(len(convs))
+    coverage = Coverage(original, feeds, drawn, custom_ops)
+    for conv, tensors in _record(original, convs, feeds, custom_ops):
         progress(f"oracle of {conv.name}")
         if conv.counterpart is None:
             check = ConvCheck(conv.name, None, conv.obstacle, seed=seed)
         elif tensors is not None and _is_usable(tensors.get(conv.node.input[0])):
-            check = check_conv(original, rewritten, conv, tensors, seed, custom_ops)
+            check = check_conv(original, rewritten, conv, tensors, seed, custom_ops, budget)
             if check.ok is None:  # say because the sum cancels on that input
-                alone = check_alone(original, rewritten, conv, known, seed, custom_ops)
+                alone = check_alone(original, rewritten, conv, known, seed, custom_ops, budget)
                 told = f"{alone.sentence}; on the input it really gets: {check.sentence}"
                 check = check if alone.ok is None else replace(alone, sentence=told)
         else:
-            check = check_alone(original, rewritten, conv, known, seed, custom_ops)
+            check = check_alone(original, rewritten, conv, known, seed, custom_ops, budget)
         if check.ok is None:
             progress(f"whether an output shows {conv.name}")
-            covered = is_covered(original, conv, feeds, custom_ops)
-            what = "covered by the outputs" if covered else "no output shows what it computes"
-            check = replace(check, covered=covered, sentence=f"{check.sentence}; {what}")
+            check = coverage.judge(check, conv)
         checks.append(check)
     return tuple(checks)
 
 
-def is_covered(
-    original: LoadedModel, conv: ReplacedConv, feeds: Sequence[Feed], custom_ops: Sequence[str | Path] = ()
-) -> bool:
-    """Whether the original's outputs change beyond tolerance, under any of `feeds`, if the Conv's is negated."""
-    try:
-        with _negated(conv):
-            names = [name for name in feeds[0].outputs if name not in original.output_names]
-            runner = open_runner(replace(original, path=None), expose=names, custom_ops=custom_ops)
-        for feed in feeds:
-            outputs = runner.run(feed.arrays)
-            for name, reference in feed.outputs.items():
-                if not all(found.ok for found in compare_outputs(name, reference, outputs[name])):
-                    return True
-    except EngineError:  # nothing was seen
-        return False
-    return False
-
-
 def _record(
-    original: LoadedModel, rewritten: LoadedModel, feeds: Sequence[Feed], custom_ops: Sequence[str | Path]
+    original: LoadedModel, convs: Sequence[ReplacedConv], feeds: Sequence[Feed], custom_ops: Sequence[str | Path]
 ) -> Iterator[tuple[ReplacedConv, Mapping[str, Value] | None]]:
-    """Each replaced Conv with what it reads under the largest feed; None in a body, and if recording failed."""
-    convs = find_replaced(original, rewritten)
+    """Each of `convs` with what it reads under the largest feed; None in a body, and if recording failed."""
     arrays = max(feeds, key=lambda feed: feed.size).arrays
     start, count = 0, CHUNK
     while start < len(convs):
@@ -100,18 +83,3 @@ def _record(
 
 def _is_usable(x: Value) -> bool:
     return x is not None and np.size(x) > 0 and bool(np.isfinite(x).all())
-
-
-@contextmanager
-def _negated(conv: ReplacedConv) -> Iterator[None]:
-    """The Conv's output negated in its model, for as long as the block lasts."""
-    nodes, output = conv.scope.body.node, conv.node.output[0]
-    place = next(place for place, node in enumerate(nodes) if node is conv.node)
-    inner = f"{output}/negated"
-    nodes[place].output[0] = inner
-    nodes.insert(place + 1, helper.make_node("Neg", [inner], [output]))
-    try:
-        yield
-    finally:
-        del nodes[place + 1]
-        nodes[place].output[0] = output

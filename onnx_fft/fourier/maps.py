@@ -52,18 +52,20 @@ def compute_maps(
 ) -> list[Truth]:
     """The sum without bias: of every output if `budget` units pay for that, else of a part drawn with `seed`.
 
-    A part consists of whole maps of as many batch rows and channels as the budget pays, and of every channel at a few
-    positions, which hold both ends of each axis. `x [N, Cin, *extents]`, `weight [Cout, Cin/group, *kernel]`. Raises
-    ValueError if channels and group do not fit together.
+    A part consists of whole maps of as many batch rows and channels as the budget pays, and of as many channels as it
+    pays at a few positions, which hold both ends of each axis. A budget that pays for no map goes to such positions.
+    `x [N, Cin, *extents]`, `weight [Cout, Cin/group, *kernel]`. Raises ValueError if channels and group do not fit
+    together.
     """
     shapes = x.shape, weight.shape
     whole = _sample_whole(*shapes, geometry)
     if _count_direct(*shapes, geometry) <= budget:
         return [Truth(whole, conv_direct(x, weight, None, geometry))]
-    points = sample_conv(*shapes, geometry, budget / 16, seed) or whole
-    direct = Truth(points, conv_direct_at(x, weight, None, geometry, points))
     paid = budget / _count_fft(*shapes, geometry)
-    if paid * x.shape[0] * weight.shape[0] < 1:
+    has_maps = paid * x.shape[0] * weight.shape[0] >= 1
+    points = sample_conv(*shapes, geometry, budget / (16 if has_maps else 2), seed) or whole
+    direct = Truth(points, conv_direct_at(x, weight, None, geometry, points))
+    if not has_maps:
         return [direct]
     maps = whole if paid >= 1 else _draw_maps(whole, points, paid, seed)
     by_fft = Truth(maps, conv_fft(x, weight, geometry, maps))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+import onnx_fft.checks.coverage
 from onnx_fft.rewrite import rewrite
 from onnx_fft.validate import validate
 from scripts.shared.conv_models import Array
@@ -170,6 +171,26 @@ def test_what_can_be_cut_out_nowhere_is_shown_by_outputs_or_not_at_all(taken: bo
         assert "covered by the outputs" in check.sentence
     else:
         assert result.verdict.startswith("not shown: Conv If#0.then_branch/deep")
+
+
+def test_outputs_are_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_fft.checks.coverage, "MAX_S", 0.0)
+    original, rewritten = pair(lambda node, weight: in_branch(node, weight, taken=True, tail="Elu"))
+    result = validate(original, fold_into_elu(rewritten))
+    assert result.verdict.startswith("not shown: Conv If#0.then_branch/deep")
+    assert "was not tried" in result.verdict
+
+
+def test_an_output_that_is_drawn_at_random_shows_no_conv() -> None:
+    original, rewritten = pair(lambda node, weight: in_branch(node, weight, taken=True, tail="Elu"))
+    for model in (original, fold_into_elu(rewritten)):
+        model.opset_import[0].version = 8  # too old for numbers that are not drawn
+        model.graph.node[-1].output[0] = "z"
+        noise = helper.make_node("RandomNormalLike", ["z"], ["n"])
+        model.graph.node.extend([noise, helper.make_node("Add", ["z", "n"], ["y"])])
+    result = validate(original, rewritten)
+    assert result.convs[0].covered is False
+    assert result.verdict.startswith("not shown: Conv If#0.then_branch/deep"), text(result)
 
 
 def test_a_conv_with_an_input_that_is_not_finite_is_checked_on_another() -> None:

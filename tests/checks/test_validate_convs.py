@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,11 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import onnx_fft.checks.convcheck
+from onnx_fft.checks.convcheck import share_budget
+from onnx_fft.fourier.maps import Truth, compute_maps
+from onnx_fft.fourier.oracle import ConvGeometry
 from onnx_fft.validate import validate
+from scripts.shared.conv_models import Array
 from tests.checks.pairs import flip, make_model, make_pair, replaced, text
 from tests.marks import with_addends
 from tests.models import B1, FLOAT, W1, W2, conv, relu
@@ -36,6 +41,26 @@ def test_the_oracle_is_sampled_when_it_is_dear(monkeypatch: pytest.MonkeyPatch) 
     assert 0 < check.checked_outputs < check.all_outputs
     assert "drawn with seed 9" in check.sentence
     assert validate(*make_pair(wrong=0.05), seed=9).convs[0].ok is False
+
+
+def test_many_convs_share_what_the_oracle_may_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    budgets: list[float] = []
+
+    def spy(x: Array, weight: Array, geometry: ConvGeometry, budget: float, seed: int) -> list[Truth]:
+        budgets.append(budget)
+        return compute_maps(x, weight, geometry, budget, seed)
+
+    monkeypatch.setattr(onnx_fft.checks.convcheck, "compute_maps", spy)
+    monkeypatch.setattr(onnx_fft.checks.convcheck, "TOTAL_BUDGET", 4e7)
+    monkeypatch.setattr(onnx_fft.checks.convcheck, "LEAST_BUDGET", 1e5)
+    names = ["x", "c0", "c1", "c2", "y"]
+    pairs = list(pairwise(names))
+    weight: Array = W1[:3]
+    original = make_model([conv(x, y, "w", name=y) for x, y in pairs], {"w": weight})
+    rewritten = make_model([replaced(x, "w", y, site=y) for x, y in pairs], {"w": flip(weight)})
+    assert validate(original, rewritten).ok
+    assert budgets == [1e7] * len(pairs)
+    assert [share_budget(count) for count in (0, 1, 500)] == [4e7, 4e7, 1e5]
 
 
 def test_a_folded_batch_normalization_is_part_of_the_oracle() -> None:
