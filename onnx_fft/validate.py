@@ -218,12 +218,14 @@ def _excuse_noise(
 
     A given `rtol` rules that out, but not for the last `sparse` feeds, which nobody asked for.
     """
-    strict = 0 if task.rtol is None else len(feeds) - sparse
+    ordinary = len(feeds) - sparse
+    strict = 0 if task.rtol is None else ordinary
     extra, ops = list(task.extra), task.custom_ops
     rounding = Rounding(task.original, task.rewritten, extra, ops, task.seed, task.progress)
-    judged = zip(compared[strict:], feeds[strict:], strict=True)
     results = [result for result, _ in compared[:strict]]
-    return results + [rounding.judge(result, outputs, feed) for (result, outputs), feed in judged]
+    for place, feed in enumerate(feeds[strict:], strict):
+        results.append(rounding.judge(*compared[place], feed, sparse=place >= ordinary))
+    return results
 
 
 def _bisect(task: _Task, results: Sequence[FeedResult], feeds: Sequence[Feed]) -> Bisection | None:

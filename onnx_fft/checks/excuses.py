@@ -3,8 +3,8 @@
 The nudged original (`checks/noise.py`) is run a few times. A value of an integer, bool or string output is excused if
 a run gave the same value there, or if the runs disagree among themselves about it; lists of positions, such as NonZero
 makes, if each row that is new or gone was new or gone in a run; a float if it moved about as far. If every run moves a
-good part of an output's indices, as on a feed that is full of ties, nothing can be judged by them. All else is a
-difference, however small its share: one pixel that is off by 40 grey levels is never a near tie.
+good part of an output's indices on a sparse feed, which is full of ties, nothing can be judged by them there. All else
+is a difference, however small its share: one pixel that is off by 40 grey levels is never a near tie.
 """
 
 from __future__ import annotations
@@ -26,6 +26,11 @@ NOISE_FACTOR = 8
 """A float error up to this many times the original's own movement is rounding. Measured 2026-11 on eight published
 models with ORT 1.32: its own optimizations (ENABLE_ALL against DISABLE_ALL) make 1 to 4 times what a change of the
 inputs in the last place makes."""
+USUAL = 0.5
+"""As far as this share of an output's values moves, all of them may be off: a decision that turns moves some values
+far, and says nothing of their neighbours."""
+STRAYS = 0.1
+"""How many values may be as far off that did not move in any run, for each that did: ties that no run has turned."""
 LEAST_DRAWS, MOST_DRAWS = 3, 32
 PATIENCE = 12
 """Runs in a row that explain nothing new before the rest counts as a difference: a near tie is turned by one in four
@@ -43,10 +48,15 @@ def excuse_outputs(
     candidate: Mapping[str, Value],
     run: Run,
     max_s: float = MAX_S,
+    *,
+    sparse: bool = False,
 ) -> tuple[Comparison, ...]:
-    """Pass those failed `comparisons` that the nudged original explains, with the number of values excused."""
+    """Pass those failed `comparisons` that the nudged original explains, with the number of values excused.
+
+    A `sparse` feed is judged less strictly, because noise is much of what it gives; an ordinary one goes with it.
+    """
     before, after = _flatten(reference), _flatten(candidate)
-    judges = {c.output: _make_judge(c, reference, candidate, before, after) for c in comparisons if not c.ok}
+    judges = {c.output: _make_judge(c, reference, candidate, before, after, sparse) for c in comparisons if not c.ok}
     started, idle, draws = time.monotonic(), 0, 0
     while draws < MOST_DRAWS and idle < PATIENCE and (draws < LEAST_DRAWS or time.monotonic() - started < max_s):
         if draws >= LEAST_DRAWS and all(judge.left == 0 for judge in judges.values()):
@@ -92,8 +102,9 @@ class _Judge(ABC):
 class _Decisions(_Judge):
     """Values that must be equal; `[n, ...]` of both sides, of one shape or of different ones."""
 
-    def __init__(self, name: str, reference: Array, candidate: Array) -> None:
+    def __init__(self, name: str, reference: Array, candidate: Array, sparse: bool) -> None:
         self._name, self._reference, self._candidate = name, reference, candidate
+        self._may_be_noise = sparse and reference.dtype == np.int64
         self._is_open = reference != candidate if reference.shape == candidate.shape else None
         are_lists = self._is_open is None or (_is_list(reference) and _is_list(candidate))
         self._rows = _Rows(reference, candidate) if are_lists else None
@@ -103,10 +114,11 @@ class _Decisions(_Judge):
     @property
     def is_noise(self) -> bool:
         """Whether these are indices of which every run moved at least a tenth, and half as many as differ."""
-        if self._range is None or self._reference.dtype != np.int64:
+        if self._range is None or not self._may_be_noise or self._range.draws < LEAST_DRAWS:
             return False
         least = self._range.least_moved
-        return self._range.draws >= LEAST_DRAWS and least * 10 >= self._reference.size and least * 2 >= self.total
+        is_much = least * 10 >= self._reference.size and least * 2 >= self.total
+        return is_much and self._range.holds(self._candidate)
 
     def conclude(self, comparison: Comparison, draws: int) -> Comparison:
         concluded = super().conclude(comparison, draws)
@@ -158,6 +170,10 @@ class _Range:
         width = self._high - self._low
         return is_free & (candidate >= self._low - width) & (candidate <= self._high + width)
 
+    def holds(self, candidate: Array) -> bool:
+        """Whether no number of `candidate` is beyond all that the runs gave anywhere."""
+        return bool(self._low.min() <= candidate.min() and candidate.max() <= self._high.max())
+
     def learn(self, draw: Array) -> None:
         moved = draw != self._reference
         self._is_many |= moved & (self._other != self._reference) & (draw != self._other)
@@ -199,12 +215,13 @@ class _Rows:
 class _Floats(_Judge):
     """Floats of one shape: their values, and where they are not finite."""
 
-    def __init__(self, comparison: Comparison, reference: Array, candidate: Array) -> None:
-        self._name, self._reference = comparison.output, reference
+    def __init__(self, comparison: Comparison, reference: Array, candidate: Array, sparse: bool) -> None:
+        self._name, self._reference, self._usual = comparison.output, reference, 1.0 if sparse else USUAL
         self._strange = ~np.isfinite(reference) | ~np.isfinite(candidate)
         self._turned = self._strange & ~((reference == candidate) | (np.isnan(reference) & np.isnan(candidate)))
         self._error = self._distance(candidate)
-        self._is_wrong = self._error > allowed_error(reference, atol=comparison.atol)
+        self._allowed = allowed_error(reference, atol=comparison.atol)
+        self._is_wrong = self._error > self._allowed
         self._moved = np.zeros(reference.shape)
         self._norm = 0.0
         self.total = max(1, int(self._turned.sum() + self._is_wrong.sum()))
@@ -212,8 +229,11 @@ class _Floats(_Judge):
 
     @property
     def left(self) -> int:
-        reach = NOISE_FACTOR * (self._moved + measure_rms(self._moved))
-        left = int(self._turned.sum() + (self._is_wrong & (self._error > reach)).sum())
+        usual = np.minimum(self._moved, np.quantile(self._moved, self._usual))
+        beyond = self._count_beyond(measure_rms(usual))
+        if beyond <= STRAYS * int((self._moved > self._allowed).sum()):
+            beyond = self._count_beyond(measure_rms(self._moved))
+        left = int(self._turned.sum()) + beyond
         too_much = self._l2_failed and float(np.linalg.norm(self._error)) > NOISE_FACTOR * self._norm
         return max(left, int(too_much))
 
@@ -233,6 +253,10 @@ class _Floats(_Judge):
             return replace(comparison, sentence=sentence)
         sentence += f"; within {NOISE_FACTOR} times that, so no more than rounding noise: this feed says little here"
         return replace(comparison, ok=True, rounding_noise_only=True, excused=self.total, sentence=sentence)
+
+    def _count_beyond(self, usual: float) -> int:
+        """Values that are farther off than they moved, or than `usual`, by more than `NOISE_FACTOR`."""
+        return int((self._is_wrong & (self._error > NOISE_FACTOR * (self._moved + usual))).sum())
 
     def _distance(self, values: Array) -> Array:
         """From the reference, 0 where one of them is not finite."""
@@ -281,12 +305,13 @@ def _make_judge(
     candidate: Mapping[str, Value],
     before: Mapping[str, Array | None],
     after: Mapping[str, Array | None],
+    sparse: bool,
 ) -> _Judge:
     name = comparison.output
     old, new = before.get(name), after.get(name)
     if old is None or new is None or old.dtype != new.dtype or old.ndim != new.ndim:
         return _Whole(name, candidate.get(name, new))
     if old.dtype.kind == "f" and old.shape == new.shape:
-        return _Floats(comparison, old, new)
+        return _Floats(comparison, old, new, sparse)
     is_exact = old.dtype.kind not in "fc" or (old.ndim > 0 and np.array_equal(old, np.round(old)))
-    return _Decisions(name, old, new) if is_exact else _Whole(name, new)
+    return _Decisions(name, old, new, sparse) if is_exact else _Whole(name, new)

@@ -39,7 +39,9 @@ class Rounding:
         self._custom_ops, self._seed, self._progress = custom_ops, seed, progress
         self._left_s = MAX_S
 
-    def judge(self, result: FeedResult, outputs: Mapping[str, Value], feed: Feed) -> FeedResult:
+    def judge(
+        self, result: FeedResult, outputs: Mapping[str, Value], feed: Feed, *, sparse: bool = False
+    ) -> FeedResult:
         """The result with those comparisons passed that rounding explains; `outputs` are the rewritten model's."""
         if result.error or result.ok:
             return result
@@ -47,9 +49,8 @@ class Rounding:
         if not all(comparison.ok for comparison in comparisons):
             self._progress(f"measuring the original's rounding noise on {feed.label}")
             started = monotonic()
-            comparisons = excuse_outputs(
-                comparisons, feed.outputs, outputs, lambda draw: self._run_nudged(feed, draw), self._left_s
-            )
+            found = comparisons, feed.outputs, outputs, lambda draw: self._run_nudged(feed, draw)
+            comparisons = excuse_outputs(*found, self._left_s, sparse=sparse)
             self._left_s -= monotonic() - started
         return replace(result, comparisons=comparisons)
 

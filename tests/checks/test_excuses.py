@@ -25,7 +25,7 @@ def draw_values(size: int = 4000, ties: int = 6) -> Array:
 
 
 def excuse(
-    decide: Callable[[Array], Value], values: Array, candidate: Value, *, moved: float = TINY
+    decide: Callable[[Array], Value], values: Array, candidate: Value, *, moved: float = TINY, sparse: bool = False
 ) -> list[Comparison]:
     """How `candidate` compares with `decide(values)` if rounding moves `values` by about `moved`."""
 
@@ -34,7 +34,7 @@ def excuse(
 
     reference = {"y": decide(values)}
     compared = compare_outputs("y", reference["y"], candidate)
-    return list(excuse_outputs(compared, reference, {"y": candidate}, run))
+    return list(excuse_outputs(compared, reference, {"y": candidate}, run, sparse=sparse))
 
 
 def to_pixels(values: Array) -> Array:
@@ -173,8 +173,18 @@ def test_what_rounding_decides_alone_is_excused() -> None:
     order = rank(tied)
     order[30:] = order[30:][::-1]
     (found,) = excuse(rank, tied, order)  # 30 indices are right, the others are any
-    assert found.ok and found.rounding_noise_only
+    assert found.ok and not found.rounding_noise_only
     assert not excuse(rank, tied, order[::-1])[0].ok
+
+
+def test_indices_of_a_sparse_feed_say_nothing_if_it_is_full_of_ties() -> None:
+    tied = np.concatenate([np.linspace(3, 2, 30), np.ones(500)])
+    order = rank(tied)
+    wrong = np.concatenate([order[:10][::-1], order[10:30], order[30:][::-1]])
+    (found,) = excuse(rank, tied, wrong, sparse=True)
+    assert found.ok and found.rounding_noise_only
+    assert not excuse(rank, tied, wrong)[0].ok  # the first 30 never move
+    assert not excuse(rank, tied, set_values(wrong, (40, 530)), sparse=True)[0].ok  # there is no such index
 
 
 def test_a_pixel_that_noise_moves_by_some_levels_is_not_excused_for_any() -> None:
@@ -182,6 +192,18 @@ def test_a_pixel_that_noise_moves_by_some_levels_is_not_excused_for_any() -> Non
     (found,) = excuse(to_pixels, values, set_values(to_pixels(values), (9, to_pixels(values)[9] + 40)), moved=1.0)
     assert not found.ok
     assert excuse(to_pixels, values, to_pixels(values + 1), moved=1.0)[0].ok
+
+
+def test_values_that_flip_do_not_excuse_their_neighbours() -> None:
+    rng = np.random.default_rng(4)
+    values = np.where(np.arange(4000) % 3, rng.standard_normal(4000) * 100, 0.0)
+
+    def flip(v: Array) -> Array:
+        return np.where(np.arange(v.size) % 3, v, np.sign(v) * 100)
+
+    noise = TINY * rng.standard_normal(values.shape)
+    assert excuse(flip, values, flip(values + noise))[0].ok
+    assert not excuse(flip, values, np.where(values == 0, flip(values + noise), 1.5 * values))[0].ok
 
 
 def test_a_model_that_does_not_move_excuses_nothing_and_is_not_run_for_ever() -> None:
