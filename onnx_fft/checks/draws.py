@@ -36,7 +36,7 @@ from onnx_fft.model.weights import resolve_constant
 
 PRIME = 8388593
 STEP = 1103515
-LEAST_OPSET = 12
+LEAST_OPSET = 9
 """Of what the replacements are written in."""
 LOGISTIC_SPREAD = np.pi / np.sqrt(3)
 """Standard deviation of `log(u / (1 - u))`."""
@@ -106,15 +106,24 @@ class _Writer:
     def uniform(self, like: str) -> str:
         """Numbers between 0 and 1 in the shape of `like`, float32."""
         prime, salt = (self.constant(v, np.int64) for v in (PRIME, crc32(self.node.output[0].encode()) % PRIME))
-        zero, one = (self.constant(v, np.int64) for v in (0, 1))
-        i = self.add("Range", zero, self.add("Size", like), one)
+        i = self.count_up(like)
         h = self.add("Add", self.add("Mul", i, self.constant(STEP, np.int64)), salt)
         for _ in range(2):
-            h = self.add("Mod", h, prime)
+            h = self.modulo(h, prime)
             h = self.add("Add", self.add("Mul", h, h), i)
-        h = self.add("Cast", self.add("Mod", h, prime), to=TensorProto.FLOAT)
+        h = self.add("Cast", self.modulo(h, prime), to=TensorProto.FLOAT)
         u = self.add("Div", self.add("Add", h, self.constant(0.5)), self.constant(PRIME))
         return self.add("Reshape", u, self.add("Shape", like))
+
+    def count_up(self, like: str) -> str:
+        """The positions of the elements of `like`, int64 `[n]`; Range is of opset 11."""
+        flat = self.constant([-1], np.int64)
+        ones = self.add("ConstantOfShape", self.add("Shape", like), value=numpy_helper.from_array(np.ones(1, np.int64)))
+        return self.add("Reshape", self.add("NonZero", self.add("Reshape", ones, flat)), flat)
+
+    def modulo(self, value: str, prime: str) -> str:
+        """What is left of non-negative int64 numbers; Mod is of opset 10."""
+        return self.add("Sub", value, self.add("Mul", self.add("Div", value, prime), prime))
 
     def dtype(self, default: int = TensorProto.FLOAT) -> int:
         """The type to give: the node's own attribute, or that of its input."""
