@@ -21,6 +21,9 @@ from onnx_fft.progress import Progress
 from onnx_fft.runtime.engines import EngineError, Runner, Value
 from onnx_fft.runtime.opening import open_runner
 
+MAX_FLOAT64_S = 30.0
+"""Seconds that float64 runs for all feeds may take; no further one is begun after that. One cannot be interrupted."""
+
 
 class Rounding:
     """Judges what failed, feed after feed; the nudged original is opened once, if it is needed at all."""
@@ -37,7 +40,7 @@ class Rounding:
         """`extra` are tensors that are compared beside the outputs, `custom_ops` what the original needs to run."""
         self._original, self._rewritten, self._extra = original, rewritten, list(extra)
         self._custom_ops, self._seed, self._progress = custom_ops, seed, progress
-        self._left_s = MAX_S
+        self._left_s, self._float64_s = MAX_S, MAX_FLOAT64_S
 
     def judge(
         self, result: FeedResult, outputs: Mapping[str, Value], feed: Feed, *, sparse: bool = False
@@ -58,13 +61,16 @@ class Rounding:
         self, comparisons: Sequence[Comparison], outputs: Mapping[str, Value], feed: Feed
     ) -> tuple[Comparison, ...]:
         names = [c.output for c in comparisons if is_numeric_failure(c) and c.output in feed.outputs]
-        if not names:
+        if not names or self._float64_s <= 0:
             return tuple(comparisons)
         self._progress(f"running the original in float64 on {feed.label}")
+        started = monotonic()
         try:
-            truth = run_in_float64(self._original, feed.arrays, names)
+            truth = run_in_float64(self._original, feed, names)
         except EngineError:
             return tuple(comparisons)
+        finally:
+            self._float64_s -= monotonic() - started
         return tuple(
             judge_by_truth(c, feed.outputs[c.output], outputs[c.output], truth[c.output]) if c.output in truth else c
             for c in comparisons

@@ -7,7 +7,6 @@ than `TRUTH_FACTOR` times the original passes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +19,7 @@ from onnx_fft.checks.compare import Array, Comparison, allowed_error, measure_rm
 from onnx_fft.checks.convcheck import resolve_geometry
 from onnx_fft.errors import one_line
 from onnx_fft.fourier.oracle import conv_direct, count_multiply_adds
+from onnx_fft.inputs.feeds import Feed
 from onnx_fft.model.external import tensor_array
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import is_graph, walk_bodies, walk_nodes
@@ -55,17 +55,20 @@ SLOW = frozenset(
 )
 """Operators that onnx's evaluator computes in Python loops."""
 SLOW_VALUES = 1 << 15
-"""Input values up to which they are run all the same."""
+"""Values of inputs and outputs up to which they are run all the same."""
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
-def run_in_float64(source: LoadedModel, feeds: Mapping[str, Value], names: list[str]) -> dict[str, Array]:
-    """The tensors `names` of the main graph, every float in float64. Raises EngineError if that cannot be had."""
-    size = sum(np.size(value) for value in feeds.values())
+def run_in_float64(source: LoadedModel, feed: Feed, names: list[str]) -> dict[str, Array]:
+    """The tensors `names` of the main graph, every float in float64. Raises EngineError if that cannot be had.
+
+    `feed` holds what the original returned, which shows how large its tensors are.
+    """
+    size = feed.size + sum(value.size for value in feed.outputs.values() if isinstance(value, np.ndarray))
     if slow := sorted({node.op_type for node in walk_nodes(source.model)} & SLOW) if size > SLOW_VALUES else []:
         raise EngineError(f"{slow[0]} takes too long in float64")
     model = _widen(source, names)
-    wide = {name: value.astype(np.float64) if _is_float(value) else value for name, value in feeds.items()}
+    wide = {name: value.astype(np.float64) if _is_float(value) else value for name, value in feed.arrays.items()}
     try:
         with np.errstate(all="ignore"):
             values = ReferenceEvaluator(model, new_ops=[_make_conv()]).run(names, wide)

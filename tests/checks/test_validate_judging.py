@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from onnx_fft.checks.compare import compare_outputs
+from onnx_fft.checks.truth import SLOW_VALUES, judge_by_truth, run_in_float64
 from onnx_fft.hints import Option
+from onnx_fft.inputs.feeds import Feed
+from onnx_fft.model.io import LoadedModel
 from onnx_fft.report import describe
 from onnx_fft.report.files import write_report
 from onnx_fft.rewrite import rewrite
+from onnx_fft.runtime.engines import EngineError
 from onnx_fft.validate import validate
+from scripts.shared.conv_models import Array
 from tests.checks.pairs import make_model, text
 from tests.checks.rewritten import RNG, judge, make_tail, node, replace_all, spoil
 from tests.marks import mark_slow
@@ -176,6 +183,34 @@ def test_a_difference_of_large_numbers_passes() -> None:
 
 
 # --- NaN, Inf and overflow ------------------------------------------------------------------------------------------
+
+
+def test_a_tie_that_turns_in_float64_excuses_no_other_value() -> None:
+    truth = np.round(RNG.standard_normal(20000) * 90)
+    reference, candidate = truth.astype(np.float32), truth.astype(np.float32)
+    reference[7] += 1
+    candidate[9] += 1
+    candidate[np.abs(truth).argmin()] += 2
+
+    def is_passed(values: Array) -> bool:
+        [comparison] = compare_outputs("y", reference, values, rtol=1e-9)
+        return judge_by_truth(comparison, reference, values, truth).ok
+
+    assert not is_passed(candidate)
+    noise = RNG.standard_normal(20000) * 1e-2
+    reference += noise[::-1].astype(np.float32)
+    assert is_passed((truth + noise).astype(np.float32))
+
+
+def test_what_takes_long_in_float64_is_not_tried() -> None:
+    model = make_cancelling(1e3)
+    small = Feed("small", {"x": np.ones((1, 4, 48, 48), np.float32)}, {"y": np.ones(9, np.float32)})
+    model.graph.node.append(node("MaxPool", ["y"], ["z"], kernel_shape=[2, 2]))
+    source = LoadedModel(model)
+    assert run_in_float64(source, small, ["y"])["y"].dtype == np.float64
+    large = replace(small, outputs={"y": np.ones(SLOW_VALUES, np.float32)})
+    with pytest.raises(EngineError, match="MaxPool takes too long"):
+        run_in_float64(source, large, ["y"])
 
 
 def test_a_feed_on_which_outputs_overflow_is_scaled() -> None:
