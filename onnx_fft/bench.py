@@ -19,7 +19,7 @@ from onnx_fft.hints import Note
 from onnx_fft.inputs.feeds import Feed, load_feed, note_made_up, read_inputs
 from onnx_fft.inputs.search import search_model
 from onnx_fft.model.io import LoadedModel, ModelSource, load_model
-from onnx_fft.options import Inputs, check_threads
+from onnx_fft.options import Inputs, check_seed, check_threads
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.runtime.cuda import check_cuda, is_for_cuda
 from onnx_fft.runtime.engines import EngineError
@@ -116,6 +116,7 @@ def bench(
     """
     progress = progress or no_progress
     check_threads(threads)
+    check_seed(seed)
     sources = (load_model(original), load_model(rewritten))
     custom_ops = find_libraries((source.model for source in sources), custom_ops)
     if cuda := any(is_for_cuda(source.model) for source in sources):

@@ -151,6 +151,12 @@ def _check_numbers(options: RewriteOptions) -> None:
         raise UsageError(f"got a growth of {options.max_growth_bytes} bytes", "0 or more")
 
 
+def check_seed(seed: int) -> None:
+    """UsageError for one that NumPy's generators do not take."""
+    if seed < 0:
+        raise UsageError(f"got seed {seed}", "0 or more", "correct the seed")
+
+
 def check_threads(threads: int | None) -> None:
     """Raise UsageError for a number of threads that there cannot be; None leaves it to ONNX Runtime."""
     if threads is not None and threads < 1:

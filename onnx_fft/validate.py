@@ -23,10 +23,11 @@ from onnx_fft.checks.probes import Probe, find_worst_zeros, judge_probe
 from onnx_fft.checks.reference import Notes, Reference, run_original
 from onnx_fft.checks.result import FeedResult, Validation, give_verdict, note_sparse, note_uncovered
 from onnx_fft.checks.rounding import Rounding
+from onnx_fft.errors import UsageError
 from onnx_fft.hints import Note
 from onnx_fft.inputs.feeds import Feed
 from onnx_fft.model.io import LoadedModel, ModelSource, load_model
-from onnx_fft.options import Inputs
+from onnx_fft.options import Inputs, check_seed
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.runtime.cuda import find_cuda_problem, is_for_cuda
 from onnx_fft.runtime.engines import ORT, PIECES, REFERENCE, STAND_IN, WITHOUT_GPU, EngineError, Runner, Value
@@ -81,6 +82,8 @@ def validate(
 
     Raises UsageError or InvalidModelError if the question cannot be answered.
     """
+    check_seed(seed)
+    _check_tolerances(rtol=rtol, atol=atol)
     (before, drawn, notes), (after, *_) = (_fix_draws(load_model(source)) for source in (original, rewritten))
     libraries = find_libraries((), custom_ops), find_libraries((after.model,), custom_ops)
     extra = find_before_saturation(before.model, after.model)
@@ -98,6 +101,13 @@ def validate(
         verdict = f"different: the original runs and the rewritten model does not load; {error}"
         return Validation(False, verdict, seed, reference.engine, notes=reference.notes)
     return _judge(task, reference, runner)
+
+
+def _check_tolerances(**given: float | None) -> None:
+    """An infinite tolerance passes anything, and one that is NaN nothing."""
+    for name, value in given.items():
+        if value is not None and not 0 <= value < float("inf"):
+            raise UsageError(f"got {name} {value}", "a finite number, 0 or more", "correct it")
 
 
 def _fix_draws(source: LoadedModel) -> tuple[LoadedModel, frozenset[str], Notes]:

@@ -1,4 +1,4 @@
-"""The command line's verbs and flags, and how their values are written.
+"""The command line's verbs and flags.
 
 A flag that sets a field of `RewriteOptions` has its name as `dest` and no value of its own unless it is given, so that
 the defaults stand in one place.
@@ -7,7 +7,6 @@ the defaults stand in one place.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from onnx_fft import __version__
 from onnx_fft.bench import BENCH_BUDGET_S
+from onnx_fft.cli.values import parse_seconds, parse_shape, parse_size
 from onnx_fft.lowering import LOWERING_NAMES, TARGETS
 from onnx_fft.options import DEFAULTS, SELECTIONS, RewriteOptions
 
@@ -45,9 +45,6 @@ VERB_CODES = {
     "doctor": (6, 8),
 }
 """The codes a verb returns beside 0, 1, 2 and 130, which all do."""
-
-SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -123,7 +120,7 @@ def _add_bench(verbs: Any) -> None:
     verb.add_argument(
         "--budget",
         dest="budget_s",
-        type=_parse_seconds,
+        type=parse_seconds,
         default=BENCH_BUDGET_S,
         metavar="TIME",
         help=f"time to spend, such as 90s or 5m (default {BENCH_BUDGET_S:.0f}s)",
@@ -178,7 +175,7 @@ def _add_choice(verb: argparse.ArgumentParser) -> None:
         verb,
         "--max-growth",
         dest="max_growth_bytes",
-        type=_parse_size,
+        type=parse_size,
         metavar="SIZE",
         help="how much larger constants may make the file, such as 64M or 1G (default: its own size, and at least 64M)",
     )
@@ -234,7 +231,7 @@ def _add_measuring(verb: argparse.ArgumentParser) -> None:
         measure,
         "--budget",
         dest="budget_s",
-        type=_parse_seconds,
+        type=parse_seconds,
         metavar="TIME",
         help=f"time to spend, such as 90s or 5m (default {DEFAULTS.budget_s:.0f}s); "
         "one comparison with the original is always made",
@@ -282,28 +279,7 @@ def _add_input_shape(verb: argparse.ArgumentParser, text: str) -> None:
         dest="input_shapes",
         action="append",
         default=[],
-        type=_parse_shape,
+        type=parse_shape,
         metavar="NAME:1x3x224x224",
         help=text,
     )
-
-
-def _parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
-    name, colon, dims = text.rpartition(":")
-    if not colon or not re.fullmatch(r"\d+(x\d+)*", dims):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected NAME:1x3x224x224")
-    return name, tuple(map(int, dims.split("x")))
-
-
-def _parse_size(text: str) -> int:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?", text, re.IGNORECASE)
-    if not match:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a size such as 500K, 64M or 1G")
-    return int(float(match[1]) * SIZES[match[2].upper()])
-
-
-def _parse_seconds(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a time such as 90s or 5m")
-    return float(match[1]) * SECONDS[match[2] or "s"]

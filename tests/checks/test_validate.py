@@ -172,6 +172,9 @@ def test_wrong_calls_are_errors(tmp_path: Path) -> None:
         validate(valid, valid, inputs={"x": np.ones((1, 3, 2, 2), np.float32)})
     with pytest.raises(UsageError, match="expected nx3xhxw"):
         validate(original, rewritten, input_shapes={"x": (1, 4, 8, 8)})
+    for wrong in ({"seed": -1}, {"atol": float("inf")}, {"rtol": float("nan")}, {"rtol": -1e-3}):
+        with pytest.raises(UsageError, match="expected"):
+            validate(original, rewritten, **wrong)
 
 
 def test_given_inputs_are_used() -> None:

@@ -44,6 +44,14 @@ def test_bad_usage(flags: list[str], model_path: Path, capsys: pytest.CaptureFix
     assert list_files(model_path.parent) == {"in.onnx"}
 
 
+def test_numbers_that_nothing_holds(model_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("rewrite", model_path, model_path.with_name("out.onnx"), "--max-growth", "9" * 400) == 2
+    for verb in ("validate", "bench"):
+        assert run(verb, model_path, model_path, "--seed", "-1") == 2
+        assert "got seed -1" in capsys.readouterr().err
+    assert run("validate", model_path, model_path, "--atol", "inf") == 2
+
+
 @pytest.mark.parametrize("arguments", [[], ["rewrite"], ["rewrite", "in.onnx"], ["paint", "in.onnx"]], ids=" ".join)
 def test_missing_arguments(arguments: list[str]) -> None:
     assert run(*arguments) == 2
