@@ -194,20 +194,8 @@ def _compare_floats(name: str, reference: Array, candidate: Array, rtol: float |
     numbers = f"largest error {largest:.1e} (RMS {rms:.1e}), relative L2 {relative:.1e}"
     limits = f"limits {max_limit:.0e} of RMS + |value|, {l2_limit:.0e}"
     sentence = f"{numbers}; {'within' if ok else 'beyond the'} {limits}"
-    return Comparison(
-        name,
-        ok,
-        sentence,
-        dtype,
-        shape,
-        int(truth.size),
-        largest,
-        relative,
-        rms,
-        2 * max_limit * rms + atol,
-        l2_limit,
-        atol=atol,
-    )
+    found = (int(truth.size), largest, relative, rms, 2 * max_limit * rms + atol, l2_limit)
+    return Comparison(name, ok, sentence, dtype, shape, *found, atol=atol)
 
 
 def _find_table(dtype: str) -> Tolerance:

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from onnx_fft.checks.compare import Array, Comparison, allowed_error, compare_outputs, flatten_output, measure_rms
+from onnx_fft.checks.ties import PATIENCE, Range, Rows, is_list
 from onnx_fft.runtime.engines import EngineError, Value
 
 NOISE_FACTOR = 8
@@ -32,9 +30,6 @@ far, and says nothing of their neighbours."""
 STRAYS = 0.1
 """How many values may be as far off that did not move in any run, for each that did: ties that no run has turned."""
 LEAST_DRAWS, MOST_DRAWS = 3, 32
-PATIENCE = 12
-"""Runs in a row that explain nothing new before the rest counts as a difference: a near tie is turned by one in four
-at the least, and 0.75^12 is 3%."""
 MAX_S = 60.0
 """Seconds that the runs for all feeds may take; no further one is begun after that, but for `LEAST_DRAWS` a feed."""
 
@@ -106,9 +101,9 @@ class _Decisions(_Judge):
         self._name, self._reference, self._candidate = name, reference, candidate
         self._may_be_noise = sparse and reference.dtype == np.int64
         self._is_open = reference != candidate if reference.shape == candidate.shape else None
-        are_lists = self._is_open is None or (_is_list(reference) and _is_list(candidate))
-        self._rows = _Rows(reference, candidate) if are_lists else None
-        self._range = _Range(reference) if self._is_open is not None else None
+        are_lists = self._is_open is None or (is_list(reference) and is_list(candidate))
+        self._rows = Rows(reference, candidate) if are_lists else None
+        self._range = Range(reference) if self._is_open is not None else None
         self.total = int(self._is_open.sum()) if self._is_open is not None else self._rows.left if self._rows else 1
 
     @property
@@ -122,7 +117,8 @@ class _Decisions(_Judge):
 
     def conclude(self, comparison: Comparison, draws: int) -> Comparison:
         concluded = super().conclude(comparison, draws)
-        return replace(concluded, rounding_noise_only=concluded.ok and self.is_noise)
+        is_most = self._is_open is not None and 2 * self.total > self._reference.size
+        return replace(concluded, rounding_noise_only=concluded.ok and (is_most or self.is_noise))
 
     @property
     def left(self) -> int:
@@ -146,70 +142,6 @@ class _Decisions(_Judge):
             self._range.learn(draw)
         if self._rows is not None:
             self._rows.learn(draw)
-
-
-class _Range:
-    """Which values rounding decides alone: those that take three or more values, and move in every other run."""
-
-    def __init__(self, reference: Array) -> None:
-        self._reference, self._other = reference, reference.copy()
-        self._is_many = np.zeros(reference.shape, np.bool_)
-        self._moves = np.zeros(reference.shape, np.int16)
-        self.draws = 0
-        self.least_moved = reference.size
-        is_number = reference.dtype.kind in "iuf"
-        self._low = self._high = reference.astype(np.float64) if is_number else np.zeros(reference.shape)
-
-    def find_undetermined(self, candidate: Array) -> Array:
-        """Where `candidate` is no farther out than the runs are apart; nowhere before there were enough of them."""
-        if self.draws < PATIENCE:
-            return np.zeros(self._reference.shape, np.bool_)
-        is_free = self._is_many & (2 * self._moves >= self.draws)
-        if candidate.dtype.kind not in "iuf":
-            return is_free
-        width = self._high - self._low
-        return is_free & (candidate >= self._low - width) & (candidate <= self._high + width)
-
-    def holds(self, candidate: Array) -> bool:
-        """Whether no number of `candidate` is beyond all that the runs gave anywhere."""
-        return bool(self._low.min() <= candidate.min() and candidate.max() <= self._high.max())
-
-    def learn(self, draw: Array) -> None:
-        moved = draw != self._reference
-        self._is_many |= moved & (self._other != self._reference) & (draw != self._other)
-        self._other = np.where(moved & (self._other == self._reference), draw, self._other)
-        self._moves += moved
-        self.draws += 1
-        self.least_moved = min(self.least_moved, int(moved.sum()))
-        if draw.dtype.kind in "iuf":
-            self._low, self._high = np.minimum(self._low, draw), np.maximum(self._high, draw)
-
-
-class _Rows:
-    """A list of positions as a set of rows: those that are gone, and those that are new."""
-
-    def __init__(self, reference: Array, candidate: Array) -> None:
-        same = reference.shape == candidate.shape
-        differing = [i for i, (a, b) in enumerate(zip(reference.shape, candidate.shape, strict=False)) if a != b]
-        self._axis = reference.ndim - 1 if same or not differing else differing[0]
-        self._reference = self._count(reference)
-        after = self._count(candidate)
-        self._gone, self._new = self._reference - after, after - self._reference
-
-    @property
-    def left(self) -> int:
-        return len(self._gone) + len(self._new)
-
-    def learn(self, draw: Array) -> None:
-        found = self._count(draw)
-        for item in self._reference - found:
-            self._gone.pop(item, None)
-        for item in found - self._reference:
-            self._new.pop(item, None)
-
-    def _count(self, values: Array) -> Counter[Any]:
-        rows = np.moveaxis(values, self._axis, 0) if values.ndim > self._axis else values
-        return Counter(tuple(row.tolist()) for row in rows.reshape(len(rows), -1))
 
 
 class _Floats(_Judge):
@@ -289,14 +221,6 @@ class _Whole(_Judge):
 
 def _flatten(outputs: Mapping[str, Value]) -> dict[str, Array | None]:
     return {key: leaf for name, value in outputs.items() for key, leaf in flatten_output(name, value)}
-
-
-def _is_list(values: Array) -> bool:
-    """Whether these are positions `[n]` or `[rank, n]`, each once and in order, as NonZero and Unique make them."""
-    if values.dtype.kind not in "iu" or values.ndim not in (1, 2) or values.shape[-1] < 2:
-        return False
-    columns = [tuple(column) for column in values.reshape(-1, values.shape[-1]).T.tolist()]
-    return all(a < b for a, b in pairwise(columns))
 
 
 def _make_judge(

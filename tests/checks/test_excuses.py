@@ -110,6 +110,18 @@ def test_lists_of_other_lengths_are_excused_row_by_row() -> None:
     assert not excuse(find_large, values, np.append(one_more, [[4]], axis=1))[0].ok
 
 
+@pytest.mark.parametrize("axes", [0, 1])
+def test_a_list_that_is_empty_on_one_side(axes: int) -> None:
+    def find(is_found: Array) -> Array:
+        found = np.flatnonzero(is_found)
+        return found[None] if axes else found
+
+    values = np.full(20, -1.0)
+    values[3] = -TINY / 4
+    assert excuse(lambda v: find(v > 0), values, find(np.arange(20) == 3))[0].ok
+    assert not excuse(lambda v: find(v > 0), values, find(np.arange(20) == 4))[0].ok
+
+
 def test_one_row_for_another_in_a_list_of_one_length() -> None:
     values = set_values(draw_values(), (10, 100.5 + TINY / 4), (3000, 100.5 - TINY / 4))
     other = find_large(set_values(values, (10, 100), (3000, 101)))
@@ -192,6 +204,19 @@ def test_a_pixel_that_noise_moves_by_some_levels_is_not_excused_for_any() -> Non
     (found,) = excuse(to_pixels, values, set_values(to_pixels(values), (9, to_pixels(values)[9] + 40)), moved=1.0)
     assert not found.ok
     assert excuse(to_pixels, values, to_pixels(values + 1), moved=1.0)[0].ok
+
+
+def test_a_mask_that_is_mostly_noise_says_nothing() -> None:
+    values = np.zeros(400)
+
+    def decide(v: Array) -> Array:
+        return v > 0
+
+    some, most = np.arange(400) % 4 == 0, np.arange(400) % 4 != 0
+    (found,) = excuse(decide, values, some)
+    assert found.ok and not found.rounding_noise_only
+    (found,) = excuse(decide, values, most)
+    assert found.ok and found.rounding_noise_only
 
 
 def test_values_that_flip_do_not_excuse_their_neighbours() -> None:
