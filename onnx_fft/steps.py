@@ -298,7 +298,7 @@ def _convert(state: State, target: int) -> ModelProto:
             ("leave out ", Option("opset")),
         )
     try:
-        return convert_opset(model, target)
+        return convert_opset(model, target, state.model.base_dir)
     except OpsetError as error:
         if options.lowering == "dft":
             hint = ("export the model again, or use ", Option("lowering", "matmul"), ", which takes any opset")

@@ -13,15 +13,25 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import count
+from pathlib import Path
 
 import onnx
-from onnx import ModelProto, NodeProto
+from onnx import AttributeProto, ModelProto, NodeProto
 from onnx.defs import OpSchema
 from onnx.helper import make_node
 
 from onnx_fft.errors import OpsetError
 from onnx_fft.model.opset_rules import RULES, Place
-from onnx_fft.model.scopes import DEFAULT_DOMAINS, Refused, find_scopes, is_graph, label_node, walk_bodies
+from onnx_fft.model.scopes import (
+    DEFAULT_DOMAINS,
+    Refused,
+    Scope,
+    find_scopes,
+    is_graph,
+    label_node,
+    walk_bodies,
+    walk_training,
+)
 from onnx_fft.model.shapes import infer_shapes
 from onnx_fft.model.splice import unused_prefix
 
@@ -34,8 +44,10 @@ def model_opset(model: ModelProto) -> int:
     return next((entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), 1)
 
 
-def convert_opset(model: ModelProto, target: int) -> ModelProto:
+def convert_opset(model: ModelProto, target: int, base_dir: Path | None = None) -> ModelProto:
     """A copy at opset `target` of the default domain; OpsetError names the node that cannot be converted.
+
+    `base_dir` is where external data lies, which may say how a node is to be converted.
 
     Functions that import an older version of the domain are converted as well: ONNX Runtime reads their nodes by the
     model's version once it has inlined them.
@@ -48,7 +60,8 @@ def convert_opset(model: ModelProto, target: int) -> ModelProto:
     if problem := _find_obstacle(opset, target):
         raise _error(opset, target, problem)
     try:
-        _convert_bodies(copy, target)
+        _convert_bodies(copy, target, base_dir)
+        _check_training(copy, opset, target)
     except Refused as refused:
         raise _error(opset, target, refused.refusal.reason) from refused
     for body in (copy, *copy.functions):
@@ -75,11 +88,11 @@ def _error(opset: int, target: int, problem: str) -> OpsetError:
     )
 
 
-def _convert_bodies(model: ModelProto, target: int) -> None:
+def _convert_bodies(model: ModelProto, target: int, base_dir: Path | None) -> None:
     """Convert the nodes of every body in place, inner bodies before the nodes that hold them."""
-    scopes = find_scopes(model, None)
+    scopes = find_scopes(model, base_dir)
     types = {}
-    for scope, body in zip(scopes, walk_bodies(infer_shapes(model)), strict=True):
+    for scope, body in zip(scopes, walk_bodies(infer_shapes(model, base_dir)), strict=True):
         values = (*body.value_info, *(body.input if is_graph(body) else ()))
         types[scope] = {value.name: value.type for value in values}
     prefix = unused_prefix(model, "onnx_fft_opset")
@@ -99,6 +112,15 @@ def _convert_bodies(model: ModelProto, target: int) -> None:
         scope.body.node.extend(converted)
 
 
+def _check_training(model: ModelProto, opset: int, target: int) -> None:
+    """Refuse a model whose training graphs, which go by the opset of the model, would change."""
+    for graph in walk_training(model):
+        for position, node in enumerate(graph.node):
+            place = Place(Scope("", graph, None, opset, model.ir_version, None), {}, map(str, count()))
+            if _convert_node(node, opset, target, place)[0] is not node:
+                raise Refused("opset", f"{label_node(node, position)}: in training_info nothing is converted")
+
+
 def _convert_node(node: NodeProto, opset: int, target: int, place: Place) -> list[NodeProto]:
     """What computes at `target` what `node` computes at `opset`: `node` itself if nothing changed for it."""
     if node.domain not in DEFAULT_DOMAINS:
@@ -113,12 +135,26 @@ def _convert_node(node: NodeProto, opset: int, target: int, place: Place) -> lis
             break
         rule = RULES.get((node.op_type, version))
         if rule is not None:
+            if problem := _find_misfit(node, schema):
+                raise Refused("opset", problem)
             nodes = rule(_copy(node), place)
             return [result for each in nodes for result in _convert_node(each, version, target, place)]
         if not _extends(newer, schema):
             raise Refused("opset", f"{node.op_type} is another operator from opset {version} on")
         schema = newer
     return [node]
+
+
+def _find_misfit(node: NodeProto, schema: OpSchema) -> str:
+    """Why a node is not what its operator asks for, which rules rely on; "" if it is."""
+    if not schema.min_input <= len(node.input) <= schema.max_input:
+        return f"{node.op_type} of opset {schema.since_version} does not take {len(node.input)} inputs"
+    kinds = AttributeProto.AttributeType
+    given = {each.name: getattr(OpSchema.AttrType, kinds.Name(each.type), None) for each in node.attribute}
+    for name, attribute in schema.attributes.items():
+        if (attribute.required and name not in given) or given.get(name, attribute.type) != attribute.type:
+            return f"its attribute {name} is missing, or of another type than {node.op_type} has"
+    return ""
 
 
 def _copy(node: NodeProto) -> NodeProto:

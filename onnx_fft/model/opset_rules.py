@@ -58,8 +58,8 @@ class Place:
     def make_scalar(self, value: float, like: str) -> str:
         """The name of a new scalar of the element type of `like`."""
         elem_type, _ = self.find_type(like)
-        if not elem_type:
-            raise Refused("opset", f"the element type of {like!r} is not known")
+        if elem_type not in FLOATS:
+            raise Refused("opset", f"{like!r} is not known to hold floats")
         return self._add(helper.make_tensor("", elem_type, [], [value]))
 
     def _add(self, tensor: TensorProto) -> str:
@@ -181,7 +181,7 @@ def _place_resize(node: NodeProto, place: Place) -> list[NodeProto]:
     """Resize of opset 10 samples at `y / scale`; nearest takes the sample before if it enlarges, else the one after."""
     if read_attributes(node).get("mode", b"nearest") == b"nearest":
         scales = place.find_constant(node.input[1])
-        if scales is None or (scales.min() < 1 < scales.max()):
+        if scales is None or not scales.size or scales.dtype != np.float32 or scales.min() < 1 < scales.max():
             raise Refused("opset", "scales that are computed, or that enlarge and shrink, round otherwise in opset 11")
         node.attribute.append(helper.make_attribute("nearest_mode", "ceil" if scales.min() < 1 else "floor"))
     node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
@@ -203,7 +203,7 @@ def _fix_default(node: NodeProto, place: Place, *, name: str, value: str) -> lis
 
 
 def _rename_mode(node: NodeProto, place: Place) -> list[NodeProto]:
-    mode = _pop(node, "mode", b"bilinear").decode()
+    mode = _pop(node, "mode", b"bilinear").decode(errors="replace")
     names = {"bilinear": "linear", "bicubic": "cubic"}
     node.attribute.append(helper.make_attribute("mode", names.get(mode, mode)))
     return [node]
@@ -284,6 +284,7 @@ RULES: Mapping[tuple[str, int], Rule] = {
     ("Dropout", 12): _rate_dropout,
     ("GridSample", 20): _rename_mode,
     ("GroupNormalization", 21): _repeat_scales,
+    ("PRelu", 7): partial(_refuse, reason="PRelu of opset 6 has slopes of channels, newer ones align them otherwise"),
     ("Pad", 11): _pad,
     ("Resize", 11): _place_resize,
     ("Resize", 13): _check_resize,

@@ -159,10 +159,16 @@ def find_producers(graph: GraphProto) -> dict[str, NodeProto]:
     return {name: node for node in graph.node for name in node.output if name}
 
 
+def walk_training(model: ModelProto) -> Iterator[Body]:
+    """The graphs that training runs, and the bodies in them; they see the main graph, and call the same functions."""
+    for part in model.training_info:
+        for graph in (part.initialization, part.algorithm):
+            yield from _walk_body(graph)
+
+
 def walk_tensors(model: ModelProto) -> Iterator[TensorProto]:
     """Every stored tensor: initializers, sparse ones, and those held by node attributes, of training graphs as well."""
-    trained = [graph for part in model.training_info for graph in (part.initialization, part.algorithm)]
-    for body in (*walk_bodies(model), *(body for graph in trained for body in _walk_body(graph))):
+    for body in (*walk_bodies(model), *walk_training(model)):
         if is_graph(body):
             yield from body.initializer
             for sparse in body.sparse_initializer:

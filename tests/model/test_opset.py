@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -9,6 +11,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from onnx_fft import rewrite
 from onnx_fft.errors import OpsetError
+from onnx_fft.model.io import load_model
 from onnx_fft.model.opset import convert_opset, model_opset
 from onnx_fft.model.scopes import walk_bodies, walk_nodes
 from scripts.shared.conv_models import Array
@@ -23,6 +26,7 @@ CONSTANTS: dict[str, Array] = {
     "down": np.array([1, 1, 0.5, 0.4], np.float32),
     "fraction": np.array([1, 1, 2.5, 2.5], np.float32),
     "mixed": np.array([1, 1, 0.5, 2], np.float32),
+    "no_scales": np.zeros(0, np.float32),
     "two": np.ones(2, np.float32) + np.arange(2, dtype=np.float32),
     "four": np.arange(1, 5, dtype=np.float32),
     "k": np.array([2]),
@@ -200,7 +204,13 @@ HINDRANCES = [
     ("[apart] y = BatchNormalization<spatial=0>(x, four, four, four, four)", 8, 17, "apart: .*spatial=0"),
     ("y, a, b, c, d = BatchNormalization(x, four, four, four, four)", 9, 17, "BatchNormalization#0: .*training"),
     ("[strange] y = Imaginary(x)", 9, 17, "strange: ONNX has no Imaginary in opset 9"),
-    ("q = plugin.Unknown(x) [bounded] y = Clip<min=0.0>(q)", 10, 17, "bounded: the element type of 'q' is not known"),
+    ("[channels] y = PRelu(x, four)", 6, 7, "channels: PRelu of opset 6"),
+    ("[bare] y = Softmax()", 12, 13, "bare: Softmax of opset 11 does not take 0 inputs"),
+    ("[few] y = Resize(x)", 10, 11, "few: Resize of opset 10 does not take 1 inputs"),
+    ("y, z = TopK(x)", 9, 10, "TopK#0: its attribute k is missing"),
+    ("[cut] y = Slice<starts=1, ends=[2]>(x)", 9, 10, "cut: its attribute starts is missing, or of another type"),
+    ("[none] y = Resize(x, no_scales)", 10, 11, "none: scales that are computed"),
+    ("q = plugin.Unknown(x) [bounded] y = Clip<min=0.0>(q)", 10, 17, "bounded: 'q' is not known to hold floats"),
 ]
 
 
@@ -210,6 +220,27 @@ def test_what_cannot_be_converted_is_named(text: str, opset: int, target: int, w
     model = parse_model(f"g (float[2,4,3,5] x, float[4] s) => (float y) {{ {text} }}", constants, opset=opset)
     with pytest.raises(OpsetError, match=rf"opset {opset} .* to opset {target} \({words}"):
         convert_opset(model, target)
+
+
+def test_training_graphs_that_would_change_are_named() -> None:
+    """They go by the model's opset, and nobody here can say whether training still does the same."""
+    model = make_model([conv("x", "y")], opset=12)
+    graph = helper.make_graph([helper.make_node("Squeeze", ["w"], ["s"], "less", axes=[0])], "a", [], [info("s")])
+    model.training_info.add().algorithm.CopyFrom(graph)
+    with pytest.raises(OpsetError, match=r"less: in training_info nothing is converted"):
+        convert_opset(model, 13)
+    graph.node[0].CopyFrom(helper.make_node("Relu", ["w"], ["s"], "more"))
+    model.training_info[0].algorithm.CopyFrom(graph)
+    assert convert_opset(model, 13).training_info == model.training_info
+
+
+def test_constants_of_another_file_are_read(tmp_path: Path) -> None:
+    """The scales say how a Resize is written; an array of four numbers may lie in a file, too."""
+    model = make_case("Resize<mode='nearest'>(x, up)", 10)
+    expected = convert_opset(model, 17)
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, size_threshold=0)
+    loaded = load_model(tmp_path / "m.onnx")
+    assert convert_opset(loaded.model, 17, loaded.base_dir).graph.node == expected.graph.node
 
 
 def test_a_scan_of_opset_8_is_named() -> None:
