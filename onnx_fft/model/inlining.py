@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto
 from onnx.helper import make_opsetid
 
-from onnx_fft.model.scopes import DEFAULT_DOMAINS, FunctionKey, Functions, function_key, walk_bodies
+from onnx_fft.model.scopes import DEFAULT_DOMAINS, FunctionKey, Functions, function_key, walk_bodies, walk_training
 from onnx_fft.model.splice import walk_names
 
 MAX_ADDED = 1 << 15
@@ -50,7 +50,7 @@ def expand_call(call: NodeProto, function: FunctionProto, prefix: str) -> list[N
 
 
 def inline_calls(model: ModelProto, chosen: Iterable[FunctionKey]) -> list[tuple[str, FunctionKey]]:
-    """Write out, in place, the calls of the `chosen` functions, which go.
+    """Write out, in place, the calls of the `chosen` functions, which go unless training calls them too.
 
     Returns a prefix for each call, with which the names of its nodes begin, and the function called. Functions must
     have the model's opsets, and not be endless. Raises ValueError for more than `MAX_ADDED` nodes.
@@ -81,8 +81,9 @@ def inline_calls(model: ModelProto, chosen: Iterable[FunctionKey]) -> list[tuple
         missing = [entry for entry in function.opset_import if entry.domain not in known]
         model.opset_import.extend(make_opsetid(entry.domain, entry.version) for entry in missing)
         known |= {entry.domain for entry in missing}
+    trained = {function_key(node) for body in walk_training(model) for node in body.node}
     for place in reversed(range(len(model.functions))):
-        if function_key(model.functions[place]) in wanted:
+        if function_key(model.functions[place]) in wanted.keys() - trained:
             del model.functions[place]
     return calls
 

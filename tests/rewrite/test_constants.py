@@ -120,6 +120,16 @@ def test_only_functions_with_a_replaced_convolution_are_written_out() -> None:
     assert rewrite(model, plan=result.plan).model == result.model
 
 
+def test_a_function_that_training_calls_stays() -> None:
+    model = calling_model([call("Layer", "x4 w2", "y")], {"w2": W2}, [LAYER])
+    graph = helper.make_graph([call("Layer", "y w2", "t")], "algorithm", [], [info("t")])
+    model.training_info.add().algorithm.CopyFrom(graph)
+    result = rewrite(model, lowering="matmul")
+    assert len(result.report.replaced) == 2
+    assert [function.name for function in result.model.functions] == ["Layer"]
+    assert result.model.training_info == model.training_info
+
+
 def test_a_function_of_another_opset_is_left_alone_with_a_hint() -> None:
     model = calling_model(
         [call("Old", "x4 w2", "y")], {"w2": W2}, [function("Old", [conv("a", "b", "w", pads=1)], opset=13)]
