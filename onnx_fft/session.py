@@ -18,6 +18,7 @@ from onnx_fft.options import RewriteOptions
 from onnx_fft.ort import import_ort
 from onnx_fft.provenance import is_own
 from onnx_fft.rewrite import rewrite as rewrite_model
+from onnx_fft.runtime.libraries import find_libraries
 
 SessionSource = str | os.PathLike[str] | bytes | ModelProto
 
@@ -36,8 +37,9 @@ def InferenceSession(
     one, and for standard operators if not; or the options to do it by. A rewritten model needs no `rewrite`.
 
     The library is registered with the given `sess_options`. The session runs on the CPU provider unless `providers`
-    says otherwise. Raises what `onnx_fft.rewrite` raises, and NativeUnavailable if a model that is not rewritten here
-    comes without the library: open it by `onnxruntime.InferenceSession` then.
+    says otherwise. Raises what `onnx_fft.rewrite` raises, UsageError if one of `custom_ops` is missing or ONNX Runtime
+    does not load it, and NativeUnavailable if a model that is not rewritten here comes without the library: open it by
+    `onnxruntime.InferenceSession` then.
     """
     options = import_ort().SessionOptions() if sess_options is None else sess_options
     kwargs.setdefault("providers", ["CPUExecutionProvider"])
@@ -58,8 +60,8 @@ def _choose_options(rewrite: bool | RewriteOptions, custom_ops: Sequence[str | P
 
 
 def _register(custom_ops: Sequence[str | Path], options: Any) -> None:
-    for library in custom_ops:
-        options.register_custom_ops_library(os.fspath(library))
+    for library in find_libraries((), custom_ops):
+        options.register_custom_ops_library(str(library))
 
 
 def _serialize(model: SessionSource) -> str | bytes:

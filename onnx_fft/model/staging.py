@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-from onnx_fft.errors import OutputError
+from onnx_fft.errors import OutputError, UsageError
 
 COPY_BYTES = 1 << 20
 """Files are copied in pieces of this size."""
@@ -135,7 +135,9 @@ def shorten_path(path: Path, most: int = 120) -> str:
 
 
 def check_output(path: Path) -> None:
-    """Raise OutputError if no file of this name can be written."""
+    """Raise OutputError if no file of this name can be written, UsageError if no file can have the name."""
+    if "\0" in str(path):
+        raise UsageError(f"got output path {shorten_path(path)!r}, which has a NUL in it", "a file name", "correct it")
     try:
         is_taken = path.exists() and not path.is_file()
     except OSError as error:  # a name that is too long, a loop of links

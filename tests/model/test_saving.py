@@ -12,7 +12,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import onnx_fft.model.saving
-from onnx_fft.errors import InvalidModelError, OutputError
+from onnx_fft.errors import InvalidModelError, OutputError, UsageError
 from onnx_fft.model.io import load_model
 from onnx_fft.model.saving import save_model, staged_model
 from onnx_fft.provenance import is_own
@@ -114,6 +114,8 @@ def test_bad_output_paths(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none" / "m.onnx"):
         with pytest.raises(OutputError, match="got output path"):
             save_model(parse(), path)
+    with pytest.raises(UsageError, match=r"got output path '.*n\\x00\.onnx', which has a NUL in it"):
+        save_model(parse(), tmp_path / "n\0.onnx")
 
 
 @pytest.mark.parametrize(("function", "call"), [("fsync", 1), ("fsync", 2), ("replace", 1), ("replace", 2)])

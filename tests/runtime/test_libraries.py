@@ -20,12 +20,17 @@ from onnx_fft.provenance import OPERATOR_DOMAIN
 from onnx_fft.report import describe
 from onnx_fft.runtime.cuda import find_cuda_problem
 from onnx_fft.runtime.libraries import find_libraries
+from onnx_fft.session import InferenceSession
 from onnx_fft.validate import validate
 from tests.checks.pairs import flip, make_model, make_pair, replaced
 from tests.models import W1, conv, relu
 
 
-@pytest.mark.parametrize("call", [validate, bench])
+def open_session(before: ModelProto, _: ModelProto, custom_ops: list[Path]) -> object:
+    return InferenceSession(before, custom_ops=custom_ops)
+
+
+@pytest.mark.parametrize("call", [validate, bench, open_session])
 def test_a_library_that_is_missing_or_refused_is_bad_usage(call: Any, tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"^got custom-op library '.*absent\.so', which is not a file; check the path$"
