@@ -109,8 +109,9 @@ def find_constants(scopes: Iterable[Scope]) -> dict[Scope, set[str]]:
         stored = {name for name in scope.tensors if not _is_overridable(name, scope)}
         known = constants[scope] = around | stored
         for node in scope.body.node:
-            reads_lengths = node.op_type == "Shape" and None not in scope.shapes.get(node.input[0], [None])
-            if reads_lengths or (all(name in known for name in node.input if name) and is_foldable(node, scope.opset)):
+            lengths = scope.shapes.get(node.input[0], [None]) if node.op_type == "Shape" and node.input else [None]
+            is_computed = all(name in known for name in node.input if name) and is_foldable(node, scope.opset)
+            if None not in lengths or is_computed:
                 known.update(filter(None, node.output))
     return constants
 

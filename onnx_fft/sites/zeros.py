@@ -174,7 +174,7 @@ def _power_after(node: NodeProto, position: int, scope: Scope, power: int) -> in
         return 1 if power == 2 else None
     if node.op_type not in PASSES_ZEROS or (power and _outweighs(node, position, scope, OUTWEIGHS[power])):
         return None
-    squares = node.op_type == "ReduceSumSquare" or (node.op_type == "Mul" and node.input[0] == node.input[1])
+    squares = node.op_type == "ReduceSumSquare" or (node.op_type == "Mul" and node.input[:1] == node.input[1:])
     squares = squares or (node.op_type == "Pow" and position == 0 and _whole_power(node, scope) > 1)
     return 2 if power and squares else power
 

@@ -294,6 +294,17 @@ def test_the_default_domain_under_its_other_name() -> None:
     assert spec_of(model).extents == (None, 8)
 
 
+@pytest.mark.parametrize("inputs", [[], ["y"], ["", "y"]])
+def test_operators_behind_it_that_lack_inputs_are_no_fault_of_a_convolution(inputs: list[str]) -> None:
+    """ONNX Runtime refuses the model, but whoever looks at it sees more than a traceback."""
+    operators = sorted({schema.name for schema in onnx.defs.get_all_schemas() if not schema.domain})
+    model = parse("g (float[1,3,8,8] x) => (float[1,4,6,6] y) { y = Conv(x, W) }")
+    model.graph.node.extend(onnx.helper.make_node(name, inputs, [f"of_{name}"]) for name in operators)
+    first, *others = find_sites(load_model(model))
+    assert first.spec is not None
+    assert all(other.refusal is not None for other in others)
+
+
 def test_failed_inference_means_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("inference gave up")
