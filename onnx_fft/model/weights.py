@@ -163,9 +163,10 @@ class _Resolver:
         nodes = [node for _, node in self.evaluated]
         made = [output for node in nodes for output in node.output if output]
         opsets = {scope.opset for scope, _ in self.evaluated}
-        if name not in made or len(set(made)) < len(made) or len(opsets) > 1:
-            return value  # names mean different things in different scopes
         read = {operand: scope for scope, node in self.evaluated for operand in node.input if operand}
+        meanings = {(name, scope.find_owner(name)) for scope, node in self.evaluated for name in node.input if name}
+        if name not in made or len(set(made)) < len(made) or len(meanings) > len(read) or len(opsets) > 1:
+            return value  # names mean different things in different scopes
         feeds = {operand: self.value(operand, scope) for operand, scope in read.items() if operand not in made}
         evaluate = self.evaluated[-1][0].evaluate or evaluate_by_reference
         return np.asarray(evaluate(nodes, feeds, [name], opsets.pop())[0])

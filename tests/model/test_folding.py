@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import NodeProto, helper
+from onnx import NodeProto, helper, numpy_helper
 
 from onnx_fft.errors import Refusal
 from onnx_fft.model.folding import Budget
@@ -83,6 +83,19 @@ def test_a_function_folds_with_the_attributes_of_its_call() -> None:
     value = resolve([call], {"c": C}, functions=[function], domains=["local"])
     expected = np.exp(C) / np.exp(C).sum(axis=2, keepdims=True)
     np.testing.assert_allclose(value, np.sin(expected), rtol=1e-5)
+
+
+def test_one_name_in_two_calls_keeps_both_its_values() -> None:
+    """In float16 nodes are computed together, but `k` is another constant in each call."""
+    factor = helper.make_node("Constant", [], ["k"])
+    factor.attribute.add(name="value", ref_attr_name="by", type=4)
+    imports = [helper.make_opsetid("", 17)]
+    scale = helper.make_function("local", "Scale", ["a"], ["b"], [factor, node("Mul", "a k", "b")], imports, ["by"])
+    by = [numpy_helper.from_array(np.array(value, np.float16)) for value in (2, 3)]
+    calls = [node("Scale", "c", name, domain="local", by=value) for name, value in zip("uv", by, strict=True)]
+    constants = {"c": np.ones(3, np.float16)}
+    value = resolve([*calls, node("Add", "u v")], constants, functions=[scale], domains=["local"])
+    np.testing.assert_array_equal(value, [5, 5, 5])
 
 
 HUGE = np.array([1 << 20, 1 << 20, 5, 5])
