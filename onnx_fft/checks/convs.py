@@ -17,6 +17,7 @@ from onnx_fft.inputs.recording import CHUNK, record_tensors
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.runtime.engines import EngineError, Value
+from onnx_fft.sites.inlined import inline_missing
 
 RECORDED_BYTES = 256 << 20
 """About what the tensors that are recorded in one run may hold; how much they hold, the run before it shows."""
@@ -34,8 +35,11 @@ def check_convs(
 ) -> tuple[ConvCheck, ...]:
     """Check each replaced Conv; `feeds` hold what the original returned, the largest also feeds the Convs.
 
-    `drawn` are outputs that differ from run to run, so that they show nothing.
+    `drawn` are outputs that differ from run to run, so that they show nothing. Calls of functions that the rewritten
+    model has no more are written out in the original as well: then the Convs of each call are checked by themselves,
+    under the names they have in both.
     """
+    original = inline_missing(original, rewritten)
     checks: list[ConvCheck] = []
     known = KnownShapes(original, rewritten)
     convs = find_replaced(original, rewritten)

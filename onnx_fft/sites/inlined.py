@@ -68,6 +68,16 @@ def inline_functions(loaded: LoadedModel, functions: set[FunctionKey]) -> Inline
     return Inlined(copy, tuple(calls)) if calls else None
 
 
+def inline_missing(original: LoadedModel, rewritten: LoadedModel) -> LoadedModel:
+    """The original with those calls written out whose functions are gone from the rewritten model, if any can be."""
+    kept = {function_key(function) for function in rewritten.model.functions}
+    functions = {function_key(function): function for function in original.model.functions}
+    endless = find_endless(functions)
+    gone = {key for key in functions.keys() - kept - endless if has_same_opsets(functions[key], original.model)}
+    inlined = inline_functions(original, gone) if gone else None
+    return original if inlined is None else inlined.model
+
+
 def find_function(scope: Scope) -> FunctionKey | None:
     """The function that a scope lies in, None for the graph."""
     while scope.parent is not None:

@@ -120,6 +120,22 @@ def test_only_functions_with_a_replaced_convolution_are_written_out() -> None:
     assert rewrite(model, plan=result.plan).model == result.model
 
 
+def test_the_convolution_of_each_call_is_checked_by_itself() -> None:
+    """Negated in the function, it is negated twice, which no output shows; and one call may be wrong alone."""
+    linear = function("Linear", [conv("a", "b", "w", name="it", pads=1)])
+    model = calling_model(
+        [call("Linear", "x4 w2", "m", "one"), call("Linear", "m w2", "y", "two")], {"w2": W2}, [linear]
+    )
+    result = rewrite(model, select="all")
+    assert result.validation is not None
+    assert [(check.name, check.ok) for check in result.validation.convs] == [
+        ("first", True),
+        ("one/it", True),
+        ("two/it", True),
+    ]
+    assert result.validation.ok
+
+
 def test_a_function_that_training_calls_stays() -> None:
     model = calling_model([call("Layer", "x4 w2", "y")], {"w2": W2}, [LAYER])
     graph = helper.make_graph([call("Layer", "y w2", "t")], "algorithm", [], [info("t")])
