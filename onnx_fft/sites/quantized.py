@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from onnx import NodeProto
 
-from onnx_fft.model.scopes import Scope, is_graph
+from onnx_fft.model.scopes import FunctionKey, Scope, function_key, is_graph
 from onnx_fft.sites.qdq import describe, is_folded, is_plain, is_zero_padding, lets_through
 
 Place = tuple[Scope, str]
@@ -33,7 +33,7 @@ class QuantizationTracer:
     """The edges of a model across the borders of functions, made once."""
 
     scopes: Sequence[Scope]
-    _functions: dict[tuple[str, str], Scope] = field(init=False, default_factory=dict)
+    _functions: dict[FunctionKey, Scope] = field(init=False, default_factory=dict)
     _callers: dict[Scope, list[tuple[Scope, NodeProto]]] = field(init=False, default_factory=dict)
     _readers: dict[Place, list[NodeProto]] = field(init=False, default_factory=dict)
 
@@ -41,7 +41,7 @@ class QuantizationTracer:
         """Index the model."""
         for scope in self.scopes:
             if not is_graph(scope.body):
-                self._functions[scope.body.domain, scope.body.name] = scope
+                self._functions[function_key(scope.body)] = scope
         for scope in self.scopes:
             for node in scope.body.node:
                 if (function := self._find_function(node)) is not None:
@@ -114,7 +114,7 @@ class QuantizationTracer:
         return [(outer, each) for outer, call in calls for each in _match(name, scope.body.output, call.output)]
 
     def _find_function(self, node: NodeProto) -> Scope | None:
-        return self._functions.get((node.domain, node.op_type))
+        return self._functions.get(function_key(node))
 
 
 def _goes_on(node: NodeProto, scope: Scope, name: str, channels: int) -> bool:

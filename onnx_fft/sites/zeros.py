@@ -23,7 +23,15 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
 from onnx_fft.errors import Refusal
-from onnx_fft.model.scopes import Refused, Scope, find_bodies, is_graph, read_attributes
+from onnx_fft.model.scopes import (
+    FunctionKey,
+    Refused,
+    Scope,
+    find_bodies,
+    function_key,
+    is_graph,
+    read_attributes,
+)
 from onnx_fft.model.weights import resolve_constant
 
 Place = tuple[Scope, str]
@@ -85,7 +93,7 @@ class ZeroTracer:
     scopes: Sequence[Scope]
     _readers: dict[Place, list[tuple[Scope, NodeProto, int]]] = field(init=False, default_factory=dict)
     _exits: dict[Place, list[Place]] = field(init=False, default_factory=dict)
-    _functions: dict[tuple[str, str], Scope] = field(init=False, default_factory=dict)
+    _functions: dict[FunctionKey, Scope] = field(init=False, default_factory=dict)
     _bodies: dict[int, Scope] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -93,7 +101,7 @@ class ZeroTracer:
         for scope in self.scopes:
             self._bodies[id(scope.body)] = scope
             if not is_graph(scope.body):
-                self._functions[scope.body.domain, scope.body.name] = scope
+                self._functions[function_key(scope.body)] = scope
         for scope in self.scopes:
             for node in scope.body.node:
                 for position, name in enumerate(node.input):
@@ -101,7 +109,7 @@ class ZeroTracer:
                         self._readers.setdefault((owner, name), []).append((scope, node, position))
                 for _, graph in find_bodies(node):
                     self._join_body(scope, node, self._bodies[id(graph)])
-                if (function := self._functions.get((node.domain, node.op_type))) is not None:
+                if (function := self._functions.get(function_key(node))) is not None:
                     self._join(function, list(function.body.output), scope, node.output)
 
     def find_reader(self, scope: Scope, output: str, bias: NDArray[np.float64] | None = None) -> str:
@@ -128,7 +136,7 @@ class ZeroTracer:
 
     def _follow(self, scope: Scope, node: NodeProto, position: int, power: int) -> Iterator[Trace]:
         """What a node makes of the noise in one input."""
-        if (function := self._functions.get((node.domain, node.op_type))) is not None:
+        if (function := self._functions.get(function_key(node))) is not None:
             if position < len(function.body.input):
                 yield (function, function.body.input[position]), power
             return

@@ -117,6 +117,10 @@ def test_bodies_and_functions_are_followed() -> None:
     model.functions.append(root)
     model.opset_import.append(helper.make_opsetid("local", 1))
     assert find_reader(model) == "Sqrt"
+    model.functions.append(root)  # another one of the same name, which nothing calls
+    model.functions[-1].overload = "plain"
+    model.functions[-1].node[0].op_type = "Relu"
+    assert find_reader(model) == "Sqrt"
 
 
 @pytest.mark.parametrize("target", ["standard", "native"])
