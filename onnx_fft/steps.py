@@ -200,8 +200,8 @@ def settle(state: State) -> State:
         return state
     needed = state.inlined.find_sources(site.name for site in state.replaced)
     if needed != state.inlined.functions and state.converted_from is None:
-        return _restore_functions(state, state.uninlined, needed)
-    return _tell_inlined(state, needed)
+        return _restore_functions(state, state.uninlined, state.inlined.functions, needed)
+    return _tell_inlined(state, state.inlined.functions)
 
 
 def restore_order(state: State) -> State:
@@ -250,14 +250,14 @@ DECIDING: tuple[Step, ...] = (fix_shapes, freeze, inline, find, convert, decide,
 WRITING: tuple[Step, ...] = (splice, check)
 
 
-def _restore_functions(state: State, before: LoadedModel, needed: set[FunctionKey]) -> State:
-    """The state in which only the functions that are `needed` are written out."""
+def _restore_functions(state: State, before: LoadedModel, written: set[FunctionKey], needed: set[FunctionKey]) -> State:
+    """The state in which only the functions that are `needed` are written out, not all that were `written` out."""
     inlined = inline_functions(before, needed) if needed else None
     model = before if inlined is None else inlined.model
     sites = find_sites(model, evaluate_constants)
     known = {site.name: decision for site, decision in zip(state.sites, state.decisions, strict=True)}
     if any(site.name not in {other.name for other in sites} for site in state.replaced):
-        return _tell_inlined(state, needed)  # names depend on what else is written out
+        return _tell_inlined(state, written)  # names depend on what else is written out
     untouched = Refusal("function-weight", "its weight is given by callers, and replacing it in none of them gains")
     decisions = [known.get(site.name) or leave(untouched) for site in sites]
     return _tell_inlined(replace(state, model=model, sites=sites, decisions=tuple(decisions)), needed)

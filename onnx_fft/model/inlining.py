@@ -32,7 +32,7 @@ def expand_call(call: NodeProto, function: FunctionProto, prefix: str) -> list[N
     names = dict(given)
     copies: list[NodeProto] = []
     for inner, outer in zip(function.output, call.output, strict=False):
-        if inner in names:
+        if outer and inner in names:
             copies.append(NodeProto(op_type="Identity", name=prefix + inner, input=[inner], output=[outer]))
         elif outer:
             names[inner] = outer

@@ -12,6 +12,7 @@ from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper
 
 from onnx_fft import inspect, rewrite
 from onnx_fft.hints import tell
+from onnx_fft.model.inlining import expand_call
 from onnx_fft.report import describe
 from scripts.shared.conv_models import Array
 from scripts.shared.running import run_model, run_with_library
@@ -118,6 +119,19 @@ def test_only_functions_with_a_replaced_convolution_are_written_out() -> None:
     assert [f.name for f in result.model.functions] == ["Small"]
     assert [node for node in result.model.graph.node if node.op_type == "Small"] == [nodes[1]]
     assert rewrite(model, plan=result.plan).model == result.model
+
+
+def test_what_is_written_out_is_told_in_a_converted_model_too() -> None:
+    model = calling_model([call("Small", "x4 w2", "y", "other")], {"w2": W2}, [SMALL], y=None)
+    result = rewrite(model, select="all", exclude=["other/Conv#0"], opset=18)
+    assert result.report.converted_from == 17
+    assert bool(result.model.functions) != ("'local:Small'" in describe(result.report))
+
+
+def test_an_output_that_a_call_leaves_out_is_not_made() -> None:
+    both = helper.make_function("local", "Both", ["a"], ["a", "b"], [relu("a", "b")], [helper.make_opsetid("", 17)])
+    call_one = helper.make_node("Both", ["x"], ["", "y"], domain="local")
+    assert [list(node.output) for node in expand_call(call_one, both, "p/")] == [["y"]]
 
 
 def test_the_convolution_of_each_call_is_checked_by_itself() -> None:
