@@ -18,7 +18,7 @@ from onnx import NodeProto, TensorShapeProto, ValueInfoProto, helper, numpy_help
 from onnx.reference import ReferenceEvaluator
 
 from onnx_fft.model.external import Array
-from onnx_fft.model.scopes import DEFAULT_DOMAINS, MICROSOFT_DOMAIN, find_bodies
+from onnx_fft.model.scopes import DEFAULT_DOMAINS, MICROSOFT_DOMAIN, copy_node, find_bodies
 
 MAX_ELEMENTS = 1 << 27
 """Most elements of a computed constant and of what leads to it: half a gigabyte in float32."""
@@ -90,8 +90,7 @@ def evaluate_by_reference(
     """
     copies = []
     for node in nodes:
-        copies.append(NodeProto())
-        copies[-1].CopyFrom(node)
+        copies.append(copy_node(node))
         if node.op_type == "DequantizeLinear":
             copies[-1].domain, opset = "", max(opset, 21)
     imports = [helper.make_opsetid("", opset)]
@@ -140,8 +139,7 @@ def _is_known(dim: TensorShapeProto.Dimension) -> bool:
 
 def _infer_outputs(node: NodeProto, feeds: Mapping[str, Array], opset: int) -> list[ValueInfoProto]:
     """The outputs with what inference says of them; ONNX Runtime's twins of standard operators are taken for these."""
-    copy = NodeProto()
-    copy.CopyFrom(node)
+    copy = copy_node(node)
     copy.domain = ""
     if node.op_type == "DequantizeLinear":
         opset = max(opset, 21)

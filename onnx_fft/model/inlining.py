@@ -12,7 +12,17 @@ from collections.abc import Iterable, Mapping
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto
 from onnx.helper import make_opsetid
 
-from onnx_fft.model.scopes import DEFAULT_DOMAINS, FunctionKey, Functions, function_key, walk_bodies, walk_training
+from onnx_fft.model.scopes import (
+    DEFAULT_DOMAINS,
+    FunctionKey,
+    Functions,
+    copy_node,
+    find_bodies,
+    function_key,
+    walk_bodies,
+    walk_body,
+    walk_training,
+)
 from onnx_fft.model.splice import walk_names
 
 MAX_ADDED = 1 << 15
@@ -41,8 +51,7 @@ def expand_call(call: NodeProto, function: FunctionProto, prefix: str) -> list[N
     nodes: list[NodeProto] = []
     for node in (*function.node, *copies):
         is_copy = any(node is copy for copy in copies)
-        added = NodeProto()
-        added.CopyFrom(node)
+        added = copy_node(node)
         added.name = node.name or f"{node.op_type}#{len(nodes)}"
         _rename(added, names, prefix, attributes, keep_outputs=is_copy)
         nodes.append(added)
@@ -111,7 +120,10 @@ def has_same_opsets(function: FunctionProto, model: ModelProto) -> bool:
 
 def find_endless(functions: Functions) -> set[FunctionKey]:
     """The functions that call themselves, be it through others, or come to more than `MAX_NODES` nodes written out."""
-    called = {key: [function_key(node) for node in _walk_all(function.node)] for key, function in functions.items()}
+    called = {
+        key: [function_key(node) for body in walk_body(function) for node in body.node]
+        for key, function in functions.items()
+    }
     callers: dict[FunctionKey, list[FunctionKey]] = {key: [] for key in functions}
     pending = {key: 0 for key in functions}
     for key, others in called.items():
@@ -138,9 +150,8 @@ def _rename(
     for attribute in list(node.attribute):
         if attribute.ref_attr_name:
             _bind(node, attribute, attributes.get(attribute.ref_attr_name))
-    for attribute in node.attribute:
-        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            _rename_graph(graph, dict(names), prefix, attributes)
+    for _, graph in find_bodies(node):
+        _rename_graph(graph, dict(names), prefix, attributes)
     if not keep_outputs:
         names.update((name, prefix + name) for name in node.output if name and name not in names)
         node.output[:] = [names.get(name, name) for name in node.output]
@@ -170,14 +181,6 @@ def _bind(node: NodeProto, attribute: AttributeProto, value: AttributeProto | No
     if value is not None:
         node.attribute.add().CopyFrom(value)
         node.attribute[-1].name = name
-
-
-def _walk_all(nodes: Iterable[NodeProto]) -> Iterable[NodeProto]:
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _walk_all(graph.node)
 
 
 def _plain(domain: str) -> str:

@@ -26,6 +26,7 @@ from onnx_fft.model.scopes import (
     DEFAULT_DOMAINS,
     Refused,
     Scope,
+    copy_node,
     find_scopes,
     is_graph,
     label_node,
@@ -137,7 +138,7 @@ def _convert_node(node: NodeProto, opset: int, target: int, place: Place) -> lis
         if rule is not None:
             if problem := _find_misfit(node, schema):
                 raise Refused("opset", problem)
-            nodes = rule(_copy(node), place)
+            nodes = rule(copy_node(node), place)
             return [result for each in nodes for result in _convert_node(each, version, target, place)]
         if not _extends(newer, schema):
             raise Refused("opset", f"{node.op_type} is another operator from opset {version} on")
@@ -155,12 +156,6 @@ def _find_misfit(node: NodeProto, schema: OpSchema) -> str:
         if (attribute.required and name not in given) or given.get(name, attribute.type) != attribute.type:
             return f"its attribute {name} is missing, or of another type than {node.op_type} has"
     return ""
-
-
-def _copy(node: NodeProto) -> NodeProto:
-    copy = NodeProto()
-    copy.CopyFrom(node)
-    return copy
 
 
 @cache

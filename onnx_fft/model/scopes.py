@@ -146,7 +146,15 @@ def _read_by_training(model: ModelProto) -> Iterator[str]:
 def walk_bodies(model: ModelProto) -> Iterator[Body]:
     """The graph and the bodies in it, depth first, then each function and the bodies in it."""
     for body in (model.graph, *model.functions):
-        yield from _walk_body(body)
+        yield from walk_body(body)
+
+
+def walk_body(body: Body) -> Iterator[Body]:
+    """A body and those in it, depth first."""
+    yield body
+    for node in body.node:
+        for _, graph in find_bodies(node):
+            yield from walk_body(graph)
 
 
 def walk_nodes(model: ModelProto) -> Iterator[NodeProto]:
@@ -163,7 +171,7 @@ def walk_training(model: ModelProto) -> Iterator[Body]:
     """The graphs that training runs, and the bodies in them; they see the main graph, and call the same functions."""
     for part in model.training_info:
         for graph in (part.initialization, part.algorithm):
-            yield from _walk_body(graph)
+            yield from walk_body(graph)
 
 
 def walk_tensors(model: ModelProto) -> Iterator[TensorProto]:
@@ -216,6 +224,13 @@ def read_attributes(node: NodeProto) -> dict[str, Any]:
     return values
 
 
+def copy_node(node: NodeProto) -> NodeProto:
+    """An equal node of its own."""
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    return copy
+
+
 def label_node(node: NodeProto, position: int) -> str:
     """The node's name in print, or `Conv#3` for a nameless Conv that is the fourth node of its body."""
     return "".join(c if c.isprintable() else "?" for c in node.name) or f"{node.op_type}#{position}"
@@ -239,10 +254,3 @@ def _open_scopes(
             scope.reads.update(inner[0].reads)
             scopes += inner
     return scopes
-
-
-def _walk_body(body: Body) -> Iterator[Body]:
-    yield body
-    for node in body.node:
-        for _, graph in find_bodies(node):
-            yield from _walk_body(graph)

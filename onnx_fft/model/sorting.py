@@ -11,7 +11,7 @@ from heapq import heapify, heappop, heappush
 
 from onnx import ModelProto, NodeProto
 
-from onnx_fft.model.scopes import free_inputs, walk_bodies
+from onnx_fft.model.scopes import copy_node, free_inputs, walk_bodies
 
 
 def count_late(model: ModelProto) -> int:
@@ -27,7 +27,7 @@ def sort_nodes(model: ModelProto) -> None:
     for body in walk_bodies(model):  # which looks into the nodes of a body only after it is sorted
         before = _find_makers(body.node)
         if any(_is_late(*item) for item in enumerate(before)) and len(order := _run(before)) == len(before):
-            nodes = [_copy(body.node[place]) for place in order]
+            nodes = [copy_node(body.node[place]) for place in order]
             del body.node[:]
             body.node.extend(nodes)
 
@@ -72,9 +72,3 @@ def _run(before: Sequence[set[int]]) -> list[int]:
             if not missing[reader]:
                 heappush(ready, reader)
     return order
-
-
-def _copy(node: NodeProto) -> NodeProto:
-    copy = NodeProto()
-    copy.CopyFrom(node)
-    return copy

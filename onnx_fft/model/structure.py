@@ -8,7 +8,7 @@ from __future__ import annotations
 from onnx import ModelProto
 
 from onnx_fft.errors import InvalidModelError
-from onnx_fft.model.scopes import Body, find_bodies, is_graph, label_node, walk_tensors
+from onnx_fft.model.scopes import Body, find_bodies, function_key, is_graph, label_node, walk_body, walk_tensors
 from onnx_fft.model.sorting import find_cycle
 
 FIRST_IR_WITH_OPSETS = 3
@@ -73,8 +73,11 @@ def _describe_cycle(body: Body) -> str:
 
 def _find_recursion(model: ModelProto) -> str:
     """Which functions call one another in a circle, or ""; the standard knows no recursion."""
-    bodies = {(function.domain, function.name, function.overload): function for function in model.functions}
-    calls = {key: _find_called(body) & bodies.keys() for key, body in bodies.items()}
+    functions = {function_key(function): function for function in model.functions}
+    calls = {
+        key: {function_key(node) for body in walk_body(function) for node in body.node} & functions.keys()
+        for key, function in functions.items()
+    }
     while ends := {key for key, called in calls.items() if not called}:
         calls = {key: called - ends for key, called in calls.items() if key not in ends}
     circle = [min(calls)] if calls else []
@@ -82,12 +85,6 @@ def _find_recursion(model: ModelProto) -> str:
         circle.append(min(calls[circle[-1]]))
     names = [repr(name) for _, name, _ in circle[circle.index(circle[-1]) if circle else 0 :]]
     return f"functions call one another in a circle, {' calls '.join(names)}" if names else ""
-
-
-def _find_called(body: Body) -> set[tuple[str, str, str]]:
-    """Domain, name and overload of every operator in a body and in those within."""
-    called = {(node.domain, node.op_type, node.overload) for node in body.node}
-    return called.union(*(_find_called(graph) for node in body.node for _, graph in find_bodies(node)))
 
 
 def _given_names(body: Body) -> set[str]:
