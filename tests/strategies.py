@@ -14,7 +14,7 @@ from math import prod
 import onnx
 from hypothesis import strategies as st
 
-from onnx_fft.fourier.axis import Axis
+from onnx_fft.fourier.axis import Axis, same_padding
 from onnx_fft.fourier.basis import spectrum_length
 from onnx_fft.lowering import TARGETS
 from onnx_fft.lowering.base import ConvPlan, Lowering
@@ -67,11 +67,11 @@ class Trial:
 def axes(draw: Draw, rank: int = 1, auto_pad: str = "") -> tuple[Axis, tuple[int, ...]]:
     """An axis, its extent known or not, and extents that it may be fed: one if it is known, else two or three.
 
-    With `auto_pad` it may be padded so at run time.
+    With `auto_pad` it is padded so, at run time if need be, and is not dilated: ONNX Runtime takes no such Conv.
     """
     taps = draw(_lengths(MAX_TAPS[rank]))
     stride = draw(st.sampled_from((1, 1, 1, 2, 3, 4)))
-    dilation = draw(st.sampled_from((1, 1, 1, 2, 3)))
+    dilation = 1 if auto_pad else draw(st.sampled_from((1, 1, 1, 2, 3)))
     span = dilation * (taps - 1) + 1
     pads = st.one_of(st.just(0), st.integers(0, span), st.just(span - 1), st.integers(span, span + 3))
     begin, end = (0, 0) if draw(st.booleans()) else (draw(pads), draw(pads))
@@ -79,8 +79,12 @@ def axes(draw: Draw, rank: int = 1, auto_pad: str = "") -> tuple[Axis, tuple[int
     extra = st.one_of(st.just(0), _lengths(MAX_EXTRA[rank]))
     known = draw(st.booleans())
     count = 1 if known else draw(st.integers(2, 3))
-    if auto_pad and not known and 1 < stride <= span + 1:
-        return Axis(taps, stride, dilation, auto_pad=auto_pad), tuple(1 + draw(extra) for _ in range(count))
+    if auto_pad:
+        stride, extents = min(stride, span + 1), tuple(1 + draw(extra) for _ in range(count))
+        if not known and stride > 1:
+            return Axis(taps, stride, auto_pad=auto_pad), extents
+        pads_same = same_padding(auto_pad, extents[0], stride, span)
+        return Axis(taps, stride, 1, *pads_same, extents[0] if known else None), extents
     extents = tuple(shortest + draw(extra) for _ in range(count))
     return Axis(taps, stride, dilation, begin, end, extents[0] if known else None), extents
 

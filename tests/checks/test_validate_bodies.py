@@ -209,8 +209,8 @@ def test_a_conv_with_an_input_that_is_not_finite_is_checked_on_another() -> None
 @pytest.mark.slow
 def test_rounding_noise_is_no_excuse_while_a_conv_is_unchecked() -> None:
     pairs = []
-    for model in make_pair(wrong=1e-5):
-        model.graph.initializer.append(numpy_helper.from_array(np.array(3e4, np.float32), "large"))
+    for model in make_pair(wrong=3e-7):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(1e6, np.float32), "large"))
         model.graph.node[-1].CopyFrom(helper.make_node("Mul", ["c2", "large"], ["m"]))
         model.graph.node.append(helper.make_node("Sin", ["m"], ["y"]))
         model.graph.output.append(helper.make_tensor_value_info("r1", FLOAT, None))  # an output that does say something
