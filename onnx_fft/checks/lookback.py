@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 
 from onnx_fft.model.scopes import find_producers
 
@@ -24,10 +24,15 @@ def find_before_saturation(original: ModelProto, rewritten: ModelProto) -> dict[
     for name in output_names:
         node = before.get(name)
         while node is not None and node.op_type in RESHAPING:
-            node = before.get(node.input[0])
-        if node is not None and node.op_type in SATURATING and node.input[0] in before and node.input[0] in after:
-            found[node.input[0]] = node.op_type
+            node = before.get(_first_input(node))
+        if node is not None and node.op_type in SATURATING and (tensor := _first_input(node)) in before.keys() & after:
+            found[tensor] = node.op_type
     return {name: op_type for name, op_type in found.items() if name not in output_names}
+
+
+def _first_input(node: NodeProto) -> str:
+    """What a node reads first, "" if it reads nothing: a foreign operator may have any name."""
+    return node.input[0] if node.input else ""
 
 
 def is_float_decision(model: ModelProto, name: str) -> bool:

@@ -57,7 +57,7 @@ def find_replaced(original: LoadedModel, rewritten: LoadedModel) -> tuple[Replac
     found = [
         _find_replacement(name, node, scope, after.get(keys[scope]), users[scope])
         for name, scope, node in name_convolutions(scopes)
-        if node.op_type in CONV_TYPES
+        if node.op_type in CONV_TYPES and len(node.input) > 1 and node.output
     ]
     return tuple(conv for conv in found if conv is not None)
 
@@ -75,7 +75,7 @@ def _find_replacement(
     norm, tensor = None, output
     while len(followers := users.get(tensor, ())) == 1:
         [follower] = followers
-        tensor = follower.output[0]
+        tensor = "".join(follower.output[:1])
         if follower.op_type == "BatchNormalization" and norm is None:
             norm, activation = follower, None
         elif follower.op_type in ACTIVATION_TYPES:

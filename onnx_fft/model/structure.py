@@ -1,5 +1,6 @@
-"""What must hold before anything else is looked at: every name defined once in its body, and before it is read.
+"""What must hold before anything else is looked at.
 
+Every name is defined once in its body, and before it is read; no node lacks what its operator cannot be without.
 onnx.checker asks for more than real models fulfil and knows no foreign operators; this asks for what a rewrite needs.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 from onnx import ModelProto
 
 from onnx_fft.errors import InvalidModelError
+from onnx_fft.model.schemas import find_lack
 from onnx_fft.model.scopes import Body, find_bodies, function_key, is_graph, label_node, walk_body, walk_tensors
 from onnx_fft.model.sorting import find_cycle
 
@@ -36,7 +38,7 @@ def _find_problem(model: ModelProto) -> str:
         if any(dim < 0 for dim in tensor.dims):  # ONNX's shape inference would abort the process
             return f"tensor {tensor.name!r} has shape {list(tensor.dims)}"
     problems = (_find_body_problem(body, frozenset()) for body in (model.graph, *model.functions))
-    return next(filter(None, problems), "") or _find_recursion(model)
+    return next(filter(None, problems), "") or _find_recursion(model) or find_lack(model)
 
 
 def _find_body_problem(body: Body, outer: frozenset[str]) -> str:

@@ -109,9 +109,9 @@ def find_constants(scopes: Iterable[Scope]) -> dict[Scope, set[str]]:
         stored = {name for name in scope.tensors if not _is_overridable(name, scope)}
         known = constants[scope] = around | stored
         for node in scope.body.node:
-            lengths = scope.shapes.get(node.input[0], [None]) if node.op_type == "Shape" and node.input else [None]
-            is_computed = all(name in known for name in node.input if name) and is_foldable(node, scope.opset)
-            if None not in lengths or is_computed:
+            is_shape = node.op_type == "Shape" and node.domain in DEFAULT_DOMAINS and len(node.input) == 1
+            reads_lengths = is_shape and None not in scope.shapes.get(node.input[0], [None])
+            if reads_lengths or (all(name in known for name in node.input if name) and is_foldable(node, scope.opset)):
                 known.update(filter(None, node.output))
     return constants
 

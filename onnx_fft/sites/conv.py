@@ -128,8 +128,7 @@ class ConvSite:
 
     def read_bias(self) -> NDArray[np.float64] | None:
         """The bias alone, as `read_weights` has it; None if there is none, or none before run time."""
-        channels = 0 if self.spec is None else self.spec.out_channels
-        return self._fold(np.zeros((channels, 1)))[1]
+        return self._fold(np.zeros((1, 1)))[1]
 
     def _fold(self, weight: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
         bias = self._read(self.node.input[2]) if _has_bias(self.node) and not self.bias_input else None

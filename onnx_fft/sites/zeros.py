@@ -129,7 +129,7 @@ class ZeroTracer:
             place, power = trace
             for reader_scope, node, position in self._readers.get(place, ()):
                 if _turns_on(node, position, reader_scope, power):
-                    return f"{node.op_type} {(node.name or node.output[0])!r}"
+                    return f"{node.op_type} {(node.name or ''.join(node.output[:1]))!r}"
                 waiting += self._follow(reader_scope, node, position, power)
             waiting += [(after, power) for after in self._exits.get(place, ())]
         return ""

@@ -125,7 +125,7 @@ def _find_owners(model: ModelProto, sites: Sequence[ConvSite], ran: set[str]) ->
             names.append(f"{tensor}{BLOCKED}")
             if len(readers.get(tensor, ())) != 1:
                 break
-            tensor = readers[tensor][0].output[0]
+            tensor = "".join(readers[tensor][0].output[:1])
         found = next((name for name in names if name in ran and name not in owners), None)
         if found is not None:
             owners[found] = site.name

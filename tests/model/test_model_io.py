@@ -223,3 +223,35 @@ def test_real_models_convert(real_model: Callable[[str], Path], name: str) -> No
     onnx.checker.check_model(converted, full_check=True)
     open_session(converted)
     assert [site.name for site in find_sites(load_model(converted))] == [site.name for site in find_sites(loaded)]
+
+
+LACKS: dict[str, tuple[str, str]] = {
+    "an input": ("y = Sigmoid()", "Sigmoid has 0 inputs in place of 1"),
+    "an input in opset 7": ("y = Upsample()", "Upsample has 0 inputs in place of 1"),
+    "a weight": ("y = Conv(x)", "Conv has 1 inputs in place of 2"),
+    "an attribute": ("y = Concat(x)", "Concat has no attribute 'axis'"),
+    "a type": ("y = Conv<pads = 1.5>(x, W)", "'pads' of type FLOAT in place of INTS"),
+    "a body": ("y = If<then_branch = t () => (float a) { a = Neg(x) }>(x)", "no attribute 'else_branch'"),
+}
+
+
+@pytest.mark.parametrize("lack", LACKS)
+def test_a_node_that_lacks_what_its_operator_needs(lack: str) -> None:
+    text, problem = LACKS[lack]
+    opset = 7 if "opset" in lack else 17
+    with pytest.raises(InvalidModelError, match=problem):
+        load_model(parse(f"g (float[1, 3, 9, 9] x) => (float y) {{ {text} }}", opset=opset))
+    foreign = text.replace("y = ", "y = plugin.", 1)
+    load_model(parse(f"g (float[1, 3, 9, 9] x) => (float y) {{ {foreign} }}", opset=opset))
+
+
+def test_a_node_without_outputs_and_an_operator_that_onnx_does_not_know() -> None:
+    model = parse()
+    model.graph.node.add(op_type="Relu", input=["x"], name="idle")
+    with pytest.raises(InvalidModelError, match="'idle' of operator Relu has 0 outputs"):
+        load_model(model)
+    model.opset_import[0].version = 99
+    load_model(model)
+    model.opset_import[0].version = 17
+    model.graph.node[-1].op_type = "NoSuchOperator"
+    load_model(model)

@@ -16,7 +16,7 @@ from scripts.shared.running import open_session
 from tests.commands import run
 from tests.comparing import assert_same, dump
 from tests.marks import mark_slow
-from tests.models import BODIES, FLOAT, X, Y, conv, info, make_model, relu, two_convs
+from tests.models import BODIES, FLOAT, X, Y, body_graph, conv, info, make_model, relu, two_convs
 
 
 def shuffle(model: ModelProto) -> ModelProto:
@@ -167,9 +167,10 @@ def test_functions_that_call_themselves_are_refused(calls: dict[str, list[str]],
 def nest(depth: int) -> bytes:
     """An If in an If in an If, as the bytes of a file: no object holds as many."""
     graph = helper.make_graph([relu("x", "y")], "g", [], [onnx.ValueInfoProto(name="y")]).SerializeToString()
+    other = body_graph("other", [relu("x", "z")], [], [onnx.ValueInfoProto(name="z")])
     for _ in range(depth):
         attribute = onnx.AttributeProto(name="then_branch", type="GRAPH").SerializeToString() + field(6, graph)
-        node = helper.make_node("If", ["c"], ["y"]).SerializeToString() + field(5, attribute)
+        node = helper.make_node("If", ["c"], ["y"], else_branch=other).SerializeToString() + field(5, attribute)
         graph = onnx.GraphProto(name="g", output=[onnx.ValueInfoProto(name="y")]).SerializeToString() + field(1, node)
     inputs = [helper.make_tensor_value_info("x", 1, [1]), helper.make_tensor_value_info("c", 9, [])]
     graph += onnx.GraphProto(input=inputs).SerializeToString()

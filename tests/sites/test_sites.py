@@ -368,3 +368,9 @@ def test_a_constant_input_is_left_to_constant_folding() -> None:
     model = parse("g (float[N] n) => (float[N] y) { c = Conv(W, W) y = Add(n, n) }")
     (site,) = find_sites(load_model(model))
     assert site.refusal is not None and site.refusal.code == "constant-input"
+
+
+def test_what_a_file_states_of_a_weight_takes_no_memory() -> None:
+    model = parse("g (float[1, 3, 9, 9] x) => (float y) { c = Conv(x, W) y = Sqrt(c) }")
+    model.graph.initializer[0].dims[0] = 1 << 60
+    assert only_site(model).spec is not None
