@@ -161,4 +161,4 @@ def find_feed(
     if inputs is not None:
         return load_feed(inputs, read_inputs(original.model))
     runner = open_original(original, custom_ops=custom_ops)
-    return search_model(original, runner.run, seed, input_shapes, other=rewritten, vary=False)[0]
+    return search_model(original, runner, seed, input_shapes, other=rewritten, vary=False)[0]

@@ -52,7 +52,7 @@ def run_original(
     notes = [Note(f"the original was run by {runner.engine}, because {runner.note}")] if runner.note else []
     engine = runner.engine
     if inputs is None:
-        found = search_model(original, runner.run, seed, shapes, other=rewritten)
+        found = search_model(original, runner, seed, shapes, other=rewritten)
         feeds = [_avoid_overflow(runner, feed) for feed in found]
     else:
         feeds = [_run_given(runner, load_feed(inputs, read_inputs(original.model)))]

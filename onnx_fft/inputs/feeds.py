@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TypeProto, helper, numpy_helper
 
-from onnx_fft.errors import UsageError
+from onnx_fft.errors import UsageError, one_line
 from onnx_fft.hints import Hint, Note, Option
 from onnx_fft.runtime.engines import Value
 
@@ -169,7 +169,12 @@ def _read_input(name: str, kind: TypeProto) -> InputInfo:
             dim.dim_value if dim.dim_value > 0 else symbol
             for dim, symbol in zip(tensor.shape.dim, symbols, strict=True)
         )
-    return InputInfo(name, np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)), dims, is_sequence)
+    try:
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+    except KeyError as error:
+        problem = f"got input {name!r} of data type {tensor.elem_type}, which ONNX does not have"
+        raise UsageError(problem, "one of ONNX's types", "export the model again") from error
+    return InputInfo(name, dtype, dims, is_sequence)
 
 
 def _symbol_values(infos: Sequence[InputInfo], input_shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
@@ -227,11 +232,18 @@ def _check_given(info: InputInfo, value: Value) -> Value:
 
 
 def make_value(info: InputInfo, shape: tuple[int, ...], rng: np.random.Generator, fill: int | None) -> Value:
-    """A random value of `shape`; integers are all `fill` if that is given."""
+    """A random value of `shape`; integers are all `fill` if that is given. Raises UsageError if memory is too small."""
     if info.is_sequence:
         element = InputInfo(info.name, info.dtype, info.dims)
         return [make_value(element, shape, rng, fill) for _ in range(2)]
-    dtype = info.dtype
+    try:
+        return _make_array(info.dtype, shape, rng, fill)
+    except (MemoryError, ValueError) as error:  # ValueError: more bytes than there are addresses
+        problem = f"got {info.name!r} of shape {format_shape(shape)}, which is too large to draw"
+        raise UsageError(f"{problem} ({one_line(error)})", "a model whose inputs fit in memory") from error
+
+
+def _make_array(dtype: np.dtype[Any], shape: tuple[int, ...], rng: np.random.Generator, fill: int | None) -> Value:
     if dtype == np.object_:
         return np.asarray(rng.choice(["a", "bc", "def"], size=shape), dtype=object)
     if dtype == np.bool_:
@@ -262,7 +274,7 @@ def _compared_constants(model: ModelProto, name: str) -> list[int]:
     """Constants that `name`, possibly reshaped, is compared with."""
     constants = {t.name: t for t in model.graph.initializer if math.prod(t.dims) == 1}
     for node in model.graph.node:
-        if node.op_type == "Constant" and len(node.attribute) == 1 and node.attribute[0].HasField("t"):
+        if node.op_type == "Constant" and node.output and len(node.attribute) == 1 and node.attribute[0].HasField("t"):
             constants[node.output[0]] = node.attribute[0].t
     same, values = {name}, []
     for node in model.graph.node:

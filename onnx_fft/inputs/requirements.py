@@ -11,10 +11,10 @@ from itertools import combinations
 from math import lcm, prod
 
 import numpy as np
-from onnx import NodeProto, helper
+from onnx import NodeProto
 
 from onnx_fft.errors import Refusal
-from onnx_fft.model.scopes import DEFAULT_DOMAINS, Scope
+from onnx_fft.model.scopes import DEFAULT_DOMAINS, Refused, Scope, read_attributes
 from onnx_fft.model.weights import resolve_constant
 
 Shape = tuple[int | None, ...]
@@ -55,7 +55,10 @@ def find_violation(node: NodeProto, scope: Scope, shapes: Shapes) -> list[Gap]:
 def _list_requirements(node: NodeProto, scope: Scope, shapes: Shapes) -> Iterator[list[Gap]]:
     """For each thing that the operator asks for, the gaps of which one must be zero."""
     kind, names = node.op_type, list(node.input)
-    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    try:
+        attributes = read_attributes(node)
+    except Refused:  # one that only callers of a function know
+        return
     if kind in BROADCASTING:
         yield from _broadcast(names, shapes)
     elif kind in EQUAL_AXES:

@@ -13,6 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from onnx_fft.inputs.feeds import (
 )
 from onnx_fft.inputs.fitting import Fitting
 from onnx_fft.model.io import LoadedModel
-from onnx_fft.runtime.engines import EngineError, Value
+from onnx_fft.runtime.engines import REFERENCE, EngineError, Runner, Value
 
 Run = Callable[[Mapping[str, Value]], dict[str, Value]]
 Fit = Callable[[Mapping[str, int]], dict[str, int] | None]
@@ -44,6 +45,8 @@ FITTED = ((64, 1), (64, 64), (1024, 1), (1024, 3))
 """Lengths and channels from which sizes are sought that the model's constants allow."""
 MAX_ELEMENTS = 1 << 22
 """Larger inputs are not tried: 4 Mi values are 16 MiB of float32, and activations are many times that."""
+EASY_ELEMENTS = 1 << 16
+"""Inputs up to here are tried first if ONNX's evaluator runs the model, which loops over values in Python."""
 MAX_ATTEMPTS = 150
 MAX_SEARCH_S = 60.0
 MAX_LARGE_S = 5.0
@@ -58,17 +61,19 @@ def search(
     *,
     vary: bool = True,
     fit: Fit = lambda sizes: None,
+    is_slow: bool = False,
 ) -> list[Feed]:
     """Random feeds the model runs on, with its outputs; UsageError if no attempt was accepted.
 
     `selectors` holds the values worth trying for inputs that choose a branch; each combination gets feeds of its own.
-    Without `vary`, the first feed that works is the only one. `fit` makes sizes that may work of those that do not.
+    Without `vary`, the first feed that works is the only one. `fit` makes sizes that may work of those that do not. If
+    running `is_slow`, inputs that are not small are a last resort.
     """
     feeds: list[Feed] = []
     failure = ""
     names = list(selectors)
     for combination in itertools.islice(itertools.product(*selectors.values()), 4):
-        searcher = _Search(infos, run, seed, dict(zip(names, combination, strict=True)), len(feeds), fit)
+        searcher = _Search(infos, run, seed, dict(zip(names, combination, strict=True)), len(feeds), fit, is_slow)
         feeds += searcher.find(vary)
         failure = failure or searcher.failure
         if feeds and not vary:
@@ -85,53 +90,65 @@ def search(
 
 def search_model(
     model: LoadedModel,
-    run: Run,
+    runner: Runner,
     seed: int,
     shapes: Mapping[str, Sequence[int]],
     *,
     other: LoadedModel | None = None,
     vary: bool = True,
 ) -> list[Feed]:
-    """Random feeds for `model`, which `run` runs; see `search`.
+    """Random feeds for `model`, which `runner` has loaded; see `search`.
 
     `shapes` fixes inputs that the model leaves open, and so do the inputs of `other`, which is to run on the feeds too.
     """
     infos = fix_shapes(read_inputs(model.model), shapes, () if other is None else read_inputs(other.model))
-    return search(infos, run, seed, find_selectors(model.model, infos), vary=vary, fit=Fitting(model, infos).fit)
+    selectors, fit = find_selectors(model.model, infos), Fitting(model, infos).fit
+    return search(infos, runner.run, seed, selectors, vary=vary, fit=fit, is_slow=runner.engine == REFERENCE)
 
 
 class _Search:
     """The search for one combination of selector values."""
 
     def __init__(
-        self, infos: Sequence[InputInfo], run: Run, seed: int, chosen: dict[str, Any], first_number: int, fit: Fit
+        self,
+        infos: Sequence[InputInfo],
+        run: Run,
+        seed: int,
+        chosen: dict[str, Any],
+        first_number: int,
+        fit: Fit,
+        is_slow: bool,
     ) -> None:
         self.infos, self.seed, self.chosen, self.number = infos, seed, chosen, first_number
         self.failure = ""
         self._run, self._fit = run, fit
         self._roles = _find_roles(infos)
         self._started = time.monotonic()
+        self._limits = (0, EASY_ELEMENTS, MAX_ELEMENTS) if is_slow else (0, MAX_ELEMENTS)
+        self._most = 0
         self._run_s = self._base_s = 0.0
         self._movable: set[str] = set()
         self._open = tuple(info.name for info in infos if any(isinstance(dim, str) for dim in info.dims or ()))
 
     def find(self, vary: bool) -> list[Feed]:
         """The first feed that works, then its variations if they are wanted."""
-        base: tuple[Feed, dict[str, int]] | None = None
         weak: tuple[Feed, dict[str, int]] | None = None
-        for dims, fill in itertools.islice(self._attempts(), MAX_ATTEMPTS):
-            feed = self._try(dims, fill)
-            if feed is not None and _is_useful(feed.outputs):
-                base = (feed, dims)
-                break
-            weak = weak or (None if feed is None else (feed, dims))
-            if time.monotonic() - self._started > MAX_SEARCH_S:
-                break
-        base = base or weak
-        if base is None:
-            return []
-        self._base_s = self._run_s
-        return [base[0], *(self._vary(base[1]) if vary else ())]
+        for feed, dims in self._accepted():
+            if _is_useful(feed.outputs):
+                return [feed, *(self._vary(dims) if vary else ())]
+            weak = weak or (feed, dims)
+        return [] if weak is None else [weak[0], *(self._vary(weak[1]) if vary else ())]
+
+    def _accepted(self) -> Iterator[tuple[Feed, dict[str, int]]]:
+        """Feeds that the model runs on, with the sizes of their symbols, until the time is up."""
+        for low, high in pairwise(self._limits):
+            self._most = high
+            for dims, fill in itertools.islice(self._attempts(), MAX_ATTEMPTS):
+                is_new = self._count_elements(dims) > low if dims else low == 0
+                if is_new and (feed := self._try(dims, fill)) is not None:
+                    yield feed, dims
+                if time.monotonic() - self._started > MAX_SEARCH_S:
+                    return
 
     def _attempts(self) -> Iterator[tuple[dict[str, int], int | None]]:
         """Sizes of all symbols, likely ones first; then integers all 1 or 0, for models that compute shapes of them.
@@ -149,7 +166,7 @@ class _Search:
     def _try(self, dims: Mapping[str, int], fill: int | None = None) -> Feed | None:
         rng = np.random.default_rng([self.seed, self.number])
         shapes = {info.name: _resolve(info, dims) for info in self.infos}
-        if sum(math.prod(shape) for shape in shapes.values()) > MAX_ELEMENTS and dims:
+        if dims and self._count_elements(dims) > self._most:
             return None
         arrays = {info.name: make_value(info, shapes[info.name], rng, fill) for info in self.infos}
         for name, value in self.chosen.items():
@@ -165,7 +182,11 @@ class _Search:
         text += "".join(f", {name}={value}" for name, value in self.chosen.items())
         return Feed(f"random feed {self.number} of seed {self.seed} ({text})", arrays, outputs, self._open)
 
+    def _count_elements(self, dims: Mapping[str, int]) -> int:
+        return sum(math.prod(_resolve(info, dims)) for info in self.infos)
+
     def _vary(self, base: dict[str, int]) -> Iterator[Feed]:
+        self._base_s = self._run_s
         if not base:
             return
         for offsets, batch in (((13, 40, 32, 64), 2), ((193, 160, 128, 256), 1)):

@@ -36,7 +36,7 @@ def find_feeds(source: LoadedModel, options: RewriteOptions) -> list[Feed]:
     hint = ("check that it runs at all, or use ", Option("select", "auto"), ", which measures nothing")
     libraries = find_libraries([source.model], options.custom_ops)
     runner = open_original(source, custom_ops=libraries, next_step=hint)
-    return search_model(source, runner.run, SEED, options.input_shapes)[:MAX_FEEDS]
+    return search_model(source, runner, SEED, options.input_shapes)[:MAX_FEEDS]
 
 
 def find_shapes(

@@ -18,7 +18,7 @@ from onnx_fft.inputs.feeds import (
     load_feed,
     read_inputs,
 )
-from onnx_fft.inputs.search import search
+from onnx_fft.inputs.search import EASY_ELEMENTS, MAX_ATTEMPTS, search
 from onnx_fft.runtime.engines import EngineError, Value
 
 Dims = list[int | str | None]
@@ -199,3 +199,31 @@ def test_given_inputs_run_no_code(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"feeds\.npz"):
         load_feed(tmp_path / "feeds.npz", read_inputs(make_inputs(x=(TensorProto.FLOAT, [1]))))
     assert not (tmp_path / "trapped").exists()
+
+
+def test_an_input_too_large_for_memory_and_one_of_no_type() -> None:
+    for kind in (FLOAT, INT64, TensorProto.BOOL, TensorProto.COMPLEX64, TensorProto.STRING):
+        with pytest.raises(UsageError, match="got 'x' of shape 1152921504606846976, which is too large"):
+            find_feeds(make_inputs(x=(kind, [1 << 60])))
+    with pytest.raises(UsageError, match="data type 99, which ONNX does not have"):
+        read_inputs(make_inputs(x=(99, [1])))
+
+
+def test_small_inputs_come_first_if_running_is_slow() -> None:
+    tried: list[int] = []
+
+    def run(feeds: Mapping[str, Value]) -> dict[str, Value]:
+        tried.append(np.size(feeds["x"]))
+        if np.shape(feeds["x"])[2] not in accepted:
+            raise EngineError("refused")
+        return {"y": np.ones(1)}
+
+    infos = read_inputs(make_inputs(x=(FLOAT, [1, 4, "d", "h", "w"])))
+    for accepted in (range(1, 20), range(40, 60)):
+        tried.clear()
+        search(infos, run, 0, {}, vary=False, is_slow=True)
+        first_large = next((place for place, size in enumerate(tried) if size > EASY_ELEMENTS), len(tried))
+        assert all(size > EASY_ELEMENTS for size in tried[first_large:]) and (first_large == len(tried)) == (
+            accepted[0] == 1
+        )
+        assert len(tried) < 2 * MAX_ATTEMPTS

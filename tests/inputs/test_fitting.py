@@ -12,8 +12,10 @@ from onnx_fft import rewrite
 from onnx_fft.errors import UsageError
 from onnx_fft.inputs.feeds import Feed, fix_shapes, read_inputs
 from onnx_fft.inputs.fitting import Fitting
+from onnx_fft.inputs.requirements import find_violation
 from onnx_fft.inputs.search import search_model
 from onnx_fft.model.io import LoadedModel
+from onnx_fft.model.scopes import find_scopes
 from onnx_fft.runtime.opening import open_original
 from scripts.shared.conv_models import Array
 from tests.models import parse_model
@@ -192,7 +194,7 @@ def make_model(name: str) -> ModelProto:
 
 def find_feeds(model: ModelProto) -> list[Feed]:
     loaded = LoadedModel(model)
-    return search_model(loaded, open_original(loaded).run, 0, {})
+    return search_model(loaded, open_original(loaded), 0, {})
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -230,3 +232,13 @@ def test_time_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_rewrite_is_validated_on_them(name: str) -> None:
     result = rewrite(make_model(name), select="all")
     assert result.report.replaced and result.validation is not None and result.validation.ok
+
+
+def test_an_attribute_that_nobody_gives_asks_for_nothing() -> None:
+    model = parse_model("g (float[n, 3] x) => (float[n, 6] y) { y = Concat<axis=1>(x, x) }", {})
+    node = model.graph.node[0]
+    (scope,) = find_scopes(model, None)
+    shapes = {"x": (1, 3), "y": (1, 6)}
+    assert find_violation(node, scope, {**shapes, "y": (1, 0)}) != []
+    node.attribute[0].ref_attr_name = "nobody"
+    assert find_violation(node, scope, shapes) == []

@@ -44,7 +44,7 @@ def test_a_given_shape_is_enough(kind: str) -> None:
     result = rewrite(model, select="all", input_shapes={"given": SHAPE})
     assert len(result.report.replaced) == 1 and result.validation is not None and result.validation.ok
     assert validate(model, result.model).ok, "the rewritten model says which shape"
-    feed, *_ = search_model(LoadedModel(model), open_original(LoadedModel(model)).run, 0, {"given": SHAPE})
+    feed, *_ = search_model(LoadedModel(model), open_original(LoadedModel(model)), 0, {"given": SHAPE})
     value = feed.arrays["given"]
     assert (value[0] if isinstance(value, list) else value).shape == SHAPE
 
