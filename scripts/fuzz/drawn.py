@@ -1,6 +1,7 @@
 """Random valid models: a chain of Convs and of what stands around them in real ones, at any opset from 7 on.
 
-The chain may lie in a branch of an If or in a model-local function, and its lengths may be open.
+The chain may lie in a branch of an If, in a Loop or in a model-local function, its lengths may be open, and the file
+may hold what stands beside nodes: texts, annotations, what training binds.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from scripts.shared.conv_models import TENSOR_TYPES, Array
 
@@ -123,7 +124,7 @@ def _add_quantization(chain: _Chain) -> None:
 
 
 def _wrap(chain: _Chain, shape: Sequence[int]) -> ModelProto:
-    """The chain as a model: as it is, in both branches of an If, or as a function."""
+    """The chain as a model: as it is, in both branches of an If, in a Loop, or as a function."""
     rng, dtype = chain.rng, TENSOR_TYPES[chain.dtype]
     open_axes = [axis for axis in range(len(shape)) if axis != 1 and rng.random() < 0.3]
     dims = [f"d{axis}" if axis in open_axes else length for axis, length in enumerate(shape)]
@@ -133,17 +134,49 @@ def _wrap(chain: _Chain, shape: Sequence[int]) -> ModelProto:
     tensors = [numpy_helper.from_array(value, name) for name, value in chain.constants.items()]
     imports = [helper.make_opsetid("", chain.opset), helper.make_opsetid("local", 1)]
     nodes, functions = chain.nodes, []
-    kind = rng.choices(("flat", "branch", "function"), (8, 1, 1))[0]
+    kind = rng.choices(("flat", "branch", "loop", "function"), (8, 1, 1, 1))[0]
+    # One name a body: bodies see the names around them, so the output of the whole has one of its own. Loops stack.
+    outer = helper.make_tensor_value_info("y", dtype, [None, *open_shape] if kind == "loop" else open_shape)
     if kind == "branch":
         values.append(helper.make_tensor_value_info("condition", TensorProto.BOOL, []))
-        # One name a body: branches see the names around them, so the If's output has one of its own.
-        outer = helper.make_tensor_value_info("y", dtype, open_shape)
         branches = {f"{name}_branch": helper.make_graph(nodes, name, [], [output]) for name in ("then", "else")}
         nodes, output = [helper.make_node("If", ["condition"], ["y"], "choice", **branches)], outer
+    elif kind == "loop":
+        values.append(helper.make_tensor_value_info("start", TensorProto.FLOAT, []))
+        nodes, output = [_loop(nodes, output)], outer
+        tensors.append(numpy_helper.from_array(np.array(2), "times"))
     elif kind == "function":
         names = ["x", *chain.constants]
         functions = [helper.make_function("local", "Block", names, [chain.value], nodes, imports[:1])]
         nodes = [helper.make_node("Block", names, [chain.value], "block", domain="local")]
     graph = helper.make_graph(nodes, "drawn", values, [output], tensors)
     ir_version = 10 if functions or chain.opset > 20 else rng.choice((7, 8, 9, 10))
-    return helper.make_model(graph, opset_imports=imports, ir_version=ir_version, functions=functions)
+    model = helper.make_model(graph, opset_imports=imports, ir_version=ir_version, functions=functions)
+    if rng.random() < 0.15:
+        _decorate(model)
+    return model
+
+
+def _loop(nodes: Sequence[NodeProto], output: ValueInfoProto) -> NodeProto:
+    """A Loop around the nodes that stacks what they give."""
+    number = helper.make_tensor_value_info("number", TensorProto.INT64, [])
+    before, after = (helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("before", "after"))
+    state, same = (helper.make_tensor_value_info(name, TensorProto.FLOAT, []) for name in ("state", "same"))
+    copies = [helper.make_node("Identity", ["before"], ["after"]), helper.make_node("Identity", ["state"], ["same"])]
+    body = helper.make_graph([*copies, *nodes], "body", [number, before, state], [after, same, output])
+    return helper.make_node("Loop", ["times", "", "start"], ["end", "y"], "loop", body=body)
+
+
+def _decorate(model: ModelProto) -> None:
+    """All that a file can hold beside the nodes that run."""
+    graph, weight = model.graph, model.graph.initializer[0].name
+    for holder in (model, graph, graph.node[0]):
+        holder.doc_string = "words"
+        holder.metadata_props.add(key="made by", value="hand")
+    model.producer_name, model.producer_version, model.domain, model.model_version = "maker", "1.2", "org.x", 42
+    model.opset_import.append(helper.make_opsetid("com.example.unknown", 7))
+    graph.quantization_annotation.add(tensor_name="x").quant_parameter_tensor_names.add(key="SCALE", value=weight)
+    training = model.training_info.add()
+    training.algorithm.node.add(op_type="Identity", input=[weight], output=["trained"])
+    training.algorithm.output.add(name="trained")
+    training.update_binding.add(key=weight, value="trained")

@@ -53,7 +53,7 @@ def _make_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--count", type=int, help="how many inputs to try, however long it takes")
     parser.add_argument("--seed", type=int, default=SEED, help="of the first input")
     parser.add_argument("--workers", type=int, default=2, help="how many processes")
-    parser.add_argument("--hang-s", type=float, default=60.0, help="a verb that takes longer hangs")
+    parser.add_argument("--hang-s", type=float, default=60.0, help="a verb that computes longer hangs")
     parser.add_argument("--out", type=Path, default=OUT, help="where findings go")
     parser.add_argument("--json", type=Path, help="write the counts to this file")
     parser.add_argument("--one", action="store_true", help="try the input of --seed here, and keep its files")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from random import Random
 
@@ -12,9 +12,8 @@ from onnx import ModelProto
 from scripts.fuzz.drawn import draw_model
 from scripts.shared.paths import MODELS
 from scripts.shared.standard_cases import DATA, causal_cases, conv_cases, converted_cases, other_cases
-from tests.models import BODIES, decorated_model, two_convs
 
-FAMILIES: tuple[tuple[str, int], ...] = (("drawn", 12), ("tests", 4), ("cases", 4), ("simple", 1), ("models", 1))
+FAMILIES: tuple[tuple[str, int], ...] = (("drawn", 16), ("cases", 4), ("simple", 1), ("models", 1))
 """Where a model comes from, and how often."""
 
 
@@ -36,14 +35,7 @@ def _load_models() -> tuple[ModelProto, ...]:
     return tuple(onnx.load(path) for path in sorted(MODELS.glob("*.onnx")))
 
 
-def _make_tests() -> tuple[ModelProto, ...]:
-    """Convs in bodies and functions, and everything that a file can hold beside nodes."""
-    makers: Sequence[Callable[[], ModelProto]] = [two_convs, decorated_model, *(maker for maker, *_ in BODIES.values())]
-    return tuple(make() for make in makers)
-
-
 STORED: dict[str, Callable[[], tuple[ModelProto, ...]]] = {
-    "tests": lru_cache(_make_tests),
     "cases": _load_cases,
     "simple": _load_simple,
     "models": _load_models,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import signal
 import subprocess
@@ -12,6 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+PATIENCE = 10
+"""A process that uses no time of the processor hangs after so many times the limit, since others may be using it."""
 
 INPUTS_A_PROCESS = 200
 """After so many a process makes way for a fresh one, so that what one input leaves behind reaches few others."""
@@ -29,7 +33,7 @@ class Ended(Exception):
 class Worker:
     """A process that answers as `worker.py` does. `log` takes what it prints to its standard error.
 
-    A verb that takes longer than `hang_s` seconds hangs.
+    A verb that takes longer than `hang_s` seconds hangs, if it spent them computing: the machine may be busy.
     """
 
     command: Sequence[str]
@@ -82,9 +86,11 @@ class Worker:
 
     def _read_line(self) -> dict[str, Any]:
         assert self.process is not None and self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], self.hang_s)
-        if not ready:
-            raise Ended("hang", f"{self.verb}: more than {self.hang_s:.0f} s")
+        start, start_cpu_s = time.monotonic(), _read_cpu_s(self.process.pid)
+        while not select.select([self.process.stdout], [], [], min(1.0, self.hang_s))[0]:
+            waited_s, cpu_s = time.monotonic() - start, _read_cpu_s(self.process.pid) - start_cpu_s
+            if cpu_s > self.hang_s or waited_s > PATIENCE * self.hang_s:
+                raise Ended("hang", f"{self.verb}: more than {self.hang_s:.0f} s")
         line = self.process.stdout.readline()
         if not line:
             code = self.process.wait()
@@ -92,6 +98,12 @@ class Worker:
             raise Ended("crash", f"{self.verb}: {name}")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+
+def _read_cpu_s(pid: int) -> float:
+    """Seconds that all threads of a process have computed."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass

@@ -103,10 +103,18 @@ def test_a_crash_and_a_hang_are_found(tmp_path: Path) -> None:
     with pytest.raises(Ended, match="start: SIGABRT") as ended:
         crashing.run(1)
     assert ended.value.kind == "crash"
-    hanging = make_worker(tmp_path, "time.sleep(60)", hang_s=0.2)
-    with pytest.raises(Ended, match="more than") as ended:
-        hanging.run(1)
-    assert ended.value.kind == "hang"
+    for program in ("time.sleep(60)", "while True: pass"):
+        hanging = make_worker(tmp_path, program, hang_s=0.02)
+        with pytest.raises(Ended, match="more than") as ended:
+            hanging.run(1)
+        assert ended.value.kind == "hang"
+
+
+def test_waiting_for_a_busy_machine_is_no_hang(tmp_path: Path) -> None:
+    answer = """print('{"seed": %d, "verbs": {}, "findings": []}' % seed, flush=True)"""
+    worker = make_worker(tmp_path, f"time.sleep(0.6); {answer}", hang_s=0.2)
+    assert worker.run(1)["seed"] == 1
+    worker.close()
 
 
 def test_a_worker_goes_on_after_a_crash(tmp_path: Path) -> None:
