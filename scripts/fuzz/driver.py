@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from scripts.fuzz.tally import Tally, print_result, write_result
-from scripts.fuzz.worker import TRIES, limit_memory, run_one
+from scripts.fuzz.tally import Tally, append_result, print_result
+from scripts.fuzz.worker import SANITIZED, TRIES, limit_memory, run_one
 from scripts.fuzz.workers import Ended, Queue, Worker, read_tail, run_workers
 from scripts.shared.paths import ROOT
 
@@ -26,7 +26,7 @@ def run(description: str | None, kind: str, arguments: Sequence[str] | None = No
     given = _make_parser(description).parse_args(arguments)
     if given.one:
         warnings.simplefilter("ignore")
-        if kind != "nodes":  # the sanitizers take more addresses than there are
+        if kind not in SANITIZED:
             limit_memory()
         return run_one(TRIES[kind](), given.seed, given.out / str(given.seed))
     start, tally = time.monotonic(), Tally()
@@ -44,7 +44,7 @@ def run(description: str | None, kind: str, arguments: Sequence[str] | None = No
                 tally.find(seed, finding["kind"], finding["signature"], finding["text"], given.out)
 
         run_workers(workers, Queue(given.seed, given.seconds, given.count), take)
-    return _finish(tally, time.monotonic() - start, given)
+    return _finish(kind, tally, time.monotonic() - start, given)
 
 
 def _make_parser(description: str | None) -> argparse.ArgumentParser:
@@ -55,7 +55,7 @@ def _make_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=2, help="how many processes")
     parser.add_argument("--hang-s", type=float, default=60.0, help="a verb that computes longer hangs")
     parser.add_argument("--out", type=Path, default=OUT, help="where findings go")
-    parser.add_argument("--json", type=Path, help="write the counts to this file")
+    parser.add_argument("--json", type=Path, help="add the counts to those in this file")
     parser.add_argument("--one", action="store_true", help="try the input of --seed here, and keep its files")
     return parser
 
@@ -80,11 +80,11 @@ def _judge_end(worker: Worker, seed: int, ended: Ended, kind: str, tally: Tally,
     tally.find(seed, ended.kind, str(ended), read_tail(worker.log), out)
 
 
-def _finish(tally: Tally, seconds: float, given: argparse.Namespace) -> int:
+def _finish(kind: str, tally: Tally, seconds: float, given: argparse.Namespace) -> int:
     """Tell the counts; returns the exit code."""
     packages = [f"{package} {version(package)}" for package in ("onnx-fft", "onnx", "onnxruntime", "numpy")]
-    result = tally.to_dict(seconds, given.seed, ", ".join([*packages, f"Python {platform.python_version()}"]))
+    result = tally.to_dict(kind, seconds, given.seed, ", ".join([*packages, f"Python {platform.python_version()}"]))
     print_result(result)
     if given.json is not None:
-        write_result(given.json, result)
+        append_result(given.json, result)
     return 1 if tally.findings else 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,13 +149,14 @@ def try_scenarios(seed: int, _folder: Path, tell: Tell) -> Tried:
     tell("draw")
     rng, tried, lock = Random(seed), Tried(seed), threading.Lock()
     scenarios = [draw_scenario(rng) for _ in range(rng.randint(1, 4))]
+    outcomes: list[str] = []
     tell("run")
 
     def serve_scenario(scenario: Scenario, order: int) -> None:
         for _ in range(order % 2 + 1):
             outcome, wrong = _run_scenario(scenario, Random(seed + order))
             with lock:
-                tried.verbs[f"node {order}"] = outcome
+                outcomes.append(outcome)
                 if wrong:
                     tried.find("differs", "a node computes something else", f"{wrong}\n{scenario.model.graph.node}")
 
@@ -163,7 +165,7 @@ def try_scenarios(seed: int, _folder: Path, tell: Tell) -> Tried:
         thread.start()
     for thread in threads:
         thread.join()
-    tried.verbs = {"node": ", ".join(sorted(set(tried.verbs.values())))}
+    tried.verbs["session"] = dict(Counter(outcomes))
     return tried
 
 

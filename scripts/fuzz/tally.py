@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scripts.fuzz.tried import Outcome
+
 KEPT = 3
 """Findings of one signature whose seeds are listed; the rest are counted."""
 
@@ -24,12 +26,12 @@ class Tally:
     theirs: dict[str, list[int]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def count(self, verbs: Mapping[str, str]) -> None:
+    def count(self, verbs: Mapping[str, Outcome]) -> None:
         """One more input, with what came of each verb."""
         with self.lock:
             self.inputs += 1
             for verb, outcome in verbs.items():
-                self.outcomes.setdefault(verb, Counter())[outcome] += 1
+                self.outcomes.setdefault(verb, Counter()).update([outcome] if isinstance(outcome, str) else outcome)
 
     def find(self, seed: int, kind: str, signature: str, text: str, out: Path) -> None:
         """Note a finding; the first of each signature are kept in `out`."""
@@ -48,10 +50,11 @@ class Tally:
         with self.lock:
             self.theirs.setdefault(text, []).append(seed)
 
-    def to_dict(self, seconds: float, first_seed: int, versions: str) -> dict[str, Any]:
+    def to_dict(self, kind: str, seconds: float, first_seed: int, versions: str) -> dict[str, Any]:
         """As JSON types."""
         outcomes = {verb: dict(counts.most_common()) for verb, counts in sorted(self.outcomes.items())}
         return {
+            "kind": kind,
             "versions": versions,
             "first_seed": first_seed,
             "seconds": round(seconds),
@@ -76,6 +79,7 @@ def print_result(result: Mapping[str, Any]) -> None:
         print("  no findings")
 
 
-def write_result(path: Path, result: Mapping[str, Any]) -> None:
-    """For the page."""
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+def append_result(path: Path, result: Mapping[str, Any]) -> None:
+    """Add a run to those that the file holds, for the page."""
+    runs = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    path.write_text(json.dumps([*runs, result], indent=1) + "\n", encoding="utf-8")

@@ -12,6 +12,9 @@ import onnx_fft
 
 PACKAGE = Path(onnx_fft.__file__).parent
 
+Outcome = str | dict[str, int]
+"""What came of a verb; or, if it did several things, how often each."""
+
 Tell = Callable[[str], None]
 """Called with each verb before it runs."""
 
@@ -21,7 +24,7 @@ class Tried:
     """One input: what came of each verb, and findings, each with its kind, a signature and its text."""
 
     seed: int
-    verbs: dict[str, str] = field(default_factory=dict)
+    verbs: dict[str, Outcome] = field(default_factory=dict)
     findings: list[dict[str, str]] = field(default_factory=list)
 
     def find(self, kind: str, signature: str, text: str = "") -> None:

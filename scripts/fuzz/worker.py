@@ -38,8 +38,12 @@ TRIES: dict[str, Callable[[], Try]] = {
     "models": partial(_find_try, "tries", "try_input"),
     "alone": partial(_find_try, "tries", "try_alone"),
     "nodes": partial(_find_try, "nodes", "try_scenarios"),
+    "wild": partial(_find_try, "wild", "try_set"),
 }
 """What is done with a seed, by name; imported only if it is asked for."""
+
+SANITIZED = ("nodes", "wild")
+"""Those under sanitizers, which take more addresses than there are."""
 
 
 def serve(attempt: Try, scratch: Path) -> None:
@@ -83,6 +87,6 @@ if __name__ == "__main__":
     parser.add_argument("scratch", type=Path)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
-    if given.kind != "nodes":  # the sanitizers take more addresses than there are
+    if given.kind not in SANITIZED:
         limit_memory()
     serve(TRIES[given.kind](), given.scratch)

@@ -132,7 +132,7 @@ def test_equal_findings_are_counted_once(tmp_path: Path) -> None:
     for seed in range(5):
         tally.count({"inspect": "finding"})
         tally.find(seed, "traceback", "IndexError at a.py:1", "text", tmp_path)
-    result = tally.to_dict(1.0, 0, "")
+    result = tally.to_dict("models", 1.0, 0, "")
     assert result["inputs"] == 5 and result["outcomes"] == {"inspect": {"finding": 5}}
     assert result["findings"] == {"IndexError at a.py:1": {"kind": "traceback", "count": 5, "seeds": [0, 1, 2]}}
     assert len(list(tmp_path.iterdir())) == 3
