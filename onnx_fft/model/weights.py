@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import FunctionProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
 from onnx.helper import np_dtype_to_tensor_dtype
 
-from onnx_fft.errors import OnnxFftError, Refusal, one_line
+from onnx_fft.errors import InvalidModelError, OnnxFftError, Refusal, one_line
 from onnx_fft.hints import Option
 from onnx_fft.model.external import Array, tensor_array
 from onnx_fft.model.folding import Budget, evaluate_by_reference, is_foldable
@@ -286,12 +286,20 @@ def _constant_values(node: NodeProto, scope: Scope) -> list[Array]:
 
 
 def densify(sparse: SparseTensorProto, base_dir: Path | None) -> Array:
-    """Sparse to dense; indices are linear `[NNZ]` or coordinates `[NNZ, rank]`."""
+    """Sparse to dense; indices are linear `[NNZ]` or coordinates `[NNZ, rank]`. InvalidModelError if they cannot be."""
     values = tensor_array(sparse.values, base_dir)
     indices = tensor_array(sparse.indices, base_dir)
-    dense = np.zeros(tuple(sparse.dims), values.dtype)
-    if indices.ndim == 2:
-        dense[tuple(indices.T)] = values
-    else:
-        dense.flat[indices] = values
+    try:
+        if indices.dtype.kind != "i" or len(indices) != len(values) or np.any(indices < 0):
+            raise ValueError(f"{len(values)} values, and indices of {indices.dtype} {list(indices.shape)}")
+        dense = np.zeros(tuple(sparse.dims), values.dtype)
+        if indices.ndim == 2:
+            dense[tuple(indices.T)] = values
+        else:
+            dense.flat[indices] = values
+    except (ValueError, IndexError, TypeError, MemoryError) as error:
+        problem = f"got sparse tensor {sparse.values.name!r} of shape {list(sparse.dims)} that cannot be read ({error})"
+        raise InvalidModelError(
+            problem, "an index of each value, within the shape", "export the model again"
+        ) from error
     return dense

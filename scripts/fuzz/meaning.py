@@ -1,8 +1,8 @@
-"""Mutations that know what ONNX means: attributes, tensors, dimensions, names, edges of the graph, opsets."""
+"""Mutations that know what ONNX means: attributes, dimensions, names, edges of the graph, opsets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -11,10 +11,9 @@ import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from scripts.fuzz.reflection import EXTREME_INTEGERS, EXTREME_TEXTS
+from scripts.fuzz.tensors import LARGE_DIMS, make_input, make_sparse, mutate_tensor, mutate_values, walk_graphs
 
 CONV_ATTRIBUTES = ("kernel_shape", "strides", "dilations", "pads", "group", "auto_pad")
-SPECIAL_VALUES = (np.nan, np.inf, -np.inf, 0.0, 1e-40, 1e-45, 65504.0, 3e38, -1.0)
-LARGE_DIMS = (0, 1, 2, 3, 1 << 20, 1 << 31, 1 << 40, (1 << 63) - 1)
 READERS = ("Sqrt", "Log", "Greater", "ArgMax", "Cast", "Relu", "Identity", "Floor", "Shape", "NonZero", "Size")
 
 
@@ -23,24 +22,15 @@ def mutate_meaning(model: ModelProto, rng: Random) -> str:
     return rng.choice(MUTATIONS)(model, rng)
 
 
-def _walk_graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for body in (attribute.g, *attribute.graphs):
-                if body.node:
-                    yield from _walk_graphs(body)
-
-
 def _find_graph(model: ModelProto, rng: Random) -> Any:
     """A body with nodes: the graph, one inside it, or a function, which has nodes as well."""
-    bodies: list[Any] = [*_walk_graphs(model.graph), *model.functions]
+    bodies: list[Any] = [*walk_graphs(model.graph), *model.functions]
     return rng.choice([body for body in bodies if body.node] or [model.graph])
 
 
 def _find_node(model: ModelProto, rng: Random) -> NodeProto:
     """A node, a Conv if there is one more often than not."""
-    nodes = [node for body in (*_walk_graphs(model.graph), *model.functions) for node in body.node]
+    nodes = [node for body in (*walk_graphs(model.graph), *model.functions) for node in body.node]
     convs = [node for node in nodes if node.op_type == "Conv"]
     chosen: NodeProto = rng.choice(convs if convs and rng.random() < 0.6 else nodes or [NodeProto()])
     return chosen
@@ -80,51 +70,6 @@ def _retype_attribute(model: ModelProto, rng: Random) -> str:
     if rng.random() < 0.2:
         attribute.ref_attr_name = rng.choice(("alpha", "", "pads"))
     return f"attribute {attribute.name!r} of {node.op_type} is of type {attribute.type}"
-
-
-def _find_tensor(model: ModelProto, rng: Random) -> TensorProto | None:
-    tensors = [tensor for graph in _walk_graphs(model.graph) for tensor in graph.initializer]
-    return rng.choice(tensors) if tensors else None
-
-
-def _mutate_values(model: ModelProto, rng: Random) -> str:
-    """Some values of a tensor, its type and shape as before."""
-    tensor = _find_tensor(model, rng)
-    if tensor is None:
-        return "unchanged: no tensor"
-    values = numpy_helper.to_array(tensor).copy()
-    chosen = np.random.default_rng(rng.getrandbits(32))
-    if values.size and values.dtype.kind in "fiu":
-        places = chosen.integers(0, values.size, rng.choice((1, 1, values.size)))
-        with np.errstate(all="ignore"):
-            extreme = np.array(rng.choice(SPECIAL_VALUES)).astype(values.dtype)
-            scaled = values * np.array(rng.choice((0, -1, 2, 1e-30, 1e20))).astype(values.dtype)
-        values.flat[places] = extreme
-        values = scaled.astype(values.dtype) if rng.random() < 0.3 else values
-    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-    return f"values of {tensor.name!r}"
-
-
-def _mutate_tensor(model: ModelProto, rng: Random) -> str:
-    """Dims, data type or data of a tensor, the rest as before."""
-    tensor = _find_tensor(model, rng)
-    if tensor is None:
-        return "unchanged: no tensor"
-    kind = rng.choice(("dims", "huge", "type", "short", "long", "rank"))
-    if kind == "dims" and tensor.dims:
-        tensor.dims[rng.randrange(len(tensor.dims))] = rng.choice(LARGE_DIMS)
-    elif kind == "huge":
-        tensor.ClearField("raw_data")
-        tensor.dims[:] = [rng.choice(LARGE_DIMS) for _ in range(rng.randint(1, 4))]
-    elif kind == "type":
-        tensor.data_type = rng.choice(list(TensorProto.DataType.values()))
-    elif kind == "short":
-        tensor.raw_data = tensor.raw_data[: rng.randint(0, len(tensor.raw_data))]
-    elif kind == "long":
-        tensor.raw_data += b"\x00" * rng.randint(1, 9)
-    elif kind == "rank":
-        tensor.dims[:] = [*tensor.dims, 1] if rng.random() < 0.5 else tensor.dims[1:]
-    return f"{kind} of tensor {tensor.name!r}"
 
 
 def _mutate_type(model: ModelProto, rng: Random) -> str:
@@ -276,30 +221,8 @@ def _mutate_imports(model: ModelProto, rng: Random) -> str:
     return f"imports: {change}"
 
 
-def _make_input(model: ModelProto, rng: Random) -> str:
-    """An initializer that is an input as well, or an input only."""
-    tensor = _find_tensor(model, rng)
-    if tensor is None:
-        return "unchanged: no tensor"
-    model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
-    if rng.random() < 0.5 and tensor in model.graph.initializer:
-        model.graph.initializer.remove(tensor)
-    return "a weight is an input"
-
-
 MUTATIONS: tuple[Callable[[ModelProto, Random], str], ...] = (
-    *(_mutate_conv_attribute,) * 3,
-    _retype_attribute,
-    *(_mutate_values,) * 2,
-    _mutate_tensor,
-    *(_mutate_type,) * 2,
-    _declare_wrongly,
-    _rename,
-    _rename_node,
-    _rewire,
-    *(_restructure,) * 2,
-    _append_reader,
-    _nest,
-    _mutate_imports,
-    _make_input,
-)
+    *(_mutate_conv_attribute,) * 3, _retype_attribute, *(mutate_values,) * 2, mutate_tensor, *(_mutate_type,) * 2,
+    _declare_wrongly, _rename, _rename_node, _rewire, *(_restructure,) * 2, _append_reader, _nest, _mutate_imports,
+    make_input, make_sparse,
+)  # fmt: skip

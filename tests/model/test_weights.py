@@ -13,7 +13,7 @@ from onnx.external_data_helper import convert_model_to_external_data
 from onnx_fft.errors import InvalidModelError, Refusal
 from onnx_fft.model.io import LoadedModel, load_model
 from onnx_fft.model.scopes import find_scopes
-from onnx_fft.model.weights import TensorType, resolve_constant, resolve_type
+from onnx_fft.model.weights import TensorType, densify, resolve_constant, resolve_type
 from scripts.shared.conv_models import Array
 from scripts.shared.running import run_model
 from tests.marks import since_onnxruntime
@@ -126,6 +126,25 @@ def test_sparse(coordinates: bool) -> None:
     from_node.graph.node.append(node)
     for held in (model, from_node):
         np.testing.assert_array_equal(resolve(held), [[0, 0, 5], [0, 6, 0]])
+
+
+@pytest.mark.parametrize(
+    ("dims", "indices"),
+    [
+        ([2, 3], np.array([1, 6])),
+        ([2, 3], np.array([1, -1])),
+        ([2, 3], np.array([1, 2, 3])),
+        ([2, 3], np.array([0.0, 1.0])),
+        ([2, 3], np.array([[0, 0, 0], [1, 1, 1]])),
+        ([-2, 3], np.array([0, 1])),
+        ([1 << 60, 3], np.array([0, 1])),
+    ],
+)
+def test_sparse_tensors_that_contradict_themselves(dims: list[int], indices: Array) -> None:
+    values = numpy_helper.from_array(np.ones(2, np.float32), "w")
+    sparse = SparseTensorProto(values=values, indices=numpy_helper.from_array(indices), dims=dims)
+    with pytest.raises(InvalidModelError, match="sparse tensor 'w' of shape"):
+        densify(sparse, None)
 
 
 @pytest.mark.parametrize(
