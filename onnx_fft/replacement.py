@@ -10,6 +10,8 @@ from dataclasses import replace
 
 from onnx import ModelProto
 
+from onnx_fft.errors import UsageError, one_line
+from onnx_fft.hints import Option
 from onnx_fft.lowering import CUDA, find_lowering
 from onnx_fft.lowering.base import ConvPlan, Fragment, Ports
 from onnx_fft.model.functions import add_functions, import_domains
@@ -78,4 +80,8 @@ def _build(model: ModelProto, site: ConvSite, plan: ConvPlan, prefix: str) -> tu
         bias=bias,
         functions=tuple(model.functions),
     )
-    return site, lowering.build(site.spec, plan, site.read_weights(), ports)
+    try:
+        return site, lowering.build(site.spec, plan, site.read_weights(), ports)
+    except MemoryError as error:  # as many constants as the caller allows need not fit in memory
+        problem = f"got {site.name!r}, whose replacement takes more memory than there is ({one_line(error)})"
+        raise UsageError(problem, "a smaller one", ("exclude it, or lower ", Option("max_growth_bytes"))) from error

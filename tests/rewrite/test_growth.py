@@ -15,13 +15,15 @@ from onnx import ModelProto, NodeProto, SparseTensorProto, TensorProto, helper, 
 import onnx_fft
 from onnx_fft import rewrite
 from onnx_fft.checks.conformity import find_nonconformity
+from onnx_fft.errors import UsageError
+from onnx_fft.lowering import find_lowering
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import walk_nodes
 from onnx_fft.provenance import OPERATOR_DOMAIN
 from scripts.shared.conv_models import Array
 from scripts.shared.running import run_model, run_with_library
 from tests.marks import mark_slow
-from tests.models import build_model, info
+from tests.models import build_model, info, two_convs
 
 RNG = np.random.default_rng(11)
 WEIGHT: Array = (RNG.standard_normal((16, 16, 9, 9)) / 40).astype(np.float32)
@@ -225,3 +227,14 @@ def test_data_outside_the_file_counts(target: str, lowering: str, tmp_path: Path
     rewritten.save(after / "out.onnx")
     grown = size_on_disk(after) - size_on_disk(before)
     assert rewritten.report.growth_bytes == pytest.approx(grown, rel=0.01, abs=100)
+
+
+def test_a_replacement_that_does_not_fit_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise MemoryError("Unable to allocate 16.0 GiB")
+
+    monkeypatch.setattr(find_lowering("matmul"), "build", fail)
+    with pytest.raises(
+        UsageError, match=r"whose replacement takes more memory.*16.0 GiB.*max_growth_bytes"
+    ):
+        rewrite(two_convs(), lowering="matmul", include=["first"])
