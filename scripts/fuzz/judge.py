@@ -31,12 +31,12 @@ MOST_ELEMENTS = 1 << 22
 def find_difference(original: Path, rewritten: Path, seed: int, libraries: Sequence[Path]) -> str:
     """A sentence about the first output that differs grossly; "" if none does, or if it cannot be told."""
     try:
-        before = _open(original, ())
+        before = open_plain(original, ())
     except Exception:  # ORT's exceptions have no common base; a model that does not run cannot be compared
         return ""
-    after = _open(rewritten, libraries)
+    after = open_plain(rewritten, libraries)
     try:
-        feeds, outputs = _find_feeds(before, after.get_inputs(), seed)
+        feeds, outputs = find_feeds(before, after.get_inputs(), seed)
         nudged = before.run(None, _nudge(feeds, seed))
         again = before.run(None, feeds)
     except Exception:
@@ -49,7 +49,7 @@ def find_difference(original: Path, rewritten: Path, seed: int, libraries: Seque
     return ""
 
 
-def _open(path: Path, libraries: Sequence[Path]) -> Any:
+def open_plain(path: Path, libraries: Sequence[Path]) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     for library in libraries:
@@ -57,7 +57,7 @@ def _open(path: Path, libraries: Sequence[Path]) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _find_feeds(session: Any, values: Sequence[Any], seed: int) -> tuple[dict[str, Array], list[Any]]:
+def find_feeds(session: Any, values: Sequence[Any], seed: int) -> tuple[dict[str, Array], list[Any]]:
     """Random inputs like `values` that the model runs on, and what it gives; raises what ORT raises if none are found.
 
     `values` are the rewritten model's: shapes that the original leaves open may be fixed there.
