@@ -22,7 +22,8 @@ from onnx_fft.options import DEFAULTS, RewriteChoices, RewriteOptions
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.provenance import is_own
 from onnx_fft.results import Report, make_report
-from onnx_fft.steps import DECIDING, WRITING, State, leave_suspects, read, run_steps
+from onnx_fft.state import State, run_steps
+from onnx_fft.steps import DECIDING, WRITING, leave_suspects, read
 
 
 @dataclass(frozen=True, slots=True)

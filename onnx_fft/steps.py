@@ -9,26 +9,25 @@ flows one way: nothing but the replaced nodes changes, and a model in which noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial, reduce
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 
 from onnx import ModelProto
 
 from onnx_fft.checks.conformity import find_nonconformity
-from onnx_fft.checks.result import Validation
 from onnx_fft.checks.suspects import find_suspects
 from onnx_fft.cost.choose import Decision, Request, choose, heed_zeros, leave, limit_growth
-from onnx_fft.cost.plan_file import PlanFile, PlannedConv, load_plan, match_plan
+from onnx_fft.cost.plan_file import load_plan, match_plan
 from onnx_fft.cost.replay import replay
 from onnx_fft.errors import OpsetError, Refusal
 from onnx_fft.hints import Option
 from onnx_fft.inputs.feeds import load_feed, read_inputs
 from onnx_fft.lowering import find_lowering
-from onnx_fft.measure.run import Measurement, measure_model
+from onnx_fft.measure.run import measure_model
 from onnx_fft.model.functions import freeze_initializers
 from onnx_fft.model.io import LoadedModel, ModelSource, load_model, model_bytes
-from onnx_fft.model.opset import convert_opset, model_opset
+from onnx_fft.model.opset import convert_opset
 from onnx_fft.model.saving import materialized
 from onnx_fft.model.scopes import FunctionKey
 from onnx_fft.model.shapes import set_input_shapes
@@ -38,72 +37,10 @@ from onnx_fft.provenance import is_own
 from onnx_fft.replacement import build_variant, keep_names, replace_all
 from onnx_fft.runtime.constants import evaluate_constants
 from onnx_fft.sites.conv import ConvSite, find_sites
-from onnx_fft.sites.inlined import Inlined, inline_for_weights, inline_functions
+from onnx_fft.sites.inlined import inline_for_weights, inline_functions
 from onnx_fft.sites.values import refuse_values
+from onnx_fft.state import State, Step
 from onnx_fft.validate import validate
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What is known after the steps so far.
-
-    `model` is the original, less and less so, and belongs to the pass; `original` is never changed. `decisions` has one
-    for each of `sites`. `unconverted` is the model with its sites as they were before an opset that only some
-    replacements need.
-    """
-
-    options: RewriteOptions
-    progress: Progress
-    original: LoadedModel
-    model: LoadedModel
-    original_bytes: int
-    plan: PlanFile | None
-    request: Request
-    sites: tuple[ConvSite, ...] = ()
-    planned: Mapping[str, PlannedConv] | None = None
-    unconverted: tuple[LoadedModel, tuple[ConvSite, ...]] | None = None
-    uninlined: LoadedModel | None = None
-    inlined: Inlined | None = None
-    """What became of `uninlined` as functions were written out whose callers give convolutions their weights."""
-    decisions: tuple[Decision, ...] = ()
-    given: Mapping[str, Decision] = field(default_factory=dict)
-    """What an earlier try decided, its suspects left alone (`find_suspects`); empty in the first."""
-    changes: tuple[str, ...] = ()
-    """What was changed beside the convolutions and the opset, in sentences."""
-    measurement: Measurement | None = None
-    validation: Validation | None = None
-    failure: str = ""
-    """Why the result must not be used, "" if nothing speaks against it."""
-
-    @property
-    def opset(self) -> int:
-        """Of the model as it is now."""
-        return model_opset(self.model.model)
-
-    @property
-    def converted_from(self) -> int | None:
-        """The opset the model had, None if it still has it."""
-        before = model_opset(self.original.model)
-        return None if self.opset == before else before
-
-    @property
-    def replaced(self) -> tuple[ConvSite, ...]:
-        """The sites that are replaced."""
-        pairs = zip(self.sites, self.decisions, strict=True)
-        return tuple(site for site, decision in pairs if decision.plan is not None)
-
-    @property
-    def is_changed(self) -> bool:
-        """Whether the result is, or will be, another model than the original."""
-        return bool(self.replaced) or self.model.model not in (self.original.model, self.original.unsorted)
-
-
-Step = Callable[[State], State]
-
-
-def run_steps(steps: Sequence[Step], state: State) -> State:
-    """The state after all of `steps`."""
-    return reduce(lambda known, step: step(known), steps, state)
 
 
 def read(source: ModelSource, options: RewriteOptions, progress: Progress = no_progress) -> State:

@@ -234,7 +234,5 @@ def test_a_replacement_that_does_not_fit_in_memory(monkeypatch: pytest.MonkeyPat
         raise MemoryError("Unable to allocate 16.0 GiB")
 
     monkeypatch.setattr(find_lowering("matmul"), "build", fail)
-    with pytest.raises(
-        UsageError, match=r"whose replacement takes more memory.*16.0 GiB.*max_growth_bytes"
-    ):
+    with pytest.raises(UsageError, match=r"whose replacement takes more memory.*16.0 GiB.*max_growth_bytes"):
         rewrite(two_convs(), lowering="matmul", include=["first"])

@@ -13,7 +13,8 @@ from onnx_fft.model.opset import model_opset
 from onnx_fft.options import LEAST_GROWTH_BYTES, RewriteOptions
 from onnx_fft.replacement import build_variant
 from onnx_fft.sites.conv import find_sites, relocate_sites
-from onnx_fft.steps import DECIDING, State, read, run_steps
+from onnx_fft.state import State, run_steps
+from onnx_fft.steps import DECIDING, read
 from tests.comparing import assert_same, dump, own_nodes
 from tests.models import conv, if_model, make_model, two_convs
 
