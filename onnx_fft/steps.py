@@ -262,4 +262,4 @@ def _decide_site(site: ConvSite, is_selected: bool, state: State) -> Decision:
     refusal = refuse_values(site) if may_be_replaced else None
     if refusal is not None:
         return leave(refusal, decision.conv_seconds)
-    return heed_zeros(decision, site.zero_reader, is_forced=is_forced)
+    return heed_zeros(decision, site.zero_reader, site.spec.dtype, is_forced=is_forced)

@@ -197,15 +197,17 @@ def limit_growth(decisions: Sequence[Decision], max_growth_bytes: int) -> list[D
     return result
 
 
-def heed_zeros(decision: Decision, reader: str, *, is_forced: bool) -> Decision:
+def heed_zeros(decision: Decision, reader: str, dtype: str, *, is_forced: bool) -> Decision:
     """The decision, knowing that the operator `reader` behind the convolution turns on exact zeros ("": none does).
 
-    What is predicted or measured to gain is left alone then; what is forced, by a plan too, is replaced with a warning.
+    What is predicted or measured to gain is left alone then. What is forced, by a plan too, or does not run as it is,
+    is replaced with a warning.
     """
     if not reader or decision.plan is None:
         return decision
-    warning = f"{reader} behind it turns on exact zeros, and a transform makes +-1e-7 of them"
-    if is_forced:
+    noise = "+-1e-16" if dtype == "float64" else "+-1e-7"
+    warning = f"{reader} behind it turns on exact zeros, and a transform makes {noise} of them"
+    if is_forced or decision.conv_seconds is None:
         return replace(decision, warning=warning)
     return leave(
         Refusal("zeros", warning, ("to replace it all the same, set ", Option("select", "all"))), decision.conv_seconds

@@ -20,6 +20,16 @@ SHAPE = (1, 1, 96, 96)
 CONSTANTS: dict[str, Array] = {
     "w": np.full((1, 1, 33, 33), 1 / 33**2, np.float32),
     "tiny": np.array(1e-6, np.float32),
+    "milli": np.array(1e-3, np.float32),
+    "huge": np.array(65025, np.float32),
+    "steep": np.array(1e9, np.float32),
+    "zero": np.array(0, np.float32),
+    "k": np.array([3]),
+    "scale": np.ones(96, np.float32),
+    "other_bias": np.full(1, 0.1, np.float32),
+    "biases": np.array([0.3, -0.2, 0.1], np.float32),
+    "equal_biases": np.array([0.3, -0.2, 0.3], np.float32),
+    "w3": np.full((3, 1, 33, 33), 1 / 33**2, np.float32),
     "one": np.array(1, np.float32),
     "two": np.array(2, np.float32),
     "half": np.array(0.5, np.float32),
@@ -61,7 +71,38 @@ TURNS: dict[str, Sequence[NodeProto]] = {
     "Equal": [node("Sigmoid", "c", y="s"), node("Equal", "s", "half")],
     "Log of squares": [node("Mul", "c", "c", y="s"), node("Log", "s")],
     "Sqrt of a sum with nothing": [node("Add", "c", "tiny", y="a"), node("Sqrt", "a")],
+    "Log of a sum with little": [node("Add", "c", "milli", y="a"), node("Log", "a")],
+    "Div by a sum with little": [node("Add", "c", "milli", y="a"), node("Div", "one", "a")],
+    "Log behind a large factor": [node("Mul", "c", "huge", y="m"), node("Add", "m", "one", y="a"), node("Log", "a")],
 }
+
+RESTORES: dict[str, Sequence[NodeProto]] = {
+    "Acosh": [node("Add", "c", "one", y="a"), node("Acosh", "a")],
+    "Acos": [node("Sub", "one", "c", y="a"), node("Acos", "a")],
+    "Atanh": [node("Cos", "c", y="a"), node("Atanh", "a")],
+    "Sqrt of Exp": [node("Exp", "c", y="e"), node("Sub", "e", "one", y="a"), node("Sqrt", "a")],
+    "Sqrt of Sigmoid": [node("Sigmoid", "c", y="e"), node("Sub", "e", "half", y="a"), node("Sqrt", "a")],
+    "Sqrt of Log": [node("Add", "c", "one", y="e"), node("Log", "e", y="l"), node("Sqrt", "l")],
+    "Sqrt of twice 1": [node("Add", "c", "one", y="e"), node("Sub", "one", "e", y="a"), node("Sqrt", "a")],
+    "Greater": [node("Add", "c", "one", y="a"), node("Greater", "a", "one")],
+    "Greater of a Log": [node("Exp", "c", y="e"), node("Log", "e", y="l"), node("Greater", "l", "zero")],
+    "Round": [node("Add", "c", "half", y="a"), node("Round", "a")],
+    "Ceil": [node("Add", "c", "one", y="a"), node("Ceil", "a")],
+}
+"""A constant moves zeros to where the operator turns."""
+
+DECIDES: dict[str, Sequence[NodeProto]] = {
+    "ArgMax": [node("ArgMax", "c", axis=2)],
+    "TopK": [node("Flatten", "c", y="r"), helper.make_node("TopK", ["r", "k"], ["v", "y"], axis=1)],
+    "Equal": [node("MaxPool", "c", y="p", kernel_shape=[3, 3], pads=[1] * 4), node("Equal", "c", "p")],
+    "MaxPool": [helper.make_node("MaxPool", ["c"], ["p", "y"], kernel_shape=[2, 2])],
+    "MeanVarianceNormalization": [node("MeanVarianceNormalization", "c", axes=[3])],
+    "LayerNormalization": [node("LayerNormalization", "c", "scale", epsilon=1e-12)],
+    "DynamicQuantizeLinear": [helper.make_node("DynamicQuantizeLinear", ["c"], ["y", "s", "z"])],
+    "Clip": [node("Mul", "c", "steep", y="m"), node("Clip", "m", "zero", "one")],
+    "Sigmoid": [node("Mul", "c", "steep", y="m"), node("Sigmoid", "m")],
+}
+"""They turn on equal values, whatever these are."""
 
 PASSES: dict[str, Sequence[NodeProto]] = {
     "nothing": [node("Relu", "c")],
@@ -92,9 +133,57 @@ def test_what_does_not_is_not(kind: str) -> None:
     assert not find_reader(make_model(*PASSES[kind]))
 
 
-@pytest.mark.parametrize("kind", TURNS)
-def test_a_bias_of_the_conv_keeps_zeros_away(kind: str) -> None:
+@pytest.mark.parametrize("kind", sorted(TURNS.keys() - {"Floor", "ArgMax", "Log behind a large factor"}))
+def test_a_bias_of_the_conv_keeps_zeros_from_an_edge(kind: str) -> None:
     assert not find_reader(make_model(*TURNS[kind], bias="bias"))
+
+
+@pytest.mark.parametrize("kind", RESTORES)
+def test_a_constant_may_bring_the_edge_back(kind: str) -> None:
+    assert find_reader(make_model(*RESTORES[kind])) == kind.split()[0]
+
+
+@pytest.mark.parametrize("bias", ["", "other_bias", "bias"])
+@pytest.mark.parametrize("kind", DECIDES)
+def test_one_bias_for_all_keeps_nothing_apart(kind: str, bias: str) -> None:
+    if kind not in ("Clip", "Sigmoid") or not bias:
+        assert find_reader(make_model(*DECIDES[kind], bias=bias)) == kind
+
+
+def test_channels_of_other_biases_are_no_tie() -> None:
+    """Along the channels, that is, and if the largest bias is that of one channel only."""
+    for bias, axis, is_tie in (("biases", 1, False), ("biases", 2, True), ("equal_biases", 1, True)):
+        model = make_model(node("ArgMax", "c", axis=axis), bias=bias)
+        model.graph.node[0].input[1] = "w3"
+        model.graph.initializer.append(numpy_helper.from_array(CONSTANTS["w3"], "w3"))
+        assert bool(find_reader(model)) == is_tie, (bias, axis)
+
+
+def test_a_normalization_behind_biases_is_none() -> None:
+    """Of ConvNeXt: over channels, with a variance to which 1e-6 is added."""
+    mean = [node("ReduceMean", "c", y="m", axes=[1]), node("Sub", "c", "m", y="d")]
+    variance = [
+        node("Pow", "d", "two", y="q"),
+        node("ReduceMean", "q", y="v", axes=[1]),
+        node("Add", "v", "tiny", y="e"),
+    ]
+    model = make_model(*mean, *variance, node("Sqrt", "e", y="s"), node("Div", "d", "s"), bias="biases")
+    model.graph.node[0].input[1] = "w3"
+    model.graph.initializer.append(numpy_helper.from_array(CONSTANTS["w3"], "w3"))
+    assert not find_reader(model)
+
+
+def test_the_state_of_a_loop_comes_back() -> None:
+    """The Conv of one iteration makes what a Sqrt reads in the next."""
+    flag, index = TensorProto.BOOL, TensorProto.INT64
+    inside = [node("Sqrt", "a", y="s"), node("Conv", "s", "w", y="c", pads=[16] * 4), node("Identity", "go", y="on")]
+    values = [("i", index), ("go", flag), ("a", TensorProto.FLOAT), ("on", flag), ("c", TensorProto.FLOAT)]
+    infos = [helper.make_tensor_value_info(name, kind, None) for name, kind in values]
+    body = helper.make_graph(inside, "b", infos[:3], infos[3:])
+    model = make_model(helper.make_node("Loop", ["k", "", "x"], ["y"], body=body))
+    del model.graph.node[0]
+    model.graph.initializer.extend(numpy_helper.from_array(CONSTANTS[name], name) for name in ("k", "w"))
+    assert find_reader(model) == "Sqrt"
 
 
 def test_bodies_and_functions_are_followed() -> None:
@@ -137,6 +226,17 @@ def test_a_black_border_stays_what_it_was(kind: str, target: str, native_library
     run = run_with_library if target == "native" else run_model
     np.testing.assert_array_equal(run(rewritten.model, {"x": x})[0], run_model(model, {"x": x})[0])
     assert rewrite(model, target=target, select="measure", budget_s=0, use_cache=False).report.replaced == ()
+
+
+@pytest.mark.parametrize("target", ["standard", "native"])
+def test_float64_is_replaced_all_the_same(target: str) -> None:
+    """ONNX Runtime does not run it at all as it is."""
+    model = make_model(node("ArgMax", "c", axis=3), elem_type=TensorProto.INT64)
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(CONSTANTS["w"].astype(np.float64), "w"))
+    (row,) = inspect(model, target=target).rows
+    assert row.lowering is not None
+    assert "ArgMax" in row.warning and "+-1e-16" in row.warning
 
 
 def test_who_insists_is_warned() -> None:
