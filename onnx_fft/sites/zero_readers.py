@@ -74,7 +74,7 @@ def _is_apart(node: NodeProto, scope: Scope, shared: Shared) -> bool:
         return False
     if len(shared.values) <= 1:
         return not shared.values
-    if dims is None or dims[1] != len(shared.values) or any(np.isnan(shared.values)):
+    if dims is None or len(dims) < 2 or dims[1] != len(shared.values) or any(np.isnan(shared.values)):
         return False
     ordered = sorted(shared.values)
     gaps = np.diff(ordered)

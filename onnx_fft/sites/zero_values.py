@@ -24,6 +24,9 @@ NOISE = 0.5
 hundreds, so noise is 1e-2 at times, and Log(x + 1e-2) or 1 / (x + 0.1) shows it."""
 NOISE_OF_SQUARES = 1e-9
 """The same for squares of noise, which are not negative: normalizations add 1e-8 to a variance, if not more."""
+LEAST_FACTOR = 100
+"""A smaller factor is of a layer, such as the scale of a normalization: noise does not grow from layer to layer."""
+UNKNOWN = float("nan")
 MOST_VALUES = 4096
 """Larger constants are positions or the like, no biases: they do not move all zeros away."""
 
@@ -132,7 +135,7 @@ def follow(node: NodeProto, position: int, scope: Scope, shared: Shared) -> Shar
     if op_type == "BatchNormalization":
         return replace(shared, values=_normalize(node, scope, shared.values))
     if op_type in MIXES or op_type in NORMALIZES:
-        return replace(shared, values=_mix(node, scope, shared), is_square=shared.is_square and shared.is_zero)
+        return Shared(_mix(node, scope, shared))
     if op_type in COMBINES:
         return _combine(node, position, scope, shared)
     if op_type in COMPUTES:
@@ -162,10 +165,11 @@ def _combine(node: NodeProto, position: int, scope: Scope, shared: Shared) -> Sh
     values = np.array(shared.values)
     distinct = np.unique(other)
     other = distinct if distinct.size == 1 else other
-    factor = float(np.abs(other).max())
     noise = shared.noise
     with np.errstate(all="ignore"):
-        noise *= {"Mul": factor, "Div": float(1 / np.abs(other).min())}.get(node.op_type, 1.0)
+        factors = {"Mul": float(np.abs(other).max()), "Div": float(1 / np.abs(other).min())}
+        factor = factors.get(node.op_type, 1.0)
+        noise *= 1.0 if 1 / LEAST_FACTOR < factor < LEAST_FACTOR else factor
         if other.size <= MOST_VALUES and (1 in (values.size, other.size) or values.size == other.size):
             pair = (values, other) if position == 0 else (other, values)
             values = COMBINES[node.op_type](*pair) if values.size else values
@@ -203,7 +207,7 @@ def _normalize(node: NodeProto, scope: Scope, values: tuple[float, ...]) -> tupl
 def _forget(values: tuple[float, ...]) -> tuple[float, ...]:
     """Unknown values: of each channel its own if they were different, else one."""
     is_apart = len(values) != 1 and len(set(values)) == len(values)
-    return () if is_apart else (float("nan"),)
+    return () if is_apart else (UNKNOWN,)
 
 
 def _steepen(op_type: str, x: Values, noise: float) -> float:
@@ -229,8 +233,9 @@ def read_whole_power(node: NodeProto, scope: Scope) -> int:
 
 
 def pack_values(values: Values) -> tuple[float, ...]:
-    """One value if all are the same."""
-    return tuple(values.tolist()) if np.unique(values).size != 1 else (float(values[0]),)
+    """One value if all are the same. All NaN are one object, because tuples that hold it are compared."""
+    distinct = values[:1] if np.unique(values).size == 1 else values
+    return tuple(UNKNOWN if np.isnan(value) else value for value in distinct.tolist())
 
 
 def _limit(noise: float) -> float:

@@ -30,7 +30,7 @@ Place = tuple[Scope, str]
 Trace = tuple[Place, Shared]
 """A value, and what exact zeros have become there."""
 
-MOST_TRACES = 32
+MOST_TRACES = 8
 """No value is followed more often, with other numbers each time: a loop may add for ever."""
 
 
@@ -43,6 +43,8 @@ class ZeroTracer:
     _exits: dict[Place, list[Place]] = field(init=False, default_factory=dict)
     _functions: dict[FunctionKey, Scope] = field(init=False, default_factory=dict)
     _bodies: dict[int, Scope] = field(init=False, default_factory=dict)
+    _steps: dict[tuple[int, int, Shared], tuple[bool, Shared | None]] = field(init=False, default_factory=dict)
+    """By the node's identity, what it does with a value: many convolutions have the same nodes behind them."""
 
     def __post_init__(self) -> None:
         """Index the model."""
@@ -75,7 +77,7 @@ class ZeroTracer:
                 continue
             known.add(shared)
             for reader_scope, node, position in self._readers.get(place, ()):
-                if turns_on(node, position, reader_scope, shared):
+                if self._step(reader_scope, node, position, shared)[0]:
                     return f"{node.op_type} {(node.name or ''.join(node.output[:1]))!r}"
                 waiting += self._follow(reader_scope, node, position, shared)
             waiting += [(after, shared) for after in self._exits.get(place, ())]
@@ -91,9 +93,16 @@ class ZeroTracer:
             for _, graph in find_bodies(node):
                 if position < len(graph.input):
                     yield (self._bodies[id(graph)], graph.input[position].name), shared
-        after = follow(node, position, scope, shared)
+        after = self._step(scope, node, position, shared)[1]
         if after is not None:
             yield from (((scope, name), after) for name in node.output if name)
+
+    def _step(self, scope: Scope, node: NodeProto, position: int, shared: Shared) -> tuple[bool, Shared | None]:
+        """Whether the node turns on the value, and what it makes of it."""
+        key = id(node), position, shared
+        if key not in self._steps:
+            self._steps[key] = turns_on(node, position, scope, shared), follow(node, position, scope, shared)
+        return self._steps[key]
 
     def _join_body(self, scope: Scope, node: NodeProto, inner: Scope) -> None:
         """What a body of If, Loop or Scan yields comes out of the node; a Loop's first output is its condition.

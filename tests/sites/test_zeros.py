@@ -248,3 +248,10 @@ def test_who_insists_is_warned() -> None:
     planned = rewrite(model, select="all", validate=False).plan
     assert inspect(model, plan=planned).rows[0].warning == row.warning
     assert not inspect(make_model(*PASSES["nothing"]), select="all").rows[0].warning
+
+
+def test_noise_does_not_grow_from_layer_to_layer() -> None:
+    """Scales of a few, one behind the other, make no step of a Sigmoid nor outweigh what a variance is added to."""
+    scales = [node("Mul", f"c{i}" if i else "c", "two", y=f"c{i + 1}") for i in range(40)]
+    variance = [node("Mul", "c40", "c40", y="q"), node("Add", "q", "tiny", y="e"), node("Sqrt", "e", y="s")]
+    assert not find_reader(make_model(*scales, *variance, node("Div", "c40", "s")))
