@@ -13,7 +13,7 @@ from onnx_fft.errors import InvalidModelError
 from onnx_fft.hints import Note
 from onnx_fft.inputs.feeds import Feed, load_feed, read_inputs
 from onnx_fft.inputs.search import search_model
-from onnx_fft.inputs.sparse import make_sparse, scale_feed
+from onnx_fft.inputs.sparse import make_non_negative, make_sparse, scale_feed
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.options import Inputs
 from onnx_fft.runtime.engines import EngineError, Runner, Value
@@ -24,6 +24,8 @@ MAX_SPARSE_S = 10.0
 """No further sparse feed is begun after the original has run on them for so long; one is always made."""
 SCALES = (2.0**-4, 2.0**-8, 2.0**-16)
 """What random values are multiplied by if they make an output overflow."""
+MOSTLY_NAN = 0.9
+"""Of an output, the share of NaN that a Log or Sqrt of random values does not reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +97,33 @@ def _run_given(runner: Runner, given: Feed) -> Feed:
 
 
 def _avoid_overflow(runner: Runner, feed: Feed) -> Feed:
-    """The feed, or a smaller-scaled one on which more of what the original gives is finite."""
-    best, most = feed, _count_strange(feed.outputs)
-    for scale in SCALES if most else ():
-        arrays = scale_feed(feed.arrays, scale)
-        try:
-            outputs = runner.run(arrays)
-        except EngineError:
-            continue
-        if (strange := _count_strange(outputs)) < most:
-            label = f"{feed.label}, scaled by {scale:.1e} because outputs overflow"
-            best, most = replace(feed, label=label, arrays=arrays, outputs=outputs), strange
+    """The feed, or one of non-negative or smaller values on which more of what the original gives is finite.
+
+    A Log or Sqrt makes NaN of negative values, however small they are.
+    """
+    if not _count_strange(feed.outputs):
+        return feed
+    label = f"{feed.label}, without signs because outputs are not finite"
+    best = _take_better(runner, feed, replace(feed, label=label, arrays=make_non_negative(feed.arrays)))
+    for scale in SCALES if _overflows(best.outputs) else ():
+        label = f"{feed.label}, scaled by {scale:.1e} because outputs overflow"
+        best = _take_better(runner, best, replace(feed, label=label, arrays=scale_feed(feed.arrays, scale)))
     return best
+
+
+def _take_better(runner: Runner, feed: Feed, other: Feed) -> Feed:
+    """`other` with its outputs if more of them is finite than of the feed's."""
+    try:
+        found = replace(other, outputs=runner.run(other.arrays))
+    except EngineError:
+        return feed
+    return found if _count_strange(found.outputs) < _count_strange(feed.outputs) else feed
+
+
+def _overflows(outputs: Mapping[str, Value]) -> bool:
+    """Whether an output holds Inf, or next to nothing but NaN, as Inf less Inf makes."""
+    floats = [value for value in outputs.values() if isinstance(value, np.ndarray) and value.dtype.kind == "f"]
+    return any(np.isinf(value).any() or np.isnan(value).mean() > MOSTLY_NAN for value in floats if value.size)
 
 
 def _count_strange(outputs: Mapping[str, Value]) -> int:

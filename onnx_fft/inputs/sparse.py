@@ -1,5 +1,8 @@
 """Feeds that random ones are not like: zeros, one value, a few bright samples, a large offset, a black border.
 
+The bright ones come at the scale of pixels as well: beside them, a constant that outweighs the noise of numbers around
+1 may not outweigh theirs.
+
 On them an FFT may do what a sum of taps does not: it makes +-1e-7 of exact zeros, and loses small values beside large
 ones. They are made from an ordinary feed, in its shapes, so they fit whatever that fits.
 """
@@ -28,6 +31,11 @@ OFFSET = 64.0
 noise."""
 
 
+PIXELS = {"float16": 16.0}
+PIXEL = 255.0
+"""How many times brighter a bright image is."""
+
+
 def make_sparse(arrays: Mapping[str, Value], seed: int) -> Iterator[tuple[str, dict[str, Value]]]:
     """The feeds with a name each, the most telling first; none if no input holds samples.
 
@@ -43,7 +51,12 @@ def make_sparse(arrays: Mapping[str, Value], seed: int) -> Iterator[tuple[str, d
 
 def scale_feed(arrays: Mapping[str, Value], factor: float) -> dict[str, Value]:
     """The same with all floats times `factor`."""
-    return {name: _scale(value, factor) for name, value in arrays.items()}
+    return {name: _change(value, lambda x: x * factor) for name, value in arrays.items()}
+
+
+def make_non_negative(arrays: Mapping[str, Value]) -> dict[str, Value]:
+    """The same with the absolute values of all floats."""
+    return {name: _change(value, np.abs) for name, value in arrays.items()}
 
 
 def _border(x: Array, _: np.random.Generator) -> Array:
@@ -61,6 +74,22 @@ def _spots(x: Array, rng: np.random.Generator) -> Array:
     places = rng.choice(x.size, size=min(MOST_SPOTS, -(-x.size // SPREAD)), replace=False)
     bright[places] = _fit(np.abs(x.astype(np.float64)).max(), x.dtype)
     return bright.reshape(x.shape)
+
+
+def _bright_border(x: Array, rng: np.random.Generator) -> Array:
+    """No value is negative, as in an image."""
+    return _brighten(_border(x, rng))
+
+
+def _glaring(x: Array, rng: np.random.Generator) -> Array:
+    return _brighten(_spots(x, rng))
+
+
+def _brighten(x: Array) -> Array:
+    """Floats as large as pixels; integers are as large as they may be already."""
+    if x.dtype.kind != "f":
+        return x
+    return np.asarray(np.abs(x) * PIXELS.get(str(x.dtype), PIXEL)).astype(x.dtype)
 
 
 def _offset(x: Array, _: np.random.Generator) -> Array:
@@ -81,6 +110,8 @@ def _zero(x: Array, _: np.random.Generator) -> Array:
 KINDS: dict[str, Callable[[Array, np.random.Generator], Array]] = {
     "a black border": _border,
     "a few bright samples": _spots,
+    "a bright image on black": _bright_border,
+    "a few glaring samples": _glaring,
     "a large offset": _offset,
     "a constant": _constant,
     "all zero": _zero,
@@ -93,11 +124,11 @@ def _apply(change: Callable[[Array, np.random.Generator], Array], value: Value, 
     return change(value, rng)
 
 
-def _scale(value: Value, factor: float) -> Value:
+def _change(value: Value, change: Callable[[Array], Array]) -> Value:
     if isinstance(value, list):
-        return [_scale(item, factor) for item in value]
+        return [_change(item, change) for item in value]
     is_float = isinstance(value, np.ndarray) and value.dtype.kind == "f"
-    return (value * factor).astype(value.dtype) if is_float else value
+    return change(value).astype(value.dtype) if is_float else value
 
 
 def _holds_samples(value: Value) -> bool:

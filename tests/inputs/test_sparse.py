@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnx_fft.inputs.sparse import KINDS, make_sparse, scale_feed
+from onnx_fft.inputs.sparse import KINDS, make_non_negative, make_sparse, scale_feed
 
 RNG = np.random.default_rng(2)
 
@@ -31,6 +31,13 @@ def test_each_kind_is_what_it_says(shape: tuple[int, ...], dtype: str) -> None:
     assert 0 < np.count_nonzero(border) < x.size / 2
     assert np.array_equal(border[border != 0], x[border != 0])
     assert not border[..., 0].any() or shape[-1] == 3
+    for kind, like in (
+        ("a bright image on black", "a black border"),
+        ("a few glaring samples", "a few bright samples"),
+    ):
+        times = 16 if dtype == "float16" else 255
+        assert np.isclose(feeds[kind].max(), times * np.abs(feeds[like]).max(), rtol=1e-2)
+        assert feeds[kind].min() == 0
     assert feeds["a large offset"].mean() > 10 * x.std()
 
 
@@ -61,3 +68,9 @@ def test_scaling_changes_floats_only() -> None:
     feed = scale_feed({"x": np.ones(3, np.float16), "i": np.ones(3, int), "s": [np.ones(2)]}, 0.25)
     assert feed["x"].dtype == np.float16 and feed["x"].tolist() == [0.25] * 3
     assert feed["i"].tolist() == [1, 1, 1] and feed["s"][0].tolist() == [0.25, 0.25]
+
+
+def test_signs_are_taken_from_floats_only() -> None:
+    feed = make_non_negative({"x": -np.ones(3, np.float16), "i": -np.ones(3, int), "s": [-np.ones(2)]})
+    assert feed["x"].dtype == np.float16 and feed["x"].tolist() == [1] * 3
+    assert feed["i"].tolist() == [-1] * 3 and feed["s"][0].tolist() == [1, 1]
