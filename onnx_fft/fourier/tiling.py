@@ -16,6 +16,8 @@ Which of the candidates is best is not decided here but by the cost model.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from onnx_fft.fourier.axis import Axis, AxisPlan, ceil_divide
 
 TILE_RATIOS = (0.25, 0.4, 0.6, 0.8, 1.0, 1.25, 1.6, 2.0, 3.0, 4.0)
@@ -75,19 +77,16 @@ def smooth_plans(axis: Axis, multiple: int) -> list[AxisPlan]:
     return plans
 
 
+@lru_cache(maxsize=4096)
 def _smooth_length(least: int, multiple: int) -> int:
     """The smallest multiple of `multiple` from `least` on, the quotient without a prime factor above 7."""
     quotient = ceil_divide(least, multiple)
-    while not _is_smooth(quotient):
-        quotient += 1
-    return quotient * multiple
-
-
-def _is_smooth(number: int) -> bool:
-    for prime in (2, 3, 5, 7):
-        while number % prime == 0:
-            number //= prime
-    return number == 1
+    # Odd parts first, then as many factors 2 as it takes: trying one number after the other never ends at 2^40.
+    odd = [1]
+    for prime in (3, 5, 7):
+        powers = [prime**power for power in range(quotient.bit_length())]
+        odd = [part * power for part in odd for power in powers if part * power < 3 * quotient]
+    return multiple * min(part << max(0, (ceil_divide(quotient, part) - 1).bit_length()) for part in odd)
 
 
 def _tile_steps(axis: Axis) -> list[int]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx_fft.fourier.axis import Axis, AxisPlan, ceil_divide
 from onnx_fft.fourier.basis import make_basis, spectrum_length
 from onnx_fft.fourier.spectrum import complex_spectrum, product_spectrum
-from onnx_fft.fourier.tiling import MAX_DFT_LENGTH, matrix_plans, power_of_two_plans
+from onnx_fft.fourier.tiling import MAX_DFT_LENGTH, _smooth_length, matrix_plans, power_of_two_plans
 from tests.strategies import axes
 
 Array = NDArray[np.float64]
@@ -253,3 +253,15 @@ def test_padding_of_an_unknown_extent_reaches_every_tile(
         for padding in (plan.padding(unknown), plan.padding(known)):
             assert padding[0] == axis.pad_begin and padding[1] >= 0
             assert padding[0] + extent + padding[1] >= end
+
+
+def test_smooth_lengths_are_the_next_ones_and_are_found_at_any_size() -> None:
+    def is_smooth(number: int) -> bool:
+        return any(number == 1 or (number % prime == 0 and is_smooth(number // prime)) for prime in (2, 3, 5, 7))
+
+    smooth = [number for number in range(1, 3000) if is_smooth(number)]
+    for multiple in (1, 2):
+        for least in range(1, 2900 * multiple):
+            assert _smooth_length(least, multiple) == multiple * next(n for n in smooth if n * multiple >= least)
+    huge = _smooth_length((1 << 62) + 1, 1)
+    assert is_smooth(huge) and 1 << 62 < huge < 1.001 * (1 << 62)
