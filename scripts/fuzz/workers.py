@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,8 @@ class Worker:
     def close(self) -> None:
         """End the process, if there is one."""
         if self.process is not None:
-            self.process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)  # with what it started
             self.process.wait()
             for pipe in (self.process.stdin, self.process.stdout):
                 assert pipe is not None
@@ -81,6 +83,7 @@ class Worker:
                 stderr=log,
                 bufsize=0,
                 env=self.environment,
+                start_new_session=True,
             )
         self.verb = "start"
 
