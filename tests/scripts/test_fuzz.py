@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from random import Random
@@ -13,12 +14,13 @@ import pytest
 from onnx import ModelProto, helper, numpy_helper
 
 from onnx_fft.fourier.oracle import conv_direct
-from scripts.fuzz import driver, nodes, tries
+from scripts.fuzz import driver, nodes, page, tries, wild
 from scripts.fuzz.drawn import draw_model
 from scripts.fuzz.inputs import draw_input
 from scripts.fuzz.judge import find_difference
-from scripts.fuzz.tally import Tally
+from scripts.fuzz.tally import Tally, append_result
 from scripts.fuzz.workers import Ended, Worker
+from scripts.shared.blocks import read_block
 from scripts.shared.running import list_op_types, open_session
 from tests.models import W1, two_convs
 
@@ -146,6 +148,52 @@ def test_a_wrong_node_is_found(native_library: Path, monkeypatch: pytest.MonkeyP
     right = conv_direct
     monkeypatch.setattr(nodes, "conv_direct", lambda *given: right(*given) * 1.001)
     assert any(nodes.try_scenarios(seed, tmp_path, lambda verb: None).findings for seed in seeds)
+
+
+@pytest.mark.parametrize(
+    ("program", "kinds"),
+    [
+        ("echo 'AVX2, seed 7: 90 passed, 0 failed, 10 refused, 0 too large to try'", []),
+        (
+            "echo '3: error 1 over 0: 1-D'; echo 'seed 7: 99 passed, 1 failed, 0 refused, 0 too large to try'; false",
+            ["differs"],
+        ),
+        ("echo '==1==ERROR: AddressSanitizer'; kill -ABRT $$", ["crash"]),
+    ],
+)
+def test_what_the_test_driver_says(
+    program: str, kinds: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "native_test"
+    script.write_text(f"#!/bin/sh\n{program}\n")
+    script.chmod(0o755)
+    monkeypatch.setenv(wild.PROGRAM_VARIABLE, str(script))
+    tried = wild.try_set(7, tmp_path, lambda verb: None)
+    assert [finding["kind"] for finding in tried.findings] == kinds
+    if not kinds:
+        tally = Tally()
+        tally.count(tried.verbs)
+        tally.count(tried.verbs)
+        assert tally.to_dict("wild", 1.0, 0, "")["outcomes"]["convolution"]["passed"] == 180
+
+
+def test_the_page_shows_what_was_kept() -> None:
+    runs = page.load_runs()
+    assert {run["kind"] for run in runs} == set(page.INPUTS)
+    assert read_block(page.PAGE.read_text(encoding="utf-8"), "results") == page.render(runs)
+
+
+def test_runs_are_added_up(tmp_path: Path) -> None:
+    tally = Tally()
+    for seed in range(3):
+        tally.count({"inspect": "ok" if seed else "exit 2"})
+    tally.find(1, "differs", "validate: called the same, and differs", "text", tmp_path)
+    for first_seed in (1, 2):
+        append_result(tmp_path / "runs.json", tally.to_dict("models", 90.0, first_seed, ""))
+    lines = page.render(json.loads((tmp_path / "runs.json").read_text()))
+    assert lines[0] == "- 6 models in 3 minutes; first seeds: 1, 2"
+    assert "| inspect | ok 4, exit 2 2 |" in lines
+    assert lines[-1] == "- validate: called the same, and differs: 2"
 
 
 @pytest.mark.slow
