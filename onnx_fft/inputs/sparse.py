@@ -107,6 +107,8 @@ def _zero(x: Array, _: np.random.Generator) -> Array:
     return np.zeros_like(x)
 
 
+BRIGHT = ("a bright image on black", "a few glaring samples")
+"""Kinds of feeds that a model may not be made for: they show NaN and decisions; numbers are not held to tolerances."""
 KINDS: dict[str, Callable[[Array, np.random.Generator], Array]] = {
     "a black border": _border,
     "a few bright samples": _spots,

@@ -22,8 +22,8 @@ Values = NDArray[np.float64]
 NOISE = 0.5
 """What a constant must be for noise not to matter beside it. Data may be pixels of 16 bits and filters may add up to
 hundreds, so noise is 1e-2 at times, and Log(x + 1e-2) or 1 / (x + 0.1) shows it."""
-NOISE_OF_SQUARES = 1e-9
-"""The same for squares of noise, which are not negative: normalizations add 1e-8 to a variance, if not more."""
+NOISE_OF_SQUARES = 1e-10
+"""The same for squares of noise, which are not negative: power spectra of sound get 1e-10, variances 1e-8 or more."""
 LEAST_FACTOR = 100
 """A smaller factor is of a layer, such as the scale of a normalization: noise does not grow from layer to layer."""
 UNKNOWN = float("nan")
@@ -167,7 +167,8 @@ def _combine(node: NodeProto, position: int, scope: Scope, shared: Shared) -> Sh
     other = distinct if distinct.size == 1 else other
     noise = shared.noise
     with np.errstate(all="ignore"):
-        factors = {"Mul": float(np.abs(other).max()), "Div": float(1 / np.abs(other).min())}
+        size = float(np.median(np.abs(other)))
+        factors = {"Mul": size, "Div": 1 / size if size else np.inf}
         factor = factors.get(node.op_type, 1.0)
         noise *= 1.0 if 1 / LEAST_FACTOR < factor < LEAST_FACTOR else factor
         if other.size <= MOST_VALUES and (1 in (values.size, other.size) or values.size == other.size):
