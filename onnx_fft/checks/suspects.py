@@ -17,7 +17,7 @@ from onnx_fft.checks.result import Validation
 def find_suspects(model: ModelProto, validation: Validation, convolutions: Mapping[str, str]) -> frozenset[str]:
     """Those of the replaced `convolutions` (output tensors by name) from which an output follows that differs.
 
-    None if something else is wrong: a convolution by itself, or a model that does not run.
+    None of them if something else is wrong: a convolution by itself, or a model that does not run.
     """
     results = (*validation.feeds, *validation.sparse)
     if any(result.error for result in results) or any(conv.ok is False for conv in validation.convs):

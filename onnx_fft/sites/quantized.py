@@ -16,7 +16,7 @@ a body of If, Loop or Scan is a model of its own. The tests hold this against wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from onnx import NodeProto
@@ -57,13 +57,8 @@ class QuantizationTracer:
 
     def _is_dequantized(self, scope: Scope, name: str) -> bool:
         """Whether `name` comes from a DequantizeLinear, for some caller of the function that it may be in."""
-        waiting, seen = [(scope, name)], set[Place]()
-        while waiting:
-            place = waiting.pop()
-            if place in seen:
-                continue
-            seen.add(place)
-            scope, name = place
+        waiting = [(scope, name)]
+        for scope, name in _visit(waiting):
             node = scope.producers.get(name)
             if node is None:
                 waiting += self._find_arguments(scope, name)
@@ -77,14 +72,9 @@ class QuantizationTracer:
 
     def _is_quantized_behind(self, scope: Scope, name: str, channels: int) -> bool:
         """Whether QuantizeLinear alone reads `name` in the end, for some caller of the function that this may be in."""
-        waiting, seen = [(scope, name)], set[Place]()
-        while waiting:
-            place = waiting.pop()
-            if place in seen:
-                continue
-            seen.add(place)
-            scope, name = place
-            readers = self._readers.get(place, [])
+        waiting = [(scope, name)]
+        for scope, name in _visit(waiting):
+            readers = self._readers.get((scope, name), [])
             if not readers:
                 waiting += self._find_results(scope, name)
             outputs = [each if isinstance(each, str) else each.name for each in scope.body.output].count(name)
@@ -122,6 +112,16 @@ def _goes_on(node: NodeProto, scope: Scope, name: str, channels: int) -> bool:
     if is_folded(node, scope, name, channels) or (node.op_type in ("Relu", "Clip") and node.output):
         return True
     return lets_through(node, scope) and node.input[0] == name
+
+
+def _visit(waiting: list[Place]) -> Iterator[Place]:
+    """Each of the places once, those that are put to them meanwhile included."""
+    seen: set[Place] = set()
+    while waiting:
+        place = waiting.pop()
+        if place not in seen:
+            seen.add(place)
+            yield place
 
 
 def _match(name: str, names: Iterable[str], others: Iterable[str]) -> list[str]:
