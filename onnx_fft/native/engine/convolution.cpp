@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "engine/dense.h"
 #include "engine/run.h"
 #include "engine/scratch.h"
 #include "kernels/half.h"
@@ -133,6 +134,16 @@ struct Convolution::State {
     }
   }
 
+  template <typename Real>
+  DenseRunner<Real> dense_runner(const DensePlan& plan) const {
+    const DenseTable& table = *kernels().dense;
+    if constexpr (std::is_same_v<Real, double>) {
+      return {plan, table.f64, table.f64_spectra, lanes_of(dtype), *pool};
+    } else {
+      return {plan, dtype == DType::kFloat16 ? table.f16 : table.f32, table.f32_spectra, lanes_of(dtype), *pool};
+    }
+  }
+
   // The array in the type it is computed with: itself, or widened into `storage`.
   template <typename Real>
   const Real* widened(const void* values, int64_t count, std::vector<Real>& storage) const {
@@ -146,11 +157,13 @@ struct Convolution::State {
   template <typename Real>
   Spectra make_spectra(const ConvPlan& plan, const void* weights, const Executor& executor) const {
     std::vector<Real> storage;
-    const Runner<Real> runs = runner<Real>(plan);
-    auto block = std::make_shared<Block>(allocate_block(runs.weights().bytes()));
-    runs.weights().prepare(widened(weights, weight_count(), storage), static_cast<Real*>(block->memory.get()),
-                           executor);
-    return block;
+    const auto prepare = [&](const auto& runs) {
+      auto block = std::make_shared<Block>(allocate_block(runs.weights().bytes()));
+      runs.weights().prepare(widened(weights, weight_count(), storage), static_cast<Real*>(block->memory.get()),
+                             executor);
+      return block;
+    };
+    return plan.dense ? prepare(dense_runner<Real>(*plan.dense)) : prepare(runner<Real>(plan));
   }
 
   // The constant weights' spectra. They are made under the lock, so that they are made once.
@@ -158,11 +171,13 @@ struct Convolution::State {
   Spectra constant_spectra(const ConvPlan& plan) {
     SpectraKey key{};
     key.back() = plan.direct;
+    const AxisPlan* axes = plan.dense ? plan.dense->axes : plan.axes;
     for (int a = 0; a < (plan.direct ? 0 : kMaxRank); ++a) {
-      key[static_cast<size_t>(a)] = plan.axes[a].length;
-      key[static_cast<size_t>(kMaxRank + a)] = plan.axes[a].split_dilation;
+      key[static_cast<size_t>(a)] = axes[a].length;
+      key[static_cast<size_t>(kMaxRank + a)] = axes[a].split_dilation;
     }
     if (!plan.direct) key[2 * kMaxRank] = static_cast<int64_t>(plan.lanes);
+    if (plan.dense) key[2 * kMaxRank] = 2 + static_cast<int64_t>(plan.dense->form);
     const std::lock_guard<std::mutex> lock(mutex);
     const auto found = spectra.find(key);
     if (found != spectra.end()) return found->second;
@@ -175,8 +190,11 @@ struct Convolution::State {
     std::vector<Real> storage;
     const Spectra chosen =
         constant_weights != nullptr ? constant_spectra<Real>(plan) : make_spectra<Real>(plan, w, executor);
-    runner<Real>(plan).run(x, static_cast<const Real*>(chosen->memory.get()), widened(bias, out_channels, storage), y,
-                           element_bytes(dtype), attributes.activation, executor);
+    const auto run_by = [&](const auto& runs) {
+      runs.run(x, static_cast<const Real*>(chosen->memory.get()), widened(bias, out_channels, storage), y,
+               element_bytes(dtype), attributes.activation, executor);
+    };
+    plan.dense ? run_by(dense_runner<Real>(*plan.dense)) : run_by(runner<Real>(plan));
   }
 };
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/dense.h"
 #include "planner/tile_plan.h"
 
 namespace onnx_fft {
@@ -91,6 +92,7 @@ struct KernelTable {
   Kernels<double> f64;
   SpectrumKernels<float> f32_spectra;
   SpectrumKernels<double> f64_spectra;
+  const DenseTable* dense;
 };
 
 }  // namespace onnx_fft

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "planner/dense_plan.h"
+
 namespace onnx_fft {
 namespace {
 
@@ -231,6 +233,12 @@ ConvPlan plan_convolution(const ConvAttributes& given, const int64_t* x_shape, c
   plan.out_channels = out_channels / attributes.group;
   const int shift = kMaxRank - attributes.rank, real_axis = find_real_axis(attributes);
   Search search(plan, real_axis, lanes);
+  AxisPlan sequences[kMaxRank];
+  for (int axis = shift; axis < kMaxRank; ++axis) {
+    const int a = axis - shift;
+    const bool split = attributes.strides[a] == 1 && attributes.dilations[a] > 1;
+    sequences[axis] = plan_sequences(attributes, a, shapes.extents[a], shapes.outputs[a], split);
+  }
   for (const bool direct : {false, true}) {
     if (direct && plan.in_channels * plan.out_channels > 1) break;
     std::vector<AxisPlan> choices[kMaxRank];
@@ -252,6 +260,11 @@ ConvPlan plan_convolution(const ConvAttributes& given, const int64_t* x_shape, c
   ConvPlan best = search.best();
   int64_t length[kMaxRank];
   for (int axis = 0; axis < kMaxRank; ++axis) length[axis] = best.axes[axis].length;
+  const std::shared_ptr<const DensePlan> dense = plan_dense(best, sequences, lanes);
+  if (dense != nullptr && dense->seconds < best.seconds) {
+    best.dense = dense;
+    best.seconds = dense->seconds;
+  }
   best.tile = best.direct ? plan_direct_tile(best.axes) : plan_tile(length, real_axis);
   return best;
 }

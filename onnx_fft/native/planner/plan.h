@@ -43,6 +43,8 @@ struct AxisPlan {
 // Which index runs along the lanes of a vector.
 enum class Lanes { kChannels, kTiles };
 
+struct DensePlan;
+
 struct ConvPlan {
   AxisPlan axes[kMaxRank];
   std::shared_ptr<const TilePlan> tile;
@@ -52,6 +54,7 @@ struct ConvPlan {
   int64_t polyphase = 1;                                            // components of all axes together
   int64_t tiles = 1;                                                // of one image
   double seconds = 0;                                               // predicted
+  std::shared_ptr<const DensePlan> dense;                           // in place of all this, if it is faster
 
   // Whether nothing is summed but along the axes: spectra are then multiplied bin by bin.
   bool is_elementwise() const { return in_channels == 1 && out_channels == 1 && polyphase == 1; }
