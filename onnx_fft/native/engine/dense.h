@@ -57,14 +57,14 @@ class DenseRunner {
     const Executor& executor;
   };
 
-  static constexpr int64_t kPage = 4096 / sizeof(Real);
+  static constexpr int64_t kCacheLine = 64 / sizeof(Real);
 
   // Segments [first, last) of one group, by one thread.
   void run_block(const Call& call, int64_t group, int64_t first, int64_t last) const {
     const int64_t tiles = segments_.first_tile(last) - segments_.first_tile(first);
     if (tiles == 0) return;
     const int64_t pairs = spectra_.pairs.count(),
-                  stride = spectra_.stride(tiles, std::max(spectra_.in_row(), spectra_.out_row()), kPage);
+                  stride = spectra_.stride(tiles, std::max(spectra_.in_row(), spectra_.out_row()), kCacheLine);
     const int64_t product = dense_product_reals(tiles, spectra_.lanes);
     const int64_t reals = (pairs + 1) * stride + product + segments_.scratch_reals();
     const ScratchPool::Lease lease(pool_, static_cast<size_t>(reals) * sizeof(Real));
@@ -88,8 +88,8 @@ class DenseRunner {
     const int64_t tiles = segments_.first_tile(last) - segments_.first_tile(first);
     if (tiles == 0) return;
     const int64_t pairs = spectra_.pairs.count();
-    const int64_t in_stride = spectra_.stride(tiles, spectra_.in_row(), kPage),
-                  out_stride = spectra_.stride(tiles, spectra_.out_row(), kPage);
+    const int64_t in_stride = spectra_.stride(tiles, spectra_.in_row(), kCacheLine),
+                  out_stride = spectra_.stride(tiles, spectra_.out_row(), kCacheLine);
     const ScratchPool::Lease lease(pool_, static_cast<size_t>(pairs * (in_stride + out_stride)) * sizeof(Real));
     Real* const inputs = lease.template as<Real>();
     Real* const outputs = inputs + pairs * in_stride;

@@ -26,11 +26,10 @@ struct DenseSpectra {
   int64_t in_row() const { return 2 * to_im; }
   int64_t out_row() const { return out_blocks * 2 * lanes; }
 
-  // Reals from one pair to the next, for so many tiles of `row` reals. A stride of whole pages would put every pair
-  // into the same few sets of the cache.
-  int64_t stride(int64_t tiles, int64_t row, int64_t page) const {
-    const int64_t reals = tiles * row;
-    return reals % page < 2 * lanes ? reals + 2 * lanes : reals;
+  // Reals from one pair to the next, for so many tiles of `row` reals: an odd number of cache lines, of `line` reals.
+  // Any power of two in it would put the pairs of a tile into few sets of the cache.
+  static int64_t stride(int64_t tiles, int64_t row, int64_t line) {
+    return (ceil_divide(tiles * row, line) | 1) * line;
   }
 
   // Of a group.

@@ -89,24 +89,78 @@ __attribute__((noinline)) void restore_lines(DensePairs given, Pairs<const Real>
   }
 }
 
-// Calls `body` with the length as a constant.
-template <typename Body>
-ONNX_FFT_INLINE void with_length(int length, const Body& body) {
-  constexpr int kCount = sizeof kDenseLengths / sizeof kDenseLengths[0];
-  unroll<kCount>(ONNX_FFT_STEP(i) {
-    if (length == kDenseLengths[i]) body(Index<kDenseLengths[i]>{});
+// Row after row of a segment: sample n of window w is vector `starts[w] + n * spacing` of `row`; its spectrum goes to
+// `targets[w] + offset`.
+template <typename Real>
+struct RowWindows {
+  int count;
+  const DenseWindow* windows;
+  int64_t spacing;
+  Real* const* targets;
+  ptrdiff_t offset;
+  DenseLayout layout;
+};
+
+template <typename Real, int N>
+__attribute__((noinline)) void transform_rows(const RowWindows<Real>& given, const Real* row) {
+  constexpr int L = kLanes<Real>;
+  const ptrdiff_t spacing = given.spacing * L;
+  for (int w = 0; w < given.count; ++w) {
+    const Real* in = row + given.windows[w].start * L;
+    const Pairs<Real> out{given.targets[w] + given.offset, given.layout};
+    Vec<Real> x[N];
+    unroll<N>(ONNX_FFT_STEP(n) { x[n] = load(in + n * spacing); });
+    real_dft<Real, N>(x);
+    Real* target = out.first;
+    unroll<N / 2 - 1>(ONNX_FFT_STEP(k) {
+      put_pair(out, target, x[2 * k + 2], x[2 * k + 3]);
+      target += out.layout.pair;
+    });
+    put_pair(out, target, x[0], x[1]);
+  }
+}
+
+template <typename Real, int N>
+__attribute__((noinline)) void restore_rows(const RowWindows<const Real>& given, Real* row, int64_t samples) {
+  constexpr int L = kLanes<Real>;
+  const ptrdiff_t spacing = given.spacing * L, to_im = given.layout.to_im;
+  for (int w = 0; w < given.count; ++w) {
+    const Real* source = given.targets[w] + given.offset;
+    Real* out = row + given.windows[w].start * L;
+    Vec<Real> x[N];
+    unroll<N / 2 - 1>(ONNX_FFT_STEP(k) {
+      x[2 * k + 2] = load(source);
+      x[2 * k + 3] = load(source + to_im);
+      source += given.layout.pair;
+    });
+    x[0] = load(source);
+    x[1] = load(source + to_im);
+    inverse_real_dft<Real, N>(x);
+    unroll<N>(ONNX_FFT_STEP(n) {
+      if (n < samples) store(out + n * spacing, x[n]);
+    });
+  }
+}
+
+// The functions above for one length.
+template <typename Real>
+struct LineKernels {
+  void (*transform)(DensePairs, const Real*, ptrdiff_t, Pairs<Real>);
+  void (*restore)(DensePairs, Pairs<const Real>, Real*, ptrdiff_t, int64_t);
+  void (*transform_rows)(const RowWindows<Real>&, const Real*);
+  void (*restore_rows)(const RowWindows<const Real>&, Real*, int64_t);
+};
+
+// `length` is one of kDenseLengths.
+template <typename Real>
+ONNX_FFT_INLINE LineKernels<Real> find_line_kernels(int length) {
+  LineKernels<Real> found{};
+  unroll<sizeof kDenseLengths / sizeof kDenseLengths[0]>(ONNX_FFT_STEP(i) {
+    constexpr int N = kDenseLengths[i];
+    if (length != N) return;
+    found = {transform_lines<Real, N>, restore_lines<Real, N>, transform_rows<Real, N>, restore_rows<Real, N>};
   });
-}
-
-template <typename Real>
-ONNX_FFT_INLINE void transform_lines(int length, DensePairs given, const Real* in, ptrdiff_t slice, Pairs<Real> out) {
-  with_length(length, ONNX_FFT_STEP(N) { transform_lines<Real, N>(given, in, slice, out); });
-}
-
-template <typename Real>
-ONNX_FFT_INLINE void restore_lines(int length, DensePairs given, Pairs<const Real> in, Real* out, ptrdiff_t slice,
-                                   int64_t samples) {
-  with_length(length, ONNX_FFT_STEP(N) { restore_lines<Real, N>(given, in, out, slice, samples); });
+  return found;
 }
 
 }  // namespace ONNX_FFT_ISA

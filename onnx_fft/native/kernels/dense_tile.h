@@ -51,64 +51,84 @@ ONNX_FFT_INLINE void fill_zeros(Real* p, int64_t vectors) {
   for (int64_t i = 0; i < vectors; ++i) store(p + i * kLanes<Real>, Vec<Real>{});
 }
 
+// What forward and inverse have in common. `Value` is const Real on the way back, which only reads spectra.
+template <typename Real, typename Value>
+class DenseTiles {
+ public:
+  DenseTiles(const DenseSegment& segment, Real* memory, Value* spectra, DenseLayout layout)
+      : s(segment), scratch(segment, memory), spectra_(spectra), layout_(layout) {
+    for (int axis = 0; axis < kMaxRank; ++axis) lines[axis] = find_line_kernels<Real>(s.length[axis]);
+    for (int w = 0; w < s.count; ++w) rows_[w] = in_slices() ? scratch.slice(w) : cube(w, 0).first;
+  }
+
+  Pairs<Value> spectrum(int w) const { return {spectra_ + s.windows[w].spectrum, layout_}; }
+
+  // Slice j0 of the cube, which is the spectrum itself if axis 0 is left out.
+  Pairs<Value> cube(int w, int64_t j0) const {
+    if (s.length[0] == 1) return spectrum(w);
+    return {scratch.cube(w) + j0 * scratch.slice_reals(), kPairsInScratch<Real>};
+  }
+
+  // Row j1 of slice j0, for all windows.
+  RowWindows<Value> row(int64_t j0, int64_t j1) const {
+    const ptrdiff_t offset = in_slices() ? j1 * s.length[2] * kLanes<Real> : j0 * scratch.slice_reals();
+    const DenseLayout layout = in_slices() || s.length[0] > 1 ? kPairsInScratch<Real> : layout_;
+    return {s.count, s.windows, s.spacing[2], rows_, offset, layout};
+  }
+
+  const DenseSegment& s;
+  const DenseScratch<Real> scratch;
+  LineKernels<Real> lines[kMaxRank];
+
+ private:
+  bool in_slices() const { return s.length[1] > 1; }
+
+  Value* const spectra_;
+  const DenseLayout layout_;
+  Value* rows_[kMostWindows];
+};
+
 template <typename Real, typename Storage>
 void dense_forward(const DenseSegment& s, const void* x, Real* memory, Real* spectra, DenseLayout layout) {
-  constexpr int L = kLanes<Real>;
-  const DenseScratch<Real> scratch(s, memory);
+  const DenseTiles<Real, Real> tiles(s, memory, spectra, layout);
   const DensePairs row_pairs = DensePairs{}.along(s.length[2]), slice_pairs = row_pairs.along(s.length[1]);
-  RowReader<Real, Storage> reader(s, x, scratch.row);
-  const auto in_spectra = [&](int w) { return Pairs<Real>{spectra + s.windows[w].spectrum, layout}; };
-  const auto in_cube = [&](int w, int64_t j0) {
-    Real* slice = scratch.cube(w) + j0 * scratch.slice_reals();
-    return s.length[0] == 1 ? in_spectra(w) : Pairs<Real>{slice, kPairsInScratch<Real>};
-  };
+  Real* const row = tiles.scratch.row;
+  RowReader<Real, Storage> reader(s, x, row);
   for (int64_t j0 = 0; j0 < s.length[0]; ++j0) {
     for (int64_t j1 = 0; j1 < s.length[1]; ++j1) {
       const int64_t offset = find_row(s, j0, j1);
-      offset >= 0 ? reader.read(offset) : fill_zeros(scratch.row, s.span);
-      for (int w = 0; w < s.count; ++w) {
-        Real* row = scratch.slice(w) + j1 * s.length[2] * L;
-        transform_lines<Real>(s.length[2], {}, scratch.row + s.windows[w].start * L, s.spacing[2] * L,
-                              s.length[1] == 1 ? in_cube(w, j0) : Pairs<Real>{row, kPairsInScratch<Real>});
-      }
+      offset >= 0 ? reader.read(offset) : fill_zeros(row, s.span);
+      tiles.lines[2].transform_rows(tiles.row(j0, j1), row);
     }
     for (int w = 0; w < s.count && s.length[1] > 1; ++w) {
-      transform_lines<Real>(s.length[1], row_pairs, scratch.slice(w), s.length[2] * L, in_cube(w, j0));
+      tiles.lines[1].transform(row_pairs, tiles.scratch.slice(w), s.length[2] * kLanes<Real>, tiles.cube(w, j0));
     }
   }
   for (int w = 0; w < s.count && s.length[0] > 1; ++w) {
-    transform_lines<Real>(s.length[0], slice_pairs, scratch.cube(w), scratch.slice_reals(), in_spectra(w));
+    tiles.lines[0].transform(slice_pairs, tiles.scratch.cube(w), tiles.scratch.slice_reals(), tiles.spectrum(w));
   }
 }
 
 template <typename Real, typename Storage>
 void dense_inverse(const DenseSegment& s, const Real* spectra, DenseLayout layout, Real* memory, void* y,
                    const DenseFinish<Real>& finish) {
-  constexpr int L = kLanes<Real>;
-  const DenseScratch<Real> scratch(s, memory);
+  const DenseTiles<Real, const Real> tiles(s, memory, spectra, layout);
   const DensePairs row_pairs = DensePairs{}.along(s.length[2]), slice_pairs = row_pairs.along(s.length[1]);
-  const RowWriter<Real, Storage> writer(s, finish, scratch.row, y);
-  const auto in_spectra = [&](int w) { return Pairs<const Real>{spectra + s.windows[w].spectrum, layout}; };
-  const auto in_cube = [&](int w, int64_t j0) {
-    const Real* slice = scratch.cube(w) + j0 * scratch.slice_reals();
-    return s.length[0] == 1 ? in_spectra(w) : Pairs<const Real>{slice, kPairsInScratch<Real>};
-  };
+  Real* const row = tiles.scratch.row;
+  const RowWriter<Real, Storage> writer(s, finish, row, y);
   for (int w = 0; w < s.count && s.length[0] > 1; ++w) {
-    restore_lines<Real>(s.length[0], slice_pairs, in_spectra(w), scratch.cube(w), scratch.slice_reals(), s.samples[0]);
+    tiles.lines[0].restore(slice_pairs, tiles.spectrum(w), tiles.scratch.cube(w), tiles.scratch.slice_reals(),
+                           s.samples[0]);
   }
   for (int64_t j0 = 0; j0 < s.samples[0]; ++j0) {
     for (int w = 0; w < s.count && s.length[1] > 1; ++w) {
-      restore_lines<Real>(s.length[1], row_pairs, in_cube(w, j0), scratch.slice(w), s.length[2] * L, s.samples[1]);
+      tiles.lines[1].restore(row_pairs, tiles.cube(w, j0), tiles.scratch.slice(w), s.length[2] * kLanes<Real>,
+                             s.samples[1]);
     }
     for (int64_t j1 = 0; j1 < s.samples[1]; ++j1) {
       const int64_t offset = find_row(s, j0, j1);
       if (offset < 0) continue;
-      for (int w = 0; w < s.count; ++w) {
-        const Real* row = scratch.slice(w) + j1 * s.length[2] * L;
-        restore_lines<Real>(s.length[2], {},
-                            s.length[1] == 1 ? in_cube(w, j0) : Pairs<const Real>{row, kPairsInScratch<Real>},
-                            scratch.row + s.windows[w].start * L, s.spacing[2] * L, s.samples[2]);
-      }
+      tiles.lines[2].restore_rows(tiles.row(j0, j1), row, s.samples[2]);
       writer.write(offset);
     }
   }
