@@ -3,26 +3,41 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <vector>
 
 namespace onnx_fft {
 namespace {
 
-// All constants of the prediction, of one core: fitted on a 2-core AMD EPYC (Zen 3, AVX2), 2026-11. Cycles are for one
-// vector, of whatever length.
-constexpr double kCyclesPerSecond = 3.4e9;
-constexpr double kProductsPerCycle = 2 * 0.92;  // vectors multiplied and added
-constexpr double kLatencyCycles = 4;            // of a product; a strip must have enough rows to hide it
-constexpr double kStripRows = 6;                // as in kernels/dense_product.h
-constexpr double kMoveCycles = 2.2, kLineCycles = 3.4;  // of a sample: between tensor and tile; of a DFT's line
-constexpr double kSegmentCycles = 400;
-constexpr double kMemoryBytes = 12e9;  // weights that are read a second
+// All constants of the prediction, of one core: fitted on a 2-core AMD EPYC (Zen 3, AVX2, 512 KiB of second-level cache
+// a core), 2026-11. Cycles are for one vector, of whatever length.
+constexpr double kCyclesPerSecond = 3.2e9;
 
-// Reals of spectra that stay in the second-level cache of a thread, and of scratch that stays in the first and second.
-constexpr int64_t kBlockReals = 96 << 10, kSegmentReals = 12 << 10;
+// A strip of rows: cycles for each product, what each input costs beside them, and what the call costs. A product waits
+// for the last one on the same sum.
+constexpr double kStripRows = 6, kProductCycles = 0.51, kInputCycles = 0.45, kStripCycles = 30, kLatencyCycles = 4;
 
-// Blocks of which some threads get equally many.
-constexpr int64_t kEvenBlocks = 8;
+// A sample that is moved between tensor and tile, and the lines of a DFT of each of kDenseLengths, by sample; a segment.
+// Tiles of more points leave the first-level cache.
+constexpr double kMoveCycles = 6, kLineCycles[] = {1.7, 2.3, 2.4, 3.2, 5.5, 5.0, 5.5, 8.0, 9.0};
+constexpr double kCubeCycles = 2.5, kSegmentCycles = 400, kTilePoints = 1200, kLargeTile = 1.6;
+
+// How much slower that is where the spectra lie in the second-level cache, which holds so many reals of them; what
+// every doubling of the spectra adds to that; and where they are in the last-level cache.
+constexpr double kNear = 1.2, kFarther = 0.35, kFar = 2.6, kBlockReals = 104 << 10;
+
+// Reals of scratch that a segment takes at most.
+constexpr int64_t kSegmentReals = 12 << 10;
+
+// Bytes of weights and of tensors that are read or written a second, and what it costs that threads
+// wait for one another.
+constexpr double kWeightBytes = 12e9, kTensorBytes = 10e9, kBarrierSeconds = 10e-6;
+
+// Tasks that keep threads busy: with fewer, some wait.
+constexpr double kTasks = 4;
+
+// Rows of a block that are tried; threads that share one block have it in the last-level cache.
+constexpr int64_t kBlocks[] = {6, 12, 18, 24, 36, 48}, kSharedBlocks[] = {48, 96, 192};
 
 // The most bytes that weights' spectra may take: as in plan.cpp.
 constexpr double kSpectraFactor = 3.5, kSpectraBytes = 32 << 20;
@@ -45,39 +60,55 @@ std::vector<AxisPlan> cut_axis(AxisPlan axis) {
   return choices;
 }
 
-// Cycles to transform a tile of one vector of channels, one way. `rows`: how much of the first axes is done at all.
+// Cycles to transform a tile of one vector of channels, one way.
 double transform_cycles(const DensePlan& plan) {
-  double points = 1, cycles = 0;
-  for (const AxisPlan& axis : plan.axes) points *= double(axis.length);
+  double points = 1, cycles = kMoveCycles;
+  int axes = 0;
   for (const AxisPlan& axis : plan.axes) {
-    if (axis.length > 1) cycles += points * kLineCycles * std::log2(double(axis.length)) / 4;
+    if (axis.length == 1) continue;
+    points *= double(axis.length);
+    cycles += kLineCycles[std::find(kDenseLengths, std::end(kDenseLengths), axis.length) - kDenseLengths];
+    ++axes;
   }
-  return cycles + points * kMoveCycles;
+  if (axes == kMaxRank) cycles += kCubeCycles;
+  return points * cycles * (points > kTilePoints ? kLargeTile : 1);
 }
 
-// Cycles to multiply one pair of a block of `rows` tiles with one vector of weights, for each input.
-double product_cycles(double rows, double products_per_row, double chains_per_row) {
+// Cycles to multiply one pair of `rows` tiles with all inputs of one vector of outputs: `products` for each row and
+// input, of which `chained` go to the same sum.
+double product_cycles(double rows, double inputs, double products, double chained) {
   const double strips = std::ceil(rows / kStripRows), strip = rows / strips;
-  return strips * std::max(strip * products_per_row / kProductsPerCycle,
-                           kLatencyCycles * products_per_row / chains_per_row);
+  const double input = std::max(strip * products * kProductCycles, kLatencyCycles * chained) + kInputCycles;
+  return strips * (inputs * input + kStripCycles * std::ceil(inputs / double(kDenseChain)));
 }
 
 double predict_seconds(const DensePlan& plan, int lanes) {
-  const double tiles = double(plan.lines() * plan.line_tiles()), blocks = std::ceil(tiles / double(plan.block));
+  const double tiles = double(plan.lines() * plan.line_tiles());
+  const double segments = double(plan.lines()) * std::ceil(double(plan.axes[2].tiles) / double(plan.segment));
+  const double blocks = std::min(segments, std::ceil(tiles / double(plan.block))), rows = tiles / blocks;
   const double in_vectors = double(ceil_divide(plan.in_channels, lanes) * plan.polyphase),
                out_vectors = double(ceil_divide(plan.out_channels, lanes));
-  const DensePairs pairs = plan.pairs();
-  const double groups = double(plan.group), inputs = double(plan.inputs());
-  const double transforms = groups * tiles * (in_vectors + out_vectors) * transform_cycles(plan);
-  const double rows = tiles / blocks;
-  const double per_input = double(pairs.complex) * product_cycles(rows, 4, 2) +
-                           double(pairs.reals / 2) * product_cycles(rows, 2, 2);
-  const double products = groups * blocks * inputs * out_vectors * per_input;
-  const double weight_bytes = groups * double(pairs.count()) * inputs * out_vectors * 8 * lanes;
-  const double passes = weight_bytes * blocks / kMemoryBytes;
-  const double segments = groups * double(plan.lines()) * std::ceil(double(plan.axes[2].tiles) / double(plan.segment)) *
-                          (in_vectors + out_vectors);
-  return (transforms + segments * kSegmentCycles) / kCyclesPerSecond + std::max(products / kCyclesPerSecond, passes);
+  const double groups = double(plan.group), inputs = double(plan.inputs()), pairs = double(plan.pairs().count()),
+               real_pairs = double(plan.pairs().reals / 2);
+  const double row = plan.is_shared ? in_vectors + out_vectors : std::max(in_vectors, out_vectors);
+  const double distance = std::max(0.0, std::log2(pairs * rows * 2 * row * lanes / kBlockReals));
+  const double transforms = (in_vectors + out_vectors) *
+                            (tiles * transform_cycles(plan) * std::min(kFar, kNear + kFarther * distance) +
+                             segments * kSegmentCycles);
+  const double products =
+      blocks * out_vectors *
+      ((pairs - real_pairs) * product_cycles(rows, inputs, 4, 2) + real_pairs * product_cycles(rows, inputs, 2, 1));
+  const double weights = blocks * pairs * inputs * out_vectors * 8 * lanes / kWeightBytes;
+  double tensors = 0;
+  for (const bool is_output : {false, true}) {
+    double elements = 4.0 * double(plan.batch * (is_output ? plan.out_channels : plan.in_channels));
+    for (const AxisPlan& axis : plan.axes) elements *= double(is_output ? axis.outputs : axis.extent);
+    tensors += elements;
+  }
+  const double seconds = transforms / kCyclesPerSecond + products / kCyclesPerSecond + weights + tensors / kTensorBytes;
+  if (plan.is_shared) return groups * (seconds + blocks * 3 * kBarrierSeconds);
+  const double tasks = groups * blocks;
+  return groups * seconds * std::ceil(tasks / kTasks) * kTasks / tasks;
 }
 
 double most_spectra_bytes(const DensePlan& plan) {
@@ -86,24 +117,13 @@ double most_spectra_bytes(const DensePlan& plan) {
   return kSpectraFactor * weights + kSpectraBytes;
 }
 
-// Tiles side by side, as many as keep a segment's scratch in the cache.
-int64_t choose_segment(const DensePlan& plan) {
+// Tiles side by side: as many as keep a segment's scratch in the cache, and no more than a block takes.
+int64_t choose_segment(const DensePlan& plan, int lanes) {
   const AxisPlan& last = plan.axes[2];
   const int64_t windows = last.residues * last.polyphase;
   const int64_t points = plan.axes[0].length * plan.axes[1].length * last.length;
-  const int64_t fitting = std::max<int64_t>(1, kSegmentReals / 8 / (points * windows));
-  return std::min({fitting, last.tiles, kMostWindows / windows});
-}
-
-// How many tiles a block takes: as many as fit into the cache, and all blocks alike.
-void choose_block(DensePlan& plan, int lanes) {
-  const int64_t tiles = plan.lines() * plan.line_tiles();
-  const int64_t row = 2 * std::max(ceil_divide(plan.inputs(), lanes), ceil_divide(plan.out_channels, lanes)) * lanes;
-  const int64_t fitting = std::max<int64_t>(1, kBlockReals / (plan.pairs().count() * row));
-  const int64_t least = int64_t(kStripRows) * 2;
-  int64_t blocks = ceil_divide(tiles, std::max(fitting, least));
-  if (blocks > 1) blocks = std::min(tiles, ceil_divide(blocks, kEvenBlocks) * kEvenBlocks);
-  plan.block = ceil_divide(tiles, blocks);
+  const int64_t fitting = std::min({kSegmentReals / (points * windows * lanes), kMostWindows / windows, last.tiles});
+  return std::max<int64_t>(1, std::min(fitting, plan.block / last.residues));
 }
 
 bool can_cut(const ConvPlan& conv, const AxisPlan* sequences) {
@@ -113,6 +133,26 @@ bool can_cut(const ConvPlan& conv, const AxisPlan* sequences) {
   }
   if (conv.in_channels * conv.out_channels == 1) return false;  // nothing is summed, or nearly so
   return last.taps > 1 && last.residues * last.polyphase <= kMostWindows;
+}
+
+// The plan with every size of blocks.
+void add_blocks(DensePlan plan, int lanes, std::vector<DensePlan>& plans) {
+  const int64_t tiles = plan.lines() * plan.line_tiles();
+  const auto add = [&](int64_t block) {
+    plan.block = std::min(block, tiles);
+    plan.segment = choose_segment(plan, lanes);
+    plan.seconds = predict_seconds(plan, lanes);
+    plans.push_back(plan);
+    return plan.block < tiles;
+  };
+  plan.is_shared = false;
+  for (const int64_t block : kBlocks) {
+    if (!add(block)) break;
+  }
+  plan.is_shared = true;
+  for (const int64_t block : kSharedBlocks) {
+    if (!add(block)) break;
+  }
 }
 
 }  // namespace
@@ -132,13 +172,7 @@ std::vector<DensePlan> cut_densely(const ConvPlan& conv, const AxisPlan* sequenc
         plan.axes[0] = first;
         plan.axes[1] = second;
         plan.axes[2] = third;
-        plan.segment = choose_segment(plan);
-        for (const bool is_shared : {false, true}) {
-          plan.is_shared = is_shared;
-          choose_block(plan, lanes);
-          plan.seconds = predict_seconds(plan, lanes);
-          plans.push_back(plan);
-        }
+        add_blocks(plan, lanes, plans);
       }
     }
   }
