@@ -21,7 +21,7 @@ struct DenseSpectra {
         out_blocks(ceil_divide(plan.out_channels, lanes)),
         // the last vector of a component may reach into the next one; that of the last into this padding
         to_im(ceil_divide(inputs - plan.in_channels + in_blocks * lanes, lanes) * lanes),
-        weights(inputs * out_blocks * 2 * lanes) {}
+        weights(inputs * out_blocks * (plan.form == DenseForm::kGauss ? 3 : 2) * lanes) {}
 
   int64_t in_row() const { return 2 * to_im; }
   int64_t out_row() const { return out_blocks * 2 * lanes; }

@@ -71,14 +71,35 @@ class DenseWeights {
   // conj(packed) * scale, of input k, in the order that products read it.
   void place_spectra(const Real* packed, int64_t block, int64_t k, Real* spectra) const {
     const int64_t first = k / kDenseChain * kDenseChain, chain = std::min(kDenseChain, spectra_.inputs - first);
-    const int64_t blocks = spectra_.out_blocks;
-    Real* target = spectra + first * blocks * 2 * L_ + (block * chain + k - first) * 2 * L_;
-    for (int64_t pair = 0; pair < spectra_.pairs.count(); ++pair, packed += 2 * L_, target += spectra_.weights) {
-      const Real scale_im = pair < spectra_.pairs.complex ? -scale_ : scale_;
-      for (int64_t lane = 0; lane < L_; ++lane) {
-        target[lane] = packed[lane] * scale_;
-        target[L_ + lane] = packed[L_ + lane] * scale_im;
+    const bool is_gauss = plan_.form == DenseForm::kGauss;
+    const int64_t in_pair = (first * spectra_.out_blocks + block * chain + k - first) * 2 * L_;
+    const int64_t in_gauss = (first * spectra_.out_blocks + block / 2 * 2 * chain) * 3 * L_ +
+                             ((k - first) * 2 + block % 2) * L_;
+    for (int64_t pair = 0; pair < spectra_.pairs.count(); ++pair, packed += 2 * L_, spectra += spectra_.weights) {
+      if (pair >= spectra_.pairs.complex) {
+        place(packed, scale_, spectra + in_pair);
+      } else if (is_gauss) {
+        place_gauss(packed, spectra + in_gauss, chain * 2 * L_);
+      } else {
+        place(packed, -scale_, spectra + in_pair);
       }
+    }
+  }
+
+  void place(const Real* packed, Real scale_im, Real* target) const {
+    for (int64_t lane = 0; lane < L_; ++lane) {
+      target[lane] = packed[lane] * scale_;
+      target[L_ + lane] = packed[L_ + lane] * scale_im;
+    }
+  }
+
+  // re, im - re, re + im: `part` reals apart.
+  void place_gauss(const Real* packed, Real* target, int64_t part) const {
+    for (int64_t lane = 0; lane < L_; ++lane) {
+      const Real re = packed[lane] * scale_, im = packed[L_ + lane] * -scale_;
+      target[lane] = re;
+      target[part + lane] = im - re;
+      target[2 * part + lane] = re + im;
     }
   }
 

@@ -80,7 +80,8 @@ inline int64_t dense_scratch_reals(const DenseSegment& s, int64_t lanes) {
 //   complex, real   [chain][block][input in the chain][re, im]
 //   Gauss           [chain][two blocks][re, im - re, re + im][input in the chain][two vectors]
 //
-// C is [row][block][re, im]. In a pair of two real bins, re and im stand for one each.
+// C is [row][block][re, im]. In a pair of two real bins, re and im stand for one each. Gauss' form takes an even number
+// of blocks.
 enum class DenseForm { kComplex, kReal, kGauss };
 
 constexpr int64_t kDenseChain = 128;
@@ -94,10 +95,10 @@ struct DenseProduct {
   Real* c;
   ptrdiff_t c_row;
   int64_t rows, inputs, blocks;
-  Real* scratch;  // for Gauss: dense_product_reals(rows)
+  Real* scratch;  // for Gauss: dense_product_reals(rows, lanes)
 };
 
-inline int64_t dense_product_reals(int64_t rows, int64_t lanes) { return rows * (kDenseChain + 3 * lanes); }
+inline int64_t dense_product_reals(int64_t rows, int64_t lanes) { return rows * (kDenseChain + lanes); }
 
 // By the type of the elements in memory; `Real` is what is computed in. Scratch memory is aligned to a vector.
 template <typename Real>

@@ -103,8 +103,95 @@ void multiply_pair(const DenseProduct<Real>& p) {
   }
 }
 
+// Gauss' complex product of a and b takes three real ones: with p = (re a + im a) re b,
+//
+//   im = p + re a (im b - re b),  re = p - im a (re b + im b)
+//
+// Two blocks of outputs at a time: their vectors of weights are read once for all rows.
+template <typename Real, int Rows>
+ONNX_FFT_INLINE void add_products(Vec<Real> (&sums)[Rows][2], const Real* a, ptrdiff_t a_row, const Real* b,
+                                  int64_t inputs, bool subtract) {
+  constexpr int L = kLanes<Real>;
+  for (int64_t k = 0; k < inputs; ++k, ++a, b += 2 * L) {
+    const Vec<Real> first = load(b), second = load(b + L);
+    unroll<Rows>(ONNX_FFT_STEP(row) {
+      const Vec<Real> u = broadcast_once(a + row * a_row);
+      sums[row][0] = subtract ? sums[row][0] - u * first : sums[row][0] + u * first;
+      sums[row][1] = subtract ? sums[row][1] - u * second : sums[row][1] + u * second;
+    });
+  }
+}
+
+template <typename Real, int Rows>
+ONNX_FFT_INLINE void put_sums(const Vec<Real> (&sums)[Rows][2], Real* c, ptrdiff_t c_row, bool add) {
+  constexpr int L = kLanes<Real>;
+  unroll<Rows>(ONNX_FFT_STEP(row) {
+    for (int block = 0; block < 2; ++block) {
+      Real* target = c + row * c_row + block * 2 * L;
+      store(target, add ? load(target) + sums[row][block] : sums[row][block]);
+    }
+  });
+}
+
+template <typename Real, int Rows>
+__attribute__((noinline)) void multiply_gauss_strip(const Strip<Real>& strip, const Real* re_plus_im,
+                                                    ptrdiff_t sum_row, const Real* b, int64_t inputs, bool add) {
+  constexpr int L = kLanes<Real>;
+  const int64_t part = inputs * 2 * L;
+  Vec<Real> sums[Rows][2] = {}, common[Rows][2];
+  add_products<Real, Rows>(sums, re_plus_im, sum_row, b, inputs, false);
+  unroll<Rows>(ONNX_FFT_STEP(row) {
+    common[row][0] = sums[row][0];
+    common[row][1] = sums[row][1];
+  });
+  add_products<Real, Rows>(sums, strip.a, strip.a_row, b + part, inputs, false);
+  put_sums<Real, Rows>(sums, strip.c + L, strip.c_row, add);
+  add_products<Real, Rows>(common, strip.a + strip.a_to_im, strip.a_row, b + 2 * part, inputs, true);
+  put_sums<Real, Rows>(common, strip.c, strip.c_row, add);
+}
+
+template <typename Real, int Rows = kStripRows>
+ONNX_FFT_INLINE void multiply_gauss_rows(int64_t rows, const Strip<Real>& strip, const Real* re_plus_im,
+                                         ptrdiff_t sum_row, const Real* b, int64_t inputs, bool add) {
+  if (rows == Rows) {
+    multiply_gauss_strip<Real, Rows>(strip, re_plus_im, sum_row, b, inputs, add);
+  } else if constexpr (Rows > 1) {
+    multiply_gauss_rows<Real, Rows - 1>(rows, strip, re_plus_im, sum_row, b, inputs, add);
+  }
+}
+
+// re + im of one chain of all rows.
+template <typename Real>
+ONNX_FFT_INLINE void add_parts(const DenseProduct<Real>& p, int64_t first, int64_t inputs, ptrdiff_t sum_row) {
+  for (int64_t row = 0; row < p.rows; ++row) {
+    const Real* re = p.a + row * p.a_row + first;
+    for (int64_t k = 0; k < inputs; k += kLanes<Real>) {
+      store(p.scratch + row * sum_row + k, load(re + k) + load(re + p.a_to_im + k));
+    }
+  }
+}
+
+template <typename Real>
+void multiply_gauss(const DenseProduct<Real>& p) {
+  constexpr int L = kLanes<Real>;
+  constexpr ptrdiff_t kSumRow = kDenseChain + L;
+  const Real* b = p.b;
+  for (int64_t first = 0; first < p.inputs; first += kDenseChain) {
+    const int64_t inputs = p.inputs - first < kDenseChain ? p.inputs - first : kDenseChain;
+    add_parts(p, first, inputs, kSumRow);
+    for (int64_t block = 0; block < p.blocks; block += 2, b += inputs * 6 * L) {
+      each_strip(p.rows, [&](int64_t begin, int64_t rows) {
+        const Strip<Real> strip{p.a + begin * p.a_row + first, p.a_row, p.a_to_im,
+                                p.c + begin * p.c_row + block * 2 * L, p.c_row};
+        multiply_gauss_rows<Real>(rows, strip, p.scratch + begin * kSumRow, kSumRow, b, inputs, first > 0);
+      });
+    }
+  }
+}
+
 template <typename Real>
 void dense_multiply(const DenseProduct<Real>& product) {
+  if (product.form == DenseForm::kGauss) return multiply_gauss(product);
   if (product.form == DenseForm::kComplex) return multiply_pair<Real, DenseForm::kComplex>(product);
   multiply_pair<Real, DenseForm::kReal>(product);
 }

@@ -17,17 +17,17 @@ constexpr double kCyclesPerSecond = 3.2e9;
 // for the last one on the same sum.
 constexpr double kStripRows = 6, kProductCycles = 0.51, kInputCycles = 0.45, kStripCycles = 30, kLatencyCycles = 4;
 
-// A sample that is moved between tensor and tile, and the lines of a DFT of each of kDenseLengths, by sample; a segment.
+// A sample that is moved between tensor and tile; the lines of a DFT of each of kDenseLengths, by sample; a segment's row.
 // Tiles of more points leave the first-level cache.
 constexpr double kMoveCycles = 6, kLineCycles[] = {1.7, 2.3, 2.4, 3.2, 5.5, 5.0, 5.5, 8.0, 9.0};
-constexpr double kCubeCycles = 2.5, kSegmentCycles = 400, kTilePoints = 1200, kLargeTile = 1.6;
+constexpr double kCubeCycles = 2.5, kRowCycles = 60, kTilePoints = 1200, kLargeTile = 1.6;
 
 // How much slower that is where the spectra lie in the second-level cache, which holds so many reals of them; what
-// every doubling of the spectra adds to that; and where they are in the last-level cache.
-constexpr double kNear = 1.2, kFarther = 0.35, kFar = 2.6, kBlockReals = 104 << 10;
+// every doubling of the spectra adds to that; and where threads share them in the last-level cache.
+constexpr double kNear = 1.1, kFarther = 0.2, kShared = 2.3, kBlockReals = 104 << 10;
 
-// Reals of scratch that a segment takes at most.
-constexpr int64_t kSegmentReals = 12 << 10;
+// Reals of scratch that a segment takes at most, in the second-level cache.
+constexpr int64_t kSegmentReals = 48 << 10;
 
 // Bytes of weights and of tensors that are read or written a second, and what it costs that threads
 // wait for one another.
@@ -74,6 +74,9 @@ double transform_cycles(const DensePlan& plan) {
   return points * cycles * (points > kTilePoints ? kLargeTile : 1);
 }
 
+// Vectors of weights that are read for each input and vector of outputs.
+double weight_vectors(const DensePlan& plan) { return plan.form == DenseForm::kGauss ? 3 : 2; }
+
 // Cycles to multiply one pair of `rows` tiles with all inputs of one vector of outputs: `products` for each row and
 // input, of which `chained` go to the same sum.
 double product_cycles(double rows, double inputs, double products, double chained) {
@@ -90,15 +93,17 @@ double predict_seconds(const DensePlan& plan, int lanes) {
                out_vectors = double(ceil_divide(plan.out_channels, lanes));
   const double groups = double(plan.group), inputs = double(plan.inputs()), pairs = double(plan.pairs().count()),
                real_pairs = double(plan.pairs().reals / 2);
-  const double row = plan.is_shared ? in_vectors + out_vectors : std::max(in_vectors, out_vectors);
-  const double distance = std::max(0.0, std::log2(pairs * rows * 2 * row * lanes / kBlockReals));
+  const double reals = pairs * rows * 2 * std::max(in_vectors, out_vectors) * lanes;
+  const double slower = plan.is_shared ? kShared : kNear + kFarther * std::max(0.0, std::log2(reals / kBlockReals));
   const double transforms = (in_vectors + out_vectors) *
-                            (tiles * transform_cycles(plan) * std::min(kFar, kNear + kFarther * distance) +
-                             segments * kSegmentCycles);
+                            (tiles * transform_cycles(plan) * slower +
+                             segments * double(plan.axes[0].length * plan.axes[1].length) * kRowCycles);
+  // Gauss' form takes two vectors of outputs at a time, three times one product for each.
+  const double complex = plan.form == DenseForm::kGauss ? 3 * product_cycles(rows, inputs, 2, 1) / 2
+                                                        : product_cycles(rows, inputs, 4, 2);
   const double products =
-      blocks * out_vectors *
-      ((pairs - real_pairs) * product_cycles(rows, inputs, 4, 2) + real_pairs * product_cycles(rows, inputs, 2, 1));
-  const double weights = blocks * pairs * inputs * out_vectors * 8 * lanes / kWeightBytes;
+      blocks * out_vectors * ((pairs - real_pairs) * complex + real_pairs * product_cycles(rows, inputs, 2, 1));
+  const double weights = blocks * pairs * inputs * out_vectors * 4 * weight_vectors(plan) * lanes / kWeightBytes;
   double tensors = 0;
   for (const bool is_output : {false, true}) {
     double elements = 4.0 * double(plan.batch * (is_output ? plan.out_channels : plan.in_channels));
@@ -172,6 +177,10 @@ std::vector<DensePlan> cut_densely(const ConvPlan& conv, const AxisPlan* sequenc
         plan.axes[0] = first;
         plan.axes[1] = second;
         plan.axes[2] = third;
+        plan.form = DenseForm::kComplex;
+        add_blocks(plan, lanes, plans);
+        if (ceil_divide(plan.out_channels, lanes) % 2 != 0) continue;
+        plan.form = DenseForm::kGauss;
         add_blocks(plan, lanes, plans);
       }
     }
@@ -189,7 +198,8 @@ std::shared_ptr<const DensePlan> plan_dense(const ConvPlan& conv, const AxisPlan
 }
 
 double spectra_bytes(const DensePlan& plan, int lanes) {
-  return 8.0 * double(plan.group * plan.pairs().count() * plan.inputs() * ceil_divide(plan.out_channels, lanes) * lanes);
+  const int64_t products = plan.inputs() * ceil_divide(plan.out_channels, lanes) * lanes;
+  return 4 * weight_vectors(plan) * double(plan.group * plan.pairs().count() * products);
 }
 
 }  // namespace onnx_fft
