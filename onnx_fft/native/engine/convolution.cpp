@@ -1,8 +1,6 @@
 #include "engine/convolution.h"
 
 #include <algorithm>
-#include <array>
-#include <map>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -10,8 +8,11 @@
 #include <vector>
 
 #include "engine/dense.h"
+#include "engine/lru.h"
 #include "engine/run.h"
 #include "engine/scratch.h"
+#include "engine/spectra.h"
+#include "engine/threads.h"
 #include "kernels/half.h"
 #include "kernels/isa.h"
 
@@ -19,7 +20,10 @@ namespace onnx_fft {
 namespace {
 
 // A model runs on few shapes, but a server with open lengths may see any number of them.
-constexpr size_t kMostPlans = 64, kMostSpectra = 4;
+constexpr size_t kMostShapes = 64, kMostSpectra = 4;
+
+// Spectra of fewer bytes are made faster than threads are started.
+constexpr size_t kThreadedBytes = 1 << 20;
 
 std::string describe(const int64_t* values, int count) {
   std::string text;
@@ -70,20 +74,15 @@ void activate(const Activation& activation, DType dtype, void* y, size_t count) 
   }
 }
 
-// Spectra of the weights for one tile; reals of the computing type.
-using Spectra = std::shared_ptr<const Block>;
-
 struct Convolution::State {
-  using SpectraKey = std::array<int64_t, 2 * kMaxRank + 2>;  // lengths, split dilations, lanes, direct or not
-
   ConvAttributes attributes;
   DType dtype;
   int64_t out_channels, in_channels;  // in_channels of a group
   const void* constant_weights;
   std::shared_ptr<ScratchPool> pool = ScratchPool::shared();
-  std::mutex mutex;
-  std::map<std::vector<int64_t>, std::shared_ptr<const ConvPlan>> plans;
-  std::map<SpectraKey, Spectra> spectra;
+  SpectraCache spectra{kMostSpectra};
+  std::mutex mutex{};  // of executions
+  LruCache<std::vector<int64_t>, std::shared_ptr<const Execution>> executions{kMostShapes};
 
   int64_t weight_count() const { return out_channels * in_channels * product_of(attributes.kernel, attributes.rank); }
 
@@ -95,11 +94,9 @@ struct Convolution::State {
                                 std::to_string(attributes.group) + " group(s)");
   }
 
-  void output_shape(const int64_t* x_shape, int64_t* y_shape) const {
+  std::vector<int64_t> output_shape(const ConvAttributes& known, const int64_t* x_shape) const {
     check_shape(x_shape);
-    const ConvAttributes known = resolve_padding(attributes, x_shape + 2);
-    y_shape[0] = x_shape[0];
-    y_shape[1] = out_channels;
+    std::vector<int64_t> y_shape{x_shape[0], out_channels};
     for (int a = 0; a < known.rank; ++a) {
       const int64_t span = known.span(a), room = x_shape[2 + a] + known.pads_begin[a] + known.pads_end[a] - span;
       if (room < 0) {
@@ -107,20 +104,34 @@ struct Convolution::State {
             "got an input of " + describe(x_shape, attributes.rank + 2) + ", whose axis " + std::to_string(2 + a) +
             " with its padding is shorter than the kernel, which spans " + std::to_string(span));
       }
-      y_shape[2 + a] = room / known.strides[a] + 1;
+      y_shape.push_back(room / known.strides[a] + 1);
     }
+    return y_shape;
   }
 
-  std::shared_ptr<const ConvPlan> plan_for(const int64_t* x_shape) {
-    std::vector<int64_t> shape(x_shape, x_shape + attributes.rank + 2);
+  std::shared_ptr<const Execution> decide(const int64_t* x_shape) const {
+    const ConvAttributes known = resolve_padding(attributes, x_shape + 2);
+    auto execution = std::make_shared<Execution>();
+    execution->y_shape = output_shape(known, x_shape);
+    execution->outputs = product_of(execution->y_shape.data(), attributes.rank + 2);
+    if (execution->outputs == 0) return execution;
+    execution->plan = std::make_shared<const ConvPlan>(
+        plan_convolution(known, x_shape, execution->y_shape.data(), in_channels, out_channels, lanes_of(dtype)));
+    const bool has_input = product_of(x_shape, attributes.rank + 2) > 0;
+    execution->prefers_ort_conv = has_input && im2col_seconds(*execution->plan) < execution->plan->seconds;
+    return execution;
+  }
+
+  std::shared_ptr<const Execution> execution_for(const int64_t* x_shape) {
+    const std::vector<int64_t> shape(x_shape, x_shape + attributes.rank + 2);
+    {
+      const std::lock_guard<std::mutex> lock(mutex);
+      if (const auto* found = executions.find(shape)) return *found;
+    }
+    std::shared_ptr<const Execution> decided = decide(x_shape);  // outside the lock: other shapes need not wait
     const std::lock_guard<std::mutex> lock(mutex);
-    const auto found = plans.find(shape);
-    if (found != plans.end()) return found->second;
-    int64_t y_shape[kMaxRank + 2];
-    output_shape(x_shape, y_shape);
-    if (plans.size() >= kMostPlans) plans.clear();
-    return plans[shape] = std::make_shared<const ConvPlan>(plan_convolution(
-               resolve_padding(attributes, x_shape + 2), x_shape, y_shape, in_channels, out_channels, lanes_of(dtype)));
+    const auto* found = executions.find(shape);
+    return found != nullptr ? *found : executions.insert(shape, std::move(decided));
   }
 
   template <typename Real>
@@ -166,30 +177,28 @@ struct Convolution::State {
     return plan.dense ? prepare(dense_runner<Real>(*plan.dense)) : prepare(runner<Real>(plan));
   }
 
-  // The constant weights' spectra. They are made under the lock, so that they are made once.
   template <typename Real>
-  Spectra constant_spectra(const ConvPlan& plan) {
-    SpectraKey key{};
-    key.back() = plan.direct;
-    const AxisPlan* axes = plan.dense ? plan.dense->axes : plan.axes;
-    for (int a = 0; a < (plan.direct ? 0 : kMaxRank); ++a) {
-      key[static_cast<size_t>(a)] = axes[a].length;
-      key[static_cast<size_t>(kMaxRank + a)] = axes[a].split_dilation;
-    }
-    if (!plan.direct) key[2 * kMaxRank] = static_cast<int64_t>(plan.lanes);
-    if (plan.dense) key[2 * kMaxRank] = 2 + static_cast<int64_t>(plan.dense->form);
-    const std::lock_guard<std::mutex> lock(mutex);
-    const auto found = spectra.find(key);
-    if (found != spectra.end()) return found->second;
-    if (spectra.size() >= kMostSpectra) spectra.clear();
-    return spectra[key] = make_spectra<Real>(plan, constant_weights, serial_executor());
+  Spectra constant_spectra(const ConvPlan& plan, const Executor& executor) {
+    return spectra.get(spectra_key(plan), [&] { return make_spectra<Real>(plan, constant_weights, executor); });
+  }
+
+  template <typename Real>
+  size_t spectra_bytes(const ConvPlan& plan) const {
+    return plan.dense ? dense_runner<Real>(*plan.dense).weights().bytes() : runner<Real>(plan).weights().bytes();
+  }
+
+  // While a session loads, it has no threads to lend.
+  template <typename Real>
+  void prepare(const ConvPlan& plan) {
+    const bool is_large = spectra_bytes<Real>(plan) > kThreadedBytes;
+    constant_spectra<Real>(plan, is_large ? own_threads() : serial_executor());
   }
 
   template <typename Real>
   void run(const void* x, const ConvPlan& plan, const void* w, const void* bias, void* y, const Executor& executor) {
     std::vector<Real> storage;
     const Spectra chosen =
-        constant_weights != nullptr ? constant_spectra<Real>(plan) : make_spectra<Real>(plan, w, executor);
+        constant_weights != nullptr ? constant_spectra<Real>(plan, executor) : make_spectra<Real>(plan, w, executor);
     const auto run_by = [&](const auto& runs) {
       runs.run(x, static_cast<const Real*>(chosen->memory.get()), widened(bias, out_channels, storage), y,
                element_bytes(dtype), attributes.activation, executor);
@@ -200,15 +209,7 @@ struct Convolution::State {
 
 Convolution::Convolution(const ConvAttributes& attributes, DType dtype, int64_t out_channels,
                          int64_t in_channels_per_group, const void* constant_weights)
-    : state_(new State{attributes,
-                       dtype,
-                       out_channels,
-                       in_channels_per_group,
-                       constant_weights,
-                       ScratchPool::shared(),
-                       {},
-                       {},
-                       {}}) {
+    : state_(new State{attributes, dtype, out_channels, in_channels_per_group, constant_weights}) {
   if (out_channels % attributes.group != 0) {
     throw std::invalid_argument("got " + std::to_string(out_channels) + " output channels in " +
                                 std::to_string(attributes.group) + " groups; expected a multiple");
@@ -217,34 +218,23 @@ Convolution::Convolution(const ConvAttributes& attributes, DType dtype, int64_t 
 
 Convolution::~Convolution() = default;
 
-void Convolution::output_shape(const int64_t* x_shape, int64_t* y_shape) const {
-  state_->output_shape(x_shape, y_shape);
+std::shared_ptr<const Execution> Convolution::execution_for(const int64_t* x_shape) const {
+  return state_->execution_for(x_shape);
 }
 
-void Convolution::prepare(const int64_t* x_shape) const {
-  if (state_->constant_weights == nullptr || product_of(x_shape, state_->attributes.rank + 2) == 0) return;
-  const std::shared_ptr<const ConvPlan> plan = state_->plan_for(x_shape);
-  state_->dtype == DType::kFloat64 ? state_->constant_spectra<double>(*plan) : state_->constant_spectra<float>(*plan);
+void Convolution::prepare(const Execution& execution) const {
+  if (state_->constant_weights == nullptr || execution.plan == nullptr) return;
+  state_->dtype == DType::kFloat64 ? state_->prepare<double>(*execution.plan) : state_->prepare<float>(*execution.plan);
 }
 
-bool Convolution::prefers_im2col(const int64_t* x_shape) const {
-  if (product_of(x_shape, state_->attributes.rank + 2) == 0) return false;
-  const std::shared_ptr<const ConvPlan> plan = state_->plan_for(x_shape);
-  return im2col_seconds(*plan) < plan->seconds;
-}
-
-void Convolution::run(const void* x, const int64_t* x_shape, const void* w, const void* bias, void* y,
+void Convolution::run(const Execution& execution, const void* x, const void* w, const void* bias, void* y,
                       const Executor& executor) const {
+  if (execution.plan == nullptr) return;
   State& state = *state_;
-  int64_t y_shape[kMaxRank + 2];
-  state.output_shape(x_shape, y_shape);
-  const int64_t count = product_of(y_shape, state.attributes.rank + 2);
-  if (count == 0) return;
   // An empty input may be null, and addresses are computed from it, although nothing is read.
-  if (product_of(x_shape, state.attributes.rank + 2) == 0) x = w != nullptr ? w : state.constant_weights;
-  const std::shared_ptr<const ConvPlan> plan = state.plan_for(x_shape);
-  state.dtype == DType::kFloat64 ? state.run<double>(x, *plan, w, bias, y, executor)
-                                 : state.run<float>(x, *plan, w, bias, y, executor);
+  if (x == nullptr) x = w != nullptr ? w : state.constant_weights;
+  state.dtype == DType::kFloat64 ? state.run<double>(x, *execution.plan, w, bias, y, executor)
+                                 : state.run<float>(x, *execution.plan, w, bias, y, executor);
 }
 
 }  // namespace onnx_fft

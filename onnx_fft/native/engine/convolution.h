@@ -4,11 +4,23 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "engine/executor.h"
 #include "planner/conv.h"
 
 namespace onnx_fft {
+
+struct ConvPlan;
+
+// What is decided for inputs of one shape, once.
+struct Execution {
+  std::vector<int64_t> y_shape;
+  int64_t outputs = 0;  // elements of y
+  // Nothing if y is empty. Otherwise how to compute it, and whether ONNX Runtime's own Conv is expected to be faster.
+  std::shared_ptr<const ConvPlan> plan;
+  bool prefers_ort_conv = false;
+};
 
 // x [batch, in_channels, *extents] * w [out_channels, in_channels / group, *kernel] -> y [batch, out_channels,
 // *outputs]. Every const function may be called from several threads at once.
@@ -20,17 +32,16 @@ class Convolution {
               const void* constant_weights);
   ~Convolution();
 
-  // y_shape [rank + 2] for x_shape [rank + 2]; throws std::invalid_argument with a sentence if they do not fit.
-  void output_shape(const int64_t* x_shape, int64_t* y_shape) const;
+  // Throws std::invalid_argument with a sentence if x_shape [rank + 2] does not fit. What was decided for the last 64
+  // shapes is kept.
+  std::shared_ptr<const Execution> execution_for(const int64_t* x_shape) const;
 
-  // Computes the spectra for inputs of this shape ahead of the first run.
-  void prepare(const int64_t* x_shape) const;
+  // Computes the spectra that a run needs ahead of the first.
+  void prepare(const Execution& execution) const;
 
-  // Whether one matrix product of the unfolded input (im2col) is expected to be faster for this shape.
-  bool prefers_im2col(const int64_t* x_shape) const;
-
-  // `w` is ignored if the weights are constant; `bias` [out_channels] may be nullptr. Arrays hold `dtype`.
-  void run(const void* x, const int64_t* x_shape, const void* w, const void* bias, void* y,
+  // `execution` is that of x's shape. `w` is ignored if the weights are constant; `bias` [out_channels] may be nullptr.
+  // Arrays hold `dtype`.
+  void run(const Execution& execution, const void* x, const void* w, const void* bias, void* y,
            const Executor& executor) const;
 
  private:

@@ -13,6 +13,7 @@
 
 #include "engine/executor.h"
 #include "engine/scratch.h"
+#include "engine/task_scratch.h"
 #include "engine/weights.h"
 #include "kernels/kernels.h"
 #include "planner/plan.h"
@@ -151,6 +152,7 @@ class Runner {
     const bool channels = plan_.lanes == Lanes::kChannels;
     const int64_t rows = plan_.batch * plan_.tiles, lanes = channels ? plan_.group : rows;
     const int64_t blocks = ceil_divide(lanes, L_);
+    TaskScratch scratch(pool_, scratch_bytes<Real>(tile_, L_));
     each(call.executor, blocks * (channels ? rows : plan_.group), [&](int64_t task) {
       const int64_t block = task % blocks, other = task / blocks;
       InputPlanes input = make_input_planes();
@@ -162,19 +164,19 @@ class Runner {
       const int64_t group_block = channels ? block : other / L_;
       const Factor<Real> factor{spectra + group_block * weights_.block_reals(),
                                 channels ? -1 : static_cast<int>(other % L_)};
-      const ScratchPool::Lease lease(pool_, scratch_bytes<Real>(tile_, L_));
-      kernels_.convolve(tile_, input, factor, lease.template as<Real>(), output);
+      const TaskScratch::Use use(scratch);
+      kernels_.convolve(tile_, input, factor, use.template as<Real>(), output);
     });
   }
 
-  void forward_tile(const InputPlanes& input, Real* spectrum, int64_t stride) const {
-    const ScratchPool::Lease lease(pool_, scratch_bytes<Real>(tile_, L_));
-    kernels_.forward(tile_, input, lease.template as<Real>(), spectrum, stride);
+  void forward_tile(TaskScratch& scratch, const InputPlanes& input, Real* spectrum, int64_t stride) const {
+    const TaskScratch::Use use(scratch);
+    kernels_.forward(tile_, input, use.template as<Real>(), spectrum, stride);
   }
 
-  void inverse_tile(const Real* spectrum, int64_t stride, const OutputPlanes& output) const {
-    const ScratchPool::Lease lease(pool_, scratch_bytes<Real>(tile_, L_));
-    kernels_.inverse(tile_, spectrum, stride, lease.template as<Real>(), output);
+  void inverse_tile(TaskScratch& scratch, const Real* spectrum, int64_t stride, const OutputPlanes& output) const {
+    const TaskScratch::Use use(scratch);
+    kernels_.inverse(tile_, spectrum, stride, use.template as<Real>(), output);
   }
 
   // Products of all bins, several to a task.
@@ -194,10 +196,11 @@ class Runner {
     const ScratchPool::Lease lease(pool_, static_cast<size_t>(bins * (in_stride + out_stride)) * sizeof(Real));
     Real* const inputs = lease.template as<Real>();
     Real* const outputs = inputs + bins * in_stride;
+    TaskScratch scratch(pool_, scratch_bytes<Real>(tile_, L_));
     each(call.executor, rows * in_blocks, [&](int64_t task) {
       InputPlanes input = make_input_planes();
       fill_lanes(task % in_blocks, all_k, [&](int64_t k) { add_input_lane(call, input, first + task / in_blocks, k); });
-      forward_tile(input, inputs + task * pair_, in_stride);
+      forward_tile(scratch, input, inputs + task * pair_, in_stride);
     });
     each_bin(call.executor, [&](int64_t bin) {
       for (int64_t group = 0; group < plan_.group; ++group) {
@@ -213,7 +216,7 @@ class Runner {
       fill_lanes(task % weights_.out_blocks(), plan_.out_channels, [&](int64_t o) {
         add_output_lane(call, output, first + task / out_pairs, group * plan_.out_channels + o);
       });
-      inverse_tile(outputs + task * pair_, out_stride, output);
+      inverse_tile(scratch, outputs + task * pair_, out_stride, output);
     });
   }
 
@@ -225,10 +228,11 @@ class Runner {
     const ScratchPool::Lease lease(pool_, static_cast<size_t>(bins * (in_stride + out_stride)) * sizeof(Real));
     Real* const inputs = lease.template as<Real>();
     Real* const outputs = inputs + bins * in_stride;
+    TaskScratch scratch(pool_, scratch_bytes<Real>(tile_, L_));
     each(call.executor, blocks * all_k, [&](int64_t task) {
       InputPlanes input = make_input_planes();
       fill_lanes(task / all_k, rows, [&](int64_t row) { add_input_lane(call, input, first + row, task % all_k); });
-      forward_tile(input, inputs + task * pair_, in_stride);
+      forward_tile(scratch, input, inputs + task * pair_, in_stride);
     });
     each_bin(call.executor, [&](int64_t bin) {
       for (int64_t group = 0; group < plan_.group; ++group) {
@@ -241,7 +245,7 @@ class Runner {
     each(call.executor, blocks * all_o, [&](int64_t task) {
       OutputPlanes output = make_output_planes(call);
       fill_lanes(task / all_o, rows, [&](int64_t row) { add_output_lane(call, output, first + row, task % all_o); });
-      inverse_tile(outputs + task * pair_, out_stride, output);
+      inverse_tile(scratch, outputs + task * pair_, out_stride, output);
     });
   }
 

@@ -1,34 +1,60 @@
 // Scratch memory that is kept for the next call: the fresh pages of a large block cost more than the transforms in it.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <new>
+#include <utility>
 #include <vector>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 namespace onnx_fft {
 
-struct FreeAligned {
-  void operator()(void* p) const { std::free(p); }
+struct FreeBlock {
+  size_t mapped = 0;  // bytes; 0 if malloc has it
+
+  void operator()(void* p) const {
+#if defined(__linux__)
+    if (mapped > 0) {
+      munmap(p, mapped);
+      return;
+    }
+#endif
+    std::free(p);
+  }
 };
 
 struct Block {
-  std::unique_ptr<void, FreeAligned> memory;
+  std::unique_ptr<void, FreeBlock> memory;
   size_t bytes = 0;
 };
 
+// Large blocks do not come from malloc, whose heap blocks of ever other sizes would tear to pieces, and may have huge
+// pages.
 inline Block allocate_block(size_t bytes) {
-  constexpr size_t kAlignment = 64;
-  const size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  Block block{std::unique_ptr<void, FreeAligned>(std::aligned_alloc(kAlignment, rounded)), rounded};
+  constexpr size_t kAlignment = 64, kLarge = 1 << 20, kPage = 4096;
+  const size_t unit = bytes < kLarge ? kAlignment : kPage, rounded = (bytes + unit - 1) / unit * unit;
+#if defined(__linux__)
+  if (bytes >= kLarge) {
+    void* const p = mmap(nullptr, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) throw std::bad_alloc();
+    madvise(p, rounded, MADV_HUGEPAGE);
+    return {std::unique_ptr<void, FreeBlock>(p, {rounded}), rounded};
+  }
+#endif
+  Block block{std::unique_ptr<void, FreeBlock>(std::aligned_alloc(kAlignment, rounded)), rounded};
   if (block.memory == nullptr) throw std::bad_alloc();
   return block;
 }
 
-// All convolutions of the process share one pool, so that there are only as many blocks as are in use at once. It goes
-// with the last of them.
+// All convolutions of the process share one pool. It holds no more than was ever in use at once, and a few MiB, and
+// goes with the last of them.
 class ScratchPool {
  public:
   static std::shared_ptr<ScratchPool> shared() {
@@ -40,7 +66,38 @@ class ScratchPool {
     return pool;
   }
 
-  // A block on loan, with whatever its last user wrote to it.
+  // A block with whatever its last user wrote to it.
+  Block take(size_t bytes) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      const size_t limit = std::max(most_used_, used_ + bytes) + kSpareBytes;
+      const size_t found = find(bytes, used_ + free_bytes_ + bytes > limit);
+      if (found < free_.size()) return lend(found);
+      while (!free_.empty() && used_ + free_bytes_ + bytes > limit) {
+        free_bytes_ -= free_.front().bytes;
+        free_.erase(free_.begin());
+      }
+    }
+    Block block = allocate_block(bytes);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    count_use(block.bytes);
+    return block;
+  }
+
+  void give_back(Block block) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    used_ -= block.bytes;
+    free_bytes_ += block.bytes;
+    free_.push_back(std::move(block));
+  }
+
+  // Of all blocks, in use or free.
+  size_t held_bytes() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return used_ + free_bytes_;
+  }
+
+  // A block on loan.
   class Lease {
    public:
     Lease(ScratchPool& pool, size_t bytes) : pool_(pool), block_(pool.take(bytes)) {}
@@ -59,34 +116,34 @@ class ScratchPool {
   };
 
  private:
-  // The smallest free block that is large enough.
-  Block take(size_t bytes) {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      size_t best = free_.size();
-      for (size_t i = 0; i < free_.size(); ++i) {
-        if (free_[i].bytes >= bytes && (best == free_.size() || free_[i].bytes < free_[best].bytes)) best = i;
-      }
-      if (best < free_.size() && free_[best].bytes <= 4 * bytes + (1 << 20)) {
-        Block block = std::move(free_[best]);
-        free_[best] = std::move(free_.back());
-        free_.pop_back();
-        return block;
-      }
+  static constexpr size_t kSpareBytes = 8 << 20;
+
+  // The smallest free block that is large enough; one that is far too large only if `any` will do.
+  size_t find(size_t bytes, bool any) const {
+    size_t best = free_.size();
+    for (size_t i = 0; i < free_.size(); ++i) {
+      if (free_[i].bytes < bytes || (!any && free_[i].bytes > 4 * bytes + (1 << 20))) continue;
+      if (best == free_.size() || free_[i].bytes < free_[best].bytes) best = i;
     }
-    return allocate_block(bytes);
+    return best;
   }
 
-  void give_back(Block block) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    free_.push_back(std::move(block));
-    // A model's many tile sizes must not pile up: the oldest block makes room.
-    constexpr size_t kMostBlocks = 64;
-    if (free_.size() > kMostBlocks) free_.erase(free_.begin());
+  Block lend(size_t position) {
+    Block block = std::move(free_[position]);
+    free_.erase(free_.begin() + static_cast<std::ptrdiff_t>(position));
+    free_bytes_ -= block.bytes;
+    count_use(block.bytes);
+    return block;
   }
 
-  std::mutex mutex_;
-  std::vector<Block> free_;
+  void count_use(size_t bytes) {
+    used_ += bytes;
+    most_used_ = std::max(most_used_, used_);
+  }
+
+  mutable std::mutex mutex_;
+  std::vector<Block> free_;  // the one that was given back first comes first
+  size_t used_ = 0, free_bytes_ = 0, most_used_ = 0;
 };
 
 }  // namespace onnx_fft

@@ -5,6 +5,7 @@
 
 #include "engine/executor.h"
 #include "engine/scratch.h"
+#include "engine/task_scratch.h"
 #include "kernels/kernels.h"
 #include "planner/plan.h"
 
@@ -31,23 +32,24 @@ class Weights {
   // weights [group * out_channels, in_channels, *kernel] -> `spectra`, of `bytes()` bytes, in the layout of run.h.
   void prepare(const Real* weights, Real* spectra, const Executor& executor) const {
     const int64_t outputs = plan_.group * plan_.out_channels;
+    TaskScratch scratch(pool_, scratch_bytes<Real>(tile_, L_));
     if (plan_.is_elementwise()) {
       return each(executor, ceil_divide(plan_.group, L_), [&](int64_t block) {
         Real* target = spectra + block * block_reals();
         if (plan_.direct) return copy_taps(weights, block, target);
-        transform_tile(weights, target, pair_, [&](int lane) { return KernelPart{block * L_ + lane, 0}; });
+        transform_tile(scratch, weights, target, pair_, [&](int lane) { return KernelPart{block * L_ + lane, 0}; });
       });
     }
     if (plan_.lanes == Lanes::kTiles) {
       const int64_t blocks = ceil_divide(K_, L_);
       return each(executor, outputs * blocks, [&](int64_t task) {
-        transform_tile(weights, spectra + task * pair_, stride(),
+        transform_tile(scratch, weights, spectra + task * pair_, stride(),
                        [&](int lane) { return KernelPart{task / blocks, task % blocks * L_ + lane}; });
       });
     }
     each(executor, plan_.group * out_blocks() * K_, [&](int64_t task) {
       const int64_t group = task / K_ / out_blocks(), block = task / K_ % out_blocks();
-      transform_tile(weights, spectra + task * pair_, stride(), [&](int lane) {
+      transform_tile(scratch, weights, spectra + task * pair_, stride(), [&](int lane) {
         const int64_t o = block * L_ + lane;
         return KernelPart{o < plan_.out_channels ? group * plan_.out_channels + o : outputs, task % K_};
       });
@@ -74,9 +76,10 @@ class Weights {
   int64_t tap_count() const { return plan_.axes[0].kernel * plan_.axes[1].kernel * plan_.axes[2].kernel; }
 
   template <typename PartOf>
-  void transform_tile(const Real* weights, Real* spectra, int64_t stride, const PartOf& part_of) const {
-    const ScratchPool::Lease lease(pool_, scratch_bytes<Real>(tile_, L_));
-    Real* tile = lease.template as<Real>();
+  void transform_tile(TaskScratch& scratch, const Real* weights, Real* spectra, int64_t stride,
+                      const PartOf& part_of) const {
+    const TaskScratch::Use use(scratch);
+    Real* tile = use.template as<Real>();
     std::fill_n(tile, tile_.bins * static_cast<size_t>(pair_), Real(0));
     for (int lane = 0; lane < L_; ++lane) {
       const KernelPart part = part_of(lane);

@@ -72,10 +72,8 @@ void FftConvNode::create_ort_conv(const OrtKernelInfo* info, size_t input_count)
 void FftConvNode::prepare(const ort::NodeInfo& node) const {
   const auto x_shape = node.input_shape(0);
   if (!x_shape || !is_fixed(*x_shape)) return;
-  ort::Shape y_shape(x_shape->size());
-  convolution_->output_shape(x_shape->data(), y_shape.data());
-  if (!is_fixed(y_shape) || (ort_conv_ && convolution_->prefers_im2col(x_shape->data()))) return;
-  convolution_->prepare(x_shape->data());
+  const auto execution = convolution_->execution_for(x_shape->data());
+  if (!(ort_conv_ && execution->prefers_ort_conv)) convolution_->prepare(*execution);
 }
 
 FftConvNode::Inputs FftConvNode::read_inputs(const OrtKernelContext* context) const {
@@ -106,18 +104,16 @@ std::shared_ptr<const Convolution> FftConvNode::convolution_for(const ort::Shape
 void FftConvNode::compute(OrtKernelContext* context) const {
   const Inputs inputs = read_inputs(context);
   const std::shared_ptr<const Convolution> convolution = convolution_for(inputs.w_shape);
-  ort::Shape y_shape(inputs.x_shape.size());
-  convolution->output_shape(inputs.x_shape.data(), y_shape.data());
+  const std::shared_ptr<const Execution> execution = convolution->execution_for(inputs.x_shape.data());
+  const ort::Shape& y_shape = execution->y_shape;
   OrtValue* y = nullptr;
   ort::check(api_, ort::kernel_context_get_output(api_, context, 0, y_shape.data(), y_shape.size(), &y));
-  size_t count = 1;
-  for (const int64_t length : y_shape) count *= static_cast<size_t>(length);
-  if (count == 0) return;
-  if (convolution->prefers_im2col(inputs.x_shape.data()) && run_ort_conv(context, inputs, y, count)) return;
+  if (execution->outputs == 0) return;
+  if (execution->prefers_ort_conv && run_ort_conv(context, inputs, y, static_cast<size_t>(execution->outputs))) return;
   const auto data = [&](const OrtValue* value) { return value ? ort::tensor_data(api_, value) : nullptr; };
   ort::Pool pool{api_, context};
-  convolution->run(data(inputs.values[0]), inputs.x_shape.data(), data(inputs.values[1]), data(inputs.values[2]),
-                   data(y), pool.executor());
+  convolution->run(*execution, data(inputs.values[0]), data(inputs.values[1]), data(inputs.values[2]), data(y),
+                   pool.executor());
 }
 
 bool FftConvNode::run_ort_conv(OrtKernelContext* context, const Inputs& inputs, OrtValue* y, size_t count) const {

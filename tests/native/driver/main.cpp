@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <initializer_list>
+#include <memory>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -189,13 +190,13 @@ double measure_error(const Case& c, DType dtype, size_t threads, Random& random)
   const std::vector<Storage> xr = store<Storage>(x), wr = store<Storage>(w), br = store<Storage>(bias);
   const Convolution convolution(c.attributes, dtype, c.out_channels, c.in_channels,
                                 c.constant_weights ? wr.data() : nullptr);
-  Shape y_shape(x_shape.size());
-  convolution.output_shape(x_shape.data(), y_shape.data());
+  const std::shared_ptr<const onnx_fft::Execution> execution = convolution.execution_for(x_shape.data());
+  const Shape& y_shape = execution->y_shape;
   if (!is_small(c, y_shape)) return -1;
-  if (c.constant_weights) convolution.prepare(x_shape.data());
+  if (c.constant_weights) convolution.prepare(*execution);
   std::vector<double> untouched(count(y_shape), 1e4);
   std::vector<Storage> y = store<Storage>(untouched);
-  convolution.run(xr.data(), x_shape.data(), c.constant_weights ? nullptr : wr.data(), c.has_bias ? br.data() : nullptr,
+  convolution.run(*execution, xr.data(), c.constant_weights ? nullptr : wr.data(), c.has_bias ? br.data() : nullptr,
                   y.data(), {&threads, run_on_threads});
   double error = 0, norm = 0;
   Shape at(y_shape.size());
