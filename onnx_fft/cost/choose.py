@@ -8,12 +8,11 @@ from functools import cache
 from math import inf
 
 from onnx_fft.cost.conv import RUNNABLE_DTYPES
-from onnx_fft.cost.extents import ASSUMED_EXTENTS, assume_extents
+from onnx_fft.cost.extents import ASSUMED_EXTENTS, assume_extents, assume_sizes
 from onnx_fft.cost.growth import OWN_WEIGHT, growth_bytes
-from onnx_fft.cost.lowerings import count_lowering
 from onnx_fft.cost.machines import CPU_MACHINES, Machine, machines_for
-from onnx_fft.cost.predict import border_seconds, conv_seconds, lowering_seconds
-from onnx_fft.errors import Refusal
+from onnx_fft.cost.predict import FFTCONV, border_seconds, conv_seconds, lowering_seconds
+from onnx_fft.errors import NativeUnavailable, Refusal
 from onnx_fft.hints import Hint, Option
 from onnx_fft.lowering import CUDA, TARGETS
 from onnx_fft.lowering.base import ConvPlan, Lowering
@@ -27,10 +26,8 @@ MIN_GAIN = 1.4
 
 `calibration.json` says how many of the convolutions measured are predicted to gain that much, and how many lost."""
 
-MIN_GAIN_SCATTERED = 2.0
-"""The same if the native library loads samples one by one, which is predicted less well: of 150 convolutions
-measured (2-core AMD EPYC, ONNX Runtime 1.32, 2 threads, 2026-11) the one that is predicted at 1.4x or more and loses
-is such a one, at 1.6x."""
+LEAST_GAIN = 0.97
+"""Predicted speed-up that a native node must have at every size that the model leaves open."""
 
 MIN_GAIN_CUDA = 2.0
 """The same for NVIDIA GPUs, of which nothing is measured."""
@@ -113,9 +110,33 @@ class Request:
         return machines_for(self.target)
 
 
-@cache
 def choose(spec: ConvSpec, opset: int, request: Request, storage: Storage = OWN_WEIGHT) -> Decision:
-    """The decision for one convolution in a model of the given opset."""
+    """The decision for one convolution in a model of the given opset.
+
+    Raises NativeUnavailable if the native library has to predict, and is missing. What is forced needs no prediction.
+    """
+    try:
+        return _choose(spec, opset, request, storage, request.machines)
+    except NativeUnavailable:
+        if not request.is_forced:
+            raise
+        return _force(spec, request, storage)
+
+
+def _force(spec: ConvSpec, request: Request, storage: Storage) -> Decision:
+    """The replacement that was asked for, without times, by the first lowering that applies."""
+    obstacles = [lowering.find_obstacle(spec) for lowering in request.lowerings]
+    for lowering, obstacle in zip(request.lowerings, obstacles, strict=True):
+        if not obstacle:
+            plan = lowering.candidates(spec)[0]
+            reason = "as asked for; the native library, which is missing, would predict its speed"
+            return Decision(plan, growth_bytes=growth_bytes(spec, plan, storage), reason=reason)
+    return leave(Refusal("no-lowering", "; ".join(obstacles)))
+
+
+@cache
+def _choose(spec: ConvSpec, opset: int, request: Request, storage: Storage, machines: tuple[Machine, ...]) -> Decision:
+    """`choose`, by predictions for `machines`."""
     options = tuple(_find_best(lowering, spec, opset, request, storage) for lowering in request.lowerings)
     conv_s = predict_original(spec, request)
     possible = [option for option in options if option.plan is not None]
@@ -128,7 +149,7 @@ def choose(spec: ConvSpec, opset: int, request: Request, storage: Storage = OWN_
         return leave(Refusal("growth" if missed else "no-lowering", reason, hint), conv_s, options)
     best = max(possible, key=lambda option: option.gain)
     assert best.plan is not None
-    basis = _describe_basis(spec, request)
+    basis = _describe_basis(spec, best.lowering, request)
     needed = needed_gain(spec, best.plan, request.target)
     if not is_wanted and best.gain < needed:
         sentence = f"{best.lowering} predicted at {best.gain:.2f}x the speed{basis}, {needed}x needed"
@@ -148,12 +169,19 @@ def predict_original(spec: ConvSpec, request: Request) -> float | None:
 
 
 def predict_gain(spec: ConvSpec, plan: ConvPlan, machines: Sequence[Machine] = CPU_MACHINES) -> float:
-    """Conv's time over the plan's, in a model: the least over all machines, and over assumed lengths for open ones."""
-    return min(
-        conv_seconds(known, machine) / (lowering_seconds(known, plan, machine) + border_seconds(known, machine))
-        for known in _judged_specs(spec)
-        for machine in machines
-    )
+    """Conv's time over the plan's, in a model: the least over all machines, and over assumed sizes for open ones.
+
+    A native node sees the shape and calls ONNX Runtime's Conv where that is faster, so that it is judged by the size
+    that gains most, if it loses on none.
+    """
+    gains = [
+        min(
+            conv_seconds(known, machine) / (lowering_seconds(known, plan, machine) + border_seconds(known, machine))
+            for machine in machines
+        )
+        for known in _judged_specs(spec, plan.lowering)
+    ]
+    return max(gains) if plan.lowering == FFTCONV and min(gains) >= LEAST_GAIN else min(gains)
 
 
 def least_gain(target: str) -> float:
@@ -163,7 +191,7 @@ def least_gain(target: str) -> float:
 
 def needed_gain(spec: ConvSpec, plan: ConvPlan, target: str = DEFAULTS.target) -> float:
     """Predicted speed-up from which on a Conv is replaced by this plan."""
-    return MIN_GAIN_SCATTERED if count_lowering(spec, plan).native.scattered_samples else least_gain(target)
+    return least_gain(target)
 
 
 def leave(refusal: Refusal, conv_s: float | None = None, options: tuple[Alternative, ...] = ()) -> Decision:
@@ -227,9 +255,12 @@ def leave_after_all(decision: Decision, refusal: Refusal) -> Decision:
     )
 
 
-def _describe_basis(spec: ConvSpec, request: Request) -> str:
+def _describe_basis(spec: ConvSpec, lowering: str, request: Request) -> str:
     """What a predicted speed holds for, unless it is the very convolution on a measured machine."""
-    judged = [describe_lengths(known.extents) for known in _judged_specs(spec)]
+    if lowering == FFTCONV and len(judged_native := _judged_specs(spec, lowering)) > 1:
+        sizes = [describe_lengths((known.batch, *known.extents)) for known in judged_native]
+        return f" at the best of {len(sizes)} sizes from {sizes[0]} to {sizes[-1]}"
+    judged = [describe_lengths(known.extents) for known in _judged_specs(spec, lowering)]
     lengths = f" on {' and '.join(judged)}" if None in spec.extents else ""
     return lengths + (" by datasheets" if request.target == CUDA else "")
 
@@ -245,7 +276,7 @@ def _find_best(lowering: Lowering, spec: ConvSpec, opset: int, request: Request,
     plans = lowering.candidates(spec)
     sizes = {plan: growth_bytes(spec, plan, storage) for plan in plans}
     small = [plan for plan in plans if sizes[plan] <= request.max_growth_bytes]
-    judged = _judged_specs(spec)
+    judged = _judged_specs(spec, lowering.name)
     first = request.machines[0]
     conv_s = [conv_seconds(known, first) for known in judged]
     shares = {
@@ -264,8 +295,10 @@ def _find_best(lowering: Lowering, spec: ConvSpec, opset: int, request: Request,
     return Alternative(lowering.name, best, seconds, sizes[best], gain=gain)
 
 
-def _judged_specs(spec: ConvSpec) -> list[ConvSpec]:
+def _judged_specs(spec: ConvSpec, lowering: str) -> list[ConvSpec]:
     """The convolution itself, or one for each assumed length if extents are open."""
+    if lowering == FFTCONV:
+        return assume_sizes(spec)
     if None not in spec.extents:
         return [spec]
     return list(dict.fromkeys(assume_extents(spec, length) for length in ASSUMED_EXTENTS))

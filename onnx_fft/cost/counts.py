@@ -1,8 +1,8 @@
 """What is counted of a computation, and the rates that turn counts into seconds.
 
 Each family of counts has a family of rates with the same fields: `counts * rates` is the sum of every count times the
-seconds that one of it takes. What chains of standard operators do, what ONNX Runtime's Conv does and what the native
-library does are counted apart, because the same flop does not cost the same in each.
+seconds that one of it takes. What chains of standard operators do and what ONNX Runtime's Conv does are counted apart,
+because the same flop does not cost the same in each. The native library counts by itself (`native`).
 """
 
 from __future__ import annotations
@@ -65,28 +65,6 @@ class ConvCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class NativeCounts:
-    """What a call of the native library does."""
-
-    transform_flops: float = 0.0
-    """`2.5 T log2 T` for every real DFT of `T` points, forth or back."""
-    product_flops: float = 0.0
-    """Complex products of spectra, 8 flops each."""
-    direct_flops: float = 0.0
-    """Multiplications and additions of tiles that are convolved tap by tap."""
-    direct_samples: float = 0.0
-    """Samples that those tiles load and store."""
-    memory_bytes: float = 0.0
-    """Spectra and tensors that pass through memory."""
-    scattered_samples: float = 0.0
-    """Samples of the tiles that do not lie side by side in the input."""
-    tiles: float = 0.0
-    """Vectors of tiles that are transformed one way, or convolved directly."""
-    calls: float = 0.0
-    """Calls of the library."""
-
-
-@dataclass(frozen=True, slots=True)
 class OperatorRates:
     """Seconds that one of each of `OperatorCounts` takes."""
 
@@ -118,30 +96,15 @@ class ConvRates:
 
 
 @dataclass(frozen=True, slots=True)
-class NativeRates:
-    """Seconds that one of each of `NativeCounts` takes."""
-
-    transform_flops: float = 0.0
-    product_flops: float = 0.0
-    direct_flops: float = 0.0
-    direct_samples: float = 0.0
-    memory_bytes: float = 0.0
-    scattered_samples: float = 0.0
-    tiles: float = 0.0
-    calls: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class Rates:
     """Seconds that one of each of `Counts` takes on one machine; 0 for what costs nothing there."""
 
     operators: OperatorRates = field(default_factory=OperatorRates)
     conv: ConvRates = field(default_factory=ConvRates)
-    native: NativeRates = field(default_factory=NativeRates)
 
     def to_values(self) -> tuple[float, ...]:
         """All rates in the order of the fields, family by family."""
-        return (*astuple(self.operators), *astuple(self.conv), *astuple(self.native))
+        return (*astuple(self.operators), *astuple(self.conv))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +113,10 @@ class Counts:
 
     operators: OperatorCounts = field(default_factory=OperatorCounts)
     conv: ConvCounts = field(default_factory=ConvCounts)
-    native: NativeCounts = field(default_factory=NativeCounts)
 
     def to_values(self) -> tuple[float, ...]:
         """All counts, in the order of `Rates.to_values`."""
-        return (*astuple(self.operators), *astuple(self.conv), *astuple(self.native))
+        return (*astuple(self.operators), *astuple(self.conv))
 
     def __mul__(self, rates: Rates) -> float:
         """The seconds that all of it takes."""

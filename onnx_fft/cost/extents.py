@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from math import prod
 
@@ -11,6 +12,12 @@ from onnx_fft.sites.spec import ConvSpec
 
 ASSUMED_EXTENTS = (64, 256)
 """Lengths at which a spatial extent that the model leaves open is judged, or twice the kernel if that is longer."""
+
+ASSUMED_SIZES = {1: (256, 4096, 65536), 2: (64, 256, 512), 3: (32, 64)}
+"""The same for what decides anew for each shape that it sees, by the number of axes: what models are run on."""
+
+ASSUMED_BATCHES = (1, 8, 32)
+"""Likewise, for a batch that the model leaves open."""
 
 
 def assume_extents(spec: ConvSpec, length: int) -> ConvSpec:
@@ -23,6 +30,14 @@ def assume_extents(spec: ConvSpec, length: int) -> ConvSpec:
         assumed = 1 if axis.is_pointwise else max(length, 2 * span)
         extents.append(assumed if axis.extent is None else axis.extent)
     return spec.at(extents)
+
+
+def assume_sizes(spec: ConvSpec) -> list[ConvSpec]:
+    """The convolution at every combination of `ASSUMED_BATCHES` and `ASSUMED_SIZES` that the model leaves open."""
+    batches = ASSUMED_BATCHES if spec.batch is None else (spec.batch,)
+    lengths = ASSUMED_SIZES.get(spec.rank, ASSUMED_EXTENTS) if None in spec.extents else (0,)
+    sizes = [replace(assume_extents(spec, length), batch=batch) for batch in batches for length in lengths]
+    return list(dict.fromkeys(sizes))
 
 
 @cache

@@ -1,4 +1,7 @@
-"""What each lowering does under a plan, by its name; a new lowering is a line here and one in `growth`."""
+"""What each lowering does under a plan, by its name; a new lowering is a line here and one in `growth`.
+
+The native library counts by itself, see `native`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from collections.abc import Callable
 from onnx_fft.cost.counts import Counts
 from onnx_fft.cost.dft import count_dft
 from onnx_fft.cost.matmul import count_matmul
-from onnx_fft.cost.native import count_fftconv
 from onnx_fft.cost.rfft import count_rfft
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.sites.spec import ConvSpec
@@ -16,7 +18,6 @@ COUNTS: dict[str, Callable[[ConvSpec, ConvPlan], Counts]] = {
     "matmul": count_matmul,
     "dft": count_dft,
     "rfft": count_rfft,
-    "fftconv": count_fftconv,
 }
 """Every open extent is the longest assumed one."""
 

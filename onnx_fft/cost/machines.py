@@ -1,4 +1,5 @@
-"""The machines that a target is judged on: those measured for ONNX Runtime's CPU provider, or GPUs by their datasheets.
+"""The machines that a target is judged on: those measured for ONNX Runtime's CPU provider, this very machine for the
+native library, or GPUs by their datasheets.
 
 Nothing of the GPUs is measured. `gpus.json` holds their peaks, and the pages that publish them. The rest is assumed:
 the shares of the peaks that are reached, large ones for cuDNN's Conv, whose kernels for large kernel shapes are far
@@ -15,8 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from onnx_fft.cost.counts import ConvRates, NativeRates, OperatorRates, Rates
-from onnx_fft.lowering import CUDA
+from onnx_fft.cost.counts import ConvRates, OperatorRates, Rates
+from onnx_fft.host import cpu_model
+from onnx_fft.lowering import CUDA, NATIVE
+from onnx_fft.native import planning, profile
 
 CALIBRATION = Path(__file__).with_name("calibration.json")
 """Written by `scripts.bench.calibrate`: the machine, when and how it was measured, and `seconds_per` unit counted."""
@@ -35,13 +38,15 @@ BUTTERFLY_FLOPS = 10
 class Machine:
     """The rates of float32 on a CPU, with the threads they were measured with, or on a GPU.
 
-    `border_bytes_s` is the speed of what a replacement costs its neighbours, `float16_speed` how many times faster
-    Conv is in float16, which a CPU computes in float32, `least_output_channels` how many a group Conv computes at
-    least, wanted or not.
+    `library` has the rates by which the native library predicts its own times and those of ONNX Runtime's Conv; empty
+    if it takes no part. `border_bytes_s` is the speed of what a replacement costs its neighbours, `float16_speed` how
+    many times faster Conv is in float16, which a CPU computes in float32, `least_output_channels` how many a group Conv
+    computes at least, wanted or not.
     """
 
     name: str
     rates: Rates
+    library: planning.Rates = ()
     border_bytes_s: float = BORDER_BYTES_S
     float16_speed: float = 1.0
     least_output_channels: int = 1
@@ -51,7 +56,7 @@ def load_calibration(path: Path = CALIBRATION) -> Machine:
     """The machine that `scripts.bench.calibrate` measured."""
     data = json.loads(path.read_text(encoding="utf-8"))
     found = data["seconds_per"]
-    rates = Rates(OperatorRates(**found["operators"]), ConvRates(**found["conv"]), NativeRates(**found["native"]))
+    rates = Rates(OperatorRates(**found["operators"]), ConvRates(**found["conv"]))
     return Machine(data["cpu"], rates)
 
 
@@ -59,10 +64,9 @@ def make_faster(machine: Machine) -> Machine:
     """A machine whose matrix products and Convs are faster and whose memory is not, so that FFTs gain less.
 
     The factors are those between `calibration.json` and the times of 15 Convs on another 2-core AVX-512 machine
-    (250 GF/s a core; ONNX Runtime 1.32, 2 threads, autumn 2026). Those of the native library are not measured: its
-    products are matrix products, its transforms wait for the cache as well.
+    (250 GF/s a core; ONNX Runtime 1.32, 2 threads, autumn 2026).
     """
-    operators, conv, native = machine.rates.operators, machine.rates.conv, machine.rates.native
+    operators, conv = machine.rates.operators, machine.rates.conv
     rates = Rates(
         replace(operators, gemm_flops=operators.gemm_flops * 0.43),
         replace(
@@ -71,13 +75,13 @@ def make_faster(machine: Machine) -> Machine:
             depthwise_flops=conv.depthwise_flops * 0.73,
             im2col_flops=conv.im2col_flops * 0.43,
         ),
-        replace(
-            native,
-            product_flops=native.product_flops * 0.5,
-            transform_flops=native.transform_flops * 0.75,
-        ),
     )
     return Machine(f"{machine.name}, faster at arithmetic", rates)
+
+
+def native_machine() -> Machine:
+    """This very machine, as the native library measured it. Raises NativeUnavailable without the library."""
+    return Machine(cpu_model(), CALIBRATED.rates, library=profile.find_rates())
 
 
 def load_gpus(path: Path = GPUS) -> tuple[Machine, ...]:
@@ -108,7 +112,7 @@ def _make_gpu(gpu: dict[str, Any], data: dict[str, Any]) -> Machine:
         im2col_bytes=conv_byte_s,
     )
     rates = Rates(operators, conv)
-    return Machine(gpu["name"], rates, 1 / byte_s, gpu["float16_speed"], data["least_output_channels"])
+    return Machine(gpu["name"], rates, (), 1 / byte_s, gpu["float16_speed"], data["least_output_channels"])
 
 
 CALIBRATED = load_calibration()
@@ -119,5 +123,10 @@ GPU_MACHINES = load_gpus()
 
 
 def machines_for(target: str) -> tuple[Machine, ...]:
-    """A Conv is replaced only if that pays on all of them; times are reported for the first."""
+    """A Conv is replaced only if that pays on all of them; times are reported for the first.
+
+    Raises NativeUnavailable if the target is the native library, and there is none to ask.
+    """
+    if target == NATIVE:
+        return (native_machine(),)
     return GPU_MACHINES if target == CUDA else CPU_MACHINES

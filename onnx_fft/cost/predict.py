@@ -10,21 +10,31 @@ from onnx_fft.cost.conv import count_conv
 from onnx_fft.cost.extents import count_tensors
 from onnx_fft.cost.lowerings import count_lowering
 from onnx_fft.cost.machines import Machine
+from onnx_fft.cost.native import border_native_seconds, model_seconds, node_seconds
 from onnx_fft.lowering.base import ConvPlan
+from onnx_fft.native.planning import MAX_RANK
 from onnx_fft.sites.spec import ConvSpec
+
+FFTCONV = "fftconv"
 
 
 def conv_seconds(spec: ConvSpec, machine: Machine) -> float:
     """ONNX Runtime's own Conv, all optimizations on."""
+    if machine.library and spec.rank <= MAX_RANK:
+        return model_seconds(spec, machine.library)
     seconds = count_conv(spec, machine.least_output_channels) * machine.rates
     return seconds / (machine.float16_speed if spec.dtype == "float16" else 1.0)
 
 
 def lowering_seconds(spec: ConvSpec, plan: ConvPlan, machine: Machine) -> float:
     """The lowering named in `plan`, alone."""
+    if plan.lowering == FFTCONV:
+        return node_seconds(spec, machine.library)
     return count_lowering(spec, plan) * machine.rates
 
 
 def border_seconds(spec: ConvSpec, machine: Machine) -> float:
     """What a replacement costs its neighbours in a model, on top of its own time."""
+    if machine.library and spec.rank <= MAX_RANK:
+        return border_native_seconds(spec, machine.library)
     return 4 * sum(count_tensors(spec)) / machine.border_bytes_s

@@ -8,9 +8,10 @@ from onnx_fft.cost.choose import Decision, Request, leave, predict_original
 from onnx_fft.cost.growth import OWN_WEIGHT, growth_bytes
 from onnx_fft.cost.plan_file import PlannedConv
 from onnx_fft.cost.predict import lowering_seconds
-from onnx_fft.errors import OpsetError, Refusal
+from onnx_fft.errors import NativeUnavailable, OpsetError, Refusal
 from onnx_fft.hints import Option
 from onnx_fft.lowering import find_lowering
+from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.model.storage import Storage
 from onnx_fft.sites.spec import ConvSpec
 
@@ -19,10 +20,10 @@ def replay(
     name: str, spec: ConvSpec, opset: int, planned: PlannedConv, request: Request, storage: Storage = OWN_WEIGHT
 ) -> Decision:
     """The decision for the site `name`; raises OpsetError if the model is too old for it."""
-    machine = request.machines[0]
     plan = planned.plan
+    conv_s, seconds = _predict(spec, plan, request)
     if plan is None:
-        left = leave(Refusal("planned", "left alone by the plan"), predict_original(spec, request))
+        left = leave(Refusal("planned", "left alone by the plan"), conv_s)
         return replace(left, measured_conv_s=planned.measured_conv_s, measured_s=planned.measured_s)
     needed = find_lowering(plan.lowering).min_opset(spec)
     if opset < needed:
@@ -33,10 +34,19 @@ def replay(
     return Decision(
         plan,
         None,
-        predict_original(spec, request),
-        lowering_seconds(spec, plan, machine),
+        conv_s,
+        seconds,
         growth_bytes(spec, plan, storage),
         reason="by the plan",
         measured_conv_s=planned.measured_conv_s,
         measured_s=planned.measured_s,
     )
+
+
+def _predict(spec: ConvSpec, plan: ConvPlan | None, request: Request) -> tuple[float | None, float | None]:
+    """Seconds of the Conv and of the plan; None without the native library, if that is asked: nothing rests on them."""
+    try:
+        seconds = None if plan is None else lowering_seconds(spec, plan, request.machines[0])
+        return predict_original(spec, request), seconds
+    except NativeUnavailable:
+        return None, None

@@ -8,12 +8,13 @@ from onnx_fft.lowering.matmul import MatMulLowering
 from onnx_fft.lowering.rfft import RfftLowering
 
 CUDA = "cuda"
+NATIVE = "native"
 
 _MATMUL = MatMulLowering()
 
 TARGETS: dict[str, tuple[Lowering, ...]] = {
     "standard": (_MATMUL, DftLowering()),
-    "native": (FFTConvLowering(),),
+    NATIVE: (FFTConvLowering(),),
     CUDA: (RfftLowering(), _MATMUL),
 }
 """What a rewritten model is to run on, and the lowerings for it in the order of preference at equal cost.

@@ -7,7 +7,6 @@ this package's version. A file that cannot be read, or that does not hold what i
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_fft.errors import OutputError
+from onnx_fft.host import user_folder
 from onnx_fft.measure.choice import Contest, Timings
 from onnx_fft.model.staging import write_text
 
@@ -41,16 +41,8 @@ class Environment:
 
 
 def cache_folder(environ: Mapping[str, str] | None = None, platform: str = sys.platform) -> Path:
-    """`onnx-fft` in $XDG_CACHE_HOME, or else in the platform's own place for caches."""
-    environ = os.environ if environ is None else environ
-    given = environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(given):  # the specification has relative ones ignored
-        base = Path(given)
-    elif platform == "win32":
-        base = Path(environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        base = Path.home() / ("Library/Caches" if platform == "darwin" else ".cache")
-    return base / "onnx-fft" / "timings"
+    """`timings` in the user's folder for caches."""
+    return user_folder(environ, platform) / "timings"
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from onnx_fft._version import __version__
 from onnx_fft.cost.choose import Decision, Request, leave_after_all, limit_growth, predict_original
 from onnx_fft.errors import InvalidModelError, Refusal
 from onnx_fft.hints import Note, Option
+from onnx_fft.host import cpu_model
 from onnx_fft.inputs.feeds import Feed, note_made_up
 from onnx_fft.lowering import CUDA
 from onnx_fft.lowering.base import ConvPlan
@@ -39,7 +40,7 @@ from onnx_fft.runtime.cuda import check_cuda, gpu_name
 from onnx_fft.runtime.engines import EngineError
 from onnx_fft.sites.conv import ConvSite
 from onnx_fft.sites.spec import ConvSpec
-from onnx_fft.timing.launch import Host, cpu_model
+from onnx_fft.timing.launch import Host
 from onnx_fft.timing.stats import Ratio
 
 LIBRARY_DIGITS = 16

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from onnx.external_data_helper import uses_external_data
 
+from onnx_fft.host import cpu_model
 from onnx_fft.model.external import external_path
 from onnx_fft.model.io import LoadedModel, with_real_data
 from onnx_fft.model.scopes import walk_tensors
@@ -204,13 +205,3 @@ def _make_host(result: dict[str, Any], threads: int | None, gpu: str) -> Host:
         busy_cores=result["busy_cores"],
         gpu=gpu,
     )
-
-
-def cpu_model() -> str:
-    """The processor's name, as well as the system knows it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine() or "unknown CPU"

@@ -3,7 +3,7 @@
     python -m scripts.bench.calibrate measure   # about 25 minutes; writes scripts/bench/results/calibration.jsonl
     python -m scripts.bench.calibrate fit       # writes onnx_fft/cost/calibration.json, prints the accuracy
     python -m scripts.bench.calibrate again     # measures what something else disturbed once more; then fit again
-    python -m scripts.bench.calibrate native    # about 5 minutes; writes results/calibration_native.jsonl; then fit
+    python -m scripts.bench.calibrate native    # about 5 minutes; writes results/calibration_native.jsonl
 
 `measure` draws convolutions from a grid of real-world sizes (seeded) and times, interleaved on one thread pool, ONNX
 Runtime's Conv, the two `matmul` plans that the present rates like best, and the best `dft` plan if that is not
@@ -11,7 +11,7 @@ hopeless. `fit` finds the seconds that one of everything counted takes; on each 
 fitted on the others, it says how often the model's favourite is the fastest of all options measured, or within 10% of
 it, and whether anything that `auto` would replace loses. `again` is for convolutions of which every option, Conv
 included, was much slower than predicted: then it was not the option. Of the two measurements it keeps the one with the
-faster Conv. `native` times Conv and the native library on some other convolutions. Needs SciPy.
+faster Conv. `native` times Conv and the native library on some other convolutions, for `native_rates`. Needs SciPy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from onnx_fft.cost.counts import Rates
 from onnx_fft.cost.growth import growth_bytes
 from onnx_fft.cost.machines import CALIBRATED, CALIBRATION
 from onnx_fft.cost.plan_file import VERSION
@@ -191,17 +190,13 @@ def _draw_spec(rng: np.random.Generator) -> ConvSpec:
 
 
 def fit() -> None:
-    """Fit and judge the lowerings of plain ONNX Runtime, then the native library; write all constants."""
+    """Fit and judge the lowerings of plain ONNX Runtime; write all constants."""
     header, cases = read_cases(RESULTS)
-    rates, accuracy = fit_cases(cases, Rates())
-    _, native_cases = read_cases(NATIVE_RESULTS)
-    rates, native_accuracy = fit_cases(native_cases, rates)
+    rates, accuracy = fit_cases(cases)
     data = {
         **header["machine"],
         "convolutions": len(cases),
         "accuracy": accuracy,
-        "native_convolutions": len(native_cases),
-        "native_accuracy": native_accuracy,
         "seconds_per": {
             family: {key: float(f"{value:.4g}") for key, value in found.items()}
             for family, found in asdict(rates).items()

@@ -14,7 +14,7 @@ from scipy.optimize import minimize, nnls
 
 from onnx_fft.cost.choose import needed_gain, predict_gain
 from onnx_fft.cost.conv import count_conv
-from onnx_fft.cost.counts import ConvRates, NativeRates, OperatorRates, Rates
+from onnx_fft.cost.counts import ConvRates, OperatorRates, Rates
 from onnx_fft.cost.lowerings import count_lowering
 from onnx_fft.cost.machines import Machine, make_faster
 from onnx_fft.cost.predict import conv_seconds, lowering_seconds
@@ -35,14 +35,14 @@ Case = tuple[ConvSpec, float, list[tuple[ConvPlan, float]]]
 """A convolution, the seconds of Conv, and of each plan."""
 
 
-def fit_cases(cases: list[Case], known: Rates) -> tuple[Rates, dict[str, Any]]:
+def fit_cases(cases: list[Case]) -> tuple[Rates, dict[str, Any]]:
     """The rates from all cases; judged on each fifth, with those from the other four."""
     folds = []
     for fold in range(FOLDS):
         training = [case for number, case in enumerate(cases) if number % FOLDS != fold]
-        machine = Machine("", solve(training, known))
+        machine = Machine("", solve(training))
         folds.append([judge(case, machine) for case in cases[fold::FOLDS]])
-    rates = solve(cases, known)
+    rates = solve(cases)
     return rates, {
         "held_out": summarize([judgement for fold in folds for judgement in fold]),
         "held_out_fifths": [summarize(fold)["fastest_or_within_10_percent"] for fold in folds],
@@ -50,18 +50,16 @@ def fit_cases(cases: list[Case], known: Rates) -> tuple[Rates, dict[str, Any]]:
     }
 
 
-def solve(cases: list[Case], known: Rates) -> Rates:
+def solve(cases: list[Case]) -> Rates:
     """Rates that explain the times: least squares of the logarithms' errors, linear beyond `OUTLIER`.
 
-    In the logarithms of the rates, so that they stay positive; from a non-negative least-squares solution. Those of
-    `known` that are not zero stand.
+    In the logarithms of the rates, so that they stay positive; from a non-negative least-squares solution.
     """
     samples = [(count_lowering(spec, plan), s) for spec, _, plans in cases for plan, s in plans]
-    if not any(known.to_values()):
-        samples += [(count_conv(spec), s) for spec, s, _ in cases]
+    samples += [(count_conv(spec), s) for spec, s, _ in cases]
     every = np.array([counts.to_values() for counts, _ in samples])
-    values = np.array(known.to_values())
-    wanted = every.any(axis=0) & (values == 0)
+    values = np.zeros(every.shape[1])
+    wanted = every.any(axis=0)
     values[wanted] = _minimize(every[:, wanted], np.array([s for _, s in samples]))
     return _group_rates(values)
 
@@ -87,10 +85,8 @@ def _minimize(counts: NDArray[np.float64], seconds: NDArray[np.float64]) -> NDAr
 def _group_rates(values: NDArray[np.float64]) -> Rates:
     """The inverse of `Rates.to_values`."""
     rest = iter(map(float, values))
-    operators, conv, native = (
-        [next(rest) for _ in astuple(family())] for family in (OperatorRates, ConvRates, NativeRates)
-    )
-    return Rates(OperatorRates(*operators), ConvRates(*conv), NativeRates(*native))
+    operators, conv = ([next(rest) for _ in astuple(family())] for family in (OperatorRates, ConvRates))
+    return Rates(OperatorRates(*operators), ConvRates(*conv))
 
 
 def judge(case: Case, machine: Machine) -> tuple[float, float | None]:

@@ -1,6 +1,6 @@
 """What this machine reaches at most, measured with NumPy, and the least time a layer can take with the native library.
 
-A layer's limit is `max(flops / peak, bytes / bandwidth)`: the flops of the tiles `onnx_fft.cost.native` picks
+A layer's limit is `max(flops / peak, bytes / bandwidth)`: the flops of the tiles the library picks
 (2.5 T log2 T a real DFT of T points, 8 a product of two bins, 2 a tap summed directly) at the peak of a float32 matrix
 product, or the bytes they move at the bandwidth of an array copy, whichever takes longer. What stays in the caches may
 beat it.
@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from onnx_fft.cost.native import count_native
+from onnx_fft.cost.native import predict_fftconv
+from onnx_fft.native.profile import find_rates
 from onnx_fft.sites.spec import ConvSpec
 from scripts.shared.paths import ROOT
 
@@ -39,9 +40,9 @@ class Limits:
 
     def least_seconds(self, spec: ConvSpec) -> float:
         """The seconds that the layer's tiles take at these rates."""
-        counts = count_native(spec)
-        flops = counts.transform_flops + counts.product_flops + counts.direct_flops
-        return max(flops / self.flops_per_s, counts.memory_bytes / self.bytes_per_s)
+        work = predict_fftconv(spec, find_rates()).work
+        flops = work["transform_flops"] + work["product_flops"] + work["direct_flops"]
+        return max(flops / self.flops_per_s, work["bytes"] / self.bytes_per_s)
 
     def describe(self) -> str:
         """One line."""

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from onnx_fft.host import cpu_model
 from onnx_fft.report.numbers import format_ms
 from onnx_fft.rewrite import rewrite
-from onnx_fft.timing.launch import cpu_model
 from onnx_fft.timing.stats import Ratio, compare, summarize
 from scripts.conformance.browser import BrowserError, run_page
 from scripts.conformance.cases import REAL_MODEL, SEED, write_feeds

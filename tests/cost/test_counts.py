@@ -11,8 +11,6 @@ from onnx_fft.cost.counts import (
     ConvCounts,
     ConvRates,
     Counts,
-    NativeCounts,
-    NativeRates,
     OperatorCounts,
     OperatorRates,
     Rates,
@@ -20,6 +18,7 @@ from onnx_fft.cost.counts import (
 from onnx_fft.cost.growth import CONSTANTS
 from onnx_fft.cost.lowerings import COUNTS
 from onnx_fft.cost.machines import CALIBRATED, CALIBRATION, make_faster
+from onnx_fft.cost.predict import FFTCONV
 from onnx_fft.cost.rfft import count_rfft
 from onnx_fft.fourier.axis import AxisPlan
 from onnx_fft.lowering import LOWERING_NAMES
@@ -29,16 +28,16 @@ from scripts.shared.layers import make_spec
 
 @pytest.mark.parametrize(
     "counts, rates",
-    [(OperatorCounts, OperatorRates), (ConvCounts, ConvRates), (NativeCounts, NativeRates), (Counts, Rates)],
+    [(OperatorCounts, OperatorRates), (ConvCounts, ConvRates), (Counts, Rates)],
 )
 def test_counts_and_rates_have_the_same_fields(counts: type, rates: type) -> None:
     assert [each.name for each in fields(counts)] == [each.name for each in fields(rates)]
 
 
 def test_counts_times_rates_is_seconds() -> None:
-    counts = Counts(OperatorCounts(gemm_flops=3, operators=2), ConvCounts(im2col_bytes=5), NativeCounts(calls=7))
-    rates = Rates(OperatorRates(gemm_flops=1, operators=10), ConvRates(im2col_bytes=100), NativeRates(calls=1000))
-    assert counts * rates == 3 + 20 + 500 + 7000
+    counts = Counts(OperatorCounts(gemm_flops=3, operators=2), ConvCounts(im2col_bytes=5))
+    rates = Rates(OperatorRates(gemm_flops=1, operators=10), ConvRates(im2col_bytes=100))
+    assert counts * rates == 3 + 20 + 500
     assert Counts() * rates == 0
 
 
@@ -48,7 +47,7 @@ def test_counts_of_operators_add_up() -> None:
 
 
 def test_every_lowering_is_counted_and_grows() -> None:
-    assert set(COUNTS) == set(CONSTANTS) == set(LOWERING_NAMES)
+    assert {*COUNTS, FFTCONV} == set(CONSTANTS) == set(LOWERING_NAMES)
 
 
 def test_everything_counted_has_a_measured_rate() -> None:
@@ -61,7 +60,6 @@ def test_a_faster_machine_has_the_same_memory() -> None:
     faster = make_faster(CALIBRATED).rates
     assert faster.operators.gemm_flops < CALIBRATED.rates.operators.gemm_flops
     assert faster.operators.memory_bytes == CALIBRATED.rates.operators.memory_bytes
-    assert faster.native.memory_bytes == CALIBRATED.rates.native.memory_bytes
 
 
 def test_everything_that_rfft_passes_through_memory_is_counted() -> None:

@@ -11,11 +11,12 @@ from onnx import helper
 import onnx_fft
 from onnx_fft import rewrite
 from onnx_fft.cost.choose import Request, choose
-from onnx_fft.cost.machines import CALIBRATED
-from onnx_fft.cost.native import count_native
+from onnx_fft.cost.machines import native_machine
+from onnx_fft.cost.native import predict_fftconv
 from onnx_fft.cost.predict import lowering_seconds
 from onnx_fft.lowering import TARGETS, find_lowering
 from onnx_fft.lowering.base import ConvPlan
+from onnx_fft.native.profile import find_rates
 from onnx_fft.provenance import OPERATOR_DOMAIN
 from onnx_fft.sites.spec import ConvSpec
 from scripts.shared.conv_models import build_conv_model, draw_input
@@ -147,18 +148,21 @@ def test_any_geometry_has_a_cost(spec: ConvSpec) -> None:
     lowering = find_lowering("fftconv")
     plan = ConvPlan("fftconv", ())
     lowering.check_plan(spec, plan)
-    counts = count_native(spec)
-    assert (counts.transform_flops > 0) != (counts.direct_flops > 0)
-    assert (counts.product_flops > 0) == (counts.transform_flops > 0)
+    found = predict_fftconv(spec, find_rates())
+    assert (found.work["transform_flops"] > 0) != (found.work["direct_flops"] > 0)
+    assert (found.work["product_flops"] > 0) == (found.work["transform_flops"] > 0)
+    assert found.weight_bytes > 0
     larger = replace(spec, batch=(spec.batch or 1) * 16)
-    assert lowering_seconds(larger, plan, CALIBRATED) > lowering_seconds(spec, plan, CALIBRATED)
+    assert lowering_seconds(larger, plan, native_machine()) > lowering_seconds(spec, plan, native_machine())
 
 
 def test_short_kernels_are_direct_and_long_ones_are_transformed() -> None:
-    depthwise = make_spec((64, 64), (15,), (4000,), group=64)
-    assert count_native(depthwise).direct_flops == 2 * 64 * 4000 * 15
-    assert count_native(make_spec((64, 64), (1023,), (4000,), group=64)).direct_flops == 0
-    assert count_native(make_spec((64, 64), (15,), (4000,))).direct_flops == 0
+    def count_direct(spec: ConvSpec) -> float:
+        return predict_fftconv(spec, find_rates()).work["direct_flops"]
+
+    assert count_direct(make_spec((64, 64), (15,), (4000,), group=64)) == 2 * 64 * 4000 * 15
+    assert count_direct(make_spec((64, 64), (1023,), (4000,), group=64)) == 0
+    assert count_direct(make_spec((64, 64), (15,), (4000,))) == 0
 
 
 def test_new_nodes_are_marked_and_weights_are_not_copied() -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
-from onnx_fft.cost.native import count_native
+from onnx_fft.cost.native import predict_fftconv
 from onnx_fft.fourier.oracle import conv_direct
 from onnx_fft.lowering import TARGETS
+from onnx_fft.native.profile import find_rates
 from onnx_fft.runtime.engines import EngineError
 from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.timing.stats import Ratio, Spread
@@ -109,9 +110,9 @@ def test_the_librarys_rows_show_their_limit_their_error_and_that_some_may_be_lef
 
 def test_the_librarys_limit_is_that_of_flops_or_of_bytes() -> None:
     slow_memory, slow_arithmetic = Limits(1e15, 1e9), Limits(1e9, 1e15)
-    counts = count_native(SPEC)
-    assert slow_memory.least_seconds(SPEC) == counts.memory_bytes / 1e9
-    flops = counts.transform_flops + counts.product_flops
+    work = predict_fftconv(SPEC, find_rates()).work
+    assert slow_memory.least_seconds(SPEC) == work["bytes"] / 1e9
+    flops = work["transform_flops"] + work["product_flops"]
     assert slow_arithmetic.least_seconds(SPEC) == flops / 1e9
 
 

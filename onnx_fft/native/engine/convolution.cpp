@@ -9,12 +9,14 @@
 
 #include "engine/dense.h"
 #include "engine/lru.h"
+#include "engine/machine.h"
 #include "engine/run.h"
 #include "engine/scratch.h"
 #include "engine/spectra.h"
 #include "engine/threads.h"
 #include "kernels/half.h"
 #include "kernels/isa.h"
+#include "planner/choice.h"
 
 namespace onnx_fft {
 namespace {
@@ -115,10 +117,10 @@ struct Convolution::State {
     execution->y_shape = output_shape(known, x_shape);
     execution->outputs = product_of(execution->y_shape.data(), attributes.rank + 2);
     if (execution->outputs == 0) return execution;
-    execution->plan = std::make_shared<const ConvPlan>(
-        plan_convolution(known, x_shape, execution->y_shape.data(), in_channels, out_channels, lanes_of(dtype)));
-    const bool has_input = product_of(x_shape, attributes.rank + 2) > 0;
-    execution->prefers_ort_conv = has_input && im2col_seconds(*execution->plan) < execution->plan->seconds;
+    const Choice choice = choose_execution(known, x_shape, execution->y_shape.data(), in_channels, out_channels,
+                                           lanes_of(dtype), machine_rates());
+    execution->plan = std::make_shared<const ConvPlan>(choice.plan);
+    execution->prefers_ort_conv = product_of(x_shape, attributes.rank + 2) > 0 && choice.prefers_ort_conv();
     return execution;
   }
 

@@ -20,9 +20,6 @@
 
 namespace onnx_fft {
 
-// Bytes that the spectra of inputs and outputs may take at once; more rows than fit are done one part after the other.
-constexpr int64_t kStageBytes = 48 << 20;
-
 template <typename Real>
 class Runner {
  public:

@@ -6,16 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "engine/machine.h"
 #include "kernels/isa.h"
+#include "ops/export.h"
 #include "ops/infer.h"
 #include "ops/node.h"
 #include "ops/ort.h"
-
-#if defined(_WIN32)
-#define ONNX_FFT_EXPORT __declspec(dllexport)
-#else
-#define ONNX_FFT_EXPORT __attribute__((visibility("default")))
-#endif
 
 namespace onnx_fft {
 namespace {
@@ -166,6 +162,7 @@ struct Domain {
 
 void register_domain(OrtSessionOptions* options, const OrtApi& api, const char* version) {
   isa_name();                                              // throws if ONNX_FFT_ISA is wrong
+  machine_rates();                                         // throws if ONNX_FFT_PROFILE is
   static Domain* const domain = new Domain(api, version);  // never destroyed: sessions may outlive static objects
   ort::check(api, ort::add_custom_op_domain(api, options, domain->domain));
 }

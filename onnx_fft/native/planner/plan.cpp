@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "planner/cost.h"
 #include "planner/dense_plan.h"
 
 namespace onnx_fft {
@@ -61,81 +62,6 @@ std::vector<AxisPlan> tilings(AxisPlan axis, bool direct, bool real) {
   return result;
 }
 
-// Speeds of one core, in units a second: fitted by eye on a 2-core AMD EPYC (Zen 4, AVX-512), 2026-11. Only their
-// ratios matter here: they choose among tilings.
-constexpr double kTransformFlops = 38e9, kProductFlops = 90e9, kBytes = 8e9;
-constexpr double kDirectFlops = 90e9, kDirectSamples = 2.5e9;  // samples in and out of a tile
-constexpr double kDirectBytes = 4 << 20;  // larger tiles fall out of the caches, and leave cores idle
-constexpr double kTileSeconds = 1.5e-6;   // to find where a tile's lanes lie, and for its task
-constexpr double kL2Bytes = 768 << 10, kMemoryFactor = 1.6;
-constexpr double kColumnsFactor = 1.5;  // a real line in columns takes short butterflies, and a twiddle between them
-
-// What tiles of any length take, over what is predicted here: the median of 20 layers that the dense engine computes as
-// well, on the machine that its constants are from.
-constexpr double kTilesFactor = 1.3;
-
-// `transforms` of a vector's lanes at a time.
-struct Load {
-  double transforms, product_flops, spectra_bytes;
-};
-
-// Work of `plan`, each vector operation counted with all its lanes.
-Load count_load(const ConvPlan& plan, double bins, int lanes) {
-  const double rows = double(plan.batch * plan.tiles), inner = double(plan.in_channels * plan.polyphase);
-  const double L = lanes, groups = double(plan.group), outputs = double(plan.out_channels);
-  const bool channels = plan.lanes == Lanes::kChannels;
-  const double row_vectors = std::ceil(rows / L), out_vectors = std::ceil(outputs / L);
-  if (plan.is_elementwise()) {
-    return {2 * (channels ? std::ceil(groups / L) * rows : groups * row_vectors), 0,
-            bins * 8 * std::ceil(groups / L) * L};
-  }
-  if (channels) {
-    const double transforms = rows * (std::ceil(groups * inner / L) + groups * out_vectors);
-    const double few = std::min(1.0, rows / 4);
-    return {transforms, bins * rows * inner * 8 * L * groups * out_vectors / few,
-            bins * 8 * inner * L * groups * out_vectors};
-  }
-  const double transforms = row_vectors * groups * (inner + outputs);
-  return {transforms, bins * row_vectors * L * inner * 8 * outputs * groups,
-          bins * 8 * std::ceil(inner / L) * L * groups * outputs};
-}
-
-struct Estimate {
-  double seconds, spectra_bytes;
-};
-
-Estimate estimate_direct(const ConvPlan& plan, int lanes) {
-  double points = 1, outputs = 1, taps = 1;
-  for (const AxisPlan& axis : plan.axes) {
-    points *= double(axis.length);
-    outputs *= double(axis.step);
-    taps *= double(axis.kernel);
-  }
-  const double L = lanes, tiles = count_load(plan, 0, lanes).transforms / 2;
-  double tile_seconds = L * (2 * outputs * taps / kDirectFlops + (points + outputs) / kDirectSamples);
-  if (4 * points * L > kDirectBytes) tile_seconds *= kMemoryFactor;
-  return {tiles * (tile_seconds + kTileSeconds), 4 * taps * std::ceil(double(plan.group) / L) * L};
-}
-
-Estimate estimate(const ConvPlan& plan, int real_axis, int lanes) {
-  if (plan.direct) return estimate_direct(plan, lanes);
-  double points = 1, bins = 1;
-  for (int axis = 0; axis < kMaxRank; ++axis) {
-    const double length = double(plan.axes[axis].length);
-    points *= length;
-    bins *= axis == real_axis ? length / 2 + 1 : length;
-  }
-  const Load load = count_load(plan, bins, lanes);
-  const double tile_bytes = bins * 8 * lanes;
-  double flops = 2.5 * points * std::log2(std::max(2.0, points)) * lanes;
-  if (tile_bytes > kL2Bytes) flops *= kMemoryFactor;
-  if (plan.axes[real_axis].length > kLongestLine) flops *= kColumnsFactor;
-  const double transform_seconds = flops / kTransformFlops + kTileSeconds;
-  const double seconds =
-      load.transforms * transform_seconds + load.product_flops / kProductFlops + load.spectra_bytes / kBytes;
-  return {seconds, load.spectra_bytes};
-}
-
 // The most bytes that the spectra of one convolution may take: 3.5 times its weights, and 32 MiB.
 double most_spectra_bytes(const ConvPlan& plan) {
   double weights = 4.0 * double(plan.group * plan.in_channels * plan.out_channels);
@@ -146,7 +72,8 @@ double most_spectra_bytes(const ConvPlan& plan) {
 // Finds the best plan among all combinations of tilings.
 class Search {
  public:
-  Search(const ConvPlan& plan, int real_axis, int lanes) : plan_(plan), real_axis_(real_axis), lanes_(lanes) {}
+  Search(const ConvPlan& plan, int real_axis, int lanes, const Rates& rates)
+      : plan_(plan), real_axis_(real_axis), lanes_(lanes), rates_(rates) {}
 
   // `choices`: of each axis.
   void visit(const std::vector<AxisPlan>* choices, bool direct) {
@@ -174,19 +101,21 @@ class Search {
     if (plan_.direct && !plan_.is_elementwise()) return;
     for (const Lanes lanes_of : {Lanes::kChannels, Lanes::kTiles}) {
       plan_.lanes = lanes_of;
-      const Estimate found = estimate(plan_, real_axis_, lanes_);
+      const double seconds = rates_.seconds(count_work(plan_, real_axis_, lanes_));
+      const double bytes = weight_bytes(plan_, real_axis_, lanes_);
       // Among spectra, the fastest that fit, or the smallest if none fit. Direct tiles come last and must be faster.
-      const bool fits = plan_.direct || found.spectra_bytes <= most_spectra_bytes(plan_);
+      const bool fits = plan_.direct || bytes <= most_spectra_bytes(plan_);
       const bool best_fits = plan_.direct || least_bytes_ <= most_spectra_bytes(plan_);
-      if (!(fits ? !best_fits || found.seconds < best_.seconds : found.spectra_bytes < least_bytes_)) continue;
+      if (!(fits ? !best_fits || seconds < best_.seconds : bytes < least_bytes_)) continue;
       best_ = plan_;
-      best_.seconds = found.seconds;
-      least_bytes_ = found.spectra_bytes;
+      best_.seconds = seconds;
+      least_bytes_ = bytes;
     }
   }
 
   ConvPlan plan_, best_;
   const int real_axis_, lanes_;
+  const Rates& rates_;
   double least_bytes_ = INFINITY;
 };
 
@@ -227,7 +156,7 @@ int find_real_axis(const ConvAttributes& attributes) {
 }  // namespace
 
 ConvPlan plan_convolution(const ConvAttributes& given, const int64_t* x_shape, const int64_t* y_shape,
-                          int64_t in_channels, int64_t out_channels, int lanes) {
+                          int64_t in_channels, int64_t out_channels, int lanes, const Rates& rates) {
   const Shapes shapes = drop_unit_axes(given, x_shape + 2, y_shape + 2);
   const ConvAttributes& attributes = shapes.attributes;
   ConvPlan plan;
@@ -236,7 +165,7 @@ ConvPlan plan_convolution(const ConvAttributes& given, const int64_t* x_shape, c
   plan.in_channels = in_channels;
   plan.out_channels = out_channels / attributes.group;
   const int shift = kMaxRank - attributes.rank, real_axis = find_real_axis(attributes);
-  Search search(plan, real_axis, lanes);
+  Search search(plan, real_axis, lanes, rates);
   AxisPlan sequences[kMaxRank];
   for (int axis = shift; axis < kMaxRank; ++axis) {
     const int a = axis - shift;
@@ -271,14 +200,6 @@ ConvPlan plan_convolution(const ConvAttributes& given, const int64_t* x_shape, c
   }
   best.tile = best.direct ? plan_direct_tile(best.axes) : plan_tile(length, real_axis);
   return best;
-}
-
-// As ONNX Runtime's Conv does it when it may not block the channels: im2col writes each element, then multiplies.
-double im2col_seconds(const ConvPlan& plan) {
-  double products = double(plan.batch * plan.group * plan.in_channels * plan.out_channels);
-  for (const AxisPlan& axis : plan.axes) products *= double(axis.kernel * axis.outputs);
-  const double elements = products / double(plan.out_channels);
-  return 2 * products / kProductFlops + elements / 10e9;
 }
 
 }  // namespace onnx_fft

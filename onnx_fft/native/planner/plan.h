@@ -7,6 +7,7 @@
 
 #include "planner/conv.h"
 #include "planner/tile_plan.h"
+#include "planner/work.h"
 
 namespace onnx_fft {
 
@@ -40,6 +41,9 @@ struct AxisPlan {
   int64_t spacing() const { return dilation / input_step(); }  // from one tap to the next, if polyphase == 1
 };
 
+// Bytes that the spectra of inputs and outputs may take at once; more rows than fit are done one part after the other.
+constexpr int64_t kStageBytes = 48 << 20;
+
 // Which index runs along the lanes of a vector.
 enum class Lanes { kChannels, kTiles };
 
@@ -60,12 +64,9 @@ struct ConvPlan {
   bool is_elementwise() const { return in_channels == 1 && out_channels == 1 && polyphase == 1; }
 };
 
-// The fastest plan by predicted seconds, for vectors of `lanes`. Shapes are [rank + 2], `in_channels` those of a group;
-// leading axes of length 1 fill up to kMaxRank.
+// The fastest plan by predicted seconds, for vectors of `lanes` on a machine of these `rates`. Shapes are [rank + 2],
+// `in_channels` those of a group; leading axes of length 1 fill up to kMaxRank.
 ConvPlan plan_convolution(const ConvAttributes& attributes, const int64_t* x_shape, const int64_t* y_shape,
-                          int64_t in_channels, int64_t out_channels, int lanes);
-
-// Predicted seconds of the same convolution as one matrix product of its unfolded input (im2col).
-double im2col_seconds(const ConvPlan& plan);
+                          int64_t in_channels, int64_t out_channels, int lanes, const Rates& rates);
 
 }  // namespace onnx_fft

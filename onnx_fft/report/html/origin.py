@@ -9,10 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 from onnx_fft.bench import Benchmark
 from onnx_fft.checks.result import Validation
 from onnx_fft.hints import Wording
+from onnx_fft.host import cpu_model
 from onnx_fft.inputs.feeds import format_shape
 from onnx_fft.report.sentences import describe_host
 from onnx_fft.results import Report
-from onnx_fft.timing.launch import cpu_model
 
 PACKAGES = ("onnx-fft", "onnx", "onnxruntime", "numpy")
 

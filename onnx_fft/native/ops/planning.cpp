@@ -1,0 +1,120 @@
+// The functions that Python's planner calls: the library's own predictions, and the rates of this machine.
+#include "ops/planning.h"
+
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "engine/convolution.h"
+#include "engine/machine.h"
+#include "kernels/isa.h"
+#include "ops/export.h"
+#include "planner/choice.h"
+
+namespace onnx_fft {
+namespace {
+
+static_assert(kUnits <= sizeof(OnnxFftPrediction::work) / sizeof(double), "room for all units");
+
+void copy_text(const std::string& text, char* target, size_t size) { std::snprintf(target, size, "%s", text.c_str()); }
+
+std::string describe(const ConvPlan& plan) {
+  std::string lengths;
+  for (const AxisPlan& axis : plan.axes) lengths += (lengths.empty() ? "" : "x") + std::to_string(axis.length);
+  const char* const kind = plan.direct ? "direct" : plan.is_elementwise() ? "elementwise" : "summed";
+  const char* const lanes = plan.lanes == Lanes::kChannels ? "channels" : "tiles";
+  return std::string(kind) + " " + lengths + ", " + std::to_string(plan.batch * plan.tiles) + " tiles, " + lanes +
+         " in lanes";
+}
+
+ConvAttributes attributes_of(const OnnxFftConv& conv) {
+  if (conv.rank < 1 || conv.rank > kMaxRank) throw std::invalid_argument("got rank " + std::to_string(conv.rank));
+  ConvAttributes a;
+  a.rank = static_cast<int>(conv.rank);
+  a.group = conv.group;
+  for (int axis = 0; axis < a.rank; ++axis) {
+    a.kernel[axis] = conv.kernel[axis];
+    a.strides[axis] = conv.strides[axis];
+    a.dilations[axis] = conv.dilations[axis];
+    a.pads_begin[axis] = conv.pads_begin[axis];
+    a.pads_end[axis] = conv.pads_end[axis];
+  }
+  return a;
+}
+
+void predict(const OnnxFftConv& conv, const Rates& rates, OnnxFftPrediction* prediction) {
+  const ConvAttributes attributes = attributes_of(conv);
+  std::vector<int64_t> x{conv.batch, conv.in_channels}, y{conv.batch, conv.out_channels};
+  for (int axis = 0; axis < attributes.rank; ++axis) {
+    const int64_t room = conv.extents[axis] + conv.pads_begin[axis] + conv.pads_end[axis] - attributes.span(axis);
+    if (room < 0) throw std::invalid_argument("got an input shorter than the kernel");
+    x.push_back(conv.extents[axis]);
+    y.push_back(room / conv.strides[axis] + 1);
+  }
+  const int64_t bytes = conv.vector_bytes > 0 ? conv.vector_bytes : kernels().vector_bytes;
+  const int lanes = static_cast<int>(bytes / (conv.element_bytes == 8 ? 8 : 4));
+  const Choice choice =
+      choose_execution(attributes, x.data(), y.data(), conv.in_channels / conv.group, conv.out_channels, lanes, rates);
+  const double wider = conv.element_bytes == 8 ? 2 : 1;  // the planner counts bytes in float32
+  prediction->seconds = choice.seconds;
+  prediction->kernel_seconds = choice.kernel_seconds;
+  prediction->model_seconds = choice.model_seconds;
+  prediction->border_seconds = choice.border_seconds;
+  prediction->weight_bytes = wider * choice.weight_bytes;
+  prediction->scratch_bytes = wider * choice.scratch_bytes;
+  std::memcpy(prediction->work, choice.work.of, sizeof choice.work.of);
+  copy_text(describe(choice.plan), prediction->plan, sizeof prediction->plan);
+}
+
+}  // namespace
+}  // namespace onnx_fft
+
+extern "C" {
+
+// 0, or 1 with a sentence in `prediction->plan`. `seconds_per_unit`: the machine's rates, in the order of the units.
+ONNX_FFT_EXPORT int32_t OnnxFftPredict(const OnnxFftConv* conv, const double* seconds_per_unit,
+                                       OnnxFftPrediction* prediction) {
+  std::memset(prediction, 0, sizeof *prediction);
+  try {
+    onnx_fft::Rates rates;
+    std::memcpy(rates.of, seconds_per_unit, sizeof rates.of);
+    onnx_fft::predict(*conv, rates, prediction);
+    return 0;
+  } catch (const std::exception& error) {
+    onnx_fft::copy_text(error.what(), prediction->plan, sizeof prediction->plan);
+    return 1;
+  }
+}
+
+// How many units there are and what they are called; nullptr from there on.
+ONNX_FFT_EXPORT const char* OnnxFftUnitName(int32_t unit) {
+  return unit >= 0 && unit < onnx_fft::kUnits ? onnx_fft::kUnitNames[unit] : nullptr;
+}
+
+// The rates of this machine: measured anew (in well under a second), or those that nodes decide by. 0, or 1 with a
+// sentence in `problem`.
+ONNX_FFT_EXPORT int32_t OnnxFftRates(int32_t measure, double* seconds_per_unit, char* problem, int64_t problem_bytes) {
+  try {
+    const onnx_fft::Rates rates = measure != 0 ? onnx_fft::measure_rates() : onnx_fft::machine_rates();
+    std::memcpy(seconds_per_unit, rates.of, sizeof rates.of);
+    return 0;
+  } catch (const std::exception& error) {
+    onnx_fft::copy_text(error.what(), problem, static_cast<size_t>(problem_bytes));
+    return 1;
+  }
+}
+
+// The instruction set in use.
+ONNX_FFT_EXPORT int32_t OnnxFftIsa(char* name, int64_t bytes) {
+  try {
+    onnx_fft::copy_text(onnx_fft::isa_name(), name, static_cast<size_t>(bytes));
+    return 0;
+  } catch (const std::exception& error) {
+    onnx_fft::copy_text(error.what(), name, static_cast<size_t>(bytes));
+    return 1;
+  }
+}
+}

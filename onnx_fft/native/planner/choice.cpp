@@ -1,0 +1,27 @@
+#include "planner/choice.h"
+
+#include <algorithm>
+
+#include "planner/cost.h"
+#include "planner/ort_cost.h"
+
+namespace onnx_fft {
+
+Choice choose_execution(const ConvAttributes& attributes, const int64_t* x_shape, const int64_t* y_shape,
+                        int64_t in_channels, int64_t out_channels, int lanes, const Rates& rates) {
+  Choice choice;
+  choice.plan = plan_convolution(attributes, x_shape, y_shape, in_channels, out_channels, lanes, rates);
+  const int real_axis = choice.plan.tile->real_axis;
+  choice.work = count_work(choice.plan, real_axis, lanes);
+  choice.seconds = choice.plan.seconds;
+  choice.weight_bytes = weight_bytes(choice.plan, real_axis, lanes);
+  choice.scratch_bytes = std::min(double(kStageBytes), stage_bytes(choice.plan, real_axis));
+  const ConvShape shape{attributes, x_shape, y_shape, in_channels, out_channels};
+  choice.kernel_seconds = rates.seconds(count_kernel_conv(shape));
+  const Work in_model = count_model_conv(shape, lanes);
+  choice.model_seconds = rates.seconds(in_model);
+  choice.border_seconds = rates.of[kBlockedBytes] * in_model.of[kBlockedBytes];
+  return choice;
+}
+
+}  // namespace onnx_fft

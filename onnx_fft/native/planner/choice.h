@@ -1,0 +1,27 @@
+// The one place where the ways to compute a convolution are compared.
+#pragma once
+
+#include "planner/plan.h"
+#include "planner/work.h"
+
+namespace onnx_fft {
+
+// Predicted seconds of one core.
+struct Choice {
+  ConvPlan plan;
+  double seconds = 0;         // of `plan`
+  double kernel_seconds = 0;  // of ONNX Runtime's Conv, called from within a node of ours
+  double model_seconds = 0;   // of the same in a model, where it may be blocked
+  double border_seconds = 0;  // what a node in its place costs neighbours in that layout
+  Work work;                  // of `plan`
+  double weight_bytes = 0;    // of spectra that are kept
+  double scratch_bytes = 0;   // of spectra that pass between the stages of a run
+
+  bool prefers_ort_conv() const { return kernel_seconds < seconds; }
+};
+
+// x_shape and y_shape [rank + 2]; `in_channels` are those of a group, `lanes` those of a vector.
+Choice choose_execution(const ConvAttributes& attributes, const int64_t* x_shape, const int64_t* y_shape,
+                        int64_t in_channels, int64_t out_channels, int lanes, const Rates& rates);
+
+}  // namespace onnx_fft

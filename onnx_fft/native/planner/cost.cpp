@@ -1,0 +1,111 @@
+#include "planner/cost.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace onnx_fft {
+namespace {
+
+constexpr double kDirectBytes = 4 << 20;  // larger direct tiles fall out of the caches, and leave cores idle
+constexpr double kL2Bytes = 768 << 10, kMemoryFactor = 1.6;
+constexpr double kColumnsFactor = 1.5;  // a real line in columns takes short butterflies, and a twiddle between them
+constexpr double kFewRows = 4;          // fewer do not hide that the weights' spectra are read
+
+double fill(double count, double lanes) { return std::ceil(count / lanes) * lanes; }
+
+struct Sizes {
+  double points = 1, bins = 1, outputs = 1, taps = 1;  // of a tile
+  double rows, inner, groups, channels_out;
+};
+
+Sizes measure(const ConvPlan& plan, int real_axis) {
+  Sizes s;
+  for (int axis = 0; axis < kMaxRank; ++axis) {
+    const AxisPlan& a = plan.axes[axis];
+    const double length = double(a.length);
+    s.points *= length;
+    s.bins *= axis == real_axis ? std::floor(length / 2) + 1 : length;
+    s.outputs *= double(a.step);
+    s.taps *= double(a.kernel);
+  }
+  s.rows = double(plan.batch * plan.tiles);
+  s.inner = double(plan.in_channels * plan.polyphase);
+  s.groups = double(plan.group);
+  s.channels_out = double(plan.out_channels);
+  return s;
+}
+
+double tensor_bytes(const ConvPlan& plan) {
+  double inputs = double(plan.batch * plan.group * plan.in_channels);
+  double outputs = double(plan.batch * plan.group * plan.out_channels);
+  for (const AxisPlan& axis : plan.axes) {
+    inputs *= double(axis.extent);
+    outputs *= double(axis.outputs);
+  }
+  return 4 * (inputs + outputs);
+}
+
+// Lanes that are transformed, those that nothing fills among them: of inputs and outputs.
+double transformed_lanes(const ConvPlan& plan, const Sizes& s, double L) {
+  const bool channels = plan.lanes == Lanes::kChannels;
+  if (plan.is_elementwise()) return 2 * (channels ? fill(s.groups, L) * s.rows : s.groups * fill(s.rows, L));
+  if (channels) return s.rows * (fill(s.groups * s.inner, L) + s.groups * fill(s.channels_out, L));
+  return fill(s.rows, L) * s.groups * (s.inner + s.channels_out);
+}
+
+double product_flops(const ConvPlan& plan, const Sizes& s, double L) {
+  if (plan.is_elementwise()) return 8 * s.bins * s.rows * s.groups;
+  if (plan.lanes == Lanes::kTiles) return 8 * s.bins * fill(s.rows, L) * s.inner * s.channels_out * s.groups;
+  const double few = std::min(1.0, s.rows / kFewRows);
+  return 8 * s.bins * s.rows / few * s.inner * s.groups * fill(s.channels_out, L);
+}
+
+// Samples that are loaded one by one, because a stride or a dilation scatters them, or because the last axis is not one
+// of those that are transformed together.
+double scattered_samples(const ConvPlan& plan, const Sizes& s) {
+  const AxisPlan& last = plan.axes[kMaxRank - 1];
+  const bool is_scattered = last.stride > 1 || (!plan.direct && (last.split_dilation || last.taps == 1));
+  return is_scattered ? s.rows * s.groups * s.inner * s.points : 0;
+}
+
+}  // namespace
+
+double weight_bytes(const ConvPlan& plan, int real_axis, int lanes) {
+  const Sizes s = measure(plan, real_axis);
+  const double L = lanes;
+  if (plan.direct) return 4 * s.taps * fill(s.groups, L);
+  if (plan.is_elementwise()) return 8 * s.bins * fill(s.groups, L);
+  if (plan.lanes == Lanes::kChannels) return 8 * s.bins * s.inner * s.groups * fill(s.channels_out, L);
+  return 8 * s.bins * fill(s.inner, L) * s.groups * s.channels_out;
+}
+
+double stage_bytes(const ConvPlan& plan, int real_axis) {
+  if (plan.is_elementwise()) return 0;
+  const Sizes s = measure(plan, real_axis);
+  return 8 * s.bins * s.rows * s.groups * (s.inner + s.channels_out);
+}
+
+Work count_work(const ConvPlan& plan, int real_axis, int lanes) {
+  const Sizes s = measure(plan, real_axis);
+  const double L = lanes, transformed = transformed_lanes(plan, s, L);
+  Work work;
+  work.of[kBytes] = tensor_bytes(plan);
+  work.of[kScatteredSamples] = scattered_samples(plan, s);
+  work.of[kCalls] = 1;
+  if (plan.direct) {
+    const double tiles = transformed / 2, slow = 4 * s.points * L > kDirectBytes ? kMemoryFactor : 1;
+    work.of[kDirectFlops] = slow * tiles * 2 * s.outputs * s.taps;
+    work.of[kDirectSamples] = slow * tiles * (s.points + s.outputs);
+    work.of[kTiles] = tiles / L;
+    return work;
+  }
+  double slow = s.bins * 8 * L > kL2Bytes ? kMemoryFactor : 1;
+  if (plan.axes[real_axis].length > kLongestLine) slow *= kColumnsFactor;
+  work.of[kTransformFlops] = slow * transformed * 2.5 * s.points * std::log2(std::max(2.0, s.points));
+  work.of[kProductFlops] = product_flops(plan, s, L);
+  work.of[kBytes] += weight_bytes(plan, real_axis, lanes) + stage_bytes(plan, real_axis);
+  work.of[kTiles] = transformed / L;
+  return work;
+}
+
+}  // namespace onnx_fft

@@ -1,0 +1,81 @@
+#include "planner/rates.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+
+namespace onnx_fft {
+namespace {
+
+// Seconds of one core, in the order of `Unit`.
+struct Shipped {
+  const char* maker;
+  int vector_bytes;
+  Rates rates;
+};
+
+constexpr Shipped kShipped[] = {
+    {"amd",
+     64,
+     {{2.95e-11, 1.77e-11, 9.8e-12, 3.65e-10, 2.66e-11, 6.5e-10, 1e-08, 3.8e-05, 8.3e-12, 4.2e-11, 1.7e-11, 1.06e-11,
+       1.8e-10, 4e-10, 2.8e-05}}},
+    {"amd",
+     32,
+     {{2.9e-11, 1.2e-11, 1e-11, 3.6e-10, 2.6e-11, 6.5e-10, 5e-08, 1.5e-05, 1.3e-11, 1e-10, 3e-11, 1.6e-11, 3.6e-10,
+       1.6e-09, 2e-05}}},
+    {"intel",
+     64,
+     {{2.95e-11, 1.77e-11, 9.8e-12, 3.65e-10, 2.66e-11, 6.5e-10, 1e-08, 3.8e-05, 8.3e-12, 4.2e-11, 1.7e-11, 1.06e-11,
+       1.8e-10, 4e-10, 2.8e-05}}},
+};
+
+std::runtime_error wrong_profile(const std::string& path, const std::string& problem) {
+  return std::runtime_error("got ONNX_FFT_PROFILE=" + path + ", " + problem +
+                            "; expected 'amd', 'intel' or a file of all rates; correct it or leave it unset");
+}
+
+}  // namespace
+
+Rates shipped_rates(const std::string& maker, int vector_bytes) {
+  const Shipped* best = nullptr;
+  for (const Shipped& shipped : kShipped) {
+    if (maker == "amd" ? std::strcmp(shipped.maker, "amd") != 0 : std::strcmp(shipped.maker, "amd") == 0) continue;
+    if (best == nullptr || std::abs(shipped.vector_bytes - vector_bytes) < std::abs(best->vector_bytes - vector_bytes))
+      best = &shipped;
+  }
+  // Of narrower vectors than any that was measured, arithmetic takes as many times longer.
+  Rates rates = best->rates;
+  const double slower = double(best->vector_bytes) / double(vector_bytes);
+  for (const Unit unit :
+       {kTransformFlops, kProductFlops, kDirectFlops, kDirectSamples, kBlockedFlops, kDepthwiseFlops, kGemmFlops}) {
+    if (slower > 1) rates.of[unit] *= slower;
+  }
+  return rates;
+}
+
+Rates read_profile(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) throw wrong_profile(path, "which cannot be read");
+  Rates rates;
+  std::string line;
+  while (std::getline(file, line)) {
+    std::istringstream words(line);
+    std::string name;
+    double seconds = 0;
+    if (!(words >> name) || name[0] == '#') continue;
+    int unit = 0;
+    while (unit < kUnits && name != kUnitNames[unit]) ++unit;
+    if (unit == kUnits || !(words >> seconds) || !(seconds > 0) || !std::isfinite(seconds))
+      throw wrong_profile(path, "with the line '" + line + "'");
+    rates.of[unit] = seconds;
+  }
+  for (int unit = 0; unit < kUnits; ++unit) {
+    if (rates.of[unit] == 0) throw wrong_profile(path, std::string("without '") + kUnitNames[unit] + "'");
+  }
+  return rates;
+}
+
+}  // namespace onnx_fft
