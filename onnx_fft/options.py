@@ -27,11 +27,15 @@ Inputs = str | Path | Mapping[str, Any] | None
 LEAST_GROWTH_BYTES = 64 << 20
 """What a file may grow by in any case, unless `max_growth_bytes` says otherwise."""
 
+LEAST_MEMORY_BYTES = 256 << 20
+"""What replacements may hold in memory in any case, unless `max_memory_bytes` says otherwise."""
+
 CHOOSING = {
     "target": "a target",
     "lowering": "a lowering",
     "select": "a selection",
     "max_growth_bytes": "a growth limit",
+    "max_memory_bytes": "a memory limit",
 }
 """Options that a plan decides, in words."""
 
@@ -68,6 +72,9 @@ class RewriteOptions:
     """How much larger constants may make the file; None: its own size, and at least `LEAST_GROWTH_BYTES`.
 
     The text of the new nodes, a few KiB a convolution, is not counted."""
+    max_memory_bytes: int | None = None
+    """How much memory the native library may hold beside the model and its tensors; None: the model's own size, and at
+    least `LEAST_MEMORY_BYTES`, so that a session takes twice what the original takes at most, or 256 MiB more."""
     plan: PlanSource | None = None
     """A plan to replay instead of choosing, at the opset it needs."""
     opset: int | None = None
@@ -96,6 +103,7 @@ class RewriteChoices(TypedDict, total=False):
     inputs: Inputs
     freeze_initializers: bool
     max_growth_bytes: int | None
+    max_memory_bytes: int | None
     plan: PlanSource | None
     opset: int | None
     budget_s: float
@@ -149,6 +157,8 @@ def _check_numbers(options: RewriteOptions) -> None:
     check_threads(options.threads)
     if options.max_growth_bytes is not None and options.max_growth_bytes < 0:
         raise UsageError(f"got a growth of {options.max_growth_bytes} bytes", "0 or more")
+    if options.max_memory_bytes is not None and options.max_memory_bytes < 0:
+        raise UsageError(f"got a memory limit of {options.max_memory_bytes} bytes", "0 or more")
 
 
 def check_seed(seed: int) -> None:

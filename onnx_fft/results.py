@@ -30,6 +30,10 @@ class Row:
     measured_s: float | None = None
     """Of the replacement, or, if none pays, of the fastest that was tried."""
     growth_bytes: int = 0
+    memory_bytes: int = 0
+    """What the replacement holds in memory from run to run, beside what is in the file."""
+    run_bytes: int = 0
+    """What it takes in a run beside that and the tensors; replacements share it."""
     options: tuple[dict[str, Any], ...] = ()
     """Every lowering considered: its predicted seconds, or why it does not apply, and a hint at what changes that."""
     hint: Hint = ""
@@ -68,6 +72,8 @@ class Report:
     """How the choice was measured, if it was."""
     max_growth_bytes: int | None = None
     """What the file might grow by; None if a plan decided."""
+    max_memory_bytes: int | None = None
+    """What the replacements might hold in memory; None if a plan decided."""
     original_bytes: int | None = None
     """Size of the model before, its external data included."""
     changes: tuple[str, ...] = ()
@@ -92,12 +98,24 @@ class Report:
         """
         return sum(row.growth_bytes for row in self.replaced) if self.grown_bytes is None else self.grown_bytes
 
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of memory that the replacements take beside the model and its tensors, in a run, as predicted."""
+        run_bytes = max((row.run_bytes for row in self.replaced), default=0)
+        return sum(row.memory_bytes for row in self.replaced) + run_bytes
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
-        summary = {"convs": len(self.rows), "replaced": len(self.replaced), "growth_bytes": self.growth_bytes}
+        summary = {
+            "convs": len(self.rows),
+            "replaced": len(self.replaced),
+            "growth_bytes": self.growth_bytes,
+            "memory_bytes": self.memory_bytes,
+        }
         return {
             **summary,
             "max_growth_bytes": self.max_growth_bytes,
+            "max_memory_bytes": self.max_memory_bytes,
             "original_bytes": self.original_bytes,
             "opset": self.opset,
             "converted_from": self.converted_from,
@@ -116,6 +134,7 @@ def make_report(
     converted_from: int | None = None,
     measurement: Measurement | None = None,
     max_growth_bytes: int | None = None,
+    max_memory_bytes: int | None = None,
     original_bytes: int | None = None,
     predicted_for: str = "",
     changes: Sequence[str] = (),
@@ -129,6 +148,7 @@ def make_report(
         converted_from,
         measurement,
         max_growth_bytes,
+        max_memory_bytes,
         original_bytes,
         tuple(changes),
         predicted_for,
@@ -151,6 +171,8 @@ def _make_row(site: ConvSite, decision: Decision) -> Row:
         measured_conv_s=decision.measured_conv_s,
         measured_s=decision.measured_s,
         growth_bytes=decision.growth_bytes,
+        memory_bytes=decision.memory_bytes,
+        run_bytes=decision.run_bytes,
         options=tuple(
             {
                 "lowering": option.lowering,

@@ -140,6 +140,7 @@ def _report(state: State) -> Report:
         state.converted_from,
         state.measurement,
         None if state.plan is not None else state.request.max_growth_bytes,
+        None if state.plan is not None else state.request.max_memory_bytes,
         state.original_bytes,
         state.request.machines[0].name if state.request.target == CUDA else "",
         state.changes,

@@ -18,6 +18,7 @@ from onnx import ModelProto
 from onnx_fft.checks.conformity import find_nonconformity
 from onnx_fft.checks.suspects import find_suspects
 from onnx_fft.cost.choose import Decision, Request, choose, heed_zeros, leave, limit_growth
+from onnx_fft.cost.memory import limit_memory
 from onnx_fft.cost.plan_file import load_plan, match_plan
 from onnx_fft.cost.replay import replay
 from onnx_fft.errors import OpsetError, Refusal
@@ -31,7 +32,7 @@ from onnx_fft.model.opset import convert_opset
 from onnx_fft.model.saving import materialized
 from onnx_fft.model.scopes import FunctionKey
 from onnx_fft.model.shapes import set_input_shapes
-from onnx_fft.options import LEAST_GROWTH_BYTES, RewriteOptions, check_options, select_names
+from onnx_fft.options import LEAST_GROWTH_BYTES, LEAST_MEMORY_BYTES, RewriteOptions, check_options, select_names
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.provenance import is_own
 from onnx_fft.replacement import build_variant, keep_names, replace_all
@@ -52,7 +53,8 @@ def read(source: ModelSource, options: RewriteOptions, progress: Progress = no_p
     size = model_bytes(original)
     growth = max(LEAST_GROWTH_BYTES, size) if options.max_growth_bytes is None else options.max_growth_bytes
     target = options.target if plan is None else plan.target
-    request = Request(options.lowering, options.select, growth, target)
+    memory = max(LEAST_MEMORY_BYTES, size) if options.max_memory_bytes is None else options.max_memory_bytes
+    request = Request(options.lowering, options.select, growth, memory, target)
     model = replace(original.copy(), path=None)
     return State(options, progress, original, model, size, plan, request)
 
@@ -113,6 +115,7 @@ def decide(state: State) -> State:
     decisions = [_decide_site(site, site.name in selected, state) for site in state.sites]
     if state.planned is None:
         decisions = limit_growth(decisions, state.request.max_growth_bytes)
+        decisions = limit_memory([site.spec for site in state.sites], decisions, state.request)
     return replace(state, decisions=tuple(decisions))
 
 

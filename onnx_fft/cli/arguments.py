@@ -180,6 +180,15 @@ def _add_choice(verb: argparse.ArgumentParser) -> None:
         help="how much larger constants may make the file, such as 64M or 1G (default: its own size, and at least 64M)",
     )
     _add_option(
+        verb,
+        "--max-memory",
+        dest="max_memory_bytes",
+        type=parse_size,
+        metavar="SIZE",
+        help="how much memory the native library may hold beside the model, such as 256M (default: the model's size, "
+        "and at least 256M)",
+    )
+    _add_option(
         verb, "--plan", type=Path, metavar="JSON", help="replay a plan written by --save-plan instead of choosing"
     )
     _add_option(verb, "--opset", type=int, help="convert the model to this opset, newer than its own, first")

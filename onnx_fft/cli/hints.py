@@ -9,6 +9,7 @@ from onnx_fft.hints import Option
 FLAGS = {
     "input_shapes": "--input-shape",
     "max_growth_bytes": "--max-growth",
+    "max_memory_bytes": "--max-memory",
     "budget_s": "--budget",
     "use_cache": "--no-cache",
     "validate": "--no-validate",

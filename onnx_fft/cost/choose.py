@@ -17,7 +17,7 @@ from onnx_fft.hints import Hint, Option
 from onnx_fft.lowering import CUDA, TARGETS
 from onnx_fft.lowering.base import ConvPlan, Lowering
 from onnx_fft.model.storage import Storage
-from onnx_fft.options import DEFAULTS, LEAST_GROWTH_BYTES
+from onnx_fft.options import DEFAULTS, LEAST_GROWTH_BYTES, LEAST_MEMORY_BYTES
 from onnx_fft.sites.spec import ConvSpec, describe_lengths
 from onnx_fft.units import format_size
 
@@ -73,6 +73,10 @@ class Decision:
     """What would change the decision, if anything does."""
     warning: str = ""
     """What may go wrong with a replacement that the caller insists on."""
+    memory_bytes: int = 0
+    """What the replacement holds in memory from run to run, beside what is in the file."""
+    run_bytes: int = 0
+    """What it takes in a run beside that and the tensors; replacements share it."""
 
     @property
     def saved_s(self) -> float:
@@ -92,6 +96,7 @@ class Request:
     lowering: str = DEFAULTS.lowering
     select: str = DEFAULTS.select
     max_growth_bytes: int = LEAST_GROWTH_BYTES
+    max_memory_bytes: int = LEAST_MEMORY_BYTES
     target: str = DEFAULTS.target
 
     @property
@@ -149,7 +154,7 @@ def _choose(spec: ConvSpec, opset: int, request: Request, storage: Storage, mach
         return leave(Refusal("growth" if missed else "no-lowering", reason, hint), conv_s, options)
     best = max(possible, key=lambda option: option.gain)
     assert best.plan is not None
-    basis = _describe_basis(spec, best.lowering, request)
+    basis = _describe_basis(spec, best, request)
     needed = needed_gain(spec, best.plan, request.target)
     if not is_wanted and best.gain < needed:
         sentence = f"{best.lowering} predicted at {best.gain:.2f}x the speed{basis}, {needed}x needed"
@@ -204,15 +209,10 @@ def limit_growth(decisions: Sequence[Decision], max_growth_bytes: int) -> list[D
 
     First come those without which the model does not run.
     """
-
-    def saving_per_byte(position: int) -> float:
-        decision = decisions[position]
-        return inf if decision.conv_seconds is None else decision.saved_s / max(1, decision.growth_bytes)
-
     result = list(decisions)
     room = max_growth_bytes
     replaced = [position for position, decision in enumerate(decisions) if decision.plan is not None]
-    for position in sorted(replaced, key=saving_per_byte, reverse=True):
+    for position in sorted(replaced, key=lambda position: saving_per_byte(decisions[position]), reverse=True):
         decision = decisions[position]
         if decision.growth_bytes <= room:
             room -= max(0, decision.growth_bytes)
@@ -223,6 +223,12 @@ def limit_growth(decisions: Sequence[Decision], max_growth_bytes: int) -> list[D
         )
         result[position] = leave_after_all(decision, Refusal("growth", sentence))
     return result
+
+
+def saving_per_byte(decision: Decision) -> float:
+    """Seconds saved for a byte that a replacement adds; what does not run as it is counts most."""
+    added = max(0, decision.growth_bytes) + decision.memory_bytes
+    return inf if decision.conv_seconds is None else decision.saved_s / max(1, added)
 
 
 def heed_zeros(decision: Decision, reader: str, dtype: str, *, is_forced: bool) -> Decision:
@@ -252,15 +258,19 @@ def leave_after_all(decision: Decision, refusal: Refusal) -> Decision:
         hint=refusal.hint,
         seconds=None,
         growth_bytes=0,
+        memory_bytes=0,
+        run_bytes=0,
     )
 
 
-def _describe_basis(spec: ConvSpec, lowering: str, request: Request) -> str:
+def _describe_basis(spec: ConvSpec, option: Alternative, request: Request) -> str:
     """What a predicted speed holds for, unless it is the very convolution on a measured machine."""
-    if lowering == FFTCONV and len(judged_native := _judged_specs(spec, lowering)) > 1:
-        sizes = [describe_lengths((known.batch, *known.extents)) for known in judged_native]
-        return f" at the best of {len(sizes)} sizes from {sizes[0]} to {sizes[-1]}"
-    judged = [describe_lengths(known.extents) for known in _judged_specs(spec, lowering)]
+    judged_specs = _judged_specs(spec, option.lowering)
+    if option.lowering == FFTCONV and len(judged_specs) > 1:
+        sizes = [describe_lengths((known.batch, *known.extents)) for known in judged_specs]
+        which = "best" if option.gain >= LEAST_GAIN else "worst"
+        return f" at the {which} of {len(sizes)} sizes from {sizes[0]} to {sizes[-1]}"
+    judged = [describe_lengths(known.extents) for known in judged_specs]
     lengths = f" on {' and '.join(judged)}" if None in spec.extents else ""
     return lengths + (" by datasheets" if request.target == CUDA else "")
 

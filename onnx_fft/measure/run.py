@@ -17,6 +17,7 @@ from onnx import ModelProto
 
 from onnx_fft._version import __version__
 from onnx_fft.cost.choose import Decision, Request, leave_after_all, limit_growth, predict_original
+from onnx_fft.cost.memory import limit_memory
 from onnx_fft.errors import InvalidModelError, Refusal
 from onnx_fft.hints import Note, Option
 from onnx_fft.host import cpu_model
@@ -118,6 +119,7 @@ def measure_model(
     for position in asked:
         decisions[position] = _decide(predicted[position], contests.get(sites[position].name), results)
     decisions = limit_growth(decisions, request.max_growth_bytes)
+    decisions = limit_memory([site.spec for site in sites], decisions, request)
     outcome, host = Outcome(frozenset()), None
     if not lacking:
         time_models = partial(ModelTimer, original, feeds=feeds, options=options, budget=budget, progress=progress)

@@ -80,7 +80,13 @@ class Prediction:
     work: dict[str, float]
     """The library's, by unit."""
     plan: str
-    """How it computes, in words."""
+    """How it computes, in words: the kind and the tile, the number of tiles, what runs along the lanes."""
+
+    @property
+    def tile(self) -> str:
+        """What the form of the weights depends on."""
+        kind, _, lanes = self.plan.split(", ")
+        return f"{kind}, {lanes}"
 
 
 def predict(question: Question, rates: Rates) -> Prediction:

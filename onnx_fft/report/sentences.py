@@ -46,6 +46,8 @@ def summarize_report(report: Report, wording: Wording) -> str:
     text = f"{len(report.replaced)} of {len(report.rows)} convolutions replaced"
     if report.replaced:
         text += f", {_describe_gain(report)}, {format_growth(report.growth_bytes)}"
+        if report.memory_bytes:
+            text += f" in the file and {format_growth(report.memory_bytes)} in memory"
     else:
         how = "predicted" if report.measurement is None else "shown"
         text += f": none is {how} to gain, or none can be"
@@ -53,14 +55,19 @@ def summarize_report(report: Report, wording: Wording) -> str:
         text += f"; {plural(warned, 'warning')}, see why"
     if report.sorted_nodes:
         text += f"; nodes were out of order, {report.sorted_nodes} before what they read, and have been sorted"
-    capped = sum(row.code == "growth" for row in report.rows)
-    if report.max_growth_bytes is not None and capped:
-        cap, raise_it = (
-            format_size(report.max_growth_bytes),
-            tell(("raise that with ", Option("max_growth_bytes")), wording),
-        )
-        text += f"; {capped} left alone because the file may grow by {cap} at most: {raise_it}"
+    text += _describe_cap(report, "growth", report.max_growth_bytes, "the file may grow by", wording)
+    text += _describe_cap(report, "memory", report.max_memory_bytes, "replacements may hold", wording)
     return text if report.measurement is None else f"{text}; {describe_measurement(report.measurement)}"
+
+
+def _describe_cap(report: Report, code: str, cap: int | None, what: str, wording: Wording) -> str:
+    """How many convolutions a cap costs, "" for none."""
+    capped = sum(row.code == code for row in report.rows)
+    if cap is None or not capped:
+        return ""
+    raise_it = tell(("raise that with ", Option(f"max_{code}_bytes")), wording)
+    kind = " of memory" if code == "memory" else ""
+    return f"; {capped} left alone because {what} {format_size(cap)}{kind} at most: {raise_it}"
 
 
 def _describe_gain(report: Report) -> str:

@@ -1,0 +1,93 @@
+"""The cap on memory: what replacements hold is known before the model runs, and the least useful go first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, helper
+
+from onnx_fft import inspect, rewrite
+from onnx_fft.cli.hints import word_as_flag
+from onnx_fft.cost.choose import Request, choose
+from onnx_fft.cost.memory import hold, limit_memory
+from onnx_fft.errors import UsageError
+from onnx_fft.native.profile import find_rates
+from onnx_fft.options import LEAST_MEMORY_BYTES
+from onnx_fft.report.sentences import summarize_report
+from scripts.shared.layers import make_spec
+from tests.commands import run
+from tests.models import make_model
+
+pytestmark = pytest.mark.usefixtures("native_library")
+
+NATIVE = Request(target="native", select="all")
+MIB = 1 << 20
+DENSE, DEPTHWISE = make_spec((64, 64), (7, 7), (56, 56)), make_spec((64, 64), (31, 31), (56, 56), group=64)
+
+
+def limit(cap: int) -> list[bool]:
+    specs = [DENSE, None, DEPTHWISE]
+    decisions = [choose(spec or DENSE, 17, NATIVE) for spec in specs]
+    decisions[1] = replace(decisions[1], plan=None)
+    return [each.plan is not None for each in limit_memory(specs, decisions, replace(NATIVE, max_memory_bytes=cap))]
+
+
+def test_what_saves_most_a_byte_stays() -> None:
+    """The depthwise layer holds little and saves much; the dense one holds a spectrum for each pair of channels."""
+    dense, depthwise = (hold(spec, choose(spec, 17, NATIVE), find_rates()) for spec in (DENSE, DEPTHWISE))
+    assert dense.weights > 4 * 64 * 64 * 49 > 64 * 31 * 31 * 4
+    assert depthwise.weights < dense.weights and depthwise.run == 0 < dense.run
+    both = dense.weights + depthwise.weights + dense.run
+    assert limit(both) == [True, False, True]
+    assert limit(both - 1) == [False, False, True]
+    assert limit(depthwise.weights - 1) == [False, False, False]
+
+
+def test_open_sizes_hold_the_spectra_of_several_tiles() -> None:
+    spec = make_spec((32, 32), (11, 11), (None, None))
+    decision = choose(spec, 17, NATIVE)
+    alone = [hold(spec.at((side, side)), decision, find_rates()).weights for side in (64, 256, 512)]
+    assert max(alone) <= hold(spec, decision, find_rates()).weights <= sum(alone)
+
+
+def test_standard_operators_hold_nothing_here() -> None:
+    decision = choose(DENSE, 17, Request(select="all"))
+    (limited,) = limit_memory([DENSE], [decision], Request(select="all", max_memory_bytes=0))
+    assert limited == decision
+
+
+def build_two() -> ModelProto:
+    """A dense and a depthwise Conv of 7x7."""
+    rng = np.random.default_rng(3)
+    shapes = {"dense": (48, 48, 7, 7), "deep": (48, 1, 31, 31)}
+    weights = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    nodes = [
+        helper.make_node("Conv", ["x", "dense"], ["c"], name="dense", pads=[3] * 4),
+        helper.make_node("Conv", ["c", "deep"], ["y"], name="deep", pads=[15] * 4, group=48),
+    ]
+    return make_model(nodes, weights, x=(1, 48, 40, 40), y=(1, 48, 40, 40))
+
+
+def test_the_report_shows_the_memory_and_what_the_cap_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = inspect(build_two(), target="native", select="all")
+    assert (len(report.replaced), report.max_memory_bytes) == (2, LEAST_MEMORY_BYTES)
+    assert report.memory_bytes == sum(row.memory_bytes for row in report.rows) + max(
+        row.run_bytes for row in report.rows
+    )
+    assert f"{report.memory_bytes / MIB:.1f} MiB in memory" in summarize_report(report, word_as_flag)
+    onnx.save(build_two(), tmp_path / "in.onnx")
+    assert run("inspect", tmp_path / "in.onnx", "--target", "native", "--select", "all", "--max-memory", "1M") == 0
+    said = capsys.readouterr().out
+    assert "1 left alone because replacements may hold 1.0 MiB of memory at most: raise that with --max-memory" in said
+    capped = rewrite(build_two(), target="native", select="all", max_memory_bytes=MIB, validate=False).report
+    assert [row.code for row in capped.rows] == ["memory", ""]
+    assert "of the 1.0 MiB that all may hold" in capped.rows[0].reason
+
+
+def test_a_cap_below_zero_means_nothing() -> None:
+    with pytest.raises(UsageError, match="memory limit of -1"):
+        inspect(build_two(), target="native", max_memory_bytes=-1)
