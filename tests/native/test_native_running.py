@@ -91,7 +91,10 @@ def test_the_command_line_says_if_the_library_is_missing(
         assert run(*call) == 0
         assert "the native library did not run" not in "".join(capsys.readouterr())
     monkeypatch.setenv("ONNX_FFT_LIBRARY", str(tmp_path / "absent.so"))
-    for call in calls:
+    assert run(*calls[0]) == 6
+    assert "absent.so, which is not a file" in capsys.readouterr().err
+    forced = (*calls[0], "--select", "all")
+    for call in (forced, *calls[1:]):
         assert run(*call) == 0
         said = "".join(capsys.readouterr())
         assert "the native library did not run" in said and "absent.so, which is not a file" in said
