@@ -150,9 +150,12 @@ Rates measure_rates() {
   };
   scale(here.transform / kReference.transform, {kTransformFlops, kScatteredSamples});
   scale(here.product / kReference.product, {kProductFlops, kBlockedFlops, kDepthwiseFlops, kGemmFlops});
+  const double wider = kernels().vector_bytes / 32.0;  // the dense engine counts vectors, not lanes
+  scale(wider * here.transform / kReference.transform, {kDenseTransforms});
+  scale(wider * here.product / kReference.product, {kDenseProducts});
   scale(here.direct_flops / kReference.direct_flops, {kDirectFlops});
   scale(here.direct_samples / kReference.direct_samples, {kDirectSamples});
-  scale(here.bytes / kReference.bytes, {kBytes, kBlockedBytes, kUnfolded, kUnfoldedStrided});
+  scale(here.bytes / kReference.bytes, {kBytes, kDenseBytes, kBlockedBytes, kUnfolded, kUnfoldedStrided});
   return rates;
 }
 

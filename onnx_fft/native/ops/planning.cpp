@@ -13,6 +13,7 @@
 #include "kernels/isa.h"
 #include "ops/export.h"
 #include "planner/choice.h"
+#include "planner/dense_plan.h"
 
 namespace onnx_fft {
 namespace {
@@ -23,7 +24,12 @@ void copy_text(const std::string& text, char* target, size_t size) { std::snprin
 
 std::string describe(const ConvPlan& plan) {
   std::string lengths;
-  for (const AxisPlan& axis : plan.axes) lengths += (lengths.empty() ? "" : "x") + std::to_string(axis.length);
+  for (const AxisPlan& axis : plan.dense ? plan.dense->axes : plan.axes)
+    lengths += (lengths.empty() ? "" : "x") + std::to_string(axis.length);
+  if (plan.dense) {
+    return "dense " + lengths + ", " + std::to_string(plan.dense->lines() * plan.dense->line_tiles()) +
+           " tiles, blocks of " + std::to_string(plan.dense->block);
+  }
   const char* const kind = plan.direct ? "direct" : plan.is_elementwise() ? "elementwise" : "summed";
   const char* const lanes = plan.lanes == Lanes::kChannels ? "channels" : "tiles";
   return std::string(kind) + " " + lengths + ", " + std::to_string(plan.batch * plan.tiles) + " tiles, " + lanes +

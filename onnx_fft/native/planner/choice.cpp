@@ -3,19 +3,31 @@
 #include <algorithm>
 
 #include "planner/cost.h"
+#include "planner/dense_plan.h"
 #include "planner/ort_cost.h"
 
 namespace onnx_fft {
+namespace {
+
+constexpr double kDenseScratchBytes = 8 << 20;  // a block that fits the second-level cache, of each thread
+
+}  // namespace
 
 Choice choose_execution(const ConvAttributes& attributes, const int64_t* x_shape, const int64_t* y_shape,
                         int64_t in_channels, int64_t out_channels, int lanes, const Rates& rates) {
   Choice choice;
   choice.plan = plan_convolution(attributes, x_shape, y_shape, in_channels, out_channels, lanes, rates);
   const int real_axis = choice.plan.tile->real_axis;
-  choice.work = count_work(choice.plan, real_axis, lanes);
   choice.seconds = choice.plan.seconds;
-  choice.weight_bytes = weight_bytes(choice.plan, real_axis, lanes);
-  choice.scratch_bytes = std::min(double(kStageBytes), stage_bytes(choice.plan, real_axis));
+  if (const DensePlan* dense = choice.plan.dense.get()) {
+    choice.work = dense->work;
+    choice.weight_bytes = spectra_bytes(*dense, lanes);
+    choice.scratch_bytes = kDenseScratchBytes;
+  } else {
+    choice.work = count_work(choice.plan, real_axis, lanes);
+    choice.weight_bytes = weight_bytes(choice.plan, real_axis, lanes);
+    choice.scratch_bytes = std::min(double(kStageBytes), stage_bytes(choice.plan, real_axis));
+  }
   const ConvShape shape{attributes, x_shape, y_shape, in_channels, out_channels};
   choice.kernel_seconds = rates.seconds(count_kernel_conv(shape));
   const Work in_model = count_model_conv(shape, lanes);

@@ -9,9 +9,8 @@
 namespace onnx_fft {
 namespace {
 
-// All constants of the prediction, of one core: fitted on a 2-core AMD EPYC (Zen 3, AVX2, 512 KiB of second-level cache
-// a core), 2026-11. Cycles are for one vector, of whatever length.
-constexpr double kCyclesPerSecond = 3.2e9;
+// Cycles of one core for one vector, of whatever length: fitted on a 2-core AMD EPYC (Zen 3, AVX2, 512 KiB of
+// second-level cache a core), 2026-11. How long a cycle takes is in the machine's rates.
 
 // A strip of rows: cycles for each product, what each input costs beside them, and what the call costs. A product waits
 // for the last one on the same sum.
@@ -29,9 +28,8 @@ constexpr double kNear = 1.1, kFarther = 0.2, kShared = 2.3, kBlockReals = 104 <
 // Reals of scratch that a segment takes at most, in the second-level cache.
 constexpr int64_t kSegmentReals = 48 << 10;
 
-// Bytes of weights and of tensors that are read or written a second, and what it costs that threads
-// wait for one another.
-constexpr double kWeightBytes = 12e9, kTensorBytes = 10e9, kBarrierSeconds = 10e-6;
+// Times that threads which share a block wait for one another; each costs about as much as a call.
+constexpr double kBarriers = 3;
 
 // Tasks that keep threads busy: with fewer, some wait.
 constexpr double kTasks = 4;
@@ -85,7 +83,7 @@ double product_cycles(double rows, double inputs, double products, double chaine
   return strips * (inputs * input + kStripCycles * std::ceil(inputs / double(kDenseChain)));
 }
 
-double predict_seconds(const DensePlan& plan, int lanes) {
+Work count_dense_work(const DensePlan& plan, int lanes) {
   const double tiles = double(plan.lines() * plan.line_tiles());
   const double segments = double(plan.lines()) * std::ceil(double(plan.axes[2].tiles) / double(plan.segment));
   const double blocks = std::min(segments, std::ceil(tiles / double(plan.block))), rows = tiles / blocks;
@@ -103,17 +101,21 @@ double predict_seconds(const DensePlan& plan, int lanes) {
                                                         : product_cycles(rows, inputs, 4, 2);
   const double products =
       blocks * out_vectors * ((pairs - real_pairs) * complex + real_pairs * product_cycles(rows, inputs, 2, 1));
-  const double weights = blocks * pairs * inputs * out_vectors * 4 * weight_vectors(plan) * lanes / kWeightBytes;
+  const double weights = blocks * pairs * inputs * out_vectors * 4 * weight_vectors(plan) * lanes;
   double tensors = 0;
   for (const bool is_output : {false, true}) {
     double elements = 4.0 * double(plan.batch * (is_output ? plan.out_channels : plan.in_channels));
     for (const AxisPlan& axis : plan.axes) elements *= double(is_output ? axis.outputs : axis.extent);
     tensors += elements;
   }
-  const double seconds = transforms / kCyclesPerSecond + products / kCyclesPerSecond + weights + tensors / kTensorBytes;
-  if (plan.is_shared) return groups * (seconds + blocks * 3 * kBarrierSeconds);
-  const double tasks = groups * blocks;
-  return groups * seconds * std::ceil(tasks / kTasks) * kTasks / tasks;
+  const double tasks = groups * blocks, uneven = plan.is_shared ? 1 : std::ceil(tasks / kTasks) * kTasks / tasks;
+  Work work;
+  work.of[kCalls] = 1 + (plan.is_shared ? groups * blocks * kBarriers : 0);
+  work.of[kDenseTransforms] = groups * uneven * transforms;
+  work.of[kDenseProducts] = groups * uneven * products;
+  work.of[kDenseBytes] = groups * uneven * weights;
+  work.of[kBytes] = groups * uneven * tensors;
+  return work;
 }
 
 double most_spectra_bytes(const DensePlan& plan) {
@@ -141,12 +143,13 @@ bool can_cut(const ConvPlan& conv, const AxisPlan* sequences) {
 }
 
 // The plan with every size of blocks.
-void add_blocks(DensePlan plan, int lanes, std::vector<DensePlan>& plans) {
+void add_blocks(DensePlan plan, int lanes, const Rates& rates, std::vector<DensePlan>& plans) {
   const int64_t tiles = plan.lines() * plan.line_tiles();
   const auto add = [&](int64_t block) {
     plan.block = std::min(block, tiles);
     plan.segment = choose_segment(plan, lanes);
-    plan.seconds = predict_seconds(plan, lanes);
+    plan.work = count_dense_work(plan, lanes);
+    plan.seconds = rates.seconds(plan.work);
     plans.push_back(plan);
     return plan.block < tiles;
   };
@@ -162,7 +165,7 @@ void add_blocks(DensePlan plan, int lanes, std::vector<DensePlan>& plans) {
 
 }  // namespace
 
-std::vector<DensePlan> cut_densely(const ConvPlan& conv, const AxisPlan* sequences, int lanes) {
+std::vector<DensePlan> cut_densely(const ConvPlan& conv, const AxisPlan* sequences, int lanes, const Rates& rates) {
   std::vector<DensePlan> plans;
   if (!can_cut(conv, sequences)) return plans;
   DensePlan plan;
@@ -178,19 +181,20 @@ std::vector<DensePlan> cut_densely(const ConvPlan& conv, const AxisPlan* sequenc
         plan.axes[1] = second;
         plan.axes[2] = third;
         plan.form = DenseForm::kComplex;
-        add_blocks(plan, lanes, plans);
+        add_blocks(plan, lanes, rates, plans);
         if (ceil_divide(plan.out_channels, lanes) % 2 != 0) continue;
         plan.form = DenseForm::kGauss;
-        add_blocks(plan, lanes, plans);
+        add_blocks(plan, lanes, rates, plans);
       }
     }
   }
   return plans;
 }
 
-std::shared_ptr<const DensePlan> plan_dense(const ConvPlan& conv, const AxisPlan* sequences, int lanes) {
+std::shared_ptr<const DensePlan> plan_dense(const ConvPlan& conv, const AxisPlan* sequences, int lanes,
+                                            const Rates& rates) {
   std::shared_ptr<DensePlan> best;
-  for (const DensePlan& plan : cut_densely(conv, sequences, lanes)) {
+  for (const DensePlan& plan : cut_densely(conv, sequences, lanes, rates)) {
     if (spectra_bytes(plan, lanes) > most_spectra_bytes(plan)) continue;
     if (best == nullptr || plan.seconds < best->seconds) best = std::make_shared<DensePlan>(plan);
   }

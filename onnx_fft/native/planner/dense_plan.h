@@ -15,11 +15,12 @@ struct DensePlan {
   AxisPlan axes[kMaxRank];  // length: of the DFT, 1 if nothing is summed along the axis
   int64_t batch = 0, group = 1, in_channels = 1, out_channels = 1;  // channels of a group
   int64_t polyphase = 1;                                            // components of all axes together
-  DenseForm form = DenseForm::kComplex;  // of the products of complex bins
-  int64_t segment = 1;                   // tiles along the last axis, each with all its residues
-  int64_t block = 1;                     // tiles that are transformed, multiplied and transformed back at once
-  bool is_shared = false;                // all threads work on one block, instead of each on its own
-  double seconds = 0;                    // predicted
+  DenseForm form = DenseForm::kComplex;                             // of the products of complex bins
+  int64_t segment = 1;     // tiles along the last axis, each with all its residues
+  int64_t block = 1;       // tiles that are transformed, multiplied and transformed back at once
+  bool is_shared = false;  // all threads work on one block, instead of each on its own
+  Work work;
+  double seconds = 0;  // predicted
 
   int64_t inputs() const { return in_channels * polyphase; }
 
@@ -36,11 +37,12 @@ struct DensePlan {
 
 // Every way to cut a convolution whose axes are these `sequences`, with its predicted seconds; none if the dense engine
 // cannot compute it: along the last axis something must be summed, and a stride and a dilation exclude each other.
-// Vectors have `lanes`.
-std::vector<DensePlan> cut_densely(const ConvPlan& conv, const AxisPlan* sequences, int lanes);
+// Vectors have `lanes`, the machine these `rates`.
+std::vector<DensePlan> cut_densely(const ConvPlan& conv, const AxisPlan* sequences, int lanes, const Rates& rates);
 
 // The fastest whose spectra are not too large; nullptr if there is none.
-std::shared_ptr<const DensePlan> plan_dense(const ConvPlan& conv, const AxisPlan* sequences, int lanes);
+std::shared_ptr<const DensePlan> plan_dense(const ConvPlan& conv, const AxisPlan* sequences, int lanes,
+                                            const Rates& rates);
 
 // What the spectra of its weights take, in float32.
 double spectra_bytes(const DensePlan& plan, int lanes);

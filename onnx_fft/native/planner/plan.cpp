@@ -193,8 +193,8 @@ ConvPlan plan_convolution(const ConvAttributes& given, const int64_t* x_shape, c
   ConvPlan best = search.best();
   int64_t length[kMaxRank];
   for (int axis = 0; axis < kMaxRank; ++axis) length[axis] = best.axes[axis].length;
-  const std::shared_ptr<const DensePlan> dense = plan_dense(best, sequences, lanes);
-  if (dense != nullptr && dense->seconds < kTilesFactor * best.seconds) {
+  const std::shared_ptr<const DensePlan> dense = plan_dense(best, sequences, lanes, rates);
+  if (dense != nullptr && dense->seconds < best.seconds) {
     best.dense = dense;
     best.seconds = dense->seconds;
   }

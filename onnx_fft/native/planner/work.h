@@ -13,6 +13,10 @@ enum Unit {
   kScatteredSamples,  // that do not lie side by side in the input
   kTiles,             // vectors of tiles
   kCalls,
+  // of its dense engine: cycles of one vector, of whatever length, for what dense_plan.cpp counts
+  kDenseTransforms,
+  kDenseProducts,
+  kDenseBytes,  // of weights that are read
   // of ONNX Runtime's Conv
   kBlockedFlops,     // in the blocked layout (NCHWc), idle lanes and filters counted
   kBlockedBytes,     // of tensors that are brought into that layout and back
@@ -25,10 +29,24 @@ enum Unit {
 };
 
 // As profiles name them.
-constexpr const char* kUnitNames[kUnits] = {"transform_flops", "product_flops",    "direct_flops",    "direct_samples",
-                                            "bytes",           "scattered",        "tiles",           "calls",
-                                            "blocked_flops",   "blocked_bytes",    "depthwise_flops", "gemm_flops",
-                                            "unfolded",        "unfolded_strided", "conv_calls"};
+constexpr const char* kUnitNames[kUnits] = {"transform_flops",
+                                            "product_flops",
+                                            "direct_flops",
+                                            "direct_samples",
+                                            "bytes",
+                                            "scattered",
+                                            "tiles",
+                                            "calls",
+                                            "dense_transforms",
+                                            "dense_products",
+                                            "dense_bytes",
+                                            "blocked_flops",
+                                            "blocked_bytes",
+                                            "depthwise_flops",
+                                            "gemm_flops",
+                                            "unfolded",
+                                            "unfolded_strided",
+                                            "conv_calls"};
 
 struct Work {
   double of[kUnits] = {};

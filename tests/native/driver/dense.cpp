@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/dense.h"
+#include "engine/machine.h"
 #include "kernels/half.h"
 #include "kernels/isa.h"
 
@@ -198,7 +199,8 @@ int check(const Case& c, double limit, Random& random, int& tried) {
   const std::vector<Storage> stored = store<Storage>(x);
   const Plane expected = expect(c, x, w, bias);
   int failed = 0;
-  for (DensePlan plan : cut_densely(conv, c.axes, kernels().vector_bytes / static_cast<int>(sizeof(Real)))) {
+  const int lanes = kernels().vector_bytes / static_cast<int>(sizeof(Real));
+  for (DensePlan plan : cut_densely(conv, c.axes, lanes, machine_rates())) {
     plan.block = pick(random, 1, 2 * plan.block);
     ++tried;
     const std::vector<Storage> y = run<Storage>(plan, c, stored, w, bias, 1), again = run<Storage>(plan, c, stored, w, bias, 4);
