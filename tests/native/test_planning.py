@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 from onnx_fft import OnnxFftError, inspect, rewrite
-from onnx_fft.cost.choose import LEAST_GAIN, MIN_GAIN, Request, choose, predict_gain
+from onnx_fft.cost.choose import LEAST_GAIN, MIN_GAIN_NATIVE, Request, choose, predict_gain
 from onnx_fft.cost.extents import assume_sizes
 from onnx_fft.cost.machines import native_machine
 from onnx_fft.cost.native import predict_fftconv
@@ -104,7 +104,7 @@ def test_open_sizes_are_judged_over_a_range_and_the_node_decides() -> None:
     assert len(gains) == 3 and gains == sorted(gains)
     assert predict_gain(spec, FFTCONV, (machine,)) == (max(gains) if gains[0] >= LEAST_GAIN else gains[0])
     decision = choose(spec, 17, Request(target="native"))
-    assert (decision.plan is not None) is (min(gains) >= LEAST_GAIN and max(gains) >= MIN_GAIN)
+    assert (decision.plan is not None) is (min(gains) >= LEAST_GAIN and max(gains) >= MIN_GAIN_NATIVE)
 
 
 def test_the_report_says_for_which_sizes_it_is() -> None:
