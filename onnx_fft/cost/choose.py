@@ -8,34 +8,18 @@ from functools import cache
 from math import inf
 
 from onnx_fft.cost.conv import RUNNABLE_DTYPES
-from onnx_fft.cost.extents import ASSUMED_EXTENTS, assume_extents, assume_sizes
+from onnx_fft.cost.gains import LEAST_GAIN, describe_basis, is_worst, judged_specs, least_gain, predict_gain
 from onnx_fft.cost.growth import OWN_WEIGHT, growth_bytes
-from onnx_fft.cost.machines import CPU_MACHINES, Machine, machines_for
-from onnx_fft.cost.predict import FFTCONV, border_seconds, conv_seconds, lowering_seconds
+from onnx_fft.cost.machines import Machine, machines_for
+from onnx_fft.cost.predict import conv_seconds, lowering_seconds
 from onnx_fft.errors import NativeUnavailable, Refusal
 from onnx_fft.hints import Hint, Option
-from onnx_fft.lowering import CUDA, NATIVE, TARGETS
+from onnx_fft.lowering import CUDA, TARGETS
 from onnx_fft.lowering.base import ConvPlan, Lowering
 from onnx_fft.model.storage import Storage
 from onnx_fft.options import DEFAULTS, LEAST_GROWTH_BYTES, LEAST_MEMORY_BYTES
-from onnx_fft.sites.spec import ConvSpec, describe_lengths
+from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.units import format_size
-
-MIN_GAIN = 1.4
-"""Predicted speed-up from which on a Conv is replaced.
-
-`calibration.json` says how many of the convolutions measured are predicted to gain that much, and how many lost."""
-
-LEAST_GAIN = 0.97
-"""Predicted speed-up that a native node must have at every size that the model leaves open."""
-
-MIN_GAIN_NATIVE = 1.25
-"""The same for the native library, which measures the machine that it predicts for. Of 130 convolutions that its rates
-were not fitted on (2-core AMD EPYC, AVX2, ONNX Runtime 1.32, 2 threads, 2026-11), what is chosen so is the fastest or
-within 10% of it for 91%; one of those replaced loses, 5%."""
-
-MIN_GAIN_CUDA = 2.0
-"""The same for NVIDIA GPUs, of which nothing is measured."""
 
 NEAR_BEST = 1.15
 """Of the plans within this factor of the fastest, which is less than the cost model can tell apart, the smallest is
@@ -159,10 +143,10 @@ def _choose(spec: ConvSpec, opset: int, request: Request, storage: Storage, mach
         return leave(Refusal("growth" if missed else "no-lowering", reason, hint), conv_s, options)
     best = max(possible, key=lambda option: option.gain)
     assert best.plan is not None
-    basis = _describe_basis(spec, best, request)
-    needed = needed_gain(spec, best.plan, request.target)
+    basis = describe_basis(spec, best.lowering, best.gain, request.target)
+    needed = least_gain(request.target)
     if not is_wanted and best.gain < needed:
-        least_needed = LEAST_GAIN if _is_worst(spec, best) else needed
+        least_needed = LEAST_GAIN if is_worst(spec, best.lowering, best.gain) else needed
         sentence = f"{best.lowering} predicted at {best.gain:.2f}x the speed{basis}, {least_needed}x needed"
         sentence = "; ".join([sentence, *(option.reason for option in missed)])
         return leave(Refusal("growth" if missed else "no-gain", sentence), conv_s, options)
@@ -177,32 +161,6 @@ def predict_original(spec: ConvSpec, request: Request) -> float | None:
     if request.target != CUDA and spec.dtype not in RUNNABLE_DTYPES:
         return None
     return conv_seconds(spec, request.machines[0])
-
-
-def predict_gain(spec: ConvSpec, plan: ConvPlan, machines: Sequence[Machine] = CPU_MACHINES) -> float:
-    """Conv's time over the plan's, in a model: the least over all machines, and over assumed sizes for open ones.
-
-    A native node sees the shape and calls ONNX Runtime's Conv where that is faster, so that it is judged by the size
-    that gains most, if it loses on none.
-    """
-    gains = [
-        min(
-            conv_seconds(known, machine) / (lowering_seconds(known, plan, machine) + border_seconds(known, machine))
-            for machine in machines
-        )
-        for known in _judged_specs(spec, plan.lowering)
-    ]
-    return max(gains) if plan.lowering == FFTCONV and min(gains) >= LEAST_GAIN else min(gains)
-
-
-def least_gain(target: str) -> float:
-    """Predicted speed-up from which on a Conv is replaced for `target`, by the plans that are predicted best."""
-    return {CUDA: MIN_GAIN_CUDA, NATIVE: MIN_GAIN_NATIVE}.get(target, MIN_GAIN)
-
-
-def needed_gain(spec: ConvSpec, plan: ConvPlan, target: str = DEFAULTS.target) -> float:
-    """Predicted speed-up from which on a Conv is replaced by this plan."""
-    return least_gain(target)
 
 
 def leave(refusal: Refusal, conv_s: float | None = None, options: tuple[Alternative, ...] = ()) -> Decision:
@@ -269,23 +227,6 @@ def leave_after_all(decision: Decision, refusal: Refusal) -> Decision:
     )
 
 
-def _describe_basis(spec: ConvSpec, option: Alternative, request: Request) -> str:
-    """What a predicted speed holds for, unless it is the very convolution on a measured machine."""
-    judged_specs = _judged_specs(spec, option.lowering)
-    if option.lowering == FFTCONV and len(judged_specs) > 1:
-        sizes = [describe_lengths((known.batch, *known.extents)) for known in judged_specs]
-        which = "worst" if _is_worst(spec, option) else "best"
-        return f" at the {which} of {len(sizes)} sizes from {sizes[0]} to {sizes[-1]}"
-    judged = [describe_lengths(known.extents) for known in judged_specs]
-    lengths = f" on {' and '.join(judged)}" if None in spec.extents else ""
-    return lengths + (" by datasheets" if request.target == CUDA else "")
-
-
-def _is_worst(spec: ConvSpec, option: Alternative) -> bool:
-    """Whether an option for open sizes was judged by one at which it loses."""
-    return option.lowering == FFTCONV and option.gain < LEAST_GAIN and len(_judged_specs(spec, FFTCONV)) > 1
-
-
 def _find_best(lowering: Lowering, spec: ConvSpec, opset: int, request: Request, storage: Storage) -> Alternative:
     """The best plan of one lowering, or why there is none."""
     if obstacle := lowering.find_obstacle(spec):
@@ -297,7 +238,7 @@ def _find_best(lowering: Lowering, spec: ConvSpec, opset: int, request: Request,
     plans = lowering.candidates(spec)
     sizes = {plan: growth_bytes(spec, plan, storage) for plan in plans}
     small = [plan for plan in plans if sizes[plan] <= request.max_growth_bytes]
-    judged = _judged_specs(spec, lowering.name)
+    judged = judged_specs(spec, lowering.name)
     first = request.machines[0]
     conv_s = [conv_seconds(known, first) for known in judged]
     shares = {
@@ -314,12 +255,3 @@ def _find_best(lowering: Lowering, spec: ConvSpec, opset: int, request: Request,
         return Alternative(lowering.name, reason=reason, gain=gain)
     seconds = lowering_seconds(spec, best, first)
     return Alternative(lowering.name, best, seconds, sizes[best], gain=gain)
-
-
-def _judged_specs(spec: ConvSpec, lowering: str) -> list[ConvSpec]:
-    """The convolution itself, or one for each assumed length if extents are open."""
-    if lowering == FFTCONV:
-        return assume_sizes(spec)
-    if None not in spec.extents:
-        return [spec]
-    return list(dict.fromkeys(assume_extents(spec, length) for length in ASSUMED_EXTENTS))

@@ -1,7 +1,7 @@
 """What one node of the native library takes, and ONNX Runtime's Conv in its place: asked of the library itself.
 
 The node plans at run time, for the shape that it sees, and calls ONNX Runtime's Conv where that is expected to be
-faster. So a convolution whose batch or lengths are open is judged at several sizes (`choose.predict_gain`).
+faster. So a convolution whose batch or lengths are open is judged at several sizes (`gains.predict_gain`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a convolution costs, in seconds, in ONNX Runtime: its own Conv, and each lowering under a plan.
 
 A cost is what is counted (`counts`) times the rates of one machine. Predictions need not be right to the percent: a
-Conv is replaced only if they leave a margin (`choose.MIN_GAIN`).
+Conv is replaced only if they leave a margin (`gains.MIN_GAIN`).
 """
 
 from __future__ import annotations

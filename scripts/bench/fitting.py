@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize, nnls
 
-from onnx_fft.cost.choose import needed_gain, predict_gain
 from onnx_fft.cost.conv import count_conv
 from onnx_fft.cost.counts import ConvRates, OperatorRates, Rates
+from onnx_fft.cost.gains import MIN_GAIN, predict_gain
 from onnx_fft.cost.lowerings import count_lowering
 from onnx_fft.cost.machines import Machine, make_faster
 from onnx_fft.cost.predict import conv_seconds, lowering_seconds
@@ -96,7 +96,7 @@ def judge(case: Case, machine: Machine) -> tuple[float, float | None]:
     measured = [conv_s, *(s for _, s in plans)]
     ratio = measured[predicted.index(min(predicted))] / min(measured)
     best, best_s = min(plans, key=lambda pair: lowering_seconds(spec, pair[0], machine))
-    replaced = predict_gain(spec, best, (machine, make_faster(machine))) >= needed_gain(spec, best)
+    replaced = predict_gain(spec, best, (machine, make_faster(machine))) >= MIN_GAIN
     return ratio, conv_s / best_s if replaced else None
 
 

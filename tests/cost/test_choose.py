@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from onnx_fft.cost.choose import MIN_GAIN, NEAR_BEST, Decision, Request, choose, leave, limit_growth, predict_gain
+from onnx_fft.cost.choose import NEAR_BEST, Decision, Request, choose, leave, limit_growth
 from onnx_fft.cost.extents import ASSUMED_EXTENTS
+from onnx_fft.cost.gains import MIN_GAIN, predict_gain
 from onnx_fft.cost.growth import growth_bytes
 from onnx_fft.cost.machines import CALIBRATED
 from onnx_fft.cost.predict import lowering_seconds

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 
-from onnx_fft.cost.choose import MIN_GAIN, MIN_GAIN_CUDA, Request, choose, predict_gain
+from onnx_fft.cost.choose import Request, choose
+from onnx_fft.cost.gains import MIN_GAIN, MIN_GAIN_CUDA, predict_gain
 from onnx_fft.cost.machines import GPUS, load_gpus, machines_for
 from onnx_fft.cost.plan_file import load_plan, match_plan, plan_to_json
 from onnx_fft.cost.predict import conv_seconds

@@ -11,8 +11,9 @@ import onnxruntime
 import pytest
 
 from onnx_fft import OnnxFftError, inspect, rewrite
-from onnx_fft.cost.choose import LEAST_GAIN, MIN_GAIN_NATIVE, Request, choose, predict_gain
+from onnx_fft.cost.choose import Request, choose
 from onnx_fft.cost.extents import assume_sizes
+from onnx_fft.cost.gains import LEAST_GAIN, MIN_GAIN_NATIVE, predict_gain
 from onnx_fft.cost.machines import native_machine
 from onnx_fft.cost.native import predict_fftconv
 from onnx_fft.errors import NativeUnavailable

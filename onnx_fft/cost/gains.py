@@ -1,0 +1,75 @@
+"""How much a replacement is predicted to gain, at which sizes, and how much is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onnx_fft.cost.extents import ASSUMED_EXTENTS, assume_extents, assume_sizes
+from onnx_fft.cost.machines import CPU_MACHINES, Machine
+from onnx_fft.cost.predict import FFTCONV, border_seconds, conv_seconds, lowering_seconds
+from onnx_fft.lowering import CUDA, NATIVE
+from onnx_fft.lowering.base import ConvPlan
+from onnx_fft.sites.spec import ConvSpec, describe_lengths
+
+MIN_GAIN = 1.4
+"""Predicted speed-up from which on a Conv is replaced.
+
+`calibration.json` says how many of the convolutions measured are predicted to gain that much, and how many lost."""
+
+LEAST_GAIN = 0.97
+"""Predicted speed-up that a native node must have at every size that the model leaves open."""
+
+MIN_GAIN_NATIVE = 1.25
+"""The same for the native library, which measures the machine that it predicts for. Of 130 convolutions that its rates
+were not fitted on (2-core AMD EPYC, AVX2, ONNX Runtime 1.32, 2 threads, 2026-11), what is chosen so is the fastest or
+within 10% of it for 91%; one of those replaced loses, 5%."""
+
+MIN_GAIN_CUDA = 2.0
+"""The same for NVIDIA GPUs, of which nothing is measured."""
+
+
+def predict_gain(spec: ConvSpec, plan: ConvPlan, machines: Sequence[Machine] = CPU_MACHINES) -> float:
+    """Conv's time over the plan's, in a model: the least over all machines, and over assumed sizes for open ones.
+
+    A native node sees the shape and calls ONNX Runtime's Conv where that is faster, so that it is judged by the size
+    that gains most, if it loses on none.
+    """
+    gains = [
+        min(
+            conv_seconds(known, machine) / (lowering_seconds(known, plan, machine) + border_seconds(known, machine))
+            for machine in machines
+        )
+        for known in judged_specs(spec, plan.lowering)
+    ]
+    return max(gains) if plan.lowering == FFTCONV and min(gains) >= LEAST_GAIN else min(gains)
+
+
+def least_gain(target: str) -> float:
+    """Predicted speed-up from which on a Conv is replaced for `target`, by the plans that are predicted best."""
+    return {CUDA: MIN_GAIN_CUDA, NATIVE: MIN_GAIN_NATIVE}.get(target, MIN_GAIN)
+
+
+def describe_basis(spec: ConvSpec, lowering: str, gain: float, target: str) -> str:
+    """What a predicted speed holds for, unless it is the very convolution on a measured machine."""
+    judged = judged_specs(spec, lowering)
+    if lowering == FFTCONV and len(judged) > 1:
+        sizes = [describe_lengths((known.batch, *known.extents)) for known in judged]
+        which = "worst" if is_worst(spec, lowering, gain) else "best"
+        return f" at the {which} of {len(sizes)} sizes from {sizes[0]} to {sizes[-1]}"
+    known_lengths = [describe_lengths(known.extents) for known in judged]
+    lengths = f" on {' and '.join(known_lengths)}" if None in spec.extents else ""
+    return lengths + (" by datasheets" if target == CUDA else "")
+
+
+def is_worst(spec: ConvSpec, lowering: str, gain: float) -> bool:
+    """Whether an option for open sizes was judged by one at which it loses."""
+    return lowering == FFTCONV and gain < LEAST_GAIN and len(judged_specs(spec, FFTCONV)) > 1
+
+
+def judged_specs(spec: ConvSpec, lowering: str) -> list[ConvSpec]:
+    """The convolution itself, or one for each assumed length if extents are open."""
+    if lowering == FFTCONV:
+        return assume_sizes(spec)
+    if None not in spec.extents:
+        return [spec]
+    return list(dict.fromkeys(assume_extents(spec, length) for length in ASSUMED_EXTENTS))
