@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -176,6 +179,24 @@ def test_rates_depend_on_what_they_are_measured_on(folder: Path) -> None:
     one, other = read_rates(measure=True), read_rates(measure=True)
     for first, second in zip(one, other, strict=True):
         assert 1 / 3 < first / second < 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["absent", "cut off", "wrong", "right"])
+def test_a_profile_that_is_given_must_be_whole(tmp_path: Path, kind: str) -> None:
+    """In a process of its own, because the library reads it once."""
+    path = tmp_path / "profile.txt"
+    lines = [f"{name} 1e-10" for name in unit_names()]
+    if kind != "absent":
+        extra = ["bytes fast"] if kind == "wrong" else []
+        path.write_text("\n".join(["# mine", *lines[: len(lines) - (kind == "cut off")], *extra]))
+    code = "import onnx_fft, onnxruntime; onnx_fft.register(onnxruntime.SessionOptions())"
+    environment = os.environ | {profile.PROFILE_VARIABLE: str(path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    if kind == "right":
+        assert done.returncode == 0, done.stderr
+    else:
+        assert f"got ONNX_FFT_PROFILE={path}" in done.stderr and "NativeUnavailable" in done.stderr
 
 
 # --- without the library ------------------------------------------------------------------------------------------
