@@ -33,30 +33,6 @@ std::string describe(const int64_t* values, int count) {
   return text;
 }
 
-// As the vectors of kernels/frame.h do it: a NaN stays one, and of contradictory bounds the greatest value wins.
-template <typename T>
-T apply(const Activation& a, T x) {
-  switch (a.kind) {
-    case ActivationKind::kRelu: return x < 0 ? 0 : x;
-    case ActivationKind::kLeakyRelu: return x < 0 ? T(a.alpha) * x : x;
-    case ActivationKind::kClip: {
-      const T raised = x < T(a.alpha) ? T(a.alpha) : x;
-      return raised > T(a.beta) ? T(a.beta) : raised;
-    }
-    case ActivationKind::kHardSigmoid: {
-      const T line = T(a.alpha) * x + T(a.beta);
-      return line < 0 ? 0 : line > 1 ? 1 : line;
-    }
-    case ActivationKind::kNone: break;
-  }
-  return x;
-}
-
-template <typename Real, typename Storage>
-void activate_all(const Activation& activation, Storage* y, size_t count) {
-  for (size_t i = 0; i < count; ++i) narrow(apply(activation, static_cast<Real>(widen(y[i]))), y + i);
-}
-
 int lanes_of(DType dtype) { return kernels().vector_bytes / (dtype == DType::kFloat64 ? 8 : 4); }
 
 int64_t product_of(const int64_t* values, int count) {
@@ -67,14 +43,6 @@ int64_t product_of(const int64_t* values, int count) {
 
 }  // namespace
 
-void activate(const Activation& activation, DType dtype, void* y, size_t count) {
-  if (activation.kind == ActivationKind::kNone) return;
-  switch (dtype) {
-    case DType::kFloat16: return activate_all<float>(activation, static_cast<Half*>(y), count);
-    case DType::kFloat32: return activate_all<float>(activation, static_cast<float*>(y), count);
-    case DType::kFloat64: return activate_all<double>(activation, static_cast<double*>(y), count);
-  }
-}
 
 struct Convolution::State {
   ConvAttributes attributes;
@@ -137,13 +105,21 @@ struct Convolution::State {
   }
 
   template <typename Real>
+  const Kernels<Real>& kernels_for() const {
+    if constexpr (std::is_same_v<Real, double>) {
+      return kernels().f64;
+    } else {
+      return dtype == DType::kFloat16 ? kernels().f16 : kernels().f32;
+    }
+  }
+
+  template <typename Real>
   Runner<Real> runner(const ConvPlan& plan) const {
     const KernelTable& table = kernels();
     if constexpr (std::is_same_v<Real, double>) {
       return {plan, table.f64, table.f64_spectra, table.vector_bytes, *pool};
     } else {
-      const Kernels<float>& chosen = dtype == DType::kFloat16 ? table.f16 : table.f32;
-      return {plan, chosen, table.f32_spectra, table.vector_bytes, *pool};
+      return {plan, kernels_for<Real>(), table.f32_spectra, table.vector_bytes, *pool};
     }
   }
 
@@ -197,15 +173,53 @@ struct Convolution::State {
   }
 
   template <typename Real>
-  void run(const void* x, const ConvPlan& plan, const void* w, const void* bias, void* y, const Executor& executor) {
-    std::vector<Real> storage;
+  void run(const void* x, const ConvPlan& plan, const void* w, const EpilogueOperands& operands, void* y,
+           const Executor& executor) {
     const Spectra chosen =
         constant_weights != nullptr ? constant_spectra<Real>(plan, executor) : make_spectra<Real>(plan, w, executor);
+    const ChannelValues<Real> values(*this, operands);
     const auto run_by = [&](const auto& runs) {
-      runs.run(x, static_cast<const Real*>(chosen->memory.get()), widened(bias, out_channels, storage), y,
-               element_bytes(dtype), attributes.activation, executor);
+      runs.run(x, static_cast<const Real*>(chosen->memory.get()), y, element_bytes(dtype), values.epilogue, executor);
     };
     plan.dense ? run_by(dense_runner<Real>(*plan.dense)) : run_by(runner<Real>(plan));
+  }
+
+  // The epilogue, its values a channel in the computing type.
+  template <typename Real>
+  struct ChannelValues {
+    std::vector<Real> storage[4];
+    Epilogue<Real> epilogue;
+
+    ChannelValues(const State& state, const EpilogueOperands& operands) {
+      const auto convert = [&](const double* from, std::vector<Real>& to) -> const Real* {
+        if (from != nullptr) to.assign(from, from + state.out_channels);
+        return from != nullptr ? to.data() : nullptr;
+      };
+      epilogue.activation = state.attributes.activation;
+      epilogue.bias = state.widened(operands.bias, state.out_channels, storage[0]);
+      epilogue.residual = operands.residual;
+      epilogue.slope = convert(operands.slope, storage[1]);
+      epilogue.scale = convert(operands.scale, storage[2]);
+      epilogue.shift = convert(operands.shift, storage[3]);
+    }
+  };
+
+  // `finish` of Convolution. A task takes several planes, or a part of one.
+  template <typename Real>
+  void finish(const int64_t* y_shape, const EpilogueOperands& operands, void* y, const Executor& executor) const {
+    constexpr int64_t kChunk = 1 << 14;  // elements; a task of some microseconds
+    const ChannelValues<Real> values(*this, operands);
+    const int64_t planes = y_shape[0] * out_channels, plane = product_of(y_shape + 2, attributes.rank);
+    const int64_t together = std::max<int64_t>(1, kChunk / plane), parts = ceil_divide(plane, kChunk);
+    each(executor, ceil_divide(planes, together) * parts, [&](int64_t task) {
+      const int64_t block = task / parts * together, first = task % parts * kChunk;
+      for (int64_t number = block; number < std::min(planes, block + together); ++number) {
+        const int64_t offset = (number * plane + first) * static_cast<int64_t>(element_bytes(dtype));
+        const char* residual = static_cast<const char*>(operands.residual);
+        kernels_for<Real>().finish(values.epilogue, number % out_channels, static_cast<char*>(y) + offset,
+                                   residual == nullptr ? nullptr : residual + offset, std::min(kChunk, plane - first));
+      }
+    });
   }
 };
 
@@ -229,14 +243,25 @@ void Convolution::prepare(const Execution& execution) const {
   state_->dtype == DType::kFloat64 ? state_->prepare<double>(*execution.plan) : state_->prepare<float>(*execution.plan);
 }
 
-void Convolution::run(const Execution& execution, const void* x, const void* w, const void* bias, void* y,
+void Convolution::run(const Execution& execution, const void* x, const void* w, const EpilogueOperands& operands,
+                      void* y,
                       const Executor& executor) const {
   if (execution.plan == nullptr) return;
   State& state = *state_;
   // An empty input may be null, and addresses are computed from it, although nothing is read.
   if (x == nullptr) x = w != nullptr ? w : state.constant_weights;
-  state.dtype == DType::kFloat64 ? state.run<double>(x, *execution.plan, w, bias, y, executor)
-                                 : state.run<float>(x, *execution.plan, w, bias, y, executor);
+  state.dtype == DType::kFloat64 ? state.run<double>(x, *execution.plan, w, operands, y, executor)
+                                 : state.run<float>(x, *execution.plan, w, operands, y, executor);
+}
+
+void Convolution::finish(const int64_t* y_shape, const EpilogueOperands& operands, void* y,
+                         const Executor& executor) const {
+  const State& state = *state_;
+  const bool does_nothing = state.attributes.activation.kind == ActivationKind::kNone && operands.bias == nullptr &&
+                            operands.residual == nullptr && operands.scale == nullptr;
+  if (does_nothing) return;
+  state.dtype == DType::kFloat64 ? state.finish<double>(y_shape, operands, y, executor)
+                                 : state.finish<float>(y_shape, operands, y, executor);
 }
 
 }  // namespace onnx_fft

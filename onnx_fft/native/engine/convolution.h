@@ -22,6 +22,15 @@ struct Execution {
   bool prefers_ort_conv = false;
 };
 
+// What the epilogue reads, each nullptr if the convolution has no such step.
+struct EpilogueOperands {
+  const void* bias = nullptr;      // [out_channels]
+  const void* residual = nullptr;  // of y's shape
+  const double* slope = nullptr;   // of PRelu, [out_channels]
+  const double* scale = nullptr;   // [out_channels]
+  const double* shift = nullptr;   // [out_channels]
+};
+
 // x [batch, in_channels, *extents] * w [out_channels, in_channels / group, *kernel] -> y [batch, out_channels,
 // *outputs]. Every const function may be called from several threads at once.
 class Convolution {
@@ -39,17 +48,16 @@ class Convolution {
   // Computes the spectra that a run needs ahead of the first.
   void prepare(const Execution& execution) const;
 
-  // `execution` is that of x's shape. `w` is ignored if the weights are constant; `bias` [out_channels] may be nullptr.
-  // Arrays hold `dtype`.
-  void run(const Execution& execution, const void* x, const void* w, const void* bias, void* y,
+  // `execution` is that of x's shape. `w` is ignored if the weights are constant. Tensors hold `dtype`.
+  void run(const Execution& execution, const void* x, const void* w, const EpilogueOperands& operands, void* y,
            const Executor& executor) const;
+
+  // The epilogue alone, in place, for sums [y_shape] that were computed elsewhere.
+  void finish(const int64_t* y_shape, const EpilogueOperands& operands, void* y, const Executor& executor) const;
 
  private:
   struct State;
   std::unique_ptr<State> state_;
 };
-
-// Applies `activation` in place, to sums that were computed elsewhere.
-void activate(const Activation& activation, DType dtype, void* y, size_t count);
 
 }  // namespace onnx_fft

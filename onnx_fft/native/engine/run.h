@@ -37,9 +37,9 @@ class Runner {
 
   const Weights<Real>& weights() const { return weights_; }
 
-  void run(const void* x, const Real* spectra, const Real* bias, void* y, size_t itemsize, const Activation& activation,
+  void run(const void* x, const Real* spectra, void* y, size_t itemsize, const Epilogue<Real>& epilogue,
            const Executor& executor) const {
-    const Call call{x, y, bias, static_cast<int64_t>(itemsize), activation, executor};
+    const Call call{x, y, static_cast<int64_t>(itemsize), epilogue, executor};
     if (plan_.is_elementwise()) return run_elementwise(call, spectra);
     const int64_t rows = plan_.batch * plan_.tiles;
     const bool channels = plan_.lanes == Lanes::kChannels;
@@ -57,9 +57,8 @@ class Runner {
   struct Call {
     const void* x;
     void* y;
-    const Real* bias;
     int64_t itemsize;
-    const Activation& activation;
+    const Epilogue<Real>& epilogue;
     const Executor& executor;
   };
 
@@ -113,9 +112,9 @@ class Runner {
     }
   }
 
-  OutputPlanes make_output_planes(const Call& call) const {
-    OutputPlanes output;
-    output.activation = call.activation;
+  OutputPlanes<Real> make_output_planes(const Call& call) const {
+    OutputPlanes<Real> output;
+    output.epilogue = &call.epilogue;
     for (int axis = 0; axis < kMaxRank; ++axis) {
       output.extent[axis] = plan_.axes[axis].outputs;
       output.step[axis] = plan_.axes[axis].output_step();
@@ -126,13 +125,16 @@ class Runner {
   }
 
   // Adds output channel `channel`, counted over all groups, of the row's tile.
-  void add_output_lane(const Call& call, OutputPlanes& output, int64_t row, int64_t channel) const {
+  void add_output_lane(const Call& call, OutputPlanes<Real>& output, int64_t row, int64_t channel) const {
     const Place place = place_of(row);
     const AxisPlan* a = plan_.axes;
-    output.bias[output.count] = call.bias == nullptr ? 0 : static_cast<double>(call.bias[channel]);
-    OutputPlanes::Lane& lane = output.lanes[output.count++];
     const int64_t image = a[0].outputs * a[1].outputs * a[2].outputs;
     const int64_t plane = place.image * plan_.group * plan_.out_channels + channel;
+    output.channel[output.count] = channel;
+    if (const void* residual = call.epilogue.residual) {
+      output.residual[output.count] = static_cast<const char*>(residual) + plane * image * call.itemsize;
+    }
+    auto& lane = output.lanes[output.count++];
     lane.data = static_cast<char*>(call.y) + plane * image * call.itemsize;
     for (int axis = 0; axis < kMaxRank; ++axis) {
       lane.origin[axis] = place.tile[axis] * a[axis].step * a[axis].output_step() + place.residue[axis];
@@ -153,7 +155,7 @@ class Runner {
     each(call.executor, blocks * (channels ? rows : plan_.group), [&](int64_t task) {
       const int64_t block = task % blocks, other = task / blocks;
       InputPlanes input = make_input_planes();
-      OutputPlanes output = make_output_planes(call);
+      OutputPlanes<Real> output = make_output_planes(call);
       fill_lanes(block, lanes, [&](int64_t item) {
         add_input_lane(call, input, channels ? other : item, channels ? item : other);
         add_output_lane(call, output, channels ? other : item, channels ? item : other);
@@ -171,7 +173,8 @@ class Runner {
     kernels_.forward(tile_, input, use.template as<Real>(), spectrum, stride);
   }
 
-  void inverse_tile(TaskScratch& scratch, const Real* spectrum, int64_t stride, const OutputPlanes& output) const {
+  void inverse_tile(TaskScratch& scratch, const Real* spectrum, int64_t stride,
+                    const OutputPlanes<Real>& output) const {
     const TaskScratch::Use use(scratch);
     kernels_.inverse(tile_, spectrum, stride, use.template as<Real>(), output);
   }
@@ -209,7 +212,7 @@ class Runner {
     });
     each(call.executor, rows * out_pairs, [&](int64_t task) {
       const int64_t group = task % out_pairs / weights_.out_blocks();
-      OutputPlanes output = make_output_planes(call);
+      OutputPlanes<Real> output = make_output_planes(call);
       fill_lanes(task % weights_.out_blocks(), plan_.out_channels, [&](int64_t o) {
         add_output_lane(call, output, first + task / out_pairs, group * plan_.out_channels + o);
       });
@@ -240,7 +243,7 @@ class Runner {
       }
     });
     each(call.executor, blocks * all_o, [&](int64_t task) {
-      OutputPlanes output = make_output_planes(call);
+      OutputPlanes<Real> output = make_output_planes(call);
       fill_lanes(task / all_o, rows, [&](int64_t row) { add_output_lane(call, output, first + row, task % all_o); });
       inverse_tile(scratch, outputs + task * pair_, out_stride, output);
     });

@@ -1,7 +1,8 @@
 // Moves data between tensors, whose rows run along an axis, and tiles, whose vectors run across the lanes: transposes
-// it in blocks, puts zeros outside the input, and adds bias and activation to the outputs.
+// it in blocks, puts zeros outside the input, and finishes the outputs.
 #pragma once
 
+#include "kernels/epilogue.h"
 #include "kernels/half.h"
 #include "kernels/kernels.h"
 #include "kernels/tile.h"
@@ -149,26 +150,35 @@ void load_tile(const TilePlan& plan, const InputPlanes& input, AnyTile& tile) {
   }
 }
 
+// Finishes up to a vector of sums, from output `first` on along the last axis of one lane's row, which is at `offset`.
 template <typename Real, typename Storage>
-ONNX_FFT_INLINE void store_run(const OutputPlanes& output, int lane, Vec<Real> run, Storage* row, int64_t first,
-                               int64_t count, int64_t ahead) {
+ONNX_FFT_INLINE void store_run(const OutputPlanes<Real>& output, int lane, Vec<Real> sums, int64_t offset,
+                               int64_t first, int64_t count, int64_t ahead) {
   constexpr int L = kLanes<Real>;
-  const int64_t begin = output.lanes[lane].origin[2] + first * output.step[2];
+  const int64_t begin = output.lanes[lane].origin[2] + first * output.step[2], channel = output.channel[lane];
+  Storage* row = static_cast<Storage*>(output.lanes[lane].data) + offset;
+  const bool adds = output.epilogue->residual != nullptr;
+  const Storage* residual = adds ? static_cast<const Storage*>(output.residual[lane]) + offset : row;
   prefetch<true>(row, begin + ahead);
-  if constexpr (sizeof(Storage) == sizeof(Real)) {
-    if (output.step[2] == 1) return store_lanes(row + begin, run, 0, clamp(output.extent[2] - begin, 0, count));
+  if (output.step[2] == 1) {
+    const int64_t last = clamp(output.extent[2] - begin, 0, count);
+    return store_finished<Real>(*output.epilogue, channel, sums, row + begin, residual + begin, last);
   }
-  alignas(ONNX_FFT_VECTOR_BYTES) Real values[L];
-  store(values, run);
+  Storage values[L] = {};
+  for (int64_t i = 0; adds && i < count; ++i) {
+    const int64_t index = begin + i * output.step[2];
+    if (index < output.extent[2]) values[i] = residual[index];
+  }
+  store_finished<Real>(*output.epilogue, channel, sums, values, values, L);
   for (int64_t i = 0; i < count; ++i) {
     const int64_t index = begin + i * output.step[2];
-    if (index < output.extent[2]) narrow(values[i], row + index);
+    if (index < output.extent[2]) row[index] = values[i];
   }
 }
 
 // Marks the rows that store_tile reads.
 template <typename Real>
-void mark_outputs(const TilePlan& plan, const OutputPlanes& output, Tile<Real>& tile) {
+void mark_outputs(const TilePlan& plan, const OutputPlanes<Real>& output, Tile<Real>& tile) {
   tile.clear_rows();
   for (int64_t t0 = 0; t0 < output.outputs[0]; ++t0) {
     for (int64_t t1 = 0; t1 < output.outputs[1]; ++t1) {
@@ -177,36 +187,10 @@ void mark_outputs(const TilePlan& plan, const OutputPlanes& output, Tile<Real>& 
   }
 }
 
-// A NaN stays a NaN: every comparison with it is false.
-template <typename Real>
-ONNX_FFT_INLINE Vec<Real> activate(const Activation& activation, Vec<Real> x) {
-  const Real alpha = static_cast<Real>(activation.alpha), beta = static_cast<Real>(activation.beta);
-  const Vec<Real> zero = {}, one = broadcast(Real(1));
-  switch (activation.kind) {
-    case ActivationKind::kRelu: return x < zero ? zero : x;
-    case ActivationKind::kLeakyRelu: return x < zero ? x * alpha : x;
-    case ActivationKind::kClip: {
-      const Vec<Real> low = broadcast(alpha), high = broadcast(beta);
-      const Vec<Real> raised = x < low ? low : x;
-      return raised > high ? high : raised;
-    }
-    case ActivationKind::kHardSigmoid: {
-      const Vec<Real> line = x * alpha + beta;
-      const Vec<Real> raised = line < zero ? zero : line;
-      return raised > one ? one : raised;
-    }
-    case ActivationKind::kNone: break;
-  }
-  return x;
-}
-
-// Writes the tile's outputs (t0, t1, t2), with the bias added and the activation applied.
+// Writes the tile's outputs (t0, t1, t2), finished.
 template <typename Real, typename Storage, typename AnyTile>
-void store_tile(const TilePlan& plan, const OutputPlanes& output, const AnyTile& tile) {
+void store_tile(const TilePlan& plan, const OutputPlanes<Real>& output, const AnyTile& tile) {
   constexpr int L = kLanes<Real>;
-  alignas(ONNX_FFT_VECTOR_BYTES) Real bias_values[L] = {};
-  for (int lane = 0; lane < output.count; ++lane) bias_values[lane] = static_cast<Real>(output.bias[lane]);
-  const Vec<Real> bias = load(bias_values);
   Rows<void*> rows(output);
   const int64_t ahead = distance_ahead(output, output.outputs[1]);
   for (int64_t t0 = 0; t0 < output.outputs[0]; ++t0) {
@@ -216,14 +200,10 @@ void store_tile(const TilePlan& plan, const OutputPlanes& output, const AnyTile&
       for (int64_t first = 0; first < output.outputs[2]; first += L) {
         const int64_t count = output.outputs[2] - first < L ? output.outputs[2] - first : L;
         Vec<Real> block[L] = {};
-        for (int i = 0; i < count; ++i) {
-          const Vec<Real> sum = load(origin + plan.position[2].data()[first + i] * int64_t{L}) + bias;
-          block[i] = activate<Real>(output.activation, sum);
-        }
+        for (int i = 0; i < count; ++i) block[i] = load(origin + plan.position[2].data()[first + i] * int64_t{L});
         transpose<Real>(block);
         for (int lane = 0; lane < L; ++lane) {
-          Storage* plane = static_cast<Storage*>(lane < output.count ? output.lanes[lane].data : nullptr);
-          if (rows[lane] >= 0) store_run<Real>(output, lane, block[lane], plane + rows[lane], first, count, ahead);
+          if (rows[lane] >= 0) store_run<Real, Storage>(output, lane, block[lane], rows[lane], first, count, ahead);
         }
       }
     }

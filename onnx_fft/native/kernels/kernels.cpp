@@ -2,6 +2,7 @@
 #include "kernels/kernels.h"
 
 #include "kernels/direct_tile.h"
+#include "kernels/epilogue.h"
 #include "kernels/frame.h"
 #include "kernels/product.h"
 #include "kernels/tile.h"
@@ -18,7 +19,7 @@ void forward(const TilePlan& plan, const InputPlanes& input, Real* scratch, Real
 
 template <typename Real, typename Storage>
 void inverse(const TilePlan& plan, const Real* spectrum, int64_t bin_stride, Real* scratch,
-             const OutputPlanes& output) {
+             const OutputPlanes<Real>& output) {
   Tile<Real> tile(plan, scratch);
   mark_outputs(plan, output, tile);
   tile.inverse(spectrum, bin_stride);
@@ -46,7 +47,7 @@ ONNX_FFT_INLINE void multiply_bins(Factor<Real> factor, int64_t first, int64_t c
 
 template <typename Real, typename Storage>
 void convolve(const TilePlan& plan, const InputPlanes& input, Factor<Real> factor, Real* scratch,
-              const OutputPlanes& output) {
+              const OutputPlanes<Real>& output) {
   if (plan.is_direct()) {
     DirectTile<Real> tile(plan, scratch);
     load_tile<Real, Storage>(plan, input, tile);
@@ -58,6 +59,17 @@ void convolve(const TilePlan& plan, const InputPlanes& input, Factor<Real> facto
   tile.filter([&] { mark_outputs(plan, output, tile); },
               [&](int64_t first, int64_t count, Real* values) { multiply_bins(factor, first, count, values); });
   store_tile<Real, Storage>(plan, output, tile);
+}
+
+template <typename Real, typename Storage>
+void finish_sums(const Epilogue<Real>& epilogue, int64_t channel, void* y, const void* residual, int64_t count) {
+  constexpr int L = kLanes<Real>;
+  Storage* sums = static_cast<Storage*>(y);
+  const Storage* addends = epilogue.residual != nullptr ? static_cast<const Storage*>(residual) : sums;
+  for (int64_t first = 0; first < count; first += L) {
+    const int64_t rest = count - first < L ? count - first : L;
+    store_finished<Real>(epilogue, channel, load_values<Real>(sums + first, rest), sums + first, addends + first, rest);
+  }
 }
 
 template <typename Real>
@@ -79,9 +91,9 @@ extern const KernelTable table;
 const KernelTable table = {
     ONNX_FFT_NAME(ONNX_FFT_ISA),
     ONNX_FFT_VECTOR_BYTES,
-    {forward<float, Half>, inverse<float, Half>, convolve<float, Half>},
-    {forward<float, float>, inverse<float, float>, convolve<float, float>},
-    {forward<double, double>, inverse<double, double>, convolve<double, double>},
+    {forward<float, Half>, inverse<float, Half>, convolve<float, Half>, finish_sums<float, Half>},
+    {forward<float, float>, inverse<float, float>, convolve<float, float>, finish_sums<float, float>},
+    {forward<double, double>, inverse<double, double>, convolve<double, double>, finish_sums<double, double>},
     {transform_weights<float>, multiply<float>},
     {transform_weights<double>, multiply<double>},
     &dense_table,

@@ -35,10 +35,24 @@ struct Planes {
 
 using InputPlanes = Planes<const void*>;
 
+// What follows the sums, in this order: a bias, a residual, an activation, a scale and a shift. Arrays hold a value for
+// each output channel, and are nullptr for a step that is not taken.
+template <typename Real>
+struct Epilogue {
+  Activation activation;
+  const Real* bias = nullptr;
+  const void* residual = nullptr;  // laid out as the outputs, of their element type
+  const Real* slope = nullptr;     // of PRelu
+  const Real* scale = nullptr;     // there if shift is
+  const Real* shift = nullptr;
+};
+
+template <typename Real>
 struct OutputPlanes : Planes<void*> {
   int64_t outputs[kMaxRank];  // of the tile, along each axis
-  double bias[kMaxLanes] = {};
-  Activation activation;
+  const Epilogue<Real>* epilogue;
+  int64_t channel[kMaxLanes];
+  const void* residual[kMaxLanes];  // each lane's plane of it, if there is one
 };
 
 // What a tile is convolved with, each lane its own, or for lane >= 0 that one for all: the bins of its spectrum,
@@ -66,8 +80,10 @@ struct Product {
 template <typename Real>
 struct Kernels {
   void (*forward)(const TilePlan&, const InputPlanes&, Real* tile, Real* spectrum, int64_t bin_stride);
-  void (*inverse)(const TilePlan&, const Real* spectrum, int64_t bin_stride, Real* tile, const OutputPlanes&);
-  void (*convolve)(const TilePlan&, const InputPlanes&, Factor<Real>, Real* tile, const OutputPlanes&);
+  void (*inverse)(const TilePlan&, const Real* spectrum, int64_t bin_stride, Real* tile, const OutputPlanes<Real>&);
+  void (*convolve)(const TilePlan&, const InputPlanes&, Factor<Real>, Real* tile, const OutputPlanes<Real>&);
+  // The epilogue of sums computed elsewhere, in place: `count` of one channel, and as much of the residual.
+  void (*finish)(const Epilogue<Real>&, int64_t channel, void* y, const void* residual, int64_t count);
 };
 
 // Bytes of scratch memory that a kernel needs for one tile, with vectors of `lanes`; the last term is a flag for each

@@ -8,39 +8,23 @@
 namespace onnx_fft {
 namespace {
 
-constexpr size_t kActivationChunk = 1 << 14;  // elements; a task of some microseconds
-
 bool is_fixed(const ort::Shape& shape) {
   return std::all_of(shape.begin(), shape.end(), [](int64_t length) { return length > 0; });
 }
 
-// `activate` on the session's threads.
-struct Activating {
-  const Activation& activation;
-  DType dtype;
-  char* y;
-  size_t count;
-
-  static void run(void* self, size_t index) {
-    const auto& job = *static_cast<const Activating*>(self);
-    const size_t first = index * kActivationChunk;
-    activate(job.activation, job.dtype, job.y + first * element_bytes(job.dtype),
-             std::min(kActivationChunk, job.count - first));
-  }
-};
-
 }  // namespace
 
 struct FftConvNode::Inputs {
-  const OrtValue* values[3] = {};  // X, W, B; B may be nullptr
+  const OrtValue* values[Steps::kMostInputs] = {};  // X, W, B, then what the steps read; B may be nullptr
   ort::Shape x_shape, w_shape;
 };
 
-FftConvNode::FftConvNode(const OrtApi& api, const OrtKernelInfo* info, DType dtype, ActivationKind activation,
+FftConvNode::FftConvNode(const OrtApi& api, const OrtKernelInfo* info, DType dtype, const Steps& steps,
                          bool pads_itself)
-    : api_(api), dtype_(dtype) {
+    : api_(api), dtype_(dtype), steps_(steps) {
   const ort::NodeInfo node(api, info);
-  attributes_ = read_attributes(node, activation, pads_itself);
+  attributes_ = read_attributes(node, steps.activation, pads_itself);
+  if (steps.normalizes) epsilon_ = static_cast<double>(node.real("epsilon"));
   const OrtValue* weights = node.constant_input(1);
   std::optional<ort::Shape> w_shape = node.input_shape(1);
   if (weights != nullptr) w_shape = ort::tensor_shape(api, weights);
@@ -48,12 +32,13 @@ FftConvNode::FftConvNode(const OrtApi& api, const OrtKernelInfo* info, DType dty
     check_weight_shape(attributes_, *w_shape);
     if (const auto x_shape = node.input_shape(0)) check_input_shape(attributes_, *x_shape, *w_shape);
   }
-  create_ort_conv(info, node.input_count());
+  create_ort_conv(info, std::min(node.input_count(), Steps::kResidual));
   if (weights == nullptr) return;
   constant_weights_ = true;
   w_shape_ = *w_shape;
   convolution_ =
       std::make_shared<const Convolution>(attributes_, dtype, w_shape_[0], w_shape_[1], ort::tensor_data(api, weights));
+  prepare_channels(node);
   prepare(node);
 }
 
@@ -76,11 +61,24 @@ void FftConvNode::prepare(const ort::NodeInfo& node) const {
   if (!(ort_conv_ && execution->prefers_ort_conv)) convolution_->prepare(*execution);
 }
 
+void FftConvNode::prepare_channels(const ort::NodeInfo& node) {
+  const OrtValue* inputs[Steps::kMostInputs] = {};
+  for (size_t i = steps_.slope(); i < steps_.input_count(); ++i) {
+    inputs[i] = node.constant_input(i);
+    if (inputs[i] == nullptr) return;
+  }
+  constant_values_ = read_channels(inputs, w_shape_[0]);
+}
+
+ChannelValues FftConvNode::read_channels(const OrtValue* const* inputs, int64_t channels) const {
+  return onnx_fft::read_channels(api_, steps_, dtype_, inputs, channels, attributes_.rank, epsilon_);
+}
+
 FftConvNode::Inputs FftConvNode::read_inputs(const OrtKernelContext* context) const {
   Inputs inputs;
   size_t count = 0;
   ort::check(api_, ort::kernel_context_get_input_count(api_, context, &count));
-  for (size_t i = 0; i < std::min<size_t>(count, 3); ++i) {
+  for (size_t i = 0; i < std::min(count, Steps::kMostInputs); ++i) {
     ort::check(api_, ort::kernel_context_get_input(api_, context, i, &inputs.values[i]));
   }
   inputs.x_shape = ort::tensor_shape(api_, inputs.values[0]);
@@ -109,22 +107,30 @@ void FftConvNode::compute(OrtKernelContext* context) const {
   OrtValue* y = nullptr;
   ort::check(api_, ort::kernel_context_get_output(api_, context, 0, y_shape.data(), y_shape.size(), &y));
   if (execution->outputs == 0) return;
-  if (execution->prefers_ort_conv && run_ort_conv(context, inputs, y, static_cast<size_t>(execution->outputs))) return;
   const auto data = [&](const OrtValue* value) { return value ? ort::tensor_data(api_, value) : nullptr; };
+  EpilogueOperands operands;
+  if (steps_.adds) {
+    check_residual_shape(ort::tensor_shape(api_, inputs.values[Steps::kResidual]), y_shape);
+    operands.residual = data(inputs.values[Steps::kResidual]);
+  }
+  const ChannelValues read = constant_values_ ? ChannelValues{} : read_channels(inputs.values, y_shape[1]);
+  const ChannelValues& values = constant_values_ ? *constant_values_ : read;
+  const auto numbers = [](const std::vector<double>& each) { return each.empty() ? nullptr : each.data(); };
+  operands.slope = numbers(values.slope);
+  operands.scale = numbers(values.scale);
+  operands.shift = numbers(values.shift);
   ort::Pool pool{api_, context};
-  convolution->run(*execution, data(inputs.values[0]), data(inputs.values[1]), data(inputs.values[2]), data(y),
-                   pool.executor());
+  if (execution->prefers_ort_conv && run_ort_conv(context, inputs, y)) {
+    return convolution->finish(y_shape.data(), operands, data(y), pool.executor());
+  }
+  operands.bias = data(inputs.values[2]);
+  convolution->run(*execution, data(inputs.values[0]), data(inputs.values[1]), operands, data(y), pool.executor());
 }
 
-bool FftConvNode::run_ort_conv(OrtKernelContext* context, const Inputs& inputs, OrtValue* y, size_t count) const {
+bool FftConvNode::run_ort_conv(OrtKernelContext* context, const Inputs& inputs, OrtValue* y) const {
   const size_t given = inputs.values[2] != nullptr ? 3 : 2;
   if (!ort_conv_ || ort_conv_->input_count() != given) return false;
   ort_conv_->run(context, inputs.values, y);
-  if (attributes_.activation.kind == ActivationKind::kNone) return true;
-  Activating job{attributes_.activation, dtype_, static_cast<char*>(ort::tensor_data(api_, y)), count};
-  ort::Pool pool{api_, context};
-  const Executor executor = pool.executor();
-  executor.parallel_for(executor.state, &Activating::run, (count + kActivationChunk - 1) / kActivationChunk, &job);
   return true;
 }
 

@@ -17,24 +17,45 @@ namespace onnx_fft {
 namespace {
 
 constexpr char kDomain[] = "onnx_fft";
-constexpr size_t kInputs = 3;  // X, W, B
 
 struct OpType {
-  const char* name;
-  ActivationKind activation;
+  std::string name;
+  Steps steps;
   bool pads_itself;  // by 'auto_pad', in place of 'pads'
 };
 
-// Each activation is an op of its own, and so is padding by auto_pad: a model-local function, which computes the op if
-// this library is missing, cannot choose its activation by an attribute, and its Conv has either 'auto_pad' or 'pads'.
-constexpr OpType kOpTypes[] = {
-    {"FFTConv", ActivationKind::kNone, false},
-    {"FFTConvRelu", ActivationKind::kRelu, false},
-    {"FFTConvLeakyRelu", ActivationKind::kLeakyRelu, false},
-    {"FFTConvClip", ActivationKind::kClip, false},
-    {"FFTConvHardSigmoid", ActivationKind::kHardSigmoid, false},
-    {"FFTConvSame", ActivationKind::kNone, true},
+struct NamedActivation {
+  const char* name;
+  ActivationKind kind;
 };
+
+constexpr NamedActivation kActivations[] = {{"", ActivationKind::kNone},
+                                            {"Relu", ActivationKind::kRelu},
+                                            {"LeakyRelu", ActivationKind::kLeakyRelu},
+                                            {"PRelu", ActivationKind::kPRelu},
+                                            {"Clip", ActivationKind::kClip},
+                                            {"HardSigmoid", ActivationKind::kHardSigmoid},
+                                            {"HardSwish", ActivationKind::kHardSwish},
+                                            {"Sigmoid", ActivationKind::kSigmoid},
+                                            {"Swish", ActivationKind::kSwish},
+                                            {"Tanh", ActivationKind::kTanh}};
+
+// What is done after the sum is in the operator's name, step by step, and so is padding by auto_pad: a model-local
+// function, which computes the op if this library is missing, cannot choose its nodes by an attribute, and its Conv has
+// either 'auto_pad' or 'pads'.
+std::vector<OpType> list_op_types() {
+  std::vector<OpType> op_types{{"FFTConvSame", {}, true}};
+  for (const bool adds : {false, true}) {
+    for (const NamedActivation& activation : kActivations) {
+      for (const bool normalizes : {false, true}) {
+        const std::string name =
+            std::string("FFTConv") + (adds ? "Add" : "") + activation.name + (normalizes ? "BatchNormalization" : "");
+        op_types.push_back({name, {adds, activation.kind, normalizes}, false});
+      }
+    }
+  }
+  return op_types;
+}
 
 struct NamedType {
   OrtElementType element_type;
@@ -78,8 +99,8 @@ OrtStatus* create_fft_conv(const OrtCustomOp* op, const OrtApi* api, const OrtKe
   return ort::guard(*api, where, [&] {
     const std::string name = ort::NodeInfo(*api, info).name();
     if (!name.empty()) where += " '" + name + "'";
-    *kernel = new FftConvKernel{
-        *api, where, {*api, info, self.type.dtype, self.op_type.activation, self.op_type.pads_itself}};
+    *kernel =
+        new FftConvKernel{*api, where, {*api, info, self.type.dtype, self.op_type.steps, self.op_type.pads_itself}};
   });
 }
 
@@ -101,13 +122,16 @@ bool infers_shapes_safely(const char* version) {
 
 FftConvOp make_fft_conv(const OpType& op_type, const NamedType& type, const OrtApi& api) {
   FftConvOp op{common_op(), op_type, type, &api};
-  op.get_name = [](const OrtCustomOp* self) { return static_cast<const FftConvOp*>(self)->op_type.name; };
-  op.get_input_type_count = [](const OrtCustomOp*) { return kInputs; };
+  op.get_name = [](const OrtCustomOp* self) { return static_cast<const FftConvOp*>(self)->op_type.name.c_str(); };
+  op.get_input_type_count = [](const OrtCustomOp* self) {
+    return static_cast<const FftConvOp*>(self)->op_type.steps.input_count();
+  };
   op.get_input_type = op.get_output_type = [](const OrtCustomOp* self, size_t) {
     return static_cast<const FftConvOp*>(self)->type.element_type;
   };
-  op.get_input_characteristic = [](const OrtCustomOp*, size_t index) {
-    return index + 1 == kInputs ? kOrtOptional : kOrtRequired;
+  op.get_input_characteristic = [](const OrtCustomOp* self, size_t index) {
+    const bool is_last = index + 1 == static_cast<const FftConvOp*>(self)->op_type.steps.input_count();
+    return is_last && index + 1 == Steps::kResidual ? kOrtOptional : kOrtRequired;  // a bias with nothing behind it
   };
   op.create_kernel_v2 = create_fft_conv;
   op.kernel_compute_v2 = compute_fft_conv;
@@ -150,7 +174,7 @@ struct Domain {
   OrtCustomOpDomain* domain = nullptr;
 
   Domain(const OrtApi& api, const char* version) {
-    for (const OpType& op_type : kOpTypes) {
+    for (const OpType& op_type : list_op_types()) {
       for (const NamedType& type : kTypes) convolutions.push_back(make_fft_conv(op_type, type, api));
     }
     for (FftConvOp& op : convolutions) op.infer_output_shape = infers_shapes_safely(version) ? infer_fft_conv : nullptr;

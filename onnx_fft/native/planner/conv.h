@@ -13,9 +13,20 @@ enum class DType { kFloat16, kFloat32, kFloat64 };
 
 inline size_t element_bytes(DType dtype) { return dtype == DType::kFloat16 ? 2 : dtype == DType::kFloat32 ? 4 : 8; }
 
-enum class ActivationKind { kNone, kRelu, kLeakyRelu, kClip, kHardSigmoid };
+enum class ActivationKind {
+  kNone,
+  kRelu,
+  kLeakyRelu,
+  kPRelu,
+  kClip,
+  kHardSigmoid,
+  kHardSwish,
+  kSigmoid,
+  kSwish,
+  kTanh
+};
 
-// alpha and beta as in ONNX; for Clip they are the least and the greatest value.
+// alpha and beta as in ONNX; for Clip they are the least and the greatest value. Swish is x * Sigmoid(x).
 struct Activation {
   ActivationKind kind = ActivationKind::kNone;
   float alpha = 0;

@@ -15,11 +15,13 @@
 #include <vector>
 
 #include "engine/convolution.h"
+#include "epilogues.h"
 #include "kernels/half.h"
 #include "kernels/isa.h"
 
 namespace {
 
+using onnx_fft::ActivationKind;
 using onnx_fft::ConvAttributes;
 using onnx_fft::Convolution;
 using onnx_fft::DType;
@@ -31,7 +33,7 @@ struct Case {
   ConvAttributes attributes;
   int64_t batch, in_channels, out_channels;  // in_channels of a group
   int64_t extents[kMaxRank] = {1, 1, 1};
-  bool has_bias, constant_weights;
+  bool has_bias, constant_weights, has_residual, is_normalized;
 
   Shape x_shape() const { return with_channels(batch, in_channels * attributes.group, extents); }
   Shape w_shape() const { return with_channels(out_channels, in_channels, attributes.kernel); }
@@ -65,6 +67,11 @@ Case draw_case(Random& random) {
   c.out_channels = a.group * (depthwise ? 1 : pick(random, 1, 18));
   c.has_bias = pick(random, 0, 1);
   c.constant_weights = pick(random, 0, 2) > 0;
+  c.has_residual = pick(random, 0, 2) == 0;
+  c.is_normalized = pick(random, 0, 2) == 0;
+  // No activation makes an error much larger.
+  a.activation = {static_cast<ActivationKind>(pick(random, 0, static_cast<int64_t>(ActivationKind::kTanh))), 0.25f,
+                  1.5f};
   const int64_t longest = a.rank == 1 ? 300 : a.rank == 2 ? 40 : 12;
   for (int axis = 0; axis < a.rank; ++axis) {
     a.kernel[axis] = pick(random, 1, longest / 3);
@@ -194,10 +201,19 @@ double measure_error(const Case& c, DType dtype, size_t threads, Random& random)
   const Shape& y_shape = execution->y_shape;
   if (!is_small(c, y_shape)) return -1;
   if (c.constant_weights) convolution.prepare(*execution);
+  std::vector<double> residual = draw_values(random, count(y_shape));
+  const std::vector<Storage> rr = store<Storage>(residual);
+  const std::vector<double> slope = draw_values(random, bias.size()), scale = draw_values(random, bias.size()),
+                            shift = draw_values(random, bias.size());
+  onnx_fft::EpilogueOperands operands;
+  if (c.has_bias) operands.bias = br.data();
+  if (c.has_residual) operands.residual = rr.data();
+  if (c.attributes.activation.kind == ActivationKind::kPRelu) operands.slope = slope.data();
+  if (c.is_normalized) operands.scale = scale.data(), operands.shift = shift.data();
   std::vector<double> untouched(count(y_shape), 1e4);
   std::vector<Storage> y = store<Storage>(untouched);
-  convolution.run(*execution, xr.data(), c.constant_weights ? nullptr : wr.data(), c.has_bias ? br.data() : nullptr,
-                  y.data(), {&threads, run_on_threads});
+  convolution.run(*execution, xr.data(), c.constant_weights ? nullptr : wr.data(), operands, y.data(),
+                  {&threads, run_on_threads});
   double error = 0, norm = 0;
   Shape at(y_shape.size());
   for (size_t i = 0; i < y.size(); ++i) {
@@ -206,7 +222,15 @@ double measure_error(const Case& c, DType dtype, size_t threads, Random& random)
       at[axis] = static_cast<int64_t>(rest % static_cast<size_t>(y_shape[axis]));
     }
     Sum expected = sum_at(c, at, x, w);
-    if (c.has_bias) expected.add(bias[static_cast<size_t>(at[1])]);
+    const size_t channel = static_cast<size_t>(at[1]);
+    if (c.has_bias) expected.add(bias[channel]);
+    if (c.has_residual) expected.add(residual[i]);
+    expected.value =
+        static_cast<double>(activate_by_definition(c.attributes.activation, slope[channel], expected.value));
+    if (c.is_normalized) {
+      expected.value = expected.value * scale[channel] + shift[channel];
+      expected.squares = std::fma(expected.squares, scale[channel] * scale[channel], shift[channel] * shift[channel]);
+    }
     const double difference = onnx_fft::widen(y[i]) - expected.value;
     error += difference * difference;
     norm += expected.squares;
@@ -225,7 +249,8 @@ std::string describe(const Case& c) {
             std::to_string(a.strides[axis]) + " dilation " + std::to_string(a.dilations[axis]) + " pads " +
             std::to_string(a.pads_begin[axis]) + " " + std::to_string(a.pads_end[axis]);
   }
-  return text;
+  return text + "; activation " + std::to_string(static_cast<int>(a.activation.kind)) +
+         (c.has_residual ? ", residual" : "") + (c.is_normalized ? ", normalized" : "");
 }
 
 enum Outcome { kPassed, kFailed, kRefused, kTooLarge };
@@ -268,9 +293,10 @@ int main(int argc, char** argv) {
     return 2;
   }
   Random random(seed);
+  const int wrong = wild ? 0 : check_epilogues(1000, seed);
   int counts[4] = {};
   for (int number = 0; number < cases; ++number) ++counts[check(number, wild, random)];
   std::printf("%s, seed %u: %d passed, %d failed, %d refused, %d too large to try\n", isa, seed, counts[kPassed],
               counts[kFailed], counts[kRefused], counts[kTooLarge]);
-  return counts[kFailed] > 0;
+  return counts[kFailed] + wrong > 0;
 }
