@@ -14,14 +14,17 @@ from onnx_fft.errors import UsageError, one_line
 from onnx_fft.hints import Option
 from onnx_fft.lowering import CUDA, find_lowering
 from onnx_fft.lowering.base import ConvPlan, Fragment, Ports
+from onnx_fft.lowering.fftconv import name_operator
 from onnx_fft.model.functions import add_functions, import_domains
 from onnx_fft.model.io import LoadedModel
+from onnx_fft.model.scopes import Scope
 from onnx_fft.model.shapes import drop_unproven_lengths
 from onnx_fft.model.splice import splice, unused_prefix
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.provenance import make_marks
-from onnx_fft.sites.activations import fuse_activation
 from onnx_fft.sites.conv import ConvSite, relocate_sites
+from onnx_fft.sites.epilogue import grow_epilogue
+from onnx_fft.sites.lengths import Lengths, trace_lengths
 
 MARKED_TARGETS = (CUDA,)
 """Those noted in the nodes; the others' nodes tell by their operators."""
@@ -30,6 +33,36 @@ MARKED_TARGETS = (CUDA,)
 def keep_names(sites: Sequence[ConvSite], before: Sequence[ConvSite]) -> tuple[ConvSite, ...]:
     """The sites of a converted model under the names they had: nodes put in move the position of nameless ones."""
     return tuple(replace(site, name=old.name) for site, old in zip(sites, before, strict=True))
+
+
+def fuse_epilogues(sites: Sequence[ConvSite], plans: Mapping[str, ConvPlan | None]) -> tuple[ConvSite, ...]:
+    """The sites of one model, each with what its lowering computes along; before any of them is replaced.
+
+    No two take the same node, and operators of one name have the same numbers, those of the first.
+    """
+    lengths: dict[Scope, Lengths] = {}
+
+    def find_lengths(site: ConvSite) -> Lengths:
+        if site.scope not in lengths:
+            lengths[site.scope] = trace_lengths(site.scope)
+        return lengths[site.scope]
+
+    taken: set[int] = set()
+    numbers: dict[str, tuple[object, ...]] = {}
+    fused = []
+    for site in sites:
+        plan, spec, chosen = plans.get(site.name), site.spec, site
+        can_fuse = spec is not None and not spec.auto_pad  # pads that depend on lengths have an operator of their own
+        if plan is not None and can_fuse and find_lowering(plan.lowering).fuses_epilogues:
+            for grown in grow_epilogue(site, taken, find_lengths):
+                assert grown.spec is not None
+                own = grown.spec.activation, grown.spec.norm_epsilon
+                chosen = grown if numbers.get(name_operator(grown.spec), own) == own else chosen
+            assert chosen.spec is not None
+            numbers.setdefault(name_operator(chosen.spec), (chosen.spec.activation, chosen.spec.norm_epsilon))
+            taken |= {id(node) for node in chosen.followers}
+        fused.append(chosen)
+    return tuple(fused)
 
 
 def build_variant(
@@ -48,13 +81,14 @@ def replace_all(
     target: str,
     progress: Progress = no_progress,
 ) -> None:
-    """Replace the `sites` of a model that have a plan, by name, in place."""
+    """Replace the `sites` of a model that have a plan, by name, in place, with what follows them."""
     prefix = unused_prefix(loaded.model)
+    sites = fuse_epilogues(sites, plans)
     replaced = [(site, plan) for site in sites if (plan := plans.get(site.name)) is not None]
     reads_lengths = False
     for number, (site, plan) in enumerate(replaced):
         progress(f"rewriting {site.name}", number / len(replaced))
-        site, fragment = _build(loaded.model, site, plan, prefix)
+        fragment = _build(loaded.model, site, plan, prefix)
         if not reads_lengths and any(node.op_type == "Shape" for node in fragment.nodes):
             reads_lengths = True
             drop_unproven_lengths(loaded.model, loaded.base_dir)
@@ -64,10 +98,8 @@ def replace_all(
         splice(site.scope, site.nodes, site.constants, fragment.nodes, fragment.initializers, marks)
 
 
-def _build(model: ModelProto, site: ConvSite, plan: ConvPlan, prefix: str) -> tuple[ConvSite, Fragment]:
-    """The fragment for one site, and the site with the activation that is fused into it."""
-    lowering = find_lowering(plan.lowering)
-    site = fuse_activation(site) if lowering.fuses_activations else site
+def _build(model: ModelProto, site: ConvSite, plan: ConvPlan, prefix: str) -> Fragment:
+    """The fragment for one site."""
     assert site.spec is not None
     weight, bias = site.raw_operands
     ports = Ports(
@@ -79,9 +111,10 @@ def _build(model: ModelProto, site: ConvSite, plan: ConvPlan, prefix: str) -> tu
         weight=weight,
         bias=bias,
         functions=tuple(model.functions),
+        operands=site.operands,
     )
     try:
-        return site, lowering.build(site.spec, plan, site.read_weights(), ports)
+        return find_lowering(plan.lowering).build(site.spec, plan, site.read_weights(), ports)
     except MemoryError as error:  # as many constants as the caller allows need not fit in memory
         problem = f"got {site.name!r}, whose replacement takes more memory than there is ({one_line(error)})"
         raise UsageError(problem, "a smaller one", ("exclude it, or lower ", Option("max_growth_bytes"))) from error

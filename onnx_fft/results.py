@@ -10,6 +10,7 @@ from onnx_fft.cost.choose import Decision
 from onnx_fft.hints import Hint, tell
 from onnx_fft.measure.run import Measurement
 from onnx_fft.sites.conv import ConvSite
+from onnx_fft.sites.epilogue import list_followers
 from onnx_fft.sites.spec import describe_spec
 
 
@@ -40,6 +41,8 @@ class Row:
     """What would change the decision, "" if nothing is known to."""
     warning: str = ""
     """What may go wrong with the replacement, "" for nothing known."""
+    followers: tuple[str, ...] = ()
+    """The operators behind it that the replacement computes along."""
 
     @property
     def is_measured(self) -> bool:
@@ -166,6 +169,7 @@ def _make_row(site: ConvSite, decision: Decision) -> Row:
         reason=decision.reason,
         hint=decision.hint,
         warning=decision.warning,
+        followers=() if decision.plan is None else list_followers(site),
         predicted_conv_s=decision.conv_seconds,
         predicted_s=decision.seconds,
         measured_conv_s=decision.measured_conv_s,

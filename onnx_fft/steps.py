@@ -1,7 +1,7 @@
 """The pass as a chain of small steps, each `state -> state` with one job; `read` makes the first state.
 
     read -> fix_shapes -> freeze -> inline -> find -> convert -> decide -> measure -> settle -> restore_order
-         -> splice -> check
+         -> fuse -> splice -> check
 
 `DECIDING` ends with a decision for every site, which is all that `inspect` asks for; `WRITING` makes the model. Data
 flows one way: nothing but the replaced nodes changes, and a model in which nothing is replaced stays what it was.
@@ -25,6 +25,7 @@ from onnx_fft.errors import OpsetError, Refusal
 from onnx_fft.hints import Option
 from onnx_fft.inputs.feeds import load_feed, read_inputs
 from onnx_fft.lowering import find_lowering
+from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.measure.run import measure_model
 from onnx_fft.model.functions import freeze_initializers
 from onnx_fft.model.io import LoadedModel, ModelSource, load_model, model_bytes
@@ -35,7 +36,7 @@ from onnx_fft.model.shapes import set_input_shapes
 from onnx_fft.options import LEAST_GROWTH_BYTES, LEAST_MEMORY_BYTES, RewriteOptions, check_options, select_names
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.provenance import is_own
-from onnx_fft.replacement import build_variant, keep_names, replace_all
+from onnx_fft.replacement import build_variant, fuse_epilogues, keep_names, replace_all
 from onnx_fft.runtime.constants import evaluate_constants
 from onnx_fft.sites.conv import ConvSite, find_sites
 from onnx_fft.sites.inlined import inline_for_weights, inline_functions
@@ -154,10 +155,14 @@ def restore_order(state: State) -> State:
     return replace(state, model=replace(state.model, model=found, moved=0, unsorted=None))
 
 
+def fuse(state: State) -> State:
+    """Give each site that is replaced what follows it and is computed along."""
+    return replace(state, sites=fuse_epilogues(state.sites, _plans(state)))
+
+
 def splice(state: State) -> State:
     """Lower what was decided, and put the fragments where the sites stood."""
-    plans = {site.name: decision.plan for site, decision in zip(state.sites, state.decisions, strict=True)}
-    replace_all(state.model, state.sites, plans, state.request.target, state.progress)
+    replace_all(state.model, state.sites, _plans(state), state.request.target, state.progress)
     return state
 
 
@@ -186,8 +191,13 @@ def leave_suspects(state: State) -> Mapping[str, Decision]:
     return {**decided, **left} if left else {}
 
 
-DECIDING: tuple[Step, ...] = (fix_shapes, freeze, inline, find, convert, decide, measure, settle, restore_order)
+DECIDING: tuple[Step, ...] = (fix_shapes, freeze, inline, find, convert, decide, measure, settle, restore_order, fuse)
 WRITING: tuple[Step, ...] = (splice, check)
+
+
+def _plans(state: State) -> dict[str, ConvPlan | None]:
+    """What replaces each site, None for nothing."""
+    return {site.name: decision.plan for site, decision in zip(state.sites, state.decisions, strict=True)}
 
 
 def _restore_functions(state: State, before: LoadedModel, written: set[FunctionKey], needed: set[FunctionKey]) -> State:

@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
-from onnx_fft.checks.convcheck import activate
+from onnx_fft.checks.epilogue import activate
 from onnx_fft.fourier.axis import Axis
 from onnx_fft.fourier.oracle import conv_direct
 from onnx_fft.lowering.base import ConvPlan, Fragment, Lowering, Ports

@@ -25,8 +25,17 @@ ACTIVATIONS: dict[str, tuple[dict[str, float], Callable[[Array], Array]]] = {
     "LeakyRelu": ({"alpha": 0.25}, lambda y: np.where(y < 0, 0.25 * y, y)),
     "Clip": ({"alpha": -0.5, "beta": 1.5}, lambda y: np.clip(y, -0.5, 1.5)),
     "HardSigmoid": ({"alpha": 0.25, "beta": 0.5}, lambda y: np.clip(0.25 * y + 0.5, 0, 1)),
+    "HardSwish": ({}, lambda y: y * np.clip(y / 6 + 0.5, 0, 1)),
+    "Sigmoid": ({}, lambda y: 1 / (1 + np.exp(-y))),
+    "Swish": ({}, lambda y: y / (1 + np.exp(-y))),
+    "Tanh": ({}, np.tanh),
 }
-"""Suffix of the op type: attributes, and the function."""
+"""Name in the op type: attributes, and the function; PRelu has an operand."""
+
+EPSILON = 0.0009765625
+"""Of a BatchNormalization: float32 holds it."""
+
+NORM_OPERANDS = ("scale", "shift", "mean", "variance")
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,9 @@ class Conv:
     batch: int = 2
     dtype: str = "float32"
     activation: str = ""
+    adds: bool = False
+    """A residual `z`, an input of the output's shape."""
+    normalizes: bool = False
     bias: bool = True
     strides: tuple[int, ...] = ()
     dilations: tuple[int, ...] = ()
@@ -61,37 +73,62 @@ class Conv:
             "strides": geometry.strides,
             "dilations": geometry.dilations,
             "pads": geometry.pads_begin + geometry.pads_end,
-            **ACTIVATIONS[self.activation][0],
+            **(ACTIVATIONS[self.activation][0] if self.activation in ACTIVATIONS else {}),
+            **({"epsilon": EPSILON} if self.normalizes else {}),
             **self.extra,
         }
         return {name: value for name, value in found.items() if value is not None}
 
+    @property
+    def op_type(self) -> str:
+        norm = "BatchNormalization" if self.normalizes else ""
+        return f"FFTConv{'Add' if self.adds else ''}{self.activation}{norm}"
+
     def node(self, inputs: Sequence[str] = ()) -> NodeProto:
-        names = list(inputs) or ["x", "w", *(["b"] if self.bias else [])]
-        return helper.make_node(
-            f"FFTConv{self.activation}", names, ["y"], name="conv", domain=OPERATOR_DOMAIN, **self.attributes()
-        )
+        names = list(inputs) or ["x", "w", *(["b"] if self.bias else []), *self.operands]
+        return helper.make_node(self.op_type, names, ["y"], name="conv", domain=OPERATOR_DOMAIN, **self.attributes())
+
+    @property
+    def operands(self) -> list[str]:
+        """What the operator reads behind x, w and b."""
+        slope = ["slope"] if self.activation == "PRelu" else []
+        return [*(["z"] if self.adds else []), *slope, *(NORM_OPERANDS if self.normalizes else ())]
 
     def arrays(self, seed: int = 1) -> dict[str, Array]:
-        """x, w and b."""
+        """x, w and b, and what `operands` lists."""
         rng = np.random.default_rng(seed)
         cin, cout = self.channels
         shapes = {"x": (self.batch, cin, *self.extents), "w": (cout, cin // self.group, *self.kernel), "b": (cout,)}
-        return {name: rng.standard_normal(shape).astype(self.dtype) for name, shape in shapes.items()}
+        arrays = {name: rng.standard_normal(shape).astype(self.dtype) for name, shape in shapes.items()}
+        outputs = self.geometry.output_extents(self.extents, self.kernel)
+        each = {"z": (self.batch, cout, *outputs), "slope": (cout, *[1] * len(outputs))}
+        for name in self.operands:
+            arrays[name] = rng.standard_normal(each.get(name, (cout,))).astype(self.dtype)
+        if self.normalizes:
+            arrays["variance"] = np.abs(arrays["variance"]) + np.asarray(0.5, self.dtype)
+        return arrays
 
     def expect(self, arrays: dict[str, Array]) -> Array:
         """In float64."""
-        return ACTIVATIONS[self.activation][1](self.sum(arrays))
+        y, wide = self.sum(arrays), {name: array.astype(np.float64) for name, array in arrays.items()}
+        if self.adds:
+            y = y + wide["z"]
+        y = np.where(y < 0, wide["slope"] * y, y) if self.activation == "PRelu" else ACTIVATIONS[self.activation][1](y)
+        if self.normalizes:
+            shape = (-1, *[1] * len(self.extents))
+            scale, shift, mean, variance = (wide[name].reshape(shape) for name in NORM_OPERANDS)
+            y = (y - mean) / np.sqrt(variance + EPSILON) * scale + shift
+        return y
 
     def sum(self, arrays: dict[str, Array]) -> Array:
-        """In float64, before the activation."""
+        """In float64, before what follows."""
         return conv_direct(arrays["x"], arrays["w"], arrays["b"] if self.bias else None, self.geometry)
 
     def size(self, arrays: dict[str, Array]) -> Array:
         """The root of the sum of every output's squared terms: as large as outputs of random signs are in the mean, and
         as their terms are where those cancel, so that an error can be judged by it even of a single output.
         """
-        return np.sqrt(self.sum({name: np.square(array.astype(np.float64)) for name, array in arrays.items()}))
+        return np.sqrt(self.sum({name: np.square(arrays[name].astype(np.float64)) for name in "xwb"}))
 
     def lifted(self) -> Conv:
         """The same sums along one more axis in front, of which pads of -1 leave the middle one of three.
@@ -121,8 +158,10 @@ def conv_model(
     x = arrays["x"]
     open_shape = [f"x{axis}" for axis in range(x.ndim)]
     inputs: dict[str, Any] = {"x": (conv.dtype, x.shape if fixed else open_shape)}
-    inputs |= {name: (conv.dtype, [f"{name}{axis}" for axis in range(arrays[name].ndim)]) for name in run_time}
-    constants = {name: arrays[name] for name in ("w", "b") if name not in run_time and (name != "b" or conv.bias)}
+    given = [*run_time, *(["z"] if conv.adds else [])]
+    inputs |= {name: (conv.dtype, [f"{name}{axis}" for axis in range(arrays[name].ndim)]) for name in given}
+    stored = ["w", *(["b"] if conv.bias else []), *conv.operands]
+    constants = {name: arrays[name] for name in stored if name not in given}
     return make_model([conv.node()], inputs, constants)
 
 

@@ -115,8 +115,7 @@ def _read_constants(original: LoadedModel, conv: ReplacedConv, custom_ops: Seque
             values[name] = run_fragment(original, conv.scope, name, {}, custom_ops)
         elif not isinstance(sparse := resolve_constant(name, conv.scope), Refusal):
             values[name] = sparse
-    norm = [] if conv.batch_norm is None else conv.batch_norm.input[1:]
-    if missing := [name for name in (conv.node.input[1], *norm) if name not in values]:
+    if missing := [name for name in conv.constants if name not in values]:
         raise CutError(f"{missing[0]!r} is computed at run time")
     return values
 
@@ -124,12 +123,13 @@ def _read_constants(original: LoadedModel, conv: ReplacedConv, custom_ops: Seque
 def _draw_tensors(
     conv: ReplacedConv, constants: dict[str, Array], shape: tuple[int, ...], rng: np.random.Generator
 ) -> dict[str, Array]:
-    """Everything the Conv reads: constants as they are, input, run-time bias and addend at random."""
+    """Everything the Conv reads: constants as they are, input, run-time bias and what is added at random."""
     weight = constants[conv.node.input[1]]
     outputs = resolve_geometry(conv.node, shape, weight.shape).output_extents(shape[2:], weight.shape[2:])
     shapes = [shape, weight.shape, weight.shape[:1], (shape[0], weight.shape[0], *outputs)]
     tensors = dict(constants)
-    for name, wanted in zip(conv.node.input, shapes, strict=False):
+    residuals = [name for name in conv.reads if name not in conv.node.input]
+    for name, wanted in (*zip(conv.node.input, shapes, strict=False), *((name, shapes[3]) for name in residuals)):
         if name and name not in tensors:
             tensors[name] = np.asarray(rng.standard_normal(wanted)).astype(weight.dtype)
     return tensors

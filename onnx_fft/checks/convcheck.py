@@ -17,10 +17,11 @@ import numpy as np
 from onnx import NodeProto, helper
 
 from onnx_fft.checks.compare import TOLERANCES, Array
+from onnx_fft.checks.epilogue import activate, bound_gain, follow
 from onnx_fft.checks.fragments import CutError, cut_fragment, is_constant
 from onnx_fft.checks.replaced import ReplacedConv
 from onnx_fft.fourier.maps import Truth, compute_maps
-from onnx_fft.fourier.oracle import ConvGeometry, Float64Array, Sample
+from onnx_fft.fourier.oracle import ConvGeometry, Float64Array
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import Scope
 from onnx_fft.runtime.engines import EngineError, Value
@@ -118,7 +119,7 @@ def check_conv(
             sentence = f"gives {new.dtype} {list(new.shape)} instead of {x.dtype} {list(shape)}"
             return ConvCheck(conv.name, False, sentence, seed=seed)
         parts = compute_maps(x, weight, geometry, budget, seed)
-        truth = [_finish_truth(conv, tensors, part) for part in parts]
+        truth = [_finish_truth(conv, tensors, part, shape) for part in parts]
     except ValueError as error:  # an activation unknown here, an attribute that the function's caller sets
         return ConvCheck(conv.name, None, str(error), seed=seed)
     new, own = _take(new, parts), None if own is None else _take(own, parts)
@@ -189,10 +190,7 @@ def _bound_rounding(
     x, weight = (np.abs(np.asarray(tensors[name])) for name in conv.node.input[:2])
     sums = [part.values.ravel() for part in compute_maps(x, weight, geometry, budget, seed)]
     bound = float(np.finfo(x.dtype).eps * np.linalg.norm(np.concatenate(sums)))
-    if conv.batch_norm is not None:
-        epsilon = next((a.f for a in conv.batch_norm.attribute if a.name == "epsilon"), 1e-5)
-        factor, _, _, variance = (np.asarray(tensors[name], np.float64) for name in conv.batch_norm.input[1:5])
-        bound *= float(np.abs(factor / np.sqrt(variance + epsilon)).max())
+    bound *= bound_gain(conv.followers, tensors)
     return bound
 
 
@@ -201,8 +199,10 @@ def _relative_l2(truth: Float64Array, output: Array, scale: float) -> float:
     return error / scale if scale else (0.0 if error == 0 else float("inf"))
 
 
-def _finish_truth(conv: ReplacedConv, tensors: Mapping[str, Value], part: Truth) -> Float64Array:
-    """The sum, and what follows it inside the replaced nodes: FusedConv's own, BatchNormalization, an activation."""
+def _finish_truth(
+    conv: ReplacedConv, tensors: Mapping[str, Value], part: Truth, shape: tuple[int, ...]
+) -> Float64Array:
+    """The sum, and what follows it inside the replaced nodes: FusedConv's own, and the followers."""
     node, sample = conv.node, part.sample
     bias, addend = (tensors[node.input[i]] if len(node.input) > i and node.input[i] else None for i in (2, 3))
     y = part.values
@@ -213,50 +213,11 @@ def _finish_truth(conv: ReplacedConv, tensors: Mapping[str, Value], part: Truth)
     given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     if given.get("activation"):
         y = activate(y, bytes(given["activation"]).decode(), [float(p) for p in given.get("activation_params", [])])
-    if conv.batch_norm is not None:
-        y = _normalize(y, conv.batch_norm, tensors, sample)
-    return (
-        y if conv.activation is None else activate(y, conv.activation.op_type, _read_params(conv.activation, tensors))
-    )
 
+    def read(name: str) -> Float64Array:
+        return np.asarray(sample.take(np.broadcast_to(np.asarray(tensors[name]), shape)), np.float64)
 
-def _normalize(y: Float64Array, node: NodeProto, tensors: Mapping[str, Value], sample: Sample) -> Float64Array:
-    """A BatchNormalization of the sampled channels."""
-    epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
-    shape = (-1, *[1] * (y.ndim - 2))
-    scale, shift, mean, variance = (
-        np.asarray(tensors[name], np.float64)[sample.channels].reshape(shape) for name in node.input[1:5]
-    )
-    return (y - mean) / np.sqrt(variance + epsilon) * scale + shift
-
-
-def _read_params(node: NodeProto, tensors: Mapping[str, Value]) -> list[float]:
-    """Parameters of an activation node in the order of `activate`; ValueError for bounds that are not known."""
-    defaults = {
-        "LeakyRelu": {"alpha": 0.01},
-        "HardSigmoid": {"alpha": 0.2, "beta": 0.5},
-        "Clip": {"min": -np.inf, "max": np.inf},
-    }.get(node.op_type, {})
-    given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    for key, name in zip(("min", "max"), node.input[1:], strict=False):
-        if name and name not in tensors:
-            raise ValueError(f"the bound {name!r} of {node.op_type} is not known")
-        given |= {key: np.asarray(tensors[name]).item()} if name else {}
-    return [float(given.get(key, value)) for key, value in defaults.items()]
-
-
-def activate(y: Float64Array, name: str, params: Sequence[float]) -> Float64Array:
-    """A FusedConv activation in float64, with the parameters in ONNX Runtime's order."""
-    if name == "Relu":
-        return np.maximum(y, 0)
-    if name == "LeakyRelu":
-        return np.where(y < 0, params[0] * y, y)
-    if name == "Clip":
-        return np.clip(y, params[0], params[1])
-    if name == "HardSigmoid":
-        return np.clip(params[0] * y + params[1], 0, 1)
-    if name == "Tanh":
-        return np.tanh(y)
-    if name == "Sigmoid":
-        return 1 / (1 + np.exp(-y))
-    raise ValueError(f"no oracle for the activation {name!r}")
+    made = {node.output[0]: y}
+    for follower in conv.followers:
+        made[follower.output[0]] = follow(follower, made, tensors, read, sample)
+    return made[conv.output]

@@ -1,7 +1,7 @@
 """Which Convs a rewritten model replaced, in the main graph, in bodies and in functions.
 
-Found by names alone, whatever rewrote the model: the Conv's output (or that of a BatchNormalization folded into it, or
-of an activation behind it) still exists in the same body of the rewritten model, but no Conv makes it. Both sides read
+Found by names alone, whatever rewrote the model: the Conv's output (or that of what followed it: a normalization, a
+residual sum, an activation) still exists in the same body of the rewritten model, but no Conv makes it. Both sides read
 the same tensors, so the same input can be given to the original Conv, to its replacement, and to the oracle. A body is
 known by what the node that holds it makes, because a rewrite changes no such name.
 """
@@ -18,7 +18,12 @@ from onnx_fft.model.scopes import Body, Scope, find_bodies, find_scopes, free_in
 from onnx_fft.sites.conv import name_convolutions
 
 CONV_TYPES = ("Conv", "FusedConv")
-ACTIVATION_TYPES = ("Relu", "LeakyRelu", "Clip", "Tanh", "Sigmoid", "HardSigmoid")
+FOLLOWER_TYPES = (
+    *("Relu", "LeakyRelu", "PRelu", "Clip", "Tanh", "Sigmoid", "HardSigmoid", "HardSwish", "Swish"),
+    *("BatchNormalization", "Add", "Mul", "Div"),
+)
+"""What may be computed along with a Conv. Two nodes of an activation may read its output, `x * Sigmoid(x)`."""
+MOST_FOLLOWERS = 8
 
 Users = Mapping[str, Sequence[NodeProto]]
 
@@ -27,8 +32,8 @@ Users = Mapping[str, Sequence[NodeProto]]
 class ReplacedConv:
     """A Conv of the original that something else computes now, with its scope there and the scope of what replaced it.
 
-    `batch_norm` is the one folded into it, `activation` the one fused with it. `counterpart` is None
-    if the replacement cannot be told from the rest; `obstacle` says why.
+    `followers` are the nodes fused with it, first to last. `counterpart` is None if the replacement cannot be told from
+    the rest; `obstacle` says why.
     """
 
     name: str
@@ -36,16 +41,21 @@ class ReplacedConv:
     output: str
     scope: Scope
     counterpart: Scope | None
-    batch_norm: NodeProto | None = None
-    activation: NodeProto | None = None
+    followers: tuple[NodeProto, ...] = ()
     obstacle: str = ""
 
     @property
     def reads(self) -> tuple[str, ...]:
         """Every tensor that the original Conv and the nodes fused with it read: `X, W, B, Z, scale, ...`."""
-        fused = [node for node in (self.batch_norm, self.activation) if node is not None]
-        behind = [name for node in fused for name in node.input[1:]]
-        return tuple(name for name in (*self.node.input, *behind) if name)
+        made = {name for node in (self.node, *self.followers) for name in node.output}
+        names = [name for node in (self.node, *self.followers) for name in node.input]
+        return tuple(name for name in dict.fromkeys(names) if name and name not in made)
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """Those of `reads` whose values have to be known: the weight, and what followers read that is not a sum."""
+        behind = [name for node in self.followers if node.op_type != "Add" for name in node.input]
+        return tuple(name for name in self.reads if name == self.node.input[1] or name in behind)
 
 
 def find_replaced(original: LoadedModel, rewritten: LoadedModel) -> tuple[ReplacedConv, ...]:
@@ -72,20 +82,20 @@ def _find_replacement(
     maker = after.producers.get(output)
     if maker is not None:
         return None if maker.op_type in CONV_TYPES else ReplacedConv(name, node, output, scope, after)
-    norm, tensor = None, output
-    while len(followers := users.get(tensor, ())) == 1:
-        [follower] = followers
-        tensor = "".join(follower.output[:1])
-        if follower.op_type == "BatchNormalization" and norm is None:
-            norm, activation = follower, None
-        elif follower.op_type in ACTIVATION_TYPES:
-            activation = follower
-        else:
-            break
-        if tensor in after.producers:
-            return ReplacedConv(name, node, tensor, scope, after, norm, activation)
-        if activation is not None:
-            break
+    missing, followers, ends = [output], list[NodeProto](), set[str]()
+    while missing and len(followers) <= MOST_FOLLOWERS:
+        tensor = missing.pop()
+        for user in users.get(tensor, ()):
+            made = "".join(user.output[:1])
+            if user.op_type not in FOLLOWER_TYPES or not made:
+                ends.add("")
+            elif all(user is not known for known in followers):
+                followers.append(user)
+                ends.add(made) if made in after.producers else missing.append(made)
+    order = {id(node): place for place, node in enumerate(scope.body.node)}
+    if len(ends) == 1 and "" not in ends and not missing and all(id(node) in order for node in followers):
+        ordered = tuple(sorted(followers, key=lambda node: order[id(node)]))
+        return ReplacedConv(name, node, ends.pop(), scope, after, ordered)
     return ReplacedConv(name, node, output, scope, None, obstacle=f"its output {output!r} is no longer there")
 
 

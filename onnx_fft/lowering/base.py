@@ -34,8 +34,8 @@ class ConvPlan:
 class Ports:
     """Where a fragment meets its host graph: tensor names, the opset that holds there, a prefix for new names.
 
-    `weight` and `bias` name the constants if the fragment can read them where they stand, else they are ""; `functions`
-    are the model-local functions there.
+    `weight` and `bias` name the constants if the fragment can read them where they stand, else they are ""; `operands`
+    is what the epilogue reads beside `sum_input`; `functions` are the model-local functions there.
     """
 
     input: str
@@ -46,6 +46,7 @@ class Ports:
     weight: str = ""
     bias: str = ""
     functions: tuple[onnx.FunctionProto, ...] = ()
+    operands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,8 @@ class Lowering(Protocol):
     """One way to compute a convolution in the frequency domain."""
 
     name: str
-    fuses_activations: bool
-    """Whether an activation behind the convolution is to be part of `spec` when the fragment is built."""
+    fuses_epilogues: bool
+    """Whether what follows the convolution is to be part of `spec` when the fragment is built (`sites.epilogue`)."""
 
     def find_obstacle(self, spec: ConvSpec) -> str:
         """Why `spec` cannot be computed this way, in one sentence; "" if it can."""

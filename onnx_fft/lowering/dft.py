@@ -41,7 +41,7 @@ class DftLowering:
     """ONNX's DFT operator."""
 
     name = "dft"
-    fuses_activations = False
+    fuses_epilogues = False
 
     def find_obstacle(self, spec: ConvSpec) -> str:
         """None: every convolution that has a spec."""

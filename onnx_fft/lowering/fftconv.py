@@ -4,14 +4,15 @@ The model gets a *model-local function* of the same domain and name whose body i
 runtime that knows no operator of that name inlines the function and computes what it did before; with the library
 registered, ONNX Runtime prefers the kernel (1.17 to 1.32).
 
-A function cannot switch on an attribute, so an activation makes another operator: `FFTConvRelu`, `FFTConvClip`, ... Its
-parameters are attributes `alpha` and `beta` of the node, which the kernel reads, and plain numbers in the function's
-body: onnx's reference evaluator (up to 1.23) cannot pass a caller's attribute on to LeakyRelu or HardSigmoid, and Clip
-takes its bounds as tensors. So the first parameters of an activation in a model get the operator, and others stay nodes
-of their own behind a plain `FFTConv`.
+A function cannot switch on an attribute, so what follows the sum is in the operator's name, step by step: `FFTConv`,
+then `Add` for a residual, an activation, `BatchNormalization`; `FFTConvAddRelu`, say. Its tensors are inputs behind
+`X, W, B`: the residual, PRelu's slope, then scale, shift, mean and variance. Its numbers are attributes `alpha`, `beta`
+and `epsilon` of the node, which the kernel reads, and plain numbers in the function's body: onnx's reference evaluator
+(up to 1.23) cannot pass a caller's attribute on to LeakyRelu or HardSigmoid, and Clip takes its bounds as tensors. So
+the first numbers for a name in a model get the operator, and with others, steps stay nodes behind a shorter one.
 
 Nor can it choose between `pads` and `auto_pad`. If the pads depend on an open length, the operator is `FFTConvSame`,
-which has the latter and computes them at run time; an activation behind it stays a node of its own.
+which has the latter and computes them at run time; what follows it stays nodes of their own.
 
 There always is a bias, of zeros if the Conv had none. The third input could be left out as well, but the evaluator
 counts inputs, and once a function is inlined, ONNX Runtime (1.32) keeps a Conv whose bias is an empty name out of its
@@ -20,7 +21,8 @@ blocked layout, which is the faster one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,9 +44,6 @@ OP_TYPE = "FFTConv"
 SAME_OP_TYPE = "FFTConvSame"
 MAX_RANK = 3
 
-OPERATOR_ACTIVATIONS = ("Relu", "LeakyRelu", "Clip", "HardSigmoid")
-"""Those that have an operator of their own; a FusedConv's others become nodes behind a plain `FFTConv`."""
-
 _TYPES = {
     "group": AttributeProto.INT,
     "kernel_shape": AttributeProto.INTS,
@@ -54,19 +53,22 @@ _TYPES = {
 """Attributes that every Conv has, by type; one of the two for padding is added."""
 
 _PARAMETERS = ("alpha", "beta")
+_NORM_OPERANDS = ("scale", "shift", "mean", "variance")
+
+HARD_SWISH_OPSET = 14
 
 
 class FFTConvLowering:
     """The native library's operator, and the function that stands in for it."""
 
     name = "fftconv"
-    fuses_activations = True
+    fuses_epilogues = True
 
     def find_obstacle(self, spec: ConvSpec) -> str:
-        """Four axes and more, and FusedConv's addend, are not what the operator has."""
-        if spec.rank > MAX_RANK:
-            return f"the library convolves along 1 to {MAX_RANK} axes, not along {spec.rank}"
-        return "FusedConv adds its fourth input, which the library does not" if spec.has_sum else ""
+        """Four axes and more are not what the operator has."""
+        return (
+            f"the library convolves along 1 to {MAX_RANK} axes, not along {spec.rank}" if spec.rank > MAX_RANK else ""
+        )
 
     def min_opset(self, spec: ConvSpec) -> int:
         """1: what holds for the Conv holds for the function's body."""
@@ -88,52 +90,83 @@ class FFTConvLowering:
         own = _store_operands(spec, weights, ports)
         weight = ports.weight or own[0].name
         bias = ports.bias or weights.bias_input or own[-1].name
-        operands = [ports.input, weight, bias]
-        function = make_conv_function(spec, ports.opset)
-        activation = spec.activation
-        is_fused = activation is None or (activation.op_type in OPERATOR_ACTIVATIONS and not spec.auto_pad)
-        if activation is not None and not (is_fused and _is_free(function, ports.functions)):
-            plain = f"{ports.prefix}sum"
-            function = make_conv_function(spec, ports.opset, activated=False)
-            behind = _activate(activation, spec.dtype, ports.opset, plain, ports.output, ports.prefix)
-            nodes = [_call(function, spec, operands, plain, ports.prefix), *behind]
-        else:
-            nodes = [_call(function, spec, operands, ports.output, ports.prefix)]
-        if not _is_free(function, ports.functions):
-            raise InvalidModelError(
-                f"got a model with another function {OPERATOR_DOMAIN}::{function.name} of its own",
-                "the name to be free",
-                "rename that function",
-            )
+        operands = {"X": ports.input, "W": weight, "B": bias, "Z": ports.sum_input}
+        operands |= dict(zip(_list_operands(replace(spec, has_sum=False))[3:], ports.operands, strict=True))
+        fused, behind = _split_steps(spec, ports)
+        function = make_conv_function(fused, ports.opset)
+        plain = ports.output if fused == spec else f"{ports.prefix}sum"
+        nodes = [_call(function, fused, operands, plain, ports.prefix)]
+        if fused != spec:
+            nodes += _write_steps(behind, ports.opset, operands, plain, ports.output, ports.prefix)
         return Fragment(tuple(nodes), tuple(own), (function,))
 
 
-def make_conv_function(spec: ConvSpec, opset: int, *, activated: bool = True) -> FunctionProto:
-    """The function `X [batch, in_channels, *extents], W, B -> Y` behind the operator of `spec`, in `opset`."""
-    activation = spec.activation if activated else None
-    result = "Y" if activation is None else "sum"
-    conv = make_node("Conv", ["X", "W", "B"], [result], "Conv")
+def name_operator(spec: ConvSpec) -> str:
+    """The operator that computes `spec` with all that follows the sum."""
+    return (SAME_OP_TYPE if spec.auto_pad else OP_TYPE) + "".join(_list_steps(spec))
+
+
+def make_conv_function(spec: ConvSpec, opset: int) -> FunctionProto:
+    """The function `X [batch, in_channels, *extents], W, B, ... -> Y` behind the operator of `spec`, in `opset`."""
+    steps, inputs = _list_steps(spec), _list_operands(spec)
+    conv = make_node("Conv", ["X", "W", "B"], ["sum" if steps else "Y"], "Conv")
     types = _TYPES | ({"auto_pad": AttributeProto.STRING} if spec.auto_pad else {"pads": AttributeProto.INTS})
     for name, kind in types.items():
         conv.attribute.append(AttributeProto(name=name, ref_attr_name=name, type=kind))
-    nodes, parameters = [conv], list[str]()
-    if activation is not None:
-        nodes += _activate(activation, spec.dtype, opset, "sum", "Y", "")
-        parameters = list(_PARAMETERS[: len(activation.params)])
-    name = (SAME_OP_TYPE if spec.auto_pad else OP_TYPE) + (activation.op_type if activation else "")
-    imports, attributes = [make_opsetid("", opset)], [*types, *parameters]
-    return make_function(OPERATOR_DOMAIN, name, ["X", "W", "B"], ["Y"], nodes, imports, attributes)
+    nodes = [conv]
+    if steps:
+        nodes += _write_steps(spec, opset, {name: name for name in inputs}, "sum", "Y", "")
+    imports, attributes = [make_opsetid("", opset)], [*types, *_list_numbers(spec)]
+    return make_function(OPERATOR_DOMAIN, name_operator(spec), inputs, ["Y"], nodes, imports, attributes)
 
 
-def _call(function: FunctionProto, spec: ConvSpec, operands: Sequence[str], output: str, prefix: str) -> NodeProto:
-    """The node, every attribute of Conv written out; float attributes hold float32."""
-    is_plain = function.name in (OP_TYPE, SAME_OP_TYPE)
-    parameters = spec.activation.params if spec.activation and not is_plain else ()
-    named: dict[str, Any] = dict(zip(_PARAMETERS, map(float, parameters), strict=False))
+def _list_steps(spec: ConvSpec) -> list[str]:
+    """What follows the sum, as it is in the operator's name."""
+    steps = ["Add"] if spec.has_sum else []
+    steps += [spec.activation.op_type] if spec.activation else []
+    return steps if spec.norm_epsilon is None else [*steps, "BatchNormalization"]
+
+
+def _list_operands(spec: ConvSpec) -> list[str]:
+    """The operator's inputs."""
+    operands = ["X", "W", "B", *(["Z"] if spec.has_sum else [])]
+    operands += ["slope"] if spec.activation and spec.activation.op_type == "PRelu" else []
+    return operands if spec.norm_epsilon is None else [*operands, *_NORM_OPERANDS]
+
+
+def _list_numbers(spec: ConvSpec) -> dict[str, float]:
+    """The operator's attributes beside Conv's; they hold float32."""
+    params = spec.activation.params if spec.activation else ()
+    numbers = dict(zip(_PARAMETERS, map(float, params), strict=False))
+    return numbers if spec.norm_epsilon is None else {**numbers, "epsilon": spec.norm_epsilon}
+
+
+def _split_steps(spec: ConvSpec, ports: Ports) -> tuple[ConvSpec, ConvSpec]:
+    """`spec` with the most steps for which the model has room, and with those left over."""
+    kept, left = spec, replace(spec, has_sum=False, activation=None, norm_epsilon=None)
+    while (kept.auto_pad and _list_steps(kept)) or not _is_free(make_conv_function(kept, ports.opset), ports.functions):
+        if kept.norm_epsilon is not None:
+            kept, left = replace(kept, norm_epsilon=None), replace(left, norm_epsilon=kept.norm_epsilon)
+        elif kept.activation is not None:
+            kept, left = replace(kept, activation=None), replace(left, activation=kept.activation)
+        elif kept.has_sum:
+            kept, left = replace(kept, has_sum=False), replace(left, has_sum=True)
+        else:
+            raise InvalidModelError(
+                f"got a model with another function {OPERATOR_DOMAIN}::{name_operator(kept)} of its own",
+                "the name to be free",
+                "rename that function",
+            )
+    return kept, left
+
+
+def _call(function: FunctionProto, spec: ConvSpec, operands: Mapping[str, str], output: str, prefix: str) -> NodeProto:
+    """The node, every attribute of Conv written out."""
+    named: dict[str, Any] = dict(_list_numbers(spec))
     named |= {"auto_pad": spec.auto_pad} if spec.auto_pad else {"pads": (*spec.pads_begin, *spec.pads_end)}
     return make_node(
         function.name,
-        operands,
+        [operands[name] for name in function.input],
         [output],
         f"{prefix}{function.name}",
         domain=OPERATOR_DOMAIN,
@@ -145,7 +178,30 @@ def _call(function: FunctionProto, spec: ConvSpec, operands: Sequence[str], outp
     )
 
 
-def _activate(activation: Activation, dtype: str, opset: int, x: str, y: str, prefix: str) -> list[NodeProto]:
+def _write_steps(
+    spec: ConvSpec, opset: int, operands: Mapping[str, str], x: str, y: str, prefix: str
+) -> list[NodeProto]:
+    """The steps of `spec` in standard operators, from `x` to `y`."""
+    nodes: list[NodeProto] = []
+    steps = _list_steps(spec)
+    for number, step in enumerate(steps):
+        result = y if number == len(steps) - 1 else f"{prefix}{step}_result"
+        if step == "Add":
+            nodes.append(make_node("Add", [x, operands["Z"]], [result], f"{prefix}Add"))
+        elif step == "BatchNormalization":
+            inputs = [x, *(operands[name] for name in _NORM_OPERANDS)]
+            nodes.append(make_node(step, inputs, [result], f"{prefix}{step}", epsilon=spec.norm_epsilon))
+        else:
+            assert spec.activation is not None
+            slope = operands.get("slope", "")
+            nodes += _activate(spec.activation, spec.dtype, opset, slope, x, result, prefix)
+        x = result
+    return nodes
+
+
+def _activate(
+    activation: Activation, dtype: str, opset: int, slope: str, x: str, y: str, prefix: str
+) -> list[NodeProto]:
     """The activation in standard operators, the bounds of a newer Clip as Constant nodes of its own dtype."""
     name = activation.op_type
     if name == "Clip" and opset >= CLIP_INPUTS_OPSET:
@@ -157,8 +213,13 @@ def _activate(activation: Activation, dtype: str, opset: int, x: str, y: str, pr
             for bound, value in bounds
         ]
         return [*constants, make_node("Clip", [x, *(bound for bound, _ in bounds)], [y], f"{prefix}Clip")]
-    attributes: dict[str, Any] = dict(zip(ACTIVATION_PARAMS.get(name, ()), map(float, activation.params), strict=True))
-    return [make_node(name, [x], [y], f"{prefix}{name}", **attributes)]
+    if name == "Swish" or (name == "HardSwish" and opset < HARD_SWISH_OPSET):
+        gate = f"{prefix}gate"
+        attributes: dict[str, Any] = {"alpha": 1 / 6, "beta": 0.5} if name == "HardSwish" else {}
+        function = make_node("HardSigmoid" if attributes else "Sigmoid", [x], [gate], gate, **attributes)
+        return [function, make_node("Mul", [x, gate], [y], f"{prefix}Mul")]
+    attributes = dict(zip(ACTIVATION_PARAMS.get(name, ()), map(float, activation.params), strict=True))
+    return [make_node(name, [x, *([slope] if name == "PRelu" else [])], [y], f"{prefix}{name}", **attributes)]
 
 
 def _store_operands(spec: ConvSpec, weights: ConvWeights, ports: Ports) -> list[TensorProto]:

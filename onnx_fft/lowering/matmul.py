@@ -37,7 +37,7 @@ class MatMulLowering:
     """DFTs as products with constant matrices."""
 
     name = "matmul"
-    fuses_activations = False
+    fuses_epilogues = False
 
     def find_obstacle(self, spec: ConvSpec) -> str:
         """None: every convolution that has a spec."""

@@ -60,7 +60,7 @@ class RfftLowering:
     """cuFFT through ONNX Runtime's own operators."""
 
     name = "rfft"
-    fuses_activations = False
+    fuses_epilogues = False
 
     def find_obstacle(self, spec: ConvSpec) -> str:
         """What Rfft does not transform: more than three axes, none, or nothing."""

@@ -28,12 +28,13 @@ def splice(
 ) -> None:
     """Replace the nodes `old` of a scope, first to last, by `nodes`, which read `initializers` and write the same.
 
-    `nodes` are in topological order; new names must not occur in the model (see `unused_prefix`). Constants become
-    initializers, or Constant nodes at the head of a function, which holds none. Each new node gets `marks` as metadata.
-    `constants` are the names that `old` alone may have read. Scopes of the model remain valid.
+    `nodes` come where the last of `old` was, behind all that any of these read. They are in topological order; new
+    names must not occur in the model (see `unused_prefix`). Constants become initializers, or Constant nodes at the
+    head of a function, which holds none. Each new node gets `marks` as metadata. `constants` are the names that `old`
+    alone may have read. Scopes of the model remain valid.
     """
     stored = {tensor.name: _store_constant(scope, tensor, marks) for tensor in initializers}
-    place = _find_place(scope.body.node, old[0])
+    place = _find_place(scope.body.node, old[-1])
     about = _inherit(old, marks)
     for offset, node in enumerate(nodes):
         added = _insert_node(scope, place + offset, node, marks, about)

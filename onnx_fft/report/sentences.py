@@ -38,7 +38,8 @@ def describe_measurement(measurement: Measurement) -> str:
 def explain_row(row: Row, wording: Wording) -> str:
     """Why a convolution is replaced or left alone, and what changes that."""
     warning = f"warning: {row.warning}" if row.warning else ""
-    return "; ".join(filter(None, (row.reason, tell(row.hint, wording), warning)))
+    along = f"takes along {', '.join(row.followers)}" if row.followers else ""
+    return "; ".join(filter(None, (row.reason, along, tell(row.hint, wording), warning)))
 
 
 def summarize_report(report: Report, wording: Wording) -> str:

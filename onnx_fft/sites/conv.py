@@ -58,9 +58,9 @@ class ConvSite:
     """One convolution node. Exactly one of `spec` and `refusal` is set.
 
     `name` is unique in the model: the node's own, or its type and position (`Conv#3`), after the path of its scope.
-    `followers` holds the BatchNormalization that is folded into the weights, then an activation that is fused (see
-    `activations`), `constants` the names of all constant operands of these nodes, `bias_input` that of a bias computed
-    at run time ("" without one).
+    `followers` holds the BatchNormalization that is folded into the weights, then the nodes of an epilogue that is
+    fused (see `epilogue`), `constants` the names of all constant operands that go with these, `bias_input` that of a
+    bias computed at run time ("" without one).
     """
 
     name: str
@@ -74,6 +74,10 @@ class ConvSite:
     bias_input: str = ""
     zero_reader: str = ""
     """The first operator behind it that turns on exact zeros, which a transform makes noise of; "" if there is none."""
+    residual: str = ""
+    """The tensor that a follower adds, "" if none does."""
+    operands: tuple[str, ...] = ()
+    """What else the epilogue reads: PRelu's slope, then scale, shift, mean and variance of its BatchNormalization."""
 
     @property
     def input(self) -> str:
@@ -82,8 +86,8 @@ class ConvSite:
 
     @property
     def sum_input(self) -> str:
-        """Name of FusedConv's fourth input, "" if there is none."""
-        return self.node.input[3] if len(self.node.input) > 3 else ""
+        """Name of what is added to the sum: a residual, or FusedConv's fourth input; "" if nothing is."""
+        return self.residual or (self.node.input[3] if len(self.node.input) > 3 else "")
 
     @property
     def output(self) -> str:
@@ -119,7 +123,10 @@ class ConvSite:
 
     @property
     def _batch_norms(self) -> tuple[NodeProto, ...]:
-        return tuple(node for node in self.followers if node.op_type == "BatchNormalization")
+        """Those folded into the weights, without the one at the end of an epilogue."""
+        fused = self.spec is not None and self.spec.norm_epsilon is not None
+        folded = self.followers[:-1] if fused else self.followers
+        return tuple(node for node in folded if node.op_type == "BatchNormalization")
 
     def read_weights(self) -> ConvWeights:
         """Weight and bias in float64, the BatchNormalization folded in; InvalidModelError if they are gone."""

@@ -21,7 +21,10 @@ SUPPORTED_DTYPES = ("float16", "float32", "float64")
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """An activation applied after the bias, named as in ONNX (`Relu`, `LeakyRelu`, ...), with its parameters."""
+    """An activation applied after the bias, named as in ONNX (`Relu`, `LeakyRelu`, ...), with its parameters.
+
+    `Swish` is `x * Sigmoid(x)`.
+    """
 
     op_type: str
     params: tuple[float, ...] = ()
@@ -49,7 +52,9 @@ class ConvSpec:
     has_bias: bool = False
     activation: Activation | None = None
     has_sum: bool = False
-    """FusedConv's fourth input, added after the bias and before the activation."""
+    """A tensor of the output's shape, added after the bias and before the activation."""
+    norm_epsilon: float | None = None
+    """Of a BatchNormalization behind the activation; None without one."""
     auto_pad: str = ""
     """SAME_UPPER or SAME_LOWER if an axis with a stride is open: its pads, 0 here, depend on its length. Else ""."""
 

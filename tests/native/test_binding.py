@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,8 +14,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from scripts.shared.conv_models import Array
 from tests.native.convolutions import PARALLEL
-from tests.native_models import ACTIVATIONS, Conv, assert_close, conv_model, make_model, open_session
+from tests.native_models import ACTIVATIONS, RELATIVE_L2, Conv, assert_close, conv_model, make_model, open_session
 
 pytestmark = pytest.mark.usefixtures("native_library")
 
@@ -52,6 +54,102 @@ def test_activations(activation: str, kernel: tuple[int, int]) -> None:
     (y,) = open_session(conv_model(conv, arrays)).run(None, {"x": arrays["x"]})
     before = Conv(kernel=kernel, extents=(40, 170)).expect(arrays)
     assert_close(y, conv.expect(arrays), "float32", before)
+
+
+STEPS = [
+    (adds, activation, normalizes)
+    for adds in (False, True)
+    for activation in (*ACTIVATIONS, "PRelu")
+    for normalizes in (False, True)
+]
+"""Every operator that there is."""
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("kernel", [(1, 1), (9, 9)], ids=["onnxruntime", "fft"])
+@pytest.mark.parametrize(("adds", "activation", "normalizes"), STEPS)
+def test_what_follows_the_sum(
+    adds: bool, activation: str, normalizes: bool, kernel: tuple[int, int], dtype: str
+) -> None:
+    conv = Conv(activation=activation, adds=adds, normalizes=normalizes, kernel=kernel, extents=(20, 33), dtype=dtype)
+    arrays = conv.arrays()
+    feeds = {name: arrays[name] for name in ("x", "z") if name in arrays}
+    (y,) = open_session(conv_model(conv, arrays)).run(None, feeds)
+    gain = 3.0 if normalizes else 1.0  # scale / sqrt(variance) makes errors larger, and so does a steep slope
+    np.testing.assert_allclose(np.linalg.norm(y - conv.expect(arrays)), 0, atol=gain * limit_of(conv, arrays))
+    assert (y.dtype, y.shape) == (dtype, conv.expect(arrays).shape)
+
+
+def limit_of(conv: Conv, arrays: dict[str, Array]) -> float:
+    """How far from float64 all outputs together may be."""
+    residual = np.abs(arrays["z"].astype(np.float64)) if conv.adds else 0.0
+    return RELATIVE_L2[conv.dtype] * float(np.linalg.norm(conv.size(arrays) + residual + 1))
+
+
+@pytest.mark.parametrize(
+    "run_time", [("w",), ("slope",), ("scale", "mean"), ("w", "b", "slope", "variance")], ids="+".join
+)
+def test_operands_at_run_time(run_time: tuple[str, ...]) -> None:
+    conv = Conv(activation="PRelu", adds=True, normalizes=True)
+    model = conv_model(conv, conv.arrays(), run_time=run_time)
+    session = open_session(model)
+    for seed in (1, 2):
+        arrays = {**conv.arrays(), **{name: conv.arrays(seed)[name] for name in ("x", "z", *run_time)}}
+        (y,) = session.run(None, {name: arrays[name] for name in ("x", "z", *run_time)})
+        assert_close(y, conv.expect(arrays), "float32")
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 1, 1), (6, 1, 1), (1, 6, 1, 1)], ids=str)
+def test_a_slope_is_one_or_one_a_channel(shape: tuple[int, ...]) -> None:
+    conv = Conv(activation="PRelu")
+    arrays = conv.arrays()
+    arrays["slope"] = arrays["slope"].ravel()[: math.prod(shape)].reshape(shape)
+    (y,) = open_session(conv_model(conv, arrays)).run(None, {"x": arrays["x"]})
+    expected = {**arrays, "slope": np.broadcast_to(arrays["slope"].reshape(-1, 1, 1), (6, 1, 1))}
+    assert_close(y, conv.expect(expected), "float32")
+
+
+WRONG_OPERANDS: dict[str, tuple[dict[str, tuple[int, ...]], str]] = {
+    "one slope too many": ({"slope": (7, 1, 1)}, "a slope of shape 7x1x1; expected one for all, or one for each of 6"),
+    "slopes along the width": ({"slope": (6,)}, "a slope of shape 6; expected one for all, or one for each of 6"),
+    "scale": ({"scale": (1,)}, "an operand of BatchNormalization of shape 1; expected 6"),
+    "residual": ({"z": (2, 6, 17, 1)}, "a residual of shape 2x6x17x1; expected 2x6x17x22, the shape of the outputs"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_OPERANDS)
+def test_wrong_operands_are_errors(name: str) -> None:
+    shapes, sentence = WRONG_OPERANDS[name]
+    conv = Conv(activation="PRelu", adds=True, normalizes=True)
+    arrays = {**conv.arrays(), **{name: np.ones(shape, np.float32) for name, shape in shapes.items()}}
+    with pytest.raises(Exception, match="FFTConvAddPReluBatchNormalization 'conv': got ") as error:
+        open_session(conv_model(conv, arrays)).run(None, {"x": arrays["x"], "z": arrays["z"]})
+    assert sentence in str(error.value)
+
+
+SPECIAL = np.array([np.nan, np.inf, -np.inf, -104, -20, -3, -1, -0.0, 0, 1e-30, 0.5, 3, 6, 20, 104, 3e38], np.float32)
+
+
+CONTRADICTION = {"alpha": 1.5, "beta": -0.5}
+
+
+@pytest.mark.parametrize(
+    ("activation", "extra"),
+    [*((name, {}) for name in ACTIVATIONS if name not in ("", "Swish")), ("Clip", CONTRADICTION)],
+    ids=str,
+)
+def test_nan_and_infinities_are_as_in_onnxruntime(activation: str, extra: dict[str, float]) -> None:
+    """A kernel of one tap of 1 changes no number, and ONNX Runtime computes it: what follows is ours."""
+    conv = Conv(activation=activation, kernel=(1, 1), channels=(1, 1), group=1, batch=1, pads=(0,) * 4, extra=extra)
+    x = np.tile(SPECIAL, 5)[:77].reshape(1, 1, 7, 11)  # vectors, and what is left over
+    arrays = {"x": x, "w": np.ones((1, 1, 1, 1), np.float32), "b": np.zeros(1, np.float32)}
+    (y,) = open_session(conv_model(conv, arrays)).run(None, {"x": x})
+    parameters = {name: value for name, value in conv.attributes().items() if name in ("alpha", "beta")}
+    bounds = {name: np.float32(value) for name, value in parameters.items()} if activation == "Clip" else {}
+    node = helper.make_node(activation, ["x", *bounds], ["y"], **({} if bounds else parameters))
+    plain = make_model([node], {"x": ("float32", x.shape)}, {name: np.asarray(value) for name, value in bounds.items()})
+    (expected,) = open_session(plain).run(None, {"x": x})
+    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_a_convolution_that_gains_nothing_is_left_to_onnxruntime() -> None:

@@ -98,15 +98,12 @@ def test_a_plan_is_replayed_and_has_no_axes() -> None:
 
 
 def test_what_the_operator_does_not_compute_is_left_with_the_reason() -> None:
-    node = helper.make_node("FusedConv", ["x", "w1", "b1", "z"], ["y"], domain="com.microsoft", pads=[2] * 4)
-    addend = helper.make_tensor_value_info("z", 1, (2, 4, 13, 11))
-    four = build_conv_model(make_spec((2, 2), (3, 3, 3, 3), (6, 6, 6, 6)))
-    for model, words in ((make_model([node], inputs=[addend]), "fourth input"), (four, "1 to 3 axes")):
-        result = rewrite(model, target="native", select="all")
-        (row,) = result.report.rows
-        assert (row.lowering, row.code) == (None, "no-lowering")
-        assert words in row.reason
-        assert dump(result.model) == dump(model)
+    model = build_conv_model(make_spec((2, 2), (3, 3, 3, 3), (6, 6, 6, 6)))
+    result = rewrite(model, target="native", select="all")
+    (row,) = result.report.rows
+    assert (row.lowering, row.code) == (None, "no-lowering")
+    assert "1 to 3 axes" in row.reason
+    assert dump(result.model) == dump(model)
 
 
 @pytest.mark.slow

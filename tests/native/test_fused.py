@@ -14,7 +14,7 @@ from onnx_fft.provenance import OPERATOR_DOMAIN
 from onnx_fft.report import describe
 from scripts.shared.running import executed_op_types, run_model, run_reference, run_with_library
 from tests.comparing import assert_same, dump
-from tests.models import B1, W1, X, conv, make_model
+from tests.models import B1, W1, X, Y, conv, make_model
 from tests.native.rewritten import assert_close, forced
 
 ACTIVATIONS: dict[str, tuple[dict[str, Any], int]] = {
@@ -22,7 +22,11 @@ ACTIVATIONS: dict[str, tuple[dict[str, Any], int]] = {
     "LeakyRelu": ({"alpha": 0.25}, 17),
     "HardSigmoid": ({"alpha": 0.25, "beta": 0.375}, 17),
     "Clip": ({"min": -0.5, "max": 0.75}, 10),
+    "HardSwish": ({}, 17),
+    "Sigmoid": ({}, 17),
+    "Tanh": ({}, 17),
 }
+Z = np.random.default_rng(5).standard_normal(Y).astype(np.float32)
 by_activation = pytest.mark.parametrize("op_type", ACTIVATIONS)
 
 
@@ -73,7 +77,7 @@ def test_default_parameters_are_onnxs(op_type: str) -> None:
     assert_close(run_with_library(rewritten, {"x": X}), run_model(original, {"x": X}))
 
 
-@pytest.mark.parametrize("bounds", [(-0.5, 0.75), (None, 0.5), (0.25,), ()], ids=str)
+@pytest.mark.parametrize("bounds", [(-0.5, 0.75), (None, 0.5), (0.25,), (), (0.75, -0.5)], ids=str)
 @pytest.mark.parametrize(("dtype", "opset"), [("float32", 11), ("float32", 13), ("float16", 13), ("float16", 17)])
 def test_the_bounds_of_clip_may_be_constant_inputs(bounds: tuple[float | None, ...], dtype: str, opset: int) -> None:
     original = clip_model(*bounds, dtype=dtype, opset=opset)
@@ -154,13 +158,17 @@ def test_batch_normalization_and_activation_are_folded(bias: tuple[str, ...]) ->
     assert [check.ok for check in validation.convs] == [True]
 
 
-@by_activation
-def test_fused_conv_becomes_the_same_operator(op_type: str) -> None:
-    params = list(ACTIVATIONS[op_type][0].values())
-    fused: dict[str, Any] = {"activation": op_type} | ({"activation_params": params} if params else {})
-    node = helper.make_node("FusedConv", ["x", "w1", "b1"], ["y"], domain="com.microsoft", pads=[2] * 4, **fused)
-    original = make_model([node])
+@pytest.mark.parametrize("adds", [False, True], ids=["", "sum"])
+@pytest.mark.parametrize("op_type", [*(name for name in ACTIVATIONS if name != "HardSwish"), ""])
+def test_fused_conv_becomes_the_same_operator(op_type: str, adds: bool) -> None:
+    params = list(ACTIVATIONS[op_type][0].values()) if op_type else []
+    fused: dict[str, Any] = {"activation": op_type} if op_type else {}
+    fused |= {"activation_params": params} if params else {}
+    operands = ["x", "w1", "b1", *(["z"] if adds else [])]
+    node = helper.make_node("FusedConv", operands, ["y"], domain="com.microsoft", pads=[2] * 4, **fused)
+    original = make_model([node], inputs=[helper.make_tensor_value_info("z", 1, Y)] if adds else [])
     rewritten = forced(original)
-    assert [node.op_type for node in rewritten.graph.node] == [f"FFTConv{op_type}"]
-    assert_same(original, rewritten, rtol=1e-6)
-    assert_close(run_with_library(rewritten, {"x": X}), run_model(original, {"x": X}))
+    assert [node.op_type for node in rewritten.graph.node] == [f"FFTConv{'Add' if adds else ''}{op_type}"]
+    feeds = {"x": X, "z": Z} if adds else {"x": X}
+    assert_same(original, rewritten, feeds, rtol=1e-6)
+    assert_close(run_with_library(rewritten, feeds), run_model(original, feeds))
