@@ -14,7 +14,7 @@ configure sanitize -DONNX_FFT_SANITIZE=ON
 cmake --build "$scratch/sanitize"
 for isa in baseline avx2 avx512; do
   status=0
-  ONNX_FFT_ISA="$isa" "$scratch/sanitize/native_test" "${ONNX_FFT_NATIVE_CASES:-150}" || status=$?
+  ONNX_FFT_ISA="$isa" "$scratch/sanitize/native_test_main" "${ONNX_FFT_NATIVE_CASES:-150}" || status=$?
   [ "$status" -eq 0 ] || [ "$status" -eq 2 ] || exit "$status" # 2: this CPU has no such instructions
 done
 

@@ -11,6 +11,7 @@
 #include "engine/dense_weights.h"
 #include "engine/executor.h"
 #include "engine/scratch.h"
+#include "kernels/kernels.h"
 
 namespace onnx_fft {
 
@@ -29,9 +30,9 @@ class DenseRunner {
 
   const DenseWeights<Real>& weights() const { return weights_; }
 
-  void run(const void* x, const Real* spectra, const Real* bias, void* y, size_t itemsize, const Activation& activation,
+  void run(const void* x, const Real* spectra, void* y, size_t itemsize, const Epilogue<Real>& epilogue,
            const Executor& executor) const {
-    const Call call{x, y, bias, spectra, static_cast<int64_t>(itemsize), activation, executor};
+    const Call call{x, y, spectra, static_cast<int64_t>(itemsize), epilogue, executor};
     const int64_t blocks = ceil_divide(plan_.lines() * plan_.line_tiles(), plan_.block), count = segments_.count();
     if (!plan_.is_shared) {
       return each(executor, plan_.group * blocks, [&](int64_t task) {
@@ -50,10 +51,9 @@ class DenseRunner {
   struct Call {
     const void* x;
     void* y;
-    const Real* bias;
     const Real* spectra;
     int64_t itemsize;
-    const Activation& activation;
+    const Epilogue<Real>& epilogue;
     const Executor& executor;
   };
 
@@ -140,9 +140,11 @@ class DenseRunner {
     const int64_t tile = segments_.first_tile(segment) - segments_.first_tile(first);
     int64_t offset = 0;
     const DenseSegment s = segments_.output(segment, tile, group, block, &offset);
-    const int64_t channel = group * plan_.out_channels + block * spectra_.lanes;
-    kernels_.inverse(s, outputs, {stride, spectra_.lanes}, scratch, static_cast<char*>(call.y) + offset * call.itemsize,
-                     {call.bias != nullptr ? call.bias + channel : nullptr, call.activation});
+    offset *= call.itemsize;
+    const char* residual = static_cast<const char*>(call.epilogue.residual);
+    kernels_.inverse(s, outputs, {stride, spectra_.lanes}, scratch, static_cast<char*>(call.y) + offset,
+                     {call.epilogue, group * plan_.out_channels + block * spectra_.lanes,
+                      residual != nullptr ? residual + offset : nullptr});
   }
 
   static constexpr int64_t kSharedTasks = 64;

@@ -100,7 +100,9 @@ double probe_direct(int64_t taps, double* flops, double* samples) {
   const auto tile = plan_direct_tile(axes);
   Block image, scratch, weights, result;
   InputPlanes input;
-  OutputPlanes output;
+  Epilogue<float> epilogue;
+  OutputPlanes<float> output;
+  output.epilogue = &epilogue;
   fill_planes(input, static_cast<const void*>(zeros<float>(image, kSide * kSide)), lanes);
   fill_planes(output, static_cast<void*>(zeros<float>(result, kSide * kSide)), lanes);
   for (int axis = 0; axis < kMaxRank; ++axis) output.outputs[axis] = axes[axis].step;

@@ -61,11 +61,15 @@ struct DenseLayout {
   ptrdiff_t pair, to_im;
 };
 
-// What becomes of the sums before they are stored.
+template <typename Real>
+struct Epilogue;
+
+// What becomes of a segment's sums before they are stored.
 template <typename Real>
 struct DenseFinish {
-  const Real* bias;  // of the segment's channels; nullptr if there is none
-  Activation activation;
+  const Epilogue<Real>& epilogue;
+  int64_t channel;       // of the first lane
+  const void* residual;  // where the segment's outputs lie in it; nullptr if none is added
 };
 
 // Reals of scratch that forward and inverse take, with vectors of `lanes`.

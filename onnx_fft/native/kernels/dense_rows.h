@@ -195,13 +195,18 @@ template <typename Real, typename Storage>
 class RowWriter {
  public:
   RowWriter(const DenseSegment& segment, const DenseFinish<Real>& finish, const Real* buffer, void* y)
-      : segment_(segment), finish_(finish), buffer_(buffer), y_(static_cast<Storage*>(y)) {
+      : segment_(segment),
+        finish_(finish),
+        buffer_(buffer),
+        y_(static_cast<Storage*>(y)),
+        // of nothing to add, the address is never read
+        residual_(finish.residual != nullptr ? static_cast<const Storage*>(finish.residual) : y_) {
     width_ = clamp(segment.extent[2] - segment.origin[2], 0, segment.span);
   }
 
   ONNX_FFT_INLINE void write(int64_t offset) const {
     constexpr int L = kLanes<Real>;
-    Storage* row = y_ + offset + segment_.origin[2];
+    const int64_t row = offset + segment_.origin[2];
     int64_t at = 0;
     for (; at + L <= width_; at += L) write_block(row, at, L);
     if (at == width_) return;
@@ -210,28 +215,14 @@ class RowWriter {
   }
 
  private:
-  ONNX_FFT_INLINE void write_block(Storage* row, int64_t at, int64_t count) const {
+  ONNX_FFT_INLINE void write_block(int64_t row, int64_t at, int64_t count) const {
     constexpr int L = kLanes<Real>;
     Vec<Real> block[L];
     unroll<L>(ONNX_FFT_STEP(i) { block[i] = load(buffer_ + (at + i) * L); });
     transpose_samples<Real>(block);
     for (int lane = 0; lane < segment_.channels; ++lane) {
-      write_values(row + lane * segment_.plane + at, finish(lane, block[lane]), count);
-    }
-  }
-
-  ONNX_FFT_INLINE Vec<Real> finish(int lane, Vec<Real> sums) const {
-    if (finish_.bias != nullptr) sums = sums + finish_.bias[lane];
-    return activate<Real>(finish_.activation, sums);
-  }
-
-  static ONNX_FFT_INLINE void write_values(Storage* target, Vec<Real> values, int64_t count) {
-    if constexpr (sizeof(Storage) == sizeof(Real)) {
-      store_lanes(target, values, 0, count);
-    } else {
-      alignas(ONNX_FFT_VECTOR_BYTES) Real wide[kLanes<Real>];
-      store(wide, values);
-      for (int64_t i = 0; i < count; ++i) narrow(wide[i], target + i);
+      const int64_t first = row + lane * segment_.plane + at;
+      store_finished<Real>(finish_.epilogue, finish_.channel + lane, block[lane], y_ + first, residual_ + first, count);
     }
   }
 
@@ -239,6 +230,7 @@ class RowWriter {
   const DenseFinish<Real>& finish_;
   const Real* buffer_;
   Storage* y_;
+  const Storage* residual_;
   int64_t width_;
 };
 

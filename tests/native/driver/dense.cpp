@@ -171,7 +171,9 @@ std::vector<Storage> run(const DensePlan& plan, const Case& c, const std::vector
   Storage untouched;
   narrow(Real(1e4), &untouched);
   std::vector<Storage> y(static_cast<size_t>(plan.batch * plan.group * plan.out_channels * c.outputs()), untouched);
-  runner.run(x.data(), packed, biases.data(), y.data(), sizeof(Storage), Activation{}, executor);
+  Epilogue<Real> epilogue;
+  epilogue.bias = biases.data();
+  runner.run(x.data(), packed, y.data(), sizeof(Storage), epilogue, executor);
   return y;
 }
 
