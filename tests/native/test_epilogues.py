@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import onnx.inliner
 import pytest
+from hypothesis import given, settings, strategies
 from onnx import ModelProto, NodeProto, helper
 
 import onnx_fft
@@ -27,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("native_library")
 RNG = np.random.default_rng(12)
 W3 = (RNG.standard_normal((4, 4, 3, 3)) / 6).astype(np.float32)
 SLOPE = RNG.uniform(-0.5, 1.5, (4, 1, 1)).astype(np.float32)
-NORM = {name: RNG.uniform(0.5, 2, 4).astype(np.float32) for name in ("gamma", "beta", "mean", "var")}
+NORM = {name: RNG.uniform(0.5, 2, 4).astype(np.float32) for name in ("gamma", "shift", "mean", "var")}
 CONSTANTS = {"w1": W1, "w2": W2, "w3": W3, "b1": B1, "slope": SLOPE, **NORM}
 SIXTH = float(np.float32(1 / 6))
 
@@ -65,13 +67,13 @@ CHAINS: dict[str, tuple[ModelProto, str]] = {
         "FFTConvHardSwish",
     ),
     "normalized behind an activation": (
-        model_of(f"{CONV} r = Relu(c) y = BatchNormalization<epsilon = 0.001>(r, gamma, beta, mean, var)"),
+        model_of(f"{CONV} r = Relu(c) y = BatchNormalization<epsilon = 0.001>(r, gamma, shift, mean, var)"),
         "FFTConvReluBatchNormalization",
     ),
     "folded, and normalized again": (
         model_of(
-            f"{CONV} n = BatchNormalization(c, gamma, beta, mean, var) s = Sigmoid(n) m = Mul(n, s) "
-            "y = BatchNormalization(m, gamma, mean, beta, var)"
+            f"{CONV} n = BatchNormalization(c, gamma, shift, mean, var) s = Sigmoid(n) m = Mul(n, s) "
+            "y = BatchNormalization(m, gamma, mean, shift, var)"
         ),
         "FFTConvSwishBatchNormalization",
     ),
@@ -177,7 +179,7 @@ def test_inputs_whose_lengths_have_one_name_may_differ() -> None:
     """ONNX Runtime holds nobody to it, and broadcasts."""
     nodes = [conv("x", "c"), helper.make_node("Add", ["c", "z"], ["y"])]
     values = [info("x", shape=["n", 3, 13, 11]), info("z", shape=["n", 4, 13, 11])]
-    original = build_model(nodes, values, [info("y")], {"w1": W1})
+    original = build_model(nodes, values, [info("y", shape=["m", 4, 13, 11])], {"w1": W1})
     rewritten = forced(original)
     assert [node.op_type for node in rewritten.graph.node] == ["FFTConv", "Add"]
     assert_same(original, rewritten, {"x": X, "z": np.ones((1, 4, 13, 11), np.float32)}, rtol=0)
@@ -322,13 +324,80 @@ def test_reports_say_what_is_taken_along() -> None:
     assert [row.followers for row in standard.rows] == [(), ()]
 
 
-def test_a_wrong_epilogue_is_found() -> None:
+@pytest.mark.parametrize("fault", ["no activation", "another residual"])
+def test_a_wrong_epilogue_is_found(fault: str) -> None:
     """The check of each Conv alone covers what follows it."""
     original = model_of(BLOCK)
     rewritten = forced(original)
-    for function in rewritten.functions:
-        for node in function.node:
-            node.op_type = "Abs" if node.op_type == "Relu" else node.op_type
-    spoiled = onnx_fft.validate(original, rewritten, custom_ops=[])
-    assert not spoiled.ok
-    assert any(check.ok is False for check in spoiled.convs)
+    if fault == "no activation":
+        rewritten.graph.node[0].op_type = "FFTConv"
+    else:
+        rewritten.graph.node[2].input[3] = "e"
+    validation = onnx_fft.validate(original, rewritten)
+    assert not validation.ok
+    wrong = [number for number, check in enumerate(validation.convs) if check.ok is False]
+    assert wrong == [0 if fault == "no activation" else 2], describe(validation)
+
+
+def one_node(op_type: str, x: str, y: str, *operands: str, **attributes: Any) -> list[NodeProto]:
+    return [helper.make_node(op_type, [x, *operands], [y], **attributes)]
+
+
+def gated(gate: str, x: str, y: str, **attributes: Any) -> list[NodeProto]:
+    return [helper.make_node(gate, [x], ["gate"], **attributes), helper.make_node("Mul", [x, "gate"], [y])]
+
+
+STEPS: dict[str, Callable[[str, str], list[NodeProto]]] = {
+    **{name: partial(one_node, name) for name in ("Relu", "Sigmoid", "Tanh", "HardSwish")},
+    "LeakyRelu": partial(one_node, "LeakyRelu", alpha=0.25),
+    "HardSigmoid": partial(one_node, "HardSigmoid", alpha=0.25, beta=0.375),
+    "PRelu": lambda x, y: one_node("PRelu", x, y, "slope"),
+    "Add": lambda x, y: one_node("Add", x, y, "z"),
+    "BatchNormalization": lambda x, y: one_node("BatchNormalization", x, y, *NORM),
+    "SiLU": partial(gated, "Sigmoid"),
+    "HardSwish in two": partial(gated, "HardSigmoid", alpha=SIXTH, beta=0.5),
+}
+
+
+def draw_conv(rng: np.random.Generator) -> tuple[NodeProto, dict[str, Array], tuple[int, ...], tuple[int, ...]]:
+    """`c = Conv(x, w, b)` of any rank, strides, dilations, pads and groups; weight and bias; the shapes of x and c."""
+    rank = int(rng.integers(1, 4))
+    kernel, strides, dilations = rng.integers(1, 6, rank), rng.integers(1, 4, rank), rng.integers(1, 4, rank)
+    spans = (kernel - 1) * dilations + 1
+    begin, end = rng.integers(0, spans), rng.integers(0, spans)
+    extents = spans + rng.integers(0, [300, 30, 10][rank - 1], rank)
+    group, inputs, outputs, batch = (int(rng.integers(1, most)) for most in (4, 4, 7, 3))
+    lengths = (extents + begin + end - spans) // strides + 1
+    given = {"strides": strides, "dilations": dilations, "pads": np.concatenate([begin, end])}
+    attributes: dict[str, Any] = {name: [int(value) for value in values] for name, values in given.items()}
+    node = helper.make_node("Conv", ["x", "w", "b"], ["c"], group=group, **attributes)
+    weight = rng.standard_normal((group * outputs, inputs, *map(int, kernel))).astype(np.float32)
+    bias = rng.standard_normal(group * outputs).astype(np.float32)
+    x_shape = (batch, group * inputs, *map(int, extents))
+    return node, {"w": weight, "b": bias}, x_shape, (batch, group * outputs, *map(int, lengths))
+
+
+@pytest.mark.slow
+@settings(max_examples=100)
+@given(strategies.integers(0, 1 << 32))
+def test_any_chain_on_any_convolution(seed: int) -> None:
+    """Run by the library and by the functions, against ONNX Runtime's own operators."""
+    rng = np.random.default_rng(seed)
+    node, constants, x_shape, y_shape = draw_conv(rng)
+    constants["slope"] = rng.uniform(-1, 1, (y_shape[1], *[1] * (len(y_shape) - 2))).astype(np.float32)
+    constants |= {name: rng.uniform(0.5, 2, y_shape[1]).astype(np.float32) for name in NORM}
+    steps = ["Add"] * (rng.random() < 0.5) + [str(rng.choice(list(STEPS)))]
+    steps += ["BatchNormalization"] * (rng.random() < 0.5)
+    nodes = [node]
+    for number, step in enumerate(steps):
+        nodes += STEPS[step](nodes[-1].output[0], "y" if number == len(steps) - 1 else f"step{number}")
+    read = {name for node in nodes for name in node.input}
+    stored = {name: value for name, value in constants.items() if name in read}
+    original = build_model(nodes, [info("x", shape=x_shape), info("z", shape=y_shape)], [info("y")], stored)
+    rewritten = forced(original)
+    assert rewritten.graph.node[0].domain == OPERATOR_DOMAIN
+    feeds = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in (("x", x_shape), ("z", y_shape))}
+    (expected,) = run_model(original, feeds)
+    terms = float(np.sqrt(constants["w"][0].size)) * 3 + float(np.abs(expected).max())
+    for (y,) in (run_with_library(rewritten, feeds), run_model(rewritten, feeds)):
+        np.testing.assert_allclose(y, expected, rtol=0, atol=2e-6 * terms)
