@@ -3,8 +3,8 @@
 An output that a decision, a saturated Sigmoid or a chaotic network makes of rounding errors cannot be held to a
 tolerance of the dtype. So the original is run again with inputs changed in the last place, with noise on each output of
 a replaced Conv that is no larger than what rounding may make of its sum, `eps * sum |w| |x|`. A sum over zeros is
-exact, whatever its bias, and stays what it is: what is equal there stays a tie. `checks/excuses.py` excuses what this
-*nudged original* shows of itself.
+exact, whatever its bias, and stays what it is: what is equal there stays a tie. Rounding makes no number infinite, and
+of Inf nothing else. `checks/excuses.py` excuses what this *nudged original* shows of itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from onnx_fft.checks.draws import walk_types
 from onnx_fft.checks.replaced import ReplacedConv, find_replaced
@@ -23,11 +23,11 @@ from onnx_fft.model.scopes import walk_bodies
 from onnx_fft.model.shapes import infer_shapes
 from onnx_fft.runtime.engines import Value
 
-EPSILONS: dict[int, float] = {
-    kind: float(np.finfo(helper.tensor_dtype_to_np_dtype(kind)).eps)
+LIMITS: dict[int, np.finfo[Any]] = {
+    kind: np.finfo(helper.tensor_dtype_to_np_dtype(kind))
     for kind in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 }
-"""Rounding of the types that a Conv may have."""
+"""Rounding and the largest number of the types that a replaced Conv may have."""
 CONV_ATTRIBUTES = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
 
 
@@ -36,8 +36,9 @@ def disturb_model(original: LoadedModel, rewritten: LoadedModel, seed: int) -> L
     copy = replace(original.copy(), path=None)
     types = _find_types(copy)
     for number, conv in enumerate(find_replaced(copy, rewritten)):
-        if conv.node.op_type == "Conv":
-            _disturb(conv, types.get(conv.node.output[0], TensorProto.FLOAT), float(seed + number))
+        kind = types.get(conv.node.output[0], TensorProto.FLOAT)
+        if conv.node.op_type == "Conv" and kind in LIMITS:
+            _disturb(conv, kind, float(seed + number))
     return copy
 
 
@@ -53,7 +54,7 @@ def _find_types(source: LoadedModel) -> dict[str, int]:
 
 
 def _disturb(conv: ReplacedConv, kind: int, seed: float) -> None:
-    """`y = Conv(x, w, b)` becomes `y + (s + [s > 0] * |y|) * eps * N(0, 1)` with `s = Conv(|x|, |w|)`."""
+    """`y = Conv(x, w, b)` becomes `y + min(s + [s > 0] * |y|, largest) * eps * N(0, 1)`, `s = Conv(|x|, |w|)`."""
     body, node = conv.scope.body, conv.node
     place = next(place for place, other in enumerate(body.node) if other is node)
     output = node.output[0]
@@ -69,21 +70,29 @@ def _disturb(conv: ReplacedConv, kind: int, seed: float) -> None:
 
 
 def _add_rounding(exact: str, whole: str, size: str, kind: int) -> list[NodeProto]:
-    """`size = whole + [whole > 0] * |exact|`: a bias is rounded too, if anything is added to it."""
-    is_sum, mask, result, rounded = (f"{size}/{what}" for what in ("is_sum", "mask", "result", "rounded"))
+    """`size = min(whole + [whole > 0] * |exact|, largest)`: a bias is rounded too, if anything is added to it.
+
+    An infinite sum would make NaN of itself. Min broadcasts from opset 8 on only, so the limit has the mask's shape.
+    """
+    names = ("is_sum", "mask", "result", "rounded", "sum", "largest", "limit")
+    is_sum, mask, result, rounded, total, largest, limit = (f"{size}/{what}" for what in names)
+    value = numpy_helper.from_array(np.asarray(LIMITS[kind].max))
     return [
         helper.make_node("Cast", [whole], [is_sum], to=TensorProto.BOOL),
         helper.make_node("Cast", [is_sum], [mask], to=kind),
         helper.make_node("Abs", [exact], [result]),
         helper.make_node("Mul", [mask, result], [rounded]),
-        helper.make_node("Add", [whole, rounded], [size]),
+        helper.make_node("Add", [whole, rounded], [total]),
+        helper.make_node("Constant", [], [largest], value=value),
+        helper.make_node("Mul", [mask, largest], [limit]),
+        helper.make_node("Min", [total, limit], [size]),
     ]
 
 
 def _add_noise(exact: str, size: str, output: str, kind: int, seed: float) -> list[NodeProto]:
     """`output = exact + size * eps * N(0, 1)`."""
     drawn, cast, noise = (f"{output}/{what}" for what in ("drawn", "cast", "noise"))
-    given: dict[str, Any] = {"scale": EPSILONS.get(kind, EPSILONS[TensorProto.FLOAT]), "seed": seed}
+    given: dict[str, Any] = {"scale": float(LIMITS[kind].eps), "seed": seed}
     return [
         helper.make_node("RandomNormalLike", [size], [drawn], dtype=TensorProto.FLOAT, **given),
         helper.make_node("Cast", [drawn], [cast], to=kind),
@@ -98,4 +107,6 @@ def _nudge(value: Value, rng: np.random.Generator) -> Value:
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
         return value
     step = np.finfo(value.dtype).eps * rng.choice([-1.0, 1.0], size=value.shape)
-    return np.asarray(value * (1 + step)).astype(value.dtype)
+    with np.errstate(over="ignore"):
+        moved = np.asarray(value * (1 + step)).astype(value.dtype)
+    return np.where(np.isinf(moved), value, moved)

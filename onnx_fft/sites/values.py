@@ -3,7 +3,8 @@
 One NaN or Inf in a weight makes one output channel NaN where it meets the input; behind a transform, whole tiles are.
 And a spectrum is larger than its weight: a bin is at most `S`, the sum of an output channel's absolute weights; the
 input's transform at most `T max |x|` with `T` points; Gauss's products at most four times both. So with `T` and `|x|`
-up to 2^16, nothing overflows if `S` is below the largest number of the dtype divided by 2^34.
+up to 2^16, nothing overflows if `S` is below the largest number of the dtype divided by 2^34. At the other end, numbers
+lose their digits: the inverse transform divides by `T`, and flushing to zero is usual below the smallest normal number.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from onnx_fft.errors import Refusal
 from onnx_fft.sites.conv import ConvSite
 
 HEADROOM = 2.0**34
-"""The dtype's largest number divided by the largest sum of absolute weights; see above."""
+"""The dtype's largest number divided by the largest sum of absolute weights, and that by its smallest; see above."""
 
 COMPUTED_IN = {"float16": "float32", "float32": "float32", "float64": "float64"}
 """What transforms compute in, by the dtype of the convolution."""
@@ -31,13 +32,24 @@ def refuse_values(site: ConvSite) -> Refusal | None:
             return Refusal("nonfinite", f"its {what}{folded} {problem}")
     with np.errstate(over="ignore"):
         largest = float(np.abs(weights.weight).reshape(site.spec.out_channels, -1).sum(axis=1).max())
-    limit = float(np.finfo(COMPUTED_IN[site.spec.dtype]).max) / HEADROOM
-    if largest > limit:
+    least, most = find_range(site.spec.dtype)
+    if largest > most:
         reason = (
-            f"the weights of one output channel add up to {largest:.1e}, beyond {limit:.0e} a transform may overflow"
+            f"the weights of one output channel add up to {largest:.1e}, beyond {most:.0e} a transform may overflow"
         )
         return Refusal("overflow", reason)
+    if 0 < largest < least:
+        reason = (
+            f"the weights of no output channel add up to more than {largest:.1e}, below {least:.0e} digits are lost"
+        )
+        return Refusal("underflow", reason)
     return None
+
+
+def find_range(dtype: str) -> tuple[float, float]:
+    """Between which sizes a transform of numbers of the dtype neither loses digits nor overflows."""
+    limits = np.finfo(COMPUTED_IN[dtype])
+    return float(limits.tiny) * HEADROOM, float(limits.max) / HEADROOM
 
 
 def _find_problem(values: NDArray[np.float64], dtype: str) -> str:

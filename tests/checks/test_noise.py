@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from onnx_fft.checks.noise import disturb_model
+from onnx_fft.checks.noise import disturb_model, nudge
 from onnx_fft.checks.reference import run_original
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.runtime.opening import open_runner
@@ -56,3 +56,23 @@ def test_feeds_are_made_finite_by_their_signs_or_their_scale(kind: str, label: s
     found = run_original(open_runner(model), model, model, None, {}, 0)
     assert label in found.feeds[0].label
     assert np.isfinite(found.feeds[0].outputs["y"]).all()
+
+
+@pytest.mark.parametrize("opset", [7, 17])
+def test_infinity_is_not_moved_and_makes_no_nan(opset: int) -> None:
+    """One tap of -Inf makes -Inf or +Inf, by the sign of what it meets; rounding cannot tell them apart."""
+    weight = np.full((4, 4, 11, 11), 0.01, np.float32)
+    weight[0, 0, 5, 5] = -np.inf
+    model = make_tail([node("Identity", ["c"], ["y"])], weight=weight, opset=opset)
+    other = make_tail([node("Identity", ["c"], ["y"])], opset=opset)
+    nudged = disturb_model(LoadedModel(model), LoadedModel(replace_all(other)), 1).model
+    feed = {"x": np.random.default_rng(0).uniform(0.5, 1, SHAPE).astype(np.float32)}
+    (before,), (after,) = run_model(model, feed), run_model(nudged, feed)
+    assert np.isinf(before[:, 0]).all() and np.array_equal(after[:, 0], before[:, 0])
+    assert (after[:, 1:] != before[:, 1:]).any()
+
+
+def test_no_finite_input_is_nudged_to_infinity() -> None:
+    largest = np.finfo(np.float32).max
+    moved = nudge({"x": np.array([largest, -largest, np.inf, 1], np.float32)}, np.random.default_rng(0))["x"]
+    assert moved.tolist()[:3] == [largest, -largest, np.inf]

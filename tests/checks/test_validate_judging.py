@@ -234,6 +234,33 @@ def test_the_same_nan_in_both_is_equal_and_the_rest_is_compared() -> None:
     assert not validate(model, spoil(replace_all(model))).ok
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [1e37, 1e-44])
+def test_numbers_beyond_a_transform_are_the_outputs_to_judge(scale: float) -> None:
+    """The Conv is right on other input: so `rewrite` may leave it alone and go on with the rest."""
+    nodes = [node("Mul", ["x", "k"], ["m"]), node("Conv", ["m", "w"], ["y"], name="wide", pads=[5] * 4)]
+    result = judge(make_model(nodes, {"w": W, "k": np.float32(scale)}, x=(1, 4, 48, 48)))
+    assert not result.ok
+    assert result.verdict.startswith("different: output 'y'")
+    assert result.convs[0].ok is True
+    assert "beyond the range of a transform" in result.convs[0].sentence
+
+
+@pytest.mark.slow
+def test_a_decision_on_infinity_is_not_excused_by_noise() -> None:
+    """Positive weights make Inf of one infinite channel, a transform makes NaN, and pixels of either."""
+    constants = {"scale": np.float32(0.05), "zero": np.uint8(128)}
+    pixels = [
+        node("QuantizeLinear", ["c", "scale", "zero"], ["q"]),
+        node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),
+    ]
+    model = make_tail(pixels, constants, weight=np.abs(W))
+    x = RNG.standard_normal((1, 4, 48, 48)).astype(np.float32)
+    x[:, 0] = np.inf
+    result = judge(model, inputs={"x": x})
+    assert not result.ok and all(conv.ok for conv in result.convs), text(result)
+
+
 def test_nothing_finite_is_never_the_same() -> None:
     tail = [node("Abs", ["c"], ["d"]), node("Add", ["d", "k"], ["e"]), node("Exp", ["e"], ["y"])]
     result = judge(make_tail(tail, {"k": np.float32(100)}))

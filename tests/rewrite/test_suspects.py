@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto, helper
+from onnx import ModelProto, helper, numpy_helper
 
 from onnx_fft import ValidationFailed, rewrite
 from onnx_fft.report import describe
@@ -47,6 +47,19 @@ def test_what_only_rounding_turns_is_left_alone_and_the_rest_is_replaced(target:
     assert rows["plain"].lowering is not None
     assert result.validation is not None and result.validation.ok
     assert [node.op_type for node in result.model.graph.node].count("Conv") == 1
+
+
+@pytest.mark.slow
+def test_what_overflows_by_itself_is_left_alone_and_the_rest_is_replaced() -> None:
+    """Values of 1e38 are added up by a direct sum, and overflow in a transform."""
+    model = make_root_model()
+    model.graph.node[0].CopyFrom(helper.make_node("Mul", ["x", "huge"], ["a"]))
+    model.graph.node[2].CopyFrom(helper.make_node("Identity", ["c"], ["y"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(1e38), "huge"))
+    result = rewrite(model)
+    rows = {row.name: row for row in result.report.rows}
+    assert (rows["rooted"].lowering, rows["rooted"].code) == (None, "differs")
+    assert rows["plain"].lowering is not None
 
 
 @pytest.mark.slow
