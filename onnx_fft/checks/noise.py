@@ -34,7 +34,7 @@ CONV_ATTRIBUTES = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "st
 def disturb_model(original: LoadedModel, rewritten: LoadedModel, seed: int) -> LoadedModel:
     """A copy of `original` with noise on each Conv that `rewritten` replaces; new in each run."""
     copy = replace(original.copy(), path=None)
-    types = _find_types(copy)
+    types = find_types(copy)
     for number, conv in enumerate(find_replaced(copy, rewritten)):
         kind = types.get(conv.node.output[0], TensorProto.FLOAT)
         if conv.node.op_type == "Conv" and kind in LIMITS:
@@ -42,15 +42,15 @@ def disturb_model(original: LoadedModel, rewritten: LoadedModel, seed: int) -> L
     return copy
 
 
-def nudge(arrays: Mapping[str, Value], rng: np.random.Generator) -> dict[str, Value]:
-    """The floats among `arrays` changed by one unit in the last place, up or down."""
-    return {name: _nudge(value, rng) for name, value in arrays.items()}
-
-
-def _find_types(source: LoadedModel) -> dict[str, int]:
+def find_types(source: LoadedModel) -> dict[str, int]:
     """Element types by name, of whatever body."""
     bodies = walk_bodies(infer_shapes(source.model, source.base_dir))
     return dict(pair for body in bodies for pair in walk_types(body))
+
+
+def nudge(arrays: Mapping[str, Value], rng: np.random.Generator) -> dict[str, Value]:
+    """The floats among `arrays` changed by one unit in the last place, up or down."""
+    return {name: _nudge(value, rng) for name, value in arrays.items()}
 
 
 def _disturb(conv: ReplacedConv, kind: int, seed: float) -> None:

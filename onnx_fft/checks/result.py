@@ -112,7 +112,7 @@ def note_sparse(sparse: Sequence[FeedResult]) -> tuple[Note, ...]:
     """What to do if the models differ on a sparse feed."""
     if all(result.ok for result in sparse):
         return ()
-    text = "a sum over zeros is exactly 0, and transforms make +-1e-7 of it, or lose what is small beside a large value"
+    text = "a sum over zeros is exactly 0, and transforms make noise of it, or lose what is small beside a large value"
     hint = ("an operator behind turns on that: leave the convolution alone by ", Option("select", "auto"))
     return (Note(text, (*hint, " or ", Option("exclude"))),)
 

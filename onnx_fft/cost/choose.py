@@ -199,13 +199,16 @@ def heed_zeros(decision: Decision, reader: str, dtype: str, *, is_forced: bool) 
     """The decision, knowing that the operator `reader` behind the convolution turns on exact zeros ("": none does).
 
     What is predicted or measured to gain is left alone then. What is forced, by a plan too, or does not run as it is,
-    is replaced with a warning.
+    is replaced with a warning: in float32, ONNX Runtime's own Conv would run.
     """
     if not reader or decision.plan is None:
         return decision
     noise = "+-1e-16" if dtype == "float64" else "+-1e-7"
     warning = f"{reader} behind it turns on exact zeros, and a transform makes {noise} of them"
-    if is_forced or decision.conv_seconds is None:
+    if decision.conv_seconds is None:
+        hint = f"if inputs hold zeros, convert the model to {RUNNABLE_DTYPES[-1]}: then its own Conv runs"
+        return replace(decision, warning=warning, hint=hint)
+    if is_forced:
         return replace(decision, warning=warning)
     return leave(
         Refusal("zeros", warning, ("to replace it all the same, set ", Option("select", "all"))), decision.conv_seconds

@@ -39,10 +39,8 @@ def refuse_values(site: ConvSite) -> Refusal | None:
         )
         return Refusal("overflow", reason)
     if 0 < largest < least:
-        reason = (
-            f"the weights of no output channel add up to more than {largest:.1e}, below {least:.0e} digits are lost"
-        )
-        return Refusal("underflow", reason)
+        reason = f"the weights of no output channel add up to more than {largest:.1e}"
+        return Refusal("underflow", f"{reason}, and below {least:.0e} a transform loses digits")
     return None
 
 

@@ -239,7 +239,7 @@ def test_the_same_nan_in_both_is_equal_and_the_rest_is_compared() -> None:
 def test_numbers_beyond_a_transform_are_the_outputs_to_judge(scale: float) -> None:
     """The Conv is right on other input: so `rewrite` may leave it alone and go on with the rest."""
     nodes = [node("Mul", ["x", "k"], ["m"]), node("Conv", ["m", "w"], ["y"], name="wide", pads=[5] * 4)]
-    result = judge(make_model(nodes, {"w": W, "k": np.float32(scale)}, x=(1, 4, 48, 48)))
+    result = judge(make_model(nodes, {"w": W, "k": np.array(scale, np.float32)}, x=(1, 4, 48, 48)))
     assert not result.ok
     assert result.verdict.startswith("different: output 'y'")
     assert result.convs[0].ok is True

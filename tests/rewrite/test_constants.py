@@ -269,7 +269,7 @@ SPOILT: dict[str, tuple[list[NodeProto], dict[str, Array], str, str]] = {
     "Inf in a weight": ([BAD], {"w2": with_value(W2, -np.inf)}, "nonfinite", "weight holds Inf"),
     "NaN in a bias": ([BIASED], {"w2": W2, "b1": with_value(B1, np.nan)}, "nonfinite", "bias holds NaN"),
     "sums": ([BAD], {"w2": with_value(W2, 1e38)}, "overflow", "1.0e+38"),
-    "subnormal": ([BAD], {"w2": (W2 * np.float32(1e-40))}, "underflow", "digits are lost"),
+    "subnormal": ([BAD], {"w2": (W2 * np.float32(1e-40))}, "underflow", "loses digits"),
     "variance": (NORMALIZED, {"w2": W2, "s": ONES, "v": VARIANCES}, "nonfinite", "BatchNormalization"),
 }
 

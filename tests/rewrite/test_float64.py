@@ -7,17 +7,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper
 
 import onnx_fft
+from onnx_fft.checks.sparing import find_unrunnable
 from onnx_fft.cost.choose import Decision, Request, choose, limit_growth
 from onnx_fft.cost.conv import RUNNABLE_DTYPES
 from onnx_fft.fourier.axis import Axis
+from onnx_fft.hints import Option, tell
+from onnx_fft.model.io import LoadedModel
 from onnx_fft.report import describe
 from onnx_fft.report.files import write_report
 from onnx_fft.sites.spec import SUPPORTED_DTYPES
 from scripts.shared.conv_models import build_conv_model, draw_input
 from scripts.shared.running import open_session, run_reference, run_with_library
+from tests.marks import mark_slow
 from tests.models import build_model, conv, info
 from tests.strategies import make_spec
 
@@ -84,6 +88,78 @@ def test_the_file_grows_first_by_what_makes_the_model_run() -> None:
     paying = Decision(needed.plan, None, conv_seconds=9.0, seconds=1.0, growth_bytes=needed.growth_bytes)
     kept = limit_growth([paying, needed], needed.growth_bytes)
     assert [decision.plan is not None for decision in kept] == [False, True]
+
+
+READERS: dict[str, tuple[list[NodeProto], int]] = {
+    "Sqrt of Abs": (
+        [helper.make_node("Abs", ["c"], ["a"]), helper.make_node("Sqrt", ["a"], ["y"])],
+        TensorProto.DOUBLE,
+    ),
+    "Sqrt": ([helper.make_node("Sqrt", ["c"], ["y"])], TensorProto.DOUBLE),
+    "Log": ([helper.make_node("Log", ["c"], ["y"])], TensorProto.DOUBLE),
+    "Reciprocal": ([helper.make_node("Reciprocal", ["c"], ["y"])], TensorProto.DOUBLE),
+    "Ceil": ([helper.make_node("Ceil", ["c"], ["y"])], TensorProto.DOUBLE),
+    "Greater": ([helper.make_node("Greater", ["c", "zero"], ["y"])], TensorProto.BOOL),
+    "ArgMax": ([helper.make_node("ArgMax", ["c"], ["y"], axis=3)], TensorProto.INT64),
+}
+"""What turns on exact zeros behind a Conv from `x` to `c`, and what it makes."""
+
+
+@pytest.mark.parametrize("reader", mark_slow(list(READERS), lambda name: name != "Greater"))
+def test_before_what_turns_on_zeros_it_is_replaced_and_that_is_told(reader: str) -> None:
+    """Leaving it would keep a model that nothing runs; what zeros become is in the warning, the hint and a note."""
+    tail, kind = READERS[reader]
+    weight = np.abs(np.random.default_rng(5).standard_normal((2, 1, 9, 9)))
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"], "double", group=2, pads=[4] * 4), *tail]
+    values = [info("x", TensorProto.DOUBLE, (1, 2, 24, 24))], [info("y", kind)]
+    model = build_model(nodes, *values, {"w": weight, "zero": np.zeros(())})
+    result = onnx_fft.rewrite(model)
+    (row,) = result.report.rows
+    assert row.lowering is not None
+    assert "turns on exact zeros, and a transform makes +-1e-16" in row.warning
+    assert "convert the model to float32" in tell(row.hint)
+    assert result.validation is not None and result.validation.ok
+    told = [note for note in result.validation.notes if note.text.startswith("told, not judged: output 'y' on ")]
+    assert len(told) == 1 and Option("exclude") in told[0].hint
+
+
+def test_only_what_follows_from_convs_that_do_not_run_is_spared() -> None:
+    """What a float32 Conv is replaced in is judged, whatever else the model holds."""
+    single, double = (np.ones((1, 1, 3, 3), dtype) for dtype in (np.float32, np.float64))
+    nodes = [
+        conv("x", "c1", "w1", name="single", pads=1),
+        helper.make_node("Sqrt", ["c1"], ["y1"]),
+        helper.make_node("Cast", ["x"], ["d"], to=TensorProto.DOUBLE),
+        conv("d", "c2", "w2", name="double", pads=1),
+        helper.make_node("Sqrt", ["c2"], ["y2"]),
+        helper.make_node("Cast", ["c1"], ["e"], to=TensorProto.DOUBLE),
+        helper.make_node("Add", ["e", "c2"], ["y3"]),
+        helper.make_node("Sqrt", ["d"], ["y4"]),
+    ]
+    kinds = {"y1": TensorProto.FLOAT} | dict.fromkeys(("y2", "y3", "y4"), TensorProto.DOUBLE)
+    outputs = [info(name, kind) for name, kind in kinds.items()]
+    model = build_model(nodes, [info("x", shape=(1, 1, 8, 8))], outputs, {"w1": single, "w2": double})
+    both = onnx_fft.rewrite(model, select="all", validate=False).model
+    assert find_unrunnable(LoadedModel(model), LoadedModel(both), ["c2"]) == {"y2"}
+    alone = onnx_fft.rewrite(model, select="all", include=["double"], validate=False).model
+    assert find_unrunnable(LoadedModel(model), LoadedModel(alone), ["c2"]) == {"y2", "y3", "c2"}
+    assert not find_unrunnable(LoadedModel(model), LoadedModel(model), ["c2"])
+
+
+@pytest.mark.slow
+def test_given_inputs_are_judged() -> None:
+    """A black border that is the caller's own is no feed to spare."""
+    model = build_model(
+        [conv("x", "c", "w", name="double", pads=4), helper.make_node("Log", ["c"], ["y"])],
+        [info("x", TensorProto.DOUBLE, (1, 1, 24, 24))],
+        [info("y", TensorProto.DOUBLE)],
+        {"w": np.ones((1, 1, 9, 9))},
+    )
+    right = onnx_fft.rewrite(model, select="all", validate=False).model
+    x = np.zeros((1, 1, 24, 24))
+    x[..., 18:, 18:] = np.random.default_rng(6).random((6, 6))
+    assert onnx_fft.validate(model, right).ok
+    assert not onnx_fft.validate(model, right, inputs={"x": x}).ok
 
 
 def mixed_model() -> ModelProto:

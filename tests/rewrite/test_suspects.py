@@ -55,7 +55,7 @@ def test_what_overflows_by_itself_is_left_alone_and_the_rest_is_replaced() -> No
     model = make_root_model()
     model.graph.node[0].CopyFrom(helper.make_node("Mul", ["x", "huge"], ["a"]))
     model.graph.node[2].CopyFrom(helper.make_node("Identity", ["c"], ["y"]))
-    model.graph.initializer.append(numpy_helper.from_array(np.float32(1e38), "huge"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(1e38, np.float32), "huge"))
     result = rewrite(model)
     rows = {row.name: row for row in result.report.rows}
     assert (rows["rooted"].lowering, rows["rooted"].code) == (None, "differs")

@@ -1,0 +1,77 @@
+"""What sparse feeds show and do not judge: they are nobody's data, and a model may not be made for them.
+
+Numbers on bright feeds are one such thing: a small constant may be meant for values that are smaller by far.
+
+Convs that ONNX Runtime cannot run are the other, as those of float64 on CPUs. Replacing them is what makes the model
+run, so there is no original to fall back on, and nobody whom a decision on noise in place of exact zeros could turn
+away from numbers that were right before. What follows from such Convs alone is told on sparse feeds, and fails nothing:
+a NaN, a turned decision, a quotient. On ordinary feeds, given ones above all, it is judged like anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from onnx import helper
+
+from onnx_fft.checks.compare import Comparison, shorten
+from onnx_fft.checks.draws import find_reached
+from onnx_fft.checks.noise import find_types
+from onnx_fft.checks.replaced import find_replaced
+from onnx_fft.checks.result import FeedResult
+from onnx_fft.checks.rounding import is_numeric_failure
+from onnx_fft.cost.conv import RUNNABLE_DTYPES
+from onnx_fft.hints import Note, Option
+from onnx_fft.model.io import LoadedModel
+
+
+def find_unrunnable(original: LoadedModel, rewritten: LoadedModel, extra: Collection[str]) -> frozenset[str]:
+    """The outputs that follow from replaced Convs ONNX Runtime's CPU cannot run, and from no other replaced ones.
+
+    `extra` are tensors that are compared beside the outputs: all of them count, or none.
+    """
+    types = find_types(original)
+    runs: dict[bool, list[str]] = {True: [], False: []}
+    for conv in find_replaced(original, rewritten):
+        kind = types.get(conv.node.output[0])
+        runs[kind is None or helper.tensor_dtype_to_np_dtype(kind).name in RUNNABLE_DTYPES].append(conv.output)
+    told = find_reached(original.model, runs[False]) - find_reached(original.model, runs[True])
+    return frozenset(told if runs[True] or not runs[False] else {*told, *extra})
+
+
+def spare_unrunnable(result: FeedResult, outputs: Collection[str]) -> FeedResult:
+    """The result of a sparse feed with the differences of `outputs` passed."""
+    why = "told and not judged, because ONNX Runtime does not run the original at all"
+    return replace(result, comparisons=tuple(_pass(c, why) if _is_told(c, outputs) else c for c in result.comparisons))
+
+
+def note_told(results: Sequence[FeedResult], outputs: Collection[str]) -> tuple[Note, ...]:
+    """The first difference of each of `outputs` on the sparse feeds, before they are passed."""
+    first: dict[str, str] = {}
+    for result in results:
+        for comparison in result.comparisons:
+            if _is_told(comparison, outputs):
+                sentence = f"output {shorten(comparison.output)!r} on {result.label}: {comparison.sentence}"
+                first.setdefault(comparison.output, sentence)
+    hint = (
+        "if inputs hold zeros, convert the model to float32, which ONNX Runtime has a Conv for, or leave the "
+        "convolution out by ",
+        Option("exclude"),
+    )
+    return tuple(Note(f"told, not judged: {sentence}", hint) for sentence in first.values())
+
+
+def spare_numbers(comparison: Comparison) -> Comparison:
+    """Passed if no more than its numbers is wrong."""
+    if not is_numeric_failure(comparison):
+        return comparison
+    return _pass(comparison, "not judged, because the feed is brighter than the model may be made for")
+
+
+def _is_told(comparison: Comparison, outputs: Collection[str]) -> bool:
+    return not comparison.ok and comparison.output.partition("[")[0] in outputs
+
+
+def _pass(comparison: Comparison, why: str) -> Comparison:
+    return replace(comparison, ok=True, rounding_noise_only=True, sentence=f"{comparison.sentence}; {why}")
