@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import ModelProto, helper, numpy_helper
 
+import onnx_fft
 from onnx_fft.fourier.oracle import conv_direct
 from scripts.fuzz import driver, nodes, page, tries, wild
 from scripts.fuzz.drawn import draw_model
@@ -22,7 +23,7 @@ from scripts.fuzz.tally import Tally, append_result
 from scripts.fuzz.workers import Ended, Worker
 from scripts.shared.blocks import read_block
 from scripts.shared.running import list_op_types, open_session
-from tests.models import W1, two_convs
+from tests.models import W1, make_model, two_convs
 
 SEEDS = range(30)
 
@@ -82,6 +83,21 @@ def test_a_different_model_is_found(tmp_path: Path) -> None:
     weight = next(tensor for tensor in changed.graph.initializer if tensor.name == "w1")
     weight.CopyFrom(numpy_helper.from_array(np.asarray(W1 * 1.02, np.float32), "w1"))
     assert "off by" in find_difference(*write_pair(tmp_path, changed), seed=0, libraries=())
+
+
+def test_noise_beside_the_smallest_tap_is_no_difference(tmp_path: Path) -> None:
+    """Of an input of one sample, the middle tap alone is seen, and it is next to nothing."""
+    weight = np.ones((1, 1, 23), np.float32)
+    weight[..., 11] = 1e-40
+    node = helper.make_node("Conv", ["x", "w"], ["y"], pads=[11, 11])
+    model = make_model([node], {"w": weight}, x=(1, 1, "n"), y=None)
+    onnx.save(model, tmp_path / "before.onnx")
+    pair = tmp_path / "before.onnx", tmp_path / "after.onnx"
+    onnx_fft.rewrite(model, lowering="matmul", validate=False).save(pair[1])
+    assert not find_difference(*pair, 0, ())
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight + np.float32(0.5), "w"))
+    onnx.save(model, pair[1])
+    assert "off by" in find_difference(*pair, 0, ())
 
 
 @pytest.mark.parametrize(("extra", "said"), [("IsNaN", "differs in"), ("Log", "is not finite")])
