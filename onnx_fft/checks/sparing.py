@@ -3,9 +3,8 @@
 Numbers on bright feeds are one such thing: a small constant may be meant for values that are smaller by far.
 
 Convs that ONNX Runtime cannot run are the other, as those of float64 on CPUs. Replacing them is what makes the model
-run, so there is no original to fall back on, and nobody whom a decision on noise in place of exact zeros could turn
-away from numbers that were right before. What follows from such Convs alone is told on sparse feeds, and fails nothing:
-a NaN, a turned decision, a quotient. On ordinary feeds, given ones above all, it is judged like anything else.
+run: to leave one alone saves nobody's numbers. So what follows from such Convs alone is told on sparse feeds, and fails
+nothing: a NaN, a turned decision, a quotient. On ordinary feeds, given ones above all, it is judged like anything else.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+import numpy as np
 from onnx import helper
 
 from onnx_fft.checks.compare import Comparison, shorten
@@ -25,6 +25,9 @@ from onnx_fft.cost.conv import RUNNABLE_DTYPES
 from onnx_fft.hints import Note, Option
 from onnx_fft.model.io import LoadedModel
 
+RUNNABLE = {helper.np_dtype_to_tensor_dtype(np.dtype(name)) for name in RUNNABLE_DTYPES}
+"""The element types of which ONNX Runtime's CPU provider has a Conv."""
+
 
 def find_unrunnable(original: LoadedModel, rewritten: LoadedModel, extra: Collection[str]) -> frozenset[str]:
     """The outputs that follow from replaced Convs ONNX Runtime's CPU cannot run, and from no other replaced ones.
@@ -35,7 +38,7 @@ def find_unrunnable(original: LoadedModel, rewritten: LoadedModel, extra: Collec
     runs: dict[bool, list[str]] = {True: [], False: []}
     for conv in find_replaced(original, rewritten):
         kind = types.get(conv.node.output[0])
-        runs[kind is None or helper.tensor_dtype_to_np_dtype(kind).name in RUNNABLE_DTYPES].append(conv.output)
+        runs[kind is None or kind in RUNNABLE].append(conv.output)
     told = find_reached(original.model, runs[False]) - find_reached(original.model, runs[True])
     return frozenset(told if runs[True] or not runs[False] else {*told, *extra})
 
@@ -70,7 +73,9 @@ def spare_numbers(comparison: Comparison) -> Comparison:
 
 
 def _is_told(comparison: Comparison, outputs: Collection[str]) -> bool:
-    return not comparison.ok and comparison.output.partition("[")[0] in outputs
+    """Whether it failed, and is one of `outputs` or of what one holds, as in `name[0]`."""
+    found = comparison.output
+    return not comparison.ok and any(found == name or found.startswith(f"{name}[") for name in outputs)
 
 
 def _pass(comparison: Comparison, why: str) -> Comparison:
