@@ -112,7 +112,7 @@ def _read_constants(original: LoadedModel, conv: ReplacedConv, custom_ops: Seque
         if isinstance(stored, TensorProto):
             values[name] = tensor_array(stored, original.base_dir)
         elif stored is None:
-            values[name] = run_fragment(original, conv.scope, name, {}, custom_ops)
+            values |= run_fragment(original, conv.scope, [name], {}, custom_ops)
         elif not isinstance(sparse := resolve_constant(name, conv.scope), Refusal):
             values[name] = sparse
     if missing := [name for name in conv.constants if name not in values]:

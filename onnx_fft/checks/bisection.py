@@ -74,7 +74,7 @@ def bisect(
 
 def _blame(rewritten: LoadedModel, name: str, node: NodeProto, shared: set[str], why: str, done: int) -> Bisection:
     scope = find_scopes(rewritten.model, rewritten.base_dir)[0]
-    region = region_between(scope, name, shared - {name}).nodes
+    region = region_between(scope, [name], shared - {name}).nodes
     sites = tuple(dict.fromkeys(site for site in map(read_site, region) if site))
     label = node.name or f"the nameless {node.op_type} node that makes {name!r}"
     place = f"rewritten site {', '.join(sites)}" if sites else f"{len(region)} node(s) outside any rewritten site"

@@ -29,8 +29,8 @@ from onnx_fft.runtime.opening import open_runner
 
 BUDGET = 1.2e8
 """Units of work that one input of a Conv may cost its oracle (see `onnx_fft.fourier.maps`): about 0.2 s in NumPy."""
-TOTAL_BUDGET, LEAST_BUDGET = 1e10, 1e7
-"""Units of work for all Convs, about 16 s, and what each of many gets all the same."""
+TOTAL_BUDGET, LEAST_BUDGET = 4e9, 1e7
+"""Units of work for all Convs, about 7 s, and what each of many gets all the same."""
 OWN_ERROR_FACTOR = 16
 """A sum that cancels loses digits in every algorithm: so many times the original Conv's own error is allowed."""
 FAR = 100
@@ -95,23 +95,24 @@ def check_conv(
     seed: int,
     custom_ops: Sequence[str | Path],
     budget: float,
+    *,
+    with_own: bool = True,
 ) -> ConvCheck:
     """Check one Conv that can be cut out of both models, for the values `tensors` of all it reads.
 
-    If `tensors` also holds what the original made of these, the original is not run again. See `share_budget`.
+    If `tensors` also holds what the rewritten model made of these, that is judged, and its part is not run again. If
+    `with_own` is False, the original's own Conv is run only if the verdict depends on it. See `share_budget`.
     """
     assert conv.counterpart is not None  # or there is nothing to cut out
     x, weight = np.asarray(tensors[conv.node.input[0]]), np.asarray(tensors[conv.node.input[1]])
     varying = [name for name in conv.reads if name == conv.node.input[0] or not is_constant(conv.scope, name)]
     given = {name: tensors[name] for name in varying}
+    new = tensors.get(conv.output)
     try:
-        new = run_fragment(rewritten, conv.counterpart, conv.output, given, custom_ops)
+        if new is None:
+            new = run_fragment(rewritten, conv.counterpart, [conv.output], given, custom_ops)[conv.output]
     except (CutError, EngineError) as error:
         return ConvCheck(conv.name, None, f"not checked alone ({error})", seed=seed)
-    own = tensors.get(conv.output)
-    if own is None:
-        with suppress(CutError, EngineError):
-            own = run_fragment(original, conv.scope, conv.output, given, custom_ops)
     try:
         geometry = resolve_geometry(conv.node, x.shape, weight.shape)
         shape = (x.shape[0], weight.shape[0], *geometry.output_extents(x.shape[2:], weight.shape[2:]))
@@ -119,25 +120,37 @@ def check_conv(
             sentence = f"gives {new.dtype} {list(new.shape)} instead of {x.dtype} {list(shape)}"
             return ConvCheck(conv.name, False, sentence, seed=seed)
         parts = compute_maps(x, weight, geometry, budget, seed)
-        truth = [_finish_truth(conv, tensors, part, shape) for part in parts]
+        truth = np.concatenate([_finish_truth(conv, tensors, part, shape).ravel() for part in parts])
     except ValueError as error:  # an activation unknown here, an attribute that the function's caller sets
         return ConvCheck(conv.name, None, str(error), seed=seed)
-    new, own = _take(new, parts), None if own is None else _take(own, parts)
-    whole_truth = np.concatenate([part.ravel() for part in truth])
+    taken = _take(new, parts)
 
-    def bound_rounding() -> float:
-        return _bound_rounding(conv, tensors, geometry, seed, budget)
+    def judge(own: Array | None) -> ConvCheck:
+        def bound_rounding() -> float:
+            return _bound_rounding(conv, tensors, geometry, seed, budget)
 
-    return _judge(conv.name, whole_truth, new, own, int(np.prod(shape)), seed, bound_rounding)
+        return _judge(conv.name, truth, taken, own, int(np.prod(shape)), seed, bound_rounding)
+
+    if not with_own and (check := judge(None)).ok:
+        return check
+    own = None
+    with suppress(CutError, EngineError):
+        own = _take(run_fragment(original, conv.scope, [conv.output], given, custom_ops)[conv.output], parts)
+    return judge(own)
 
 
 def run_fragment(
-    source: LoadedModel, scope: Scope, output: str, given: Mapping[str, Value], custom_ops: Sequence[str | Path]
-) -> Array:
-    """The value of `output` in `scope` for the tensors `given`. Raises CutError and EngineError."""
-    fragment = cut_fragment(source, scope, output, given)
+    source: LoadedModel,
+    scope: Scope,
+    outputs: Sequence[str],
+    given: Mapping[str, Value],
+    custom_ops: Sequence[str | Path],
+) -> dict[str, Array]:
+    """The values of `outputs` in `scope` for the tensors `given`. Raises CutError and EngineError."""
+    fragment = cut_fragment(source, scope, outputs, given)
     feed = {value.name: given[value.name] for value in fragment.model.graph.input}
-    return np.asarray(open_runner(fragment, custom_ops=custom_ops).run(feed)[output])
+    made = open_runner(fragment, custom_ops=custom_ops).run(feed)
+    return {output: np.asarray(made[output]) for output in outputs}
 
 
 def _take(output: Array, parts: Sequence[Truth]) -> Array:

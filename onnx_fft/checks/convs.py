@@ -1,20 +1,28 @@
-"""Every replaced Conv against float64: on the input it really gets, else on random input, else seen by the outputs."""
+"""Every replaced Conv against float64: on the input it really gets, else on random input, else seen by the outputs.
+
+What it gets and makes is recorded as the rewritten model runs. The part of the model that a number of Convs need is cut
+out and starts from what was recorded last: so all of them take about one run of the model, and little memory.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 
 from onnx_fft.checks.alone import KnownShapes, check_alone
-from onnx_fft.checks.convcheck import ConvCheck, check_conv, share_budget
+from onnx_fft.checks.convcheck import ConvCheck, check_conv, run_fragment, share_budget
 from onnx_fft.checks.coverage import Coverage
+from onnx_fft.checks.fragments import CutError, is_constant
 from onnx_fft.checks.replaced import ReplacedConv, find_replaced
 from onnx_fft.inputs.feeds import Feed
 from onnx_fft.inputs.recording import CHUNK, record_tensors
 from onnx_fft.model.io import LoadedModel
+from onnx_fft.model.scopes import Scope, find_scopes
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.runtime.engines import EngineError, Value
 from onnx_fft.sites.inlined import inline_missing
@@ -22,6 +30,8 @@ from onnx_fft.sites.values import COMPUTED_IN, find_range
 
 RECORDED_BYTES = 256 << 20
 """About what the tensors that are recorded in one run may hold; how much they hold, the run before it shows."""
+MAX_OWN_S = 3.0
+"""After so long, the original's own Convs are no longer run beside their replacements, but for those that are off."""
 
 
 def check_convs(
@@ -46,12 +56,14 @@ def check_convs(
     convs = find_replaced(original, rewritten)
     budget = share_budget(len(convs))
     coverage = Coverage(original, feeds, drawn, custom_ops)
-    for conv, tensors in _record(original, convs, feeds, custom_ops):
+    started = monotonic()
+    for conv, tensors in _record(original, rewritten, convs, feeds, custom_ops):
         progress(f"oracle of {conv.name}")
         if conv.counterpart is None:
             check = ConvCheck(conv.name, None, conv.obstacle, seed=seed)
         elif tensors is not None and _is_usable(tensors.get(conv.node.input[0])):
-            check = check_conv(original, rewritten, conv, tensors, seed, custom_ops, budget)
+            with_own = monotonic() - started < MAX_OWN_S
+            check = check_conv(original, rewritten, conv, tensors, seed, custom_ops, budget, with_own=with_own)
             if check.ok is False and _leaves_range(tensors[conv.node.input[0]], tensors.get(conv.output)):
                 told = f"{check.sentence}; its numbers are beyond the range of a transform, so the outputs judge them"
                 check = replace(check, ok=None, sentence=told)
@@ -69,19 +81,28 @@ def check_convs(
 
 
 def _record(
-    original: LoadedModel, convs: Sequence[ReplacedConv], feeds: Sequence[Feed], custom_ops: Sequence[str | Path]
+    original: LoadedModel,
+    rewritten: LoadedModel,
+    convs: Sequence[ReplacedConv],
+    feeds: Sequence[Feed],
+    custom_ops: Sequence[str | Path],
 ) -> Iterator[tuple[ReplacedConv, Mapping[str, Value] | None]]:
-    """Each of `convs` with what it reads under the largest feed; None in a body, and if recording failed."""
+    """Each of `convs` with what it reads, and what the rewritten model makes of that, under the largest feed.
+
+    None in a body, and if recording failed. Constants are the original's, and so is what the rewritten model lacks.
+    """
     arrays = max(feeds, key=lambda feed: feed.size).arrays
-    start, count = 0, CHUNK
+    before, after = (find_scopes(model.model, model.base_dir)[0] for model in (original, rewritten))
+    start, count, varying = 0, CHUNK, dict[str, Value]()
     while start < len(convs):
         chunk = convs[start : start + count]
         in_graph = [conv for conv in chunk if conv.scope.body is original.model.graph]
-        names = [name for conv in in_graph for name in (*conv.reads, conv.output)]
-        try:
-            tensors = record_tensors(original, names, arrays, custom_ops)
-        except EngineError:
-            tensors = {}
+        reads = dict.fromkeys(chain.from_iterable(conv.reads for conv in in_graph))
+        made = [name for name in reads if not is_constant(before, name)]
+        names = list(dict.fromkeys([*made, *(conv.output for conv in in_graph)]))
+        varying = _record_part(rewritten, after, names, {**varying, **arrays}, custom_ops)
+        missing = [name for name in reads if name not in varying]
+        tensors = {**_record_part(original, before, missing, arrays, custom_ops), **varying}
         for conv in chunk:
             yield conv, tensors if all(name in tensors for name in conv.reads) else None
         start += count
@@ -93,11 +114,28 @@ def _leaves_range(*tensors: Value) -> bool:
     """Whether a transform of one of these may overflow, or lose digits because all of it is next to nothing."""
     for values in tensors:
         dtype, size = str(getattr(values, "dtype", "")), np.max(np.abs(values), initial=0.0)
-        if dtype in COMPUTED_IN and size:
+        if dtype in COMPUTED_IN and size and np.isfinite(size):
             least, most = find_range(dtype)
             if not least <= size <= most:
                 return True
     return False
+
+
+def _record_part(
+    source: LoadedModel,
+    scope: Scope,
+    names: Sequence[str],
+    given: Mapping[str, Value],
+    custom_ops: Sequence[str | Path],
+) -> dict[str, Value]:
+    """Those of `names`, tensors of the main graph, that follow from `given` or are stored; {} if they cannot be had."""
+    stored = [name for name in names if name not in scope.producers or name in given]
+    made = [name for name in names if name in scope.producers and name not in given]
+    try:
+        found = record_tensors(source, stored, given)
+        return found | run_fragment(source, scope, made, given, custom_ops) if made else found
+    except (CutError, EngineError, ValueError):  # ValueError: an input is no array
+        return {}
 
 
 def _is_usable(x: Value) -> bool:

@@ -1,11 +1,11 @@
-"""How to cut a part of a model out of it: the nodes that make one tensor out of others, as a model of its own.
+"""How to cut a part of a model out of it: the nodes that make tensors out of others, as a model of its own.
 
 The part may lie in any scope. The constants it reads from the scopes around it come along.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,13 +33,13 @@ class Region:
 
 def is_constant(scope: Scope, name: str) -> bool:
     """Whether a tensor that `scope` sees depends on no input of its graph or function."""
-    return not region_between(scope, name, ()).outside
+    return not region_between(scope, [name], ()).outside
 
 
-def region_between(scope: Scope, output: str, stop: Collection[str]) -> Region:
-    """What makes `output`, as `scope` sees it, out of `stop`: nodes of this scope and of those around it."""
+def region_between(scope: Scope, outputs: Sequence[str], stop: Collection[str]) -> Region:
+    """What makes `outputs`, as `scope` sees them, out of `stop`: nodes of this scope and of those around it."""
     region = Region()
-    wanted, picked = [(scope, output)], dict[int, NodeProto]()
+    wanted, picked = [(scope, output) for output in outputs], dict[int, NodeProto]()
     while wanted:
         inner, name = wanted.pop()
         owner = inner.find_owner(name)
@@ -56,20 +56,20 @@ def region_between(scope: Scope, output: str, stop: Collection[str]) -> Region:
     return region
 
 
-def cut_fragment(source: LoadedModel, scope: Scope, output: str, given: Mapping[str, Value]) -> LoadedModel:
-    """The part of `scope` that makes `output` out of the tensors `given`, as a model of its own.
+def cut_fragment(source: LoadedModel, scope: Scope, outputs: Sequence[str], given: Mapping[str, Value]) -> LoadedModel:
+    """The part of `scope` that makes `outputs` out of the tensors `given`, as a model of its own.
 
     Raises CutError if it reads anything else that is not a constant, or an attribute that only a caller sets.
     """
-    region = region_between(scope, output, given.keys())
+    region = region_between(scope, outputs, given.keys())
     if region.outside:
         raise CutError(f"it also reads {', '.join(map(repr, sorted(region.outside)[:3]))}")
     read = set().union(*(free_inputs(node) for node in region.nodes))
     inputs = [_describe(name, value) for name, value in given.items() if name in read]
     dense = [tensor for tensor in region.constants.values() if isinstance(tensor, TensorProto)]
     sparse = [tensor for tensor in region.constants.values() if isinstance(tensor, SparseTensorProto)]
-    outputs = [onnx.ValueInfoProto(name=output)]
-    cut = helper.make_graph(region.nodes, "fragment", inputs, outputs, dense, sparse_initializer=sparse)
+    made = [onnx.ValueInfoProto(name=output) for output in outputs]
+    cut = helper.make_graph(region.nodes, "fragment", inputs, made, dense, sparse_initializer=sparse)
     imports = _read_imports(source, scope)
     model = helper.make_model(cut, opset_imports=imports)
     if any(attribute.ref_attr_name for node in walk_nodes(model) for attribute in node.attribute):

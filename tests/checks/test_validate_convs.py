@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,12 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import onnx_fft.checks.convcheck
+import onnx_fft.checks.convs
 from onnx_fft.checks.convcheck import share_budget
+from onnx_fft.checks.fragments import cut_fragment
 from onnx_fft.fourier.maps import Truth, compute_maps
 from onnx_fft.fourier.oracle import ConvGeometry
+from onnx_fft.model.io import LoadedModel
 from onnx_fft.validate import validate
 from scripts.shared.conv_models import Array
 from tests.checks.pairs import flip, make_model, make_pair, replaced, text
@@ -61,6 +64,47 @@ def test_many_convs_share_what_the_oracle_may_cost(monkeypatch: pytest.MonkeyPat
     assert validate(original, rewritten).ok
     assert budgets == [1e7] * len(pairs)
     assert [share_budget(count) for count in (0, 1, 500)] == [4e7, 4e7, 1e5]
+
+
+def make_chain(wrong: int | None = None) -> tuple[ModelProto, ModelProto]:
+    """Five Convs with a Relu each, replaced; the weight of one is 1% `wrong`."""
+    names = ["x", "c0", "c1", "c2", "c3", "y"]
+    pairs = list(enumerate(pairwise(names)))
+    weight: Array = W1[:3] / 2
+    wrong_weight = flip(weight) * np.float32(1.01)
+    before = [[conv(x, f"{y}s", "w", name=f"conv{i}"), relu(f"{y}s", y)] for i, (x, y) in pairs]
+    weights = {i: "bad" if i == wrong else "w" for i in range(5)}
+    after = [[replaced(x, weights[i], f"{y}s", site=f"conv{i}"), relu(f"{y}s", y)] for i, (x, y) in pairs]
+    constants = {"w": flip(weight), "bad": wrong_weight}
+    original, rewritten = (list(chain.from_iterable(nodes)) for nodes in (before, after))
+    return make_model(original, {"w": weight}), make_model(rewritten, constants)
+
+
+def test_all_convs_are_recorded_in_one_run_of_the_rewritten_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts: list[list[str]] = []
+
+    def spy(source: LoadedModel, *arguments: Any) -> LoadedModel:
+        fragment = cut_fragment(source, *arguments)
+        parts.append([node.op_type for node in fragment.model.graph.node])
+        return fragment
+
+    monkeypatch.setattr(onnx_fft.checks.convcheck, "cut_fragment", spy)
+    monkeypatch.setattr(onnx_fft.checks.convs, "CHUNK", 1)
+    monkeypatch.setattr(onnx_fft.checks.convs, "RECORDED_BYTES", 1)
+    monkeypatch.setattr(onnx_fft.checks.convs, "MAX_OWN_S", 0.0)
+    result = validate(*make_chain())
+    assert [check.ok for check in result.convs] == [True] * 5
+    assert parts == [["ConvTranspose"], *[["Relu", "ConvTranspose"]] * 4]
+    assert all(np.isnan(check.relative_l2_original) for check in result.convs)
+    assert all("the original's own Conv not run alone" in check.sentence for check in result.convs)
+
+
+@pytest.mark.parametrize("max_own_s", [0.0, 10.0])
+def test_a_wrong_conv_is_found_and_those_behind_it_are_right(max_own_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_fft.checks.convs, "MAX_OWN_S", max_own_s)
+    result = validate(*make_chain(wrong=2))
+    assert [check.ok for check in result.convs] == [True, True, False, True, True]
+    assert result.convs[2].relative_l2_original < 2e-6, "run, because the verdict depends on it"
 
 
 def test_a_folded_batch_normalization_is_part_of_the_oracle() -> None:
