@@ -80,6 +80,9 @@ def validate(
     count and numbers do not. On these, what follows from Convs that ONNX Runtime cannot run at all is told, and fails
     nothing. Random operators give the same numbers in both models.
 
+    If a run of the original takes seconds, all kinds of sparse feeds share two, and the probes are left out; of many
+    Convs, each is held against the oracle at a part of its outputs. The notes and each Conv's sentence say so.
+
     `rtol` replaces the relative limits of the table, `atol` is allowed on top, for each element; with `rtol`, rounding
     noise is not an excuse, except on sparse feeds. `custom_ops` are operator libraries for ONNX Runtime; ours is added
     if the rewritten model has nodes for it, and then that model is compared without it as well.

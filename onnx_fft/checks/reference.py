@@ -13,15 +13,17 @@ from onnx_fft.errors import InvalidModelError
 from onnx_fft.hints import Note
 from onnx_fft.inputs.feeds import Feed, load_feed, read_inputs
 from onnx_fft.inputs.search import search_model
-from onnx_fft.inputs.sparse import make_non_negative, make_sparse, scale_feed
+from onnx_fft.inputs.sparse import KINDS, PATCHWORKS, make_non_negative, make_sparse, scale_feed
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.options import Inputs
 from onnx_fft.runtime.engines import EngineError, Runner, Value
 
 Notes = tuple[Note, ...]
 
-MAX_SPARSE_S = 10.0
-"""No further sparse feed is begun after the original has run on them for so long; one is always made."""
+MAX_SPARSE_S = 20.0
+"""What the original may run on sparse feeds, but for one of each kind or, if that takes longer, the two patchworks."""
+MAX_PROBES_S = 10.0
+"""If the original would run longer on the probes, they are left out."""
 SCALES = (2.0**-4, 2.0**-8, 2.0**-16)
 """What random values are multiplied by if they make an output overflow."""
 MOSTLY_NAN = 0.9
@@ -61,7 +63,11 @@ def run_original(
     sparse, sparse_notes = _run_sparse(runner, max(feeds, key=lambda feed: feed.size), seed)
     notes += sparse_notes
     probes = {}
-    for kind, arrays in make_probe_feeds(feeds[0].arrays, seed).items():
+    made = make_probe_feeds(feeds[0].arrays, seed)
+    if len(made) * runner.longest_s > MAX_PROBES_S:
+        notes.append(Note(f"{_say_why(runner)} the probes are left out: {', '.join(made)}"))
+        made = {}
+    for kind, arrays in made.items():
         try:
             probes[kind] = arrays, runner.run(arrays)
         except EngineError as error:
@@ -70,19 +76,34 @@ def run_original(
 
 
 def _run_sparse(runner: Runner, base: Feed, seed: int) -> tuple[list[Feed], Notes]:
-    """The sparse feeds made from `base` that the original runs on, with its outputs."""
+    """The sparse feeds made from `base` that the original runs on, with its outputs.
+
+    If it takes too long on one feed of each kind, the kinds are put side by side in two, and only those feeds of one
+    kind are made for which time is left.
+    """
     feeds: list[Feed] = []
     notes: list[Note] = []
+    left_out: list[str] = []
+    is_slow = len(KINDS) * runner.longest_s > MAX_SPARSE_S
+    wanted = {**PATCHWORKS, **KINDS} if is_slow else KINDS
     started = monotonic()
-    for kind, arrays in make_sparse(base.arrays, seed):
-        if feeds and monotonic() - started > MAX_SPARSE_S:
-            notes.append(Note(f"left out, because the original takes long: a feed of {kind}"))
+    for kind, arrays in make_sparse(base.arrays, seed, wanted):
+        is_dear = is_slow and monotonic() - started + runner.longest_s > MAX_SPARSE_S
+        if is_dear and kind not in PATCHWORKS and feeds:
+            left_out.append(kind)
             continue
         try:
             feeds.append(Feed(f"{kind}, made of {base.label}", arrays, runner.run(arrays)))
         except EngineError as error:
             notes.append(Note(f"left out, because the original does not run on it: a feed of {kind} ({error})"))
+    if left_out:
+        kinds = f"{len(KINDS)} kinds of sparse feeds share {len(PATCHWORKS)}"
+        notes.append(Note(f"{_say_why(runner)} the {kinds}; left out as feeds of their own: {', '.join(left_out)}"))
     return feeds, tuple(notes)
+
+
+def _say_why(runner: Runner) -> str:
+    return f"a run of the original takes {runner.longest_s:.1f} s, so"
 
 
 def _run_given(runner: Runner, given: Feed) -> Feed:

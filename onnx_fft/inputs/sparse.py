@@ -10,6 +10,7 @@ ones. They are made from an ordinary feed, in its shapes, so they fit whatever t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,14 +37,19 @@ PIXEL = 255.0
 """How many times brighter a bright image is."""
 
 
-def make_sparse(arrays: Mapping[str, Value], seed: int) -> Iterator[tuple[str, dict[str, Value]]]:
-    """The feeds with a name each, the most telling first; none if no input holds samples.
+Change = Callable[[Array, np.random.Generator], Array]
+
+
+def make_sparse(
+    arrays: Mapping[str, Value], seed: int, kinds: Mapping[str, Change] | None = None
+) -> Iterator[tuple[str, dict[str, Value]]]:
+    """The feeds of `kinds`, by default `KINDS`, with a name each, the most telling first; none without samples.
 
     Samples are floats, and integers of 8 or 16 bits; wider integers are positions or choices, and stay what they are.
     """
     samples = {name for name, value in arrays.items() if _holds_samples(value)}
     samples = {name for name in samples if _count(arrays[name]) >= FEW} or samples
-    for label, change in KINDS.items() if samples else ():
+    for label, change in (KINDS if kinds is None else kinds).items() if samples else ():
         rng = np.random.default_rng([seed, len(label)])
         changed = {name: _apply(change, value, rng) if name in samples else value for name, value in arrays.items()}
         yield label, changed
@@ -109,7 +115,7 @@ def _zero(x: Array, _: np.random.Generator) -> Array:
 
 BRIGHT = ("a bright image on black", "a few glaring samples")
 """Kinds of feeds that a model may not be made for: they show NaN and decisions; numbers are not held to tolerances."""
-KINDS: dict[str, Callable[[Array, np.random.Generator], Array]] = {
+KINDS: dict[str, Change] = {
     "a black border": _border,
     "a few bright samples": _spots,
     "a bright image on black": _bright_border,
@@ -120,7 +126,24 @@ KINDS: dict[str, Callable[[Array, np.random.Generator], Array]] = {
 }
 
 
-def _apply(change: Callable[[Array, np.random.Generator], Array], value: Value, rng: np.random.Generator) -> Value:
+def _patch(x: Array, rng: np.random.Generator, kinds: Mapping[str, int]) -> Array:
+    """Each of `kinds` on its share of the longest axis; of a batch, on every row."""
+    axis = 1 + int(np.argmax(x.shape[1:])) if x.ndim > 1 else 0
+    ends = np.cumsum(list(kinds.values())) * x.shape[axis] // sum(kinds.values())
+    patches = zip(kinds, np.split(x, ends[:-1], axis), strict=True)
+    return np.concatenate([KINDS[kind](patch, rng) if patch.size else patch for kind, patch in patches], axis)
+
+
+PATCHES = (
+    {"all zero": 1, "a few bright samples": 2, "a black border": 2, "a constant": 1, "a large offset": 1},
+    {"a few glaring samples": 1, "a bright image on black": 1},
+)
+"""All kinds and their shares of a feed; what is black is together, so that large kernels have room in it."""
+PATCHWORKS: dict[str, Change] = {f"{' beside '.join(shares)}": partial(_patch, kinds=shares) for shares in PATCHES}
+"""All kinds in two feeds, for models that take long."""
+
+
+def _apply(change: Change, value: Value, rng: np.random.Generator) -> Value:
     if isinstance(value, list):
         return [_apply(change, item, rng) for item in value]
     return change(value, rng)

@@ -8,6 +8,7 @@ Runtime gaps met here: ONNX Runtime 1.32 has no Conv for float64 on CPU and does
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,8 @@ class Runner:
         self.note = note
         self.output_names = list(output_names)
         self.refusals: list[str] = []
+        self.longest_s = 0.0
+        """Seconds of the longest run so far."""
         self._impl = impl
 
     @property
@@ -66,6 +69,7 @@ class Runner:
 
     def run(self, feeds: Mapping[str, Value]) -> dict[str, Value]:
         """All outputs by name. Raises EngineError with the engine's own words."""
+        started = monotonic()
         try:
             if self.engine == ORT:
                 options = import_ort().RunOptions()
@@ -76,6 +80,7 @@ class Runner:
                     values = self._impl.run(self.output_names, dict(feeds))
         except Exception as error:  # ORT's exceptions have no common base; the evaluator raises whatever NumPy does
             raise EngineError(f"{self.engine}: {one_line(error)}") from error
+        self.longest_s = max(self.longest_s, monotonic() - started)
         if self.refusals:
             self.engine, self.note = REFERENCE, self.refusals[0]
         return dict(zip(self.output_names, values, strict=True))

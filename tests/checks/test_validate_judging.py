@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from onnx_fft.checks import reference
 from onnx_fft.checks.compare import compare_outputs
 from onnx_fft.checks.truth import SLOW_VALUES, judge_by_truth, run_in_float64
 from onnx_fft.hints import Option
 from onnx_fft.inputs.feeds import Feed
+from onnx_fft.inputs.sparse import KINDS
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.report import describe
 from onnx_fft.report.files import write_report
@@ -61,6 +63,31 @@ def test_noise_in_place_of_zeros_is_no_difference_but_a_warning() -> None:
     assert probe.is_warning and probe.after < probe.before
     assert "exact zeros of 'y' become" in text(result)
     assert "7 sparse feed(s)" in result.verdict
+
+
+@pytest.mark.parametrize("name", mark_slow(list(TURNS_ON_ZEROS), lambda name: name not in ("Log", "Greater")))
+def test_a_model_that_takes_long_gets_two_feeds_that_hold_all_kinds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "MAX_SPARSE_S", 0.0)
+    tail, constants, dtype = TURNS_ON_ZEROS[name]
+    model = make_tail(tail, constants)
+    model.graph.output[0].type.tensor_type.elem_type = dtype
+    x = {"x": np.abs(RNG.standard_normal((1, 4, 48, 48))).astype(np.float32)} if name == "Sqrt" else None
+    result = judge(model, inputs=x)
+    assert not result.ok, text(result)
+    assert "beside a black border beside" in result.verdict
+
+
+def test_what_a_model_that_takes_long_is_spared_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "MAX_SPARSE_S", 0.0)
+    monkeypatch.setattr(reference, "MAX_PROBES_S", 0.0)
+    result = judge(make_tail([node("Relu", ["c"], ["y"])]))
+    assert result.ok, text(result)
+    assert sorted(kind for feed in result.sparse for kind in KINDS if kind in feed.label) == sorted(KINDS)
+    assert "2 sparse feed(s)" in result.verdict
+    assert {probe.kind for probe in result.probes} == {"zeros"}
+    said = " ".join(text(result).split())
+    assert f"left out as feeds of their own: {', '.join(KINDS)}" in said
+    assert "the probes are left out: outlier, nan, non-negative" in said
 
 
 def test_an_output_that_is_next_to_nothing_on_a_sparse_feed_is_no_difference() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnx_fft.inputs.sparse import KINDS, make_non_negative, make_sparse, scale_feed
+from onnx_fft.inputs.sparse import BRIGHT, KINDS, PATCHES, PATCHWORKS, make_non_negative, make_sparse, scale_feed
 
 RNG = np.random.default_rng(2)
 
@@ -39,6 +39,32 @@ def test_each_kind_is_what_it_says(shape: tuple[int, ...], dtype: str) -> None:
         assert np.isclose(feeds[kind].max(), times * np.abs(feeds[like]).max(), rtol=1e-2)
         assert feeds[kind].min() == 0
     assert feeds["a large offset"].mean() > 10 * x.std()
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((2, 3, 40, 70), 3), ((1, 3, 140, 64), 2), ((1, 1, 700), 2), ((70,), 0)])
+def test_two_patchworks_hold_all_kinds_side_by_side(shape: tuple[int, ...], axis: int) -> None:
+    x = RNG.standard_normal(shape).astype(np.float32)
+    dim, bright = (feed["x"] for _, feed in make_sparse({"x": x}, 0, PATCHWORKS))
+    assert sorted(kind for shares in PATCHES for kind in shares) == sorted(KINDS)
+    assert all(y.shape == shape and y.dtype == x.dtype and np.isfinite(y).all() for y in (dim, bright))
+    zero, spots, border, constant, offset = np.split(dim, np.cumsum([1, 2, 2, 1]) * shape[axis] // 7, axis)
+    assert not zero.any()
+    assert 1 <= np.count_nonzero(spots) <= 4
+    assert 0 < np.count_nonzero(border) < border.size / 2
+    assert len(np.unique(constant)) == 1 and constant.any()
+    assert offset.mean() > 10 * x.std()
+    glaring, image = np.split(bright, 2, axis)
+    assert 1 <= np.count_nonzero(glaring) <= 4 and glaring.max() > 100
+    assert 0 < np.count_nonzero(image) < image.size / 2 and image.max() > 100
+
+
+def test_numbers_of_the_bright_patchwork_alone_are_not_held_to_tolerances() -> None:
+    assert [label.startswith(BRIGHT) for label in PATCHWORKS] == [False, True]
+
+
+def test_a_patchwork_of_few_samples_holds_the_kinds_that_fit() -> None:
+    x = RNG.standard_normal((1, 3, 3)).astype(np.float32)
+    assert all(feed["x"].shape == x.shape for _, feed in make_sparse({"x": x}, 0, PATCHWORKS))
 
 
 def test_pixels_and_audio_are_samples_and_other_integers_are_not() -> None:
