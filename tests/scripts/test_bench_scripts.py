@@ -288,7 +288,7 @@ def test_every_target_has_its_tables() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["chain", "bodies"])
+@pytest.mark.parametrize("name", ["chain", "wide", "bodies"])
 def test_the_models_of_validation_time_are_rewritten_and_checked(name: str) -> None:
     found = validation_time.measure(name, "standard", 2)
     assert found["verdict"].startswith("same")
