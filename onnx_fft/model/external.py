@@ -20,6 +20,8 @@ from onnx.helper import tensor_dtype_to_np_dtype
 from onnx_fft.errors import InvalidModelError
 
 Array = npt.NDArray[Any]
+Value = Array | list[Array] | None
+"""What a name stands for: a tensor, a sequence of tensors, or an optional that holds nothing."""
 
 
 def tensor_array(tensor: TensorProto, base_dir: Path | None) -> Array:

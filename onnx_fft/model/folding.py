@@ -17,8 +17,9 @@ import onnx
 from onnx import NodeProto, TensorShapeProto, ValueInfoProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from onnx_fft.model.external import Array
+from onnx_fft.model.external import Array, Value
 from onnx_fft.model.scopes import DEFAULT_DOMAINS, MICROSOFT_DOMAIN, copy_node, find_bodies
+from onnx_fft.model.sequences import HELD
 
 MAX_ELEMENTS = 1 << 27
 """Most elements of a computed constant and of what leads to it: half a gigabyte in float32."""
@@ -34,11 +35,20 @@ RANDOM = frozenset(
 DROPOUTS = ("Dropout", "BiasDropout", "BitmaskDropout", "BitmaskBiasDropout")
 """Random in training."""
 
-UNBOUNDED = frozenset(("LSTM", "GRU", "RNN", "NonMaxSuppression", "AttnLSTM", "DynamicQuantizeLSTM", "CropAndResize"))
+UNBOUNDED = frozenset(("AttnLSTM", "CropAndResize", "StringConcat", "TfIdfVectorizer"))
 """Operators without a body whose cost is not counted here."""
+
+RECURRENT = frozenset(("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"))
+"""Operators that multiply each sample of a sequence, and what they made of it, by their second and third input."""
+
+PART_ELEMENTS = 64
+"""What each tensor of a sequence counts, beside its elements."""
 
 KEPT = frozenset(("QuantizeLinear", "DequantizeLinear"))
 """Operators of constants that ONNX Runtime leaves in the model, to compute with integers."""
+
+SIZED_AS_FIRST = frozenset(("GroupNormalization", "MeanVarianceNormalization"))
+"""Operators that inference does not know, whose output is as large as their first input."""
 
 SIZED_BY_INPUTS = frozenset(("NonZero", "Compress", "Unique"))
 """Operators of no known output size, which is no larger than the inputs' times their rank."""
@@ -62,19 +72,27 @@ class Budget:
     elements: int = MAX_ELEMENTS
     work: int = MAX_WORK
 
-    def find_obstacle(self, node: NodeProto, feeds: Mapping[str, Array], opset: int) -> str:
+    def find_obstacle(self, node: NodeProto, feeds: Mapping[str, Value], opset: int) -> str:
         """Why a node is not computed from the values `feeds`, as the rest of a sentence; "" if it may be, and is paid.
 
         Sizes of nodes that were paid before count, since all values are kept.
         """
-        if obstacle := _find_kind_obstacle(node, opset):
+        if obstacle := _find_kind_obstacle(node, opset, feeds):
             return obstacle
-        size = _count_elements(node, feeds, opset)
+        if node.op_type in HELD and node.domain in DEFAULT_DOMAINS:
+            return self._pay(_count_held(node, feeds), 0)
+        tensors = {name: value for name, value in feeds.items() if isinstance(value, np.ndarray)}
+        if len(tensors) < len(feeds):
+            return "which is not folded: it reads a sequence, or an optional that holds nothing"
+        size = _count_elements(node, tensors, opset)
         if size is None:
             return "which is not folded: the size of its result is not known before"
+        return self._pay(size, _count_work(node, tensors, size))
+
+    def _pay(self, size: int, work: int) -> str:
         if size > self.elements:
             return f"which is not folded: its result has {size} elements, of {MAX_ELEMENTS} are {self.elements} left"
-        if (work := _count_work(node, feeds, size)) > self.work:
+        if work > self.work:
             return f"which is not folded: it sums up {work} products, of {MAX_WORK} are {self.work} left"
         self.elements -= size
         self.work -= work
@@ -99,18 +117,35 @@ def evaluate_by_reference(
         return list(ReferenceEvaluator(function).run(None, dict(feeds), {}))
 
 
-def _find_kind_obstacle(node: NodeProto, opset: int) -> str:
-    """Why a node is not computed, whatever its inputs are."""
+def _find_kind_obstacle(node: NodeProto, opset: int, feeds: Mapping[str, Value] | None = None) -> str:
+    """Why a node is not computed, whatever its inputs are, or for the values `feeds`."""
     if node.domain not in (*DEFAULT_DOMAINS, MICROSOFT_DOMAIN):
         return f"of domain {node.domain!r}, which is not folded"
-    is_dropout = node.op_type in DROPOUTS and (opset < 7 or len(node.input) > 2)
-    if node.op_type in RANDOM or is_dropout:
+    if node.op_type in RANDOM or (node.op_type in DROPOUTS and not _is_inference(node, opset, feeds or {})):
         return "which is not folded: its result is random"
     if node.op_type in UNBOUNDED or find_bodies(node):
         return "which is not folded: what it costs is not known before"
     if any(attribute.name == "strides" and 0 in attribute.ints for attribute in node.attribute):
         return "which is not folded: a stride is 0"  # onnx 1.16 divides by it, which ends the process
     return ""
+
+
+def _is_inference(dropout: NodeProto, opset: int, feeds: Mapping[str, Value]) -> bool:
+    """Whether a Dropout is known to hand on what it reads: `is_test` says so before opset 7, then its third input."""
+    if opset < 7:
+        return bool(_read(dropout, "is_test", 0))
+    trains = feeds.get(dropout.input[2]) if dropout.op_type == "Dropout" and len(dropout.input) == 3 else None
+    return not any(dropout.input[2:]) or (trains is not None and not np.any(np.asarray(trains)))
+
+
+def _count_held(node: NodeProto, feeds: Mapping[str, Value]) -> int:
+    """Elements that an operator of `HELD` makes; tensors that it hands on are not copied."""
+    parts = [part for value in feeds.values() for part in (value if isinstance(value, list) else [value])]
+    count = len(parts)
+    if node.op_type == "SplitToSequence" and isinstance(parts[0], np.ndarray):
+        count = max(parts[0].shape, default=1)
+    is_copied = node.op_type in ("SplitToSequence", "ConcatFromSequence")
+    return PART_ELEMENTS * count + sum(np.size(part) for part in parts if is_copied and part is not None)
 
 
 def _count_elements(node: NodeProto, feeds: Mapping[str, Array], opset: int) -> int | None:
@@ -125,6 +160,18 @@ def _count_elements(node: NodeProto, feeds: Mapping[str, Array], opset: int) -> 
         return max(0, ceil(count)) if isfinite(count) else None
     if node.op_type == "Einsum":  # onnx 1.16 infers its rank only
         return _count_einsum(node, values, of_output=True)
+    if node.op_type in SIZED_AS_FIRST:
+        return int(values[0].size)
+    if node.op_type == "MaxUnpool" and len(values) > 2:
+        return prod(int(length) for length in values[2])
+    if node.op_type == "NonMaxSuppression":
+        return 3 * int(values[1].size)
+    if node.op_type == "Attention" and not node.domain:  # a score of each query and key, and no fewer than its outputs
+        return int(total + values[0].size * sum(value.shape[-2] for value in values[1:] if value.ndim > 1))
+    if node.op_type == "LRN":  # ONNX Runtime pads the channels
+        return int(values[0].size * max(1, _read(node, "size", 1)))
+    if node.op_type in RECURRENT:  # the results of each gate
+        return int(prod(values[0].shape[:2]) * values[1].size // max(1, values[0].shape[-1]))
     shapes = [value.type.tensor_type for value in _infer_outputs(node, feeds, opset)]
     if all(each.HasField("shape") and all(map(_is_known, each.shape.dim)) for each in shapes):
         return sum(prod(int(dim.dim_value) for dim in each.shape.dim) for each in shapes)
@@ -169,13 +216,27 @@ def _count_work(node: NodeProto, feeds: Mapping[str, Array], size: int) -> int:
     if "Conv" in kind:
         weight = values[3] if kind == "QLinearConv" else values[1]
         return size * prod(weight.shape[1:])
-    kernel = next((prod(attribute.ints) for attribute in node.attribute if attribute.name == "kernel_shape"), 0)
-    return size * kernel
+    if kind in RECURRENT:
+        return prod(values[0].shape[:2]) * int(values[1].size + values[2].size)
+    if kind in ("Det", "Inverse", "NonMaxSuppression"):  # of a matrix, and of pairs of boxes
+        return max(int(value.size) * max(value.shape, default=1) for value in values[:2])
+    if kind == "RoiAlign":  # samples of each result; without a ratio as many as its region is long
+        region = 2 * _read(node, "spatial_scale", 1.0) * float(np.abs(values[1]).max(initial=1))
+        most = _read(node, "sampling_ratio", 0) or region
+        return ceil(size * float(most) ** 2) if isfinite(most) else MAX_WORK + 1
+    if kind == "MaxRoiPool":
+        return size * prod(values[0].shape[2:])
+    kernel: list[int] = _read(node, "kernel_shape", [0])
+    return size * prod(kernel)
+
+
+def _read(node: NodeProto, name: str, default: Any) -> Any:
+    return next((helper.get_attribute_value(each) for each in node.attribute if each.name == name), default)
 
 
 def _count_einsum(node: NodeProto, values: list[Array], *, of_output: bool) -> int:
     """The product of the lengths of all indices, or of the output's; an ellipsis counts with all that it stands for."""
-    equation = next((attribute.s.decode() for attribute in node.attribute if attribute.name == "equation"), "")
+    equation = _read(node, "equation", b"").decode()
     inputs, arrow, output = equation.replace(" ", "").partition("->")
     terms = inputs.split(",")
     lengths: dict[str, int] = {}

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-import numpy.typing as npt
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
 from onnx.helper import get_attribute_value
 
 from onnx_fft.errors import Refusal
 from onnx_fft.hints import Hint
+from onnx_fft.model.external import Array, Value
 
 Body = GraphProto | FunctionProto
 FunctionKey = tuple[str, str, str]
@@ -26,7 +26,7 @@ FunctionKey = tuple[str, str, str]
 Functions = Mapping[FunctionKey, FunctionProto]
 """The model-local functions."""
 
-Evaluate = Callable[[Sequence[NodeProto], Mapping[str, npt.NDArray[Any]], Sequence[str], int], list[Any]]
+Evaluate = Callable[[Sequence[NodeProto], Mapping[str, Array], Sequence[str], int], list[Any]]
 """Computes outputs of nodes, by name, from the values they read, in an opset; raises anything if it cannot."""
 
 DEFAULT_DOMAINS = ("", "ai.onnx")
@@ -72,6 +72,8 @@ class Scope:
     """Shapes of tensors defined here or around, None for an open length; empty unless somebody has looked for them."""
     evaluate: Evaluate | None = None
     """What computes constants, None for ONNX's own evaluator."""
+    unrolled: Unrolled = field(default_factory=lambda: Unrolled())
+    """The same for all scopes of a model."""
 
     def __post_init__(self) -> None:
         """Index the body itself; `find_scopes` adds what the bodies within read."""
@@ -98,7 +100,7 @@ class Scope:
     def enclose(self, body: GraphProto, opset: int | None = None) -> Scope:
         """The scope of a body within this one; `opset` if it is another one there."""
         inner = Scope(self.path, body, self, opset or self.opset, self.ir_version, self.base_dir)
-        inner.functions, inner.shapes, inner.evaluate = self.functions, self.shapes, self.evaluate
+        inner.functions, inner.evaluate, inner.unrolled = self.functions, self.evaluate, self.unrolled
         return inner
 
     def count_reads(self, node: NodeProto, sign: int) -> None:
@@ -108,6 +110,18 @@ class Scope:
             for name in filter(None, node.input):
                 scope.reads[name] += sign
             scope = scope.parent
+
+
+@dataclass(slots=True)
+class Unrolled:
+    """What Loop, Scan and SequenceMap make of constants, or why it is not computed, and how many nodes that took.
+
+    Their bodies may take seconds, so that they are computed once for a model, and bounded for all of it.
+    """
+
+    results: dict[tuple[Scope, str], tuple[list[Value] | Refusal, int]] = field(default_factory=dict)
+    """By scope and first output: the outputs that have a name, and the nodes that were evaluated for them."""
+    nodes: int = 0
 
 
 def find_scopes(model: ModelProto, base_dir: Path | None, evaluate: Evaluate | None = None) -> list[Scope]:
@@ -124,7 +138,7 @@ def find_scopes(model: ModelProto, base_dir: Path | None, evaluate: Evaluate | N
         scopes += _open_scopes(path, function, None, own, model.ir_version, base_dir)
     functions = {function_key(function): function for function in model.functions}
     for scope in scopes:
-        scope.functions, scope.evaluate = functions, evaluate
+        scope.functions, scope.evaluate, scope.unrolled = functions, evaluate, scopes[0].unrolled
     return scopes
 
 

@@ -17,9 +17,9 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TypeProto, ValueInfoProto, helper
 
 from onnx_fft.model.external import tensor_array
+from onnx_fft.model.resolving import densify
 from onnx_fft.model.scopes import IR_WITH_CONSTANT_INITIALIZERS, find_bodies, free_inputs
 from onnx_fft.model.shapes import infer_shapes
-from onnx_fft.model.weights import densify
 from onnx_fft.runtime.contrib import is_cuda_only
 
 Value = Any

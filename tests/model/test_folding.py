@@ -59,15 +59,28 @@ COMPUTED: dict[str, tuple[list[NodeProto], dict[str, Array]]] = {
     "of ONNX Runtime": ([node("Gelu", "c", domain="com.microsoft")], {}),
     "several outputs": ([node("TopK", "c k", "w i", axis=2)], {"k": np.array([2])}),
     "float16": (ROUNDING, {}),
+    "dropout without training": (
+        [node("Dropout", "c r t")],
+        {"r": np.array(0.5, np.float32), "t": np.array(False)},
+    ),
+    "normalized by groups": (
+        [node("GroupNormalization", "c s b", num_groups=1)],
+        {"s": np.ones(1, np.float32), "b": np.zeros(1, np.float32)},
+    ),
+    "boxes": (
+        [node("NonMaxSuppression", "o s k t", "i"), node("Cast", "i", to=1)],
+        {"o": abs(C[:1, 0, :, :4]), "s": abs(C[:1, :2, 0]), "k": np.array([3]), "t": np.array([0.5], np.float32)},
+    ),
 }
 
 
 @pytest.mark.parametrize("case", COMPUTED)
 def test_any_operator_folds_to_what_onnxruntime_computes(case: str) -> None:
     nodes, constants = COMPUTED[case]
-    value = resolve(nodes, {"c": C, **constants})
+    opset = 18 if case == "normalized by groups" else 17
+    value = resolve(nodes, {"c": C, **constants}, opset=opset)
     assert not isinstance(value, Refusal), value
-    model = make_model([*nodes, node("Identity", "w", "y")], {"c": C, **constants}, y=None)
+    model = make_model([*nodes, node("Identity", "w", "y")], {"c": C, **constants}, y=None, opset=opset)
     (expected,) = run_model(model, {"x": X})
     assert value.dtype == expected.dtype
     np.testing.assert_array_equal(value, expected)
@@ -96,6 +109,23 @@ def test_one_name_in_two_calls_keeps_both_its_values() -> None:
     constants = {"c": np.ones(3, np.float16)}
     value = resolve([*calls, node("Add", "u v")], constants, functions=[scale], domains=["local"])
     np.testing.assert_array_equal(value, [5, 5, 5])
+
+
+RECURRENT = {"LSTM": 4, "GRU": 3, "RNN": 1}
+
+
+@pytest.mark.parametrize("op_type", RECURRENT)
+def test_recurrent_layers_fold(op_type: str) -> None:
+    gates, hidden = RECURRENT[op_type], 3
+    weights = {
+        "k": RNG.standard_normal((1, gates * hidden, 5)).astype(np.float32),
+        "r": RNG.standard_normal((1, gates * hidden, hidden)).astype(np.float32),
+    }
+    layer = node(op_type, "m k r", "all w", hidden_size=hidden)
+    value = resolve([layer], {"m": C[0], **weights})
+    assert not isinstance(value, Refusal), value
+    model = make_model([layer, node("Identity", "w", "y")], {"m": C[0], **weights}, y=None)
+    np.testing.assert_allclose(value, run_model(model, {"x": X})[0], rtol=1e-5, atol=1e-6)
 
 
 HUGE = np.array([1 << 20, 1 << 20, 5, 5])
@@ -133,6 +163,32 @@ def test_many_constants_cost_as_much_as_a_large_one() -> None:
     budget, feeds = Budget(elements=500), {"c": C}
     assert budget.find_obstacle(node("Sin", "c"), feeds, 17) == ""
     assert "200 left" in budget.find_obstacle(node("Sin", "c"), feeds, 17)
+
+
+ZEROS: dict[str, Array] = {
+    "long": np.zeros((1 << 16, 1, 1), np.float32),
+    "gates": np.zeros((1, 256, 1), np.float32),
+    "square": np.zeros((1, 256, 64), np.float32),
+    "matrix": np.zeros((1024, 1024), np.float32),
+    "region": np.array([[0, 0, 1e30, 1e30]], np.float32),
+    "image": np.zeros((1, 1, 4, 4), np.float32),
+    "zero": np.zeros(1, np.int64),
+}
+COSTLY = {
+    "recurrence": node("LSTM", "long gates square", " w", hidden_size=64),
+    "determinant": node("Det", "matrix"),
+    "regions": node("RoiAlign", "image region zero"),
+    "samples": node("RoiAlign", "image region zero", sampling_ratio=1 << 40),
+    "attention": node("Attention", "image long matrix"),
+    "window": node("LRN", "image", size=(1 << 40) + 1),
+}
+
+
+@pytest.mark.parametrize("case", COSTLY)
+def test_an_operator_that_costs_more_than_its_result_is_counted(case: str) -> None:
+    costly = COSTLY[case]
+    feeds = {name: ZEROS[name] for name in costly.input}
+    assert "are 1000000 left" in Budget(elements=10**6, work=10**6).find_obstacle(costly, feeds, 17)
 
 
 def test_functions_that_multiply_are_refused() -> None:

@@ -12,8 +12,9 @@ from onnx.external_data_helper import convert_model_to_external_data
 
 from onnx_fft.errors import InvalidModelError, Refusal
 from onnx_fft.model.io import LoadedModel, load_model
+from onnx_fft.model.resolving import densify
 from onnx_fft.model.scopes import find_scopes
-from onnx_fft.model.weights import TensorType, densify, resolve_constant, resolve_type
+from onnx_fft.model.weights import TensorType, resolve_constant, resolve_type
 from scripts.shared.conv_models import Array
 from scripts.shared.running import run_model
 from tests.marks import since_onnxruntime
