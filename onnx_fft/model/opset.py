@@ -10,27 +10,31 @@ GroupNormalization among them).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import cache
 from itertools import count
 from pathlib import Path
 
 import onnx
-from onnx import AttributeProto, ModelProto, NodeProto
+from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto
 from onnx.defs import OpSchema
 from onnx.helper import make_node
 
 from onnx_fft.errors import OpsetError
+from onnx_fft.model.inlining import has_same_opsets
 from onnx_fft.model.opset_rules import RULES, Place
 from onnx_fft.model.scopes import (
     DEFAULT_DOMAINS,
+    FunctionKey,
     Refused,
     Scope,
     copy_node,
     find_scopes,
+    function_key,
     is_graph,
     label_node,
     walk_bodies,
+    walk_body,
     walk_training,
 )
 from onnx_fft.model.shapes import infer_shapes
@@ -72,6 +76,45 @@ def convert_opset(model: ModelProto, target: int, base_dir: Path | None = None) 
     return copy
 
 
+def can_adapt(function: FunctionProto, model: ModelProto) -> bool:
+    """Whether `adapt_functions` can bring this function of the model to the model's opset."""
+    trial = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=[function])
+    try:
+        adapt_functions(trial, {function_key(function)}, None)
+    except Refused:
+        return False
+    return has_same_opsets(trial.functions[0], model)
+
+
+def adapt_functions(model: ModelProto, chosen: Container[FunctionKey], base_dir: Path | None) -> None:
+    """Convert, in place, the `chosen` functions of an older opset than the model's to that.
+
+    Of a newer opset one may be, if its operators are those of the model's. Raises Refused.
+    """
+    target = model_opset(model)
+    for function in model.functions:
+        entry = next((entry for entry in function.opset_import if entry.domain in DEFAULT_DOMAINS), None)
+        if entry is None or entry.version == target or function_key(function) not in chosen:
+            continue
+        if entry.version < target:
+            if problem := _find_obstacle(entry.version, target):
+                raise Refused("opset", problem)
+            _convert_bodies(model, target, base_dir, function)
+        elif any(
+            _find_schema(node, entry.version) is not _find_schema(node, target)
+            for body in walk_body(function)
+            for node in body.node
+        ):
+            raise Refused("opset", f"its operators are newer than opset {target}")
+        entry.version = target
+
+
+def _find_schema(node: NodeProto, opset: int) -> OpSchema | None:
+    """The version of a node's operator in an opset, None if it is of another domain, or unknown."""
+    known = _history().get(node.op_type, ()) if node.domain in DEFAULT_DOMAINS else ()
+    return next((schema for schema in reversed(known) if schema.since_version <= opset), None)
+
+
 def _find_obstacle(opset: int, target: int) -> str:
     """Why no model of this opset can be converted, or ""."""
     newest = min(NEWEST, onnx.defs.onnx_opset_version())
@@ -89,8 +132,8 @@ def _error(opset: int, target: int, problem: str) -> OpsetError:
     )
 
 
-def _convert_bodies(model: ModelProto, target: int, base_dir: Path | None) -> None:
-    """Convert the nodes of every body in place, inner bodies before the nodes that hold them."""
+def _convert_bodies(model: ModelProto, target: int, base_dir: Path | None, only: FunctionProto | None = None) -> None:
+    """Convert the nodes of every body in place, or of those of `only`, inner bodies before the nodes that hold them."""
     scopes = find_scopes(model, base_dir)
     types = {}
     for scope, body in zip(scopes, walk_bodies(infer_shapes(model, base_dir)), strict=True):
@@ -99,6 +142,8 @@ def _convert_bodies(model: ModelProto, target: int, base_dir: Path | None) -> No
     prefix = unused_prefix(model, "onnx_fft_opset")
     names = (f"{prefix}{number}" for number in count())
     for scope in reversed(scopes):
+        if only is not None and scope.root.body is not only:
+            continue
         converted: list[NodeProto] = []
         for position, node in enumerate(scope.body.node):
             try:

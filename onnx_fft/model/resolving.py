@@ -22,6 +22,7 @@ from onnx_fft.model.folding import Budget, evaluate_by_reference
 from onnx_fft.model.inlining import expand_call
 from onnx_fft.model.scopes import (
     DEFAULT_DOMAINS,
+    INLINING,
     IR_WITH_CONSTANT_INITIALIZERS,
     Refused,
     Scope,
@@ -37,9 +38,6 @@ MAX_DEPTH = 64
 
 MAX_NODES = 4096
 """Most nodes and iterations evaluated for one weight: functions that call functions can multiply them."""
-
-INLINING = "if callers give a constant, inline it: onnx.inliner.inline_local_functions(model, convert_version=True)"
-"""What to do about a function that is not written out, of another opset than the model for example."""
 
 MAX_UNROLLED = 8192
 """Most nodes and iterations evaluated in Loop, Scan and SequenceMap for all weights of a model: half a minute."""

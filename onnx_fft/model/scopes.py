@@ -33,6 +33,9 @@ DEFAULT_DOMAINS = ("", "ai.onnx")
 MICROSOFT_DOMAIN = "com.microsoft"
 """Of operators that ONNX Runtime adds to the standard's."""
 
+INLINING = "if callers give a constant, inline it: onnx.inliner.inline_local_functions(model, convert_version=True)"
+"""What to do about a function that cannot be written out, because of its opset for example."""
+
 IR_WITH_CONSTANT_INITIALIZERS = 4
 """Before this IR version every initializer had to be a graph input too, without thereby being meant to change."""
 
@@ -90,6 +93,11 @@ class Scope:
         else:
             self.inputs = set(self.body.input)
             self.reads.update(self.body.output)
+
+    @property
+    def root(self) -> Scope:
+        """The scope of the graph or function that this one lies in."""
+        return self if self.parent is None else self.parent.root
 
     def find_owner(self, name: str) -> Scope | None:
         """The innermost scope, from here outwards, that defines `name`."""
@@ -231,7 +239,7 @@ def read_attributes(node: NodeProto) -> dict[str, Any]:
     for attribute in node.attribute:
         if attribute.ref_attr_name:
             reason = f"attribute {attribute.name} is set by the caller of the function, as {attribute.ref_attr_name!r}"
-            raise Refused("referenced-attribute", reason)
+            raise Refused("referenced-attribute", reason, INLINING)
         if attribute.type == AttributeProto.UNDEFINED:
             raise Refused("bad-attribute", f"attribute {attribute.name} has no type")
         values[attribute.name] = get_attribute_value(attribute)

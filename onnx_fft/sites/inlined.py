@@ -1,7 +1,8 @@
 """Writing out the calls of functions whose convolutions get their weights from the caller, as some exporters have it.
 
-Inside such a function the weight is an input, which may differ from call to call. Written out in the caller's graph it
-is the caller's constant. Only functions that contain such a convolution are written out, and those that call them.
+Inside such a function the weight is an input, or an attribute that the caller sets, and so may be its pads: they may
+differ from call to call. Written out in the caller's graph they are constants. Only functions that contain such a
+convolution are written out, and those that call them; of another opset, they are converted first.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from dataclasses import dataclass, replace
 
 from onnx import ModelProto
 
-from onnx_fft.model.inlining import find_endless, has_same_opsets, inline_calls
+from onnx_fft.model.inlining import find_endless, inline_calls
 from onnx_fft.model.io import LoadedModel
+from onnx_fft.model.opset import adapt_functions, can_adapt
 from onnx_fft.model.scopes import Evaluate, FunctionKey, Scope, function_key, is_graph
 from onnx_fft.provenance import OPERATOR_DOMAIN
 from onnx_fft.sites.conv import ConvSite, find_sites
@@ -61,6 +63,7 @@ def inline_for_weights(
 def inline_functions(loaded: LoadedModel, functions: set[FunctionKey]) -> Inlined | None:
     """A copy of the model with the calls of these functions written out; None if there are none, or far too many."""
     copy = replace(loaded.copy(), path=None)
+    adapt_functions(copy.model, functions, copy.base_dir)
     try:
         calls = inline_calls(copy.model, functions)
     except ValueError:
@@ -73,16 +76,15 @@ def inline_missing(original: LoadedModel, rewritten: LoadedModel) -> LoadedModel
     kept = {function_key(function) for function in rewritten.model.functions}
     functions = {function_key(function): function for function in original.model.functions}
     endless = find_endless(functions)
-    gone = {key for key in functions.keys() - kept - endless if has_same_opsets(functions[key], original.model)}
+    gone = {key for key in functions.keys() - kept - endless if can_adapt(functions[key], original.model)}
     inlined = inline_functions(original, gone) if gone else None
     return original if inlined is None else inlined.model
 
 
 def find_function(scope: Scope) -> FunctionKey | None:
     """The function that a scope lies in, None for the graph."""
-    while scope.parent is not None:
-        scope = scope.parent
-    return None if is_graph(scope.body) else function_key(scope.body)
+    body = scope.root.body
+    return None if is_graph(body) else function_key(body)
 
 
 def _find_functions(sites: Iterable[ConvSite], model: ModelProto) -> set[FunctionKey]:
@@ -92,8 +94,9 @@ def _find_functions(sites: Iterable[ConvSite], model: ModelProto) -> set[Functio
     endless = find_endless(functions)
     for site in sites:
         key = find_function(site.scope)
-        if key is None or key[0] == OPERATOR_DOMAIN or site.refusal is None or site.refusal.code != "runtime-weight":
+        code = "" if site.refusal is None else site.refusal.code
+        if key is None or key[0] == OPERATOR_DOMAIN or code not in ("runtime-weight", "referenced-attribute"):
             continue
-        if key not in endless and has_same_opsets(functions[key], model):
+        if key not in endless and can_adapt(functions[key], model):
             found.add(key)
     return found

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper
+from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnx_fft import inspect, rewrite
 from onnx_fft.hints import tell
@@ -160,13 +160,83 @@ def test_a_function_that_training_calls_stays() -> None:
     assert result.model.training_info == model.training_info
 
 
-def test_a_function_of_another_opset_is_left_alone_with_a_hint() -> None:
-    model = calling_model(
-        [call("Old", "x4 w2", "y")], {"w2": W2}, [function("Old", [conv("a", "b", "w", pads=1)], opset=13)]
-    )
+OLD_SQUEEZE = [
+    helper.make_node("Unsqueeze", ["a"], ["u"], axes=[0]),
+    helper.make_node("Squeeze", ["u"], ["v"], axes=[0]),
+    conv("v", "b", "w", pads=1),
+]
+OTHER_OPSETS = {
+    "older, the same operators": (13, [relu("a", "r"), conv("r", "b", "w", pads=1)]),
+    "older, other operators": (11, OLD_SQUEEZE),
+    "newer, the same operators": (18, [relu("a", "r"), conv("r", "b", "w", pads=1)]),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_OPSETS)
+def test_a_function_of_another_opset_is_converted_and_written_out(case: str) -> None:
+    opset, nodes = OTHER_OPSETS[case]
+    model = calling_model([call("Other", "x4 w2", "y")], {"w2": W2}, [function("Other", nodes, opset=opset)])
+    result = rewrite(model, select="all")
+    assert len(result.report.replaced) == 2
+    assert not result.model.functions
+    assert {entry.domain: entry.version for entry in result.model.opset_import}[""] == 17
+    onnx.checker.check_model(result.model, full_check=True)
+
+
+MASKED = [
+    helper.make_node("Dropout", ["a"], ["m", "mask"]),
+    helper.make_node("Mul", ["m", "mask"], ["n"]),
+    conv("n", "b", "w", pads=1),
+]
+UNCONVERTED = {
+    "newer operators": (18, [helper.make_node("Mish", ["a"], ["m"]), conv("m", "b", "w", pads=1)]),
+    "no rule": (9, MASKED),
+}
+
+
+@pytest.mark.parametrize("case", UNCONVERTED)
+def test_a_function_that_cannot_be_converted_is_left_alone_with_a_hint(case: str) -> None:
+    opset, nodes = UNCONVERTED[case]
+    model = calling_model([call("Other", "x4 w2", "y")], {"w2": W2}, [function("Other", nodes, opset=opset)])
     *_, row = inspect(model).rows
     assert row.code == "runtime-weight"
     assert "onnx.inliner" in tell(row.hint)
+
+
+def refer(node: onnx.NodeProto, name: str, kind: int) -> onnx.NodeProto:
+    """The node with an attribute that the call sets as `V`."""
+    node.attribute.add(name=name, ref_attr_name="V", type=kind)
+    return node
+
+
+HELD = helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(W2))
+BARE = helper.make_node("Conv", ["a", "w"], ["b"])
+BY_ATTRIBUTE: dict[str, tuple[list[NodeProto], Any]] = {
+    "weight": ([refer(helper.make_node("Constant", [], ["w"]), "value", 4), conv("a", "b", "w", pads=1)], W2),
+    "pads": ([HELD, refer(BARE, "pads", 7)], [1] * 4),
+}
+
+
+@pytest.mark.parametrize("given", ["by the call", "by default", "through another function"])
+@pytest.mark.parametrize("case", BY_ATTRIBUTE)
+def test_what_a_call_sets_as_an_attribute_is_written_out(case: str, given: str) -> None:
+    nodes, value = BY_ATTRIBUTE[case]
+    attribute = helper.make_attribute("V", numpy_helper.from_array(value) if case == "weight" else value)
+    by_default = given == "by default"
+    inner = helper.make_function("local", "Inner", ["a"], ["b"], nodes, IMPORTS, [] if by_default else ["V"])
+    top = call("Inner", "x4", "y")
+    (inner.attribute_proto if by_default else top.attribute).append(attribute)
+    functions = [inner]
+    if given == "through another function":
+        nested = refer(call("Inner", "a", "b"), "V", attribute.type)
+        functions.append(helper.make_function("local", "Outer", ["a"], ["b"], [nested], IMPORTS, ["V"]))
+        top.op_type = "Outer"
+    model = calling_model([top], {}, functions)
+    result = rewrite(model, select="all")
+    assert len(result.report.replaced) == 2
+    np.testing.assert_allclose(
+        run_model(result.model, {"x": X})[0], run_model(model, {"x": X})[0], rtol=1e-4, atol=1e-4
+    )
 
 
 def test_functions_that_multiply_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
