@@ -8,12 +8,14 @@ Runtime gaps met here: ONNX Runtime 1.32 has no Conv for float64 on CPU and does
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import Timer
 from time import monotonic
 from typing import Any
 
 import numpy as np
 
-from onnx_fft.errors import one_line
+from onnx_fft.errors import UsageError, one_line
+from onnx_fft.hints import Option
 from onnx_fft.ort import import_ort
 from onnx_fft.runtime.contrib import NAMES
 from onnx_fft.runtime.cuda import PROVIDER
@@ -37,6 +39,9 @@ WITHOUT_GPU = {
     REFERENCE: "ONNX's evaluator computed",
 }
 """By engine, who computes a model for the CUDA provider if that does not take part."""
+
+MAX_RUN_S = 600.0
+"""Longest that ONNX Runtime may take for one run: a Loop may have no end. It looks at the time between two nodes."""
 
 ORT_QUIET = 4
 """ORT's log level "fatal": an error we catch and report must not be printed as well."""
@@ -68,19 +73,47 @@ class Runner:
         return self.engine == ORT and PROVIDER in self._impl.get_providers()
 
     def run(self, feeds: Mapping[str, Value]) -> dict[str, Value]:
-        """All outputs by name. Raises EngineError with the engine's own words."""
+        """All outputs by name.
+
+        Raises EngineError with the engine's own words, and UsageError for a run that takes longer than `MAX_RUN_S`.
+        """
         started = monotonic()
         try:
             if self.engine == ORT:
-                options = import_ort().RunOptions()
-                options.log_severity_level = ORT_QUIET
-                values = self._impl.run(self.output_names, dict(feeds), options)
+                values = _run_in_time(self._impl, self.output_names, dict(feeds))
             else:
                 with np.errstate(all="ignore"):
                     values = self._impl.run(self.output_names, dict(feeds))
+        except UsageError:
+            raise
         except Exception as error:  # ORT's exceptions have no common base; the evaluator raises whatever NumPy does
             raise EngineError(f"{self.engine}: {one_line(error)}") from error
         self.longest_s = max(self.longest_s, monotonic() - started)
         if self.refusals:
             self.engine, self.note = REFERENCE, self.refusals[0]
         return dict(zip(self.output_names, values, strict=True))
+
+
+def _run_in_time(session: Any, names: Sequence[str], feeds: dict[str, Value]) -> list[Value]:
+    """As the session runs it; UsageError if that takes longer than `MAX_RUN_S`."""
+    options = import_ort().RunOptions()
+    options.log_severity_level = ORT_QUIET
+
+    def stop() -> None:
+        options.terminate = True
+
+    timer = Timer(MAX_RUN_S, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        return list(session.run(names, feeds, options))
+    except Exception as error:
+        if not options.terminate:
+            raise
+        raise UsageError(
+            f"got a model that takes more than {MAX_RUN_S:g} s for one run, or never ends",
+            "one that ends earlier",
+            ("check its Loops, or give it smaller inputs by ", Option("input_shapes")),
+        ) from error
+    finally:
+        timer.cancel()
