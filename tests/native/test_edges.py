@@ -87,6 +87,34 @@ def test_a_million_samples(name: str) -> None:
     assert_close(y[0][:, places], expected, "float32", np.sqrt(size))
 
 
+FAR = {
+    "dilation": ((64,), (3,), 1 << 30, (4, 6)),
+    "dilation, many channels": ((64,), (2,), 1 << 20, (64, 64)),
+    "dilations": ((5, 7), (2, 3), (1 << 31) - 1, (4, 6)),
+    "strides": ((5, 7, 9), (1 << 31,) * 3, (1 << 31) - 1, (4, 6)),
+}
+"""Extents, strides, the dilation of all axes, channels. A transform of all that is between taps takes gigabytes."""
+
+
+@pytest.mark.parametrize("name", FAR)
+def test_taps_that_are_too_far_apart_are_left_to_onnxruntime(name: str) -> None:
+    """Of three taps only the middle one falls on the input; for float64 ONNX Runtime has no Conv, which is said."""
+    extents, strides, dilation, channels = FAR[name]
+    rank = len(extents)
+    conv = Conv(extents, (3,) * rank, channels=channels, strides=strides, dilations=(dilation,) * rank)
+    conv = replace(conv, pads=(dilation,) * 2 * rank)
+    arrays = conv.arrays()
+    middle = replace(conv, kernel=(1,) * rank, dilations=(1,) * rank, pads=(0,) * 2 * rank)
+    taps = {
+        **arrays,
+        "w": arrays["w"].reshape(channels[1], -1, 3**rank)[..., 3**rank // 2].reshape(channels[1], -1, *middle.kernel),
+    }
+    assert_close(run(conv, arrays), middle.expect(taps), "float32", middle.size(taps))
+    wide = replace(conv, dtype="float64")
+    with pytest.raises(Exception, match="so far apart"):
+        run(wide, wide.arrays())
+
+
 # --- values -------------------------------------------------------------------------------------------------------
 
 DENSE = Conv(extents=(60, 50), kernel=(9, 9), channels=(4, 6), batch=3).lifted()

@@ -115,6 +115,11 @@ struct Convolution::State {
 
   template <typename Real>
   Runner<Real> runner(const ConvPlan& plan) const {
+    if (plan.tile == nullptr) {
+      throw std::invalid_argument(
+          "got taps, strides or zeros so far apart that transforms would take gigabytes; expected smaller dilations, "
+          "strides or pads");
+    }
     const KernelTable& table = kernels();
     if constexpr (std::is_same_v<Real, double>) {
       return {plan, table.f64, table.f64_spectra, table.vector_bytes, *pool};

@@ -1,6 +1,7 @@
 #include "ops/node.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "ops/attributes.h"
@@ -8,8 +9,12 @@
 namespace onnx_fft {
 namespace {
 
+// Whether all lengths are known, and such a tensor can be: a model may state any.
 bool is_fixed(const ort::Shape& shape) {
-  return std::all_of(shape.begin(), shape.end(), [](int64_t length) { return length > 0; });
+  constexpr double kMostElements = double(int64_t{1} << 48);
+  double elements = 1;
+  for (const int64_t length : shape) elements *= length > 0 ? double(length) : INFINITY;
+  return elements <= kMostElements;
 }
 
 }  // namespace

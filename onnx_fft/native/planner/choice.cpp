@@ -17,13 +17,13 @@ Choice choose_execution(const ConvAttributes& attributes, const int64_t* x_shape
                         int64_t in_channels, int64_t out_channels, int lanes, const Rates& rates) {
   Choice choice;
   choice.plan = plan_convolution(attributes, x_shape, y_shape, in_channels, out_channels, lanes, rates);
-  const int real_axis = choice.plan.tile->real_axis;
   choice.seconds = choice.plan.seconds;
   if (const DensePlan* dense = choice.plan.dense.get()) {
     choice.work = dense->work;
     choice.weight_bytes = spectra_bytes(*dense, lanes);
     choice.scratch_bytes = kDenseScratchBytes;
-  } else {
+  } else if (choice.plan.tile != nullptr) {
+    const int real_axis = choice.plan.tile->real_axis;
     choice.work = count_work(choice.plan, real_axis, lanes);
     choice.weight_bytes = weight_bytes(choice.plan, real_axis, lanes);
     choice.scratch_bytes = std::min(double(kStageBytes), stage_bytes(choice.plan, real_axis));

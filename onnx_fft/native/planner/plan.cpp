@@ -41,18 +41,25 @@ int64_t whole_length(const AxisPlan& axis, int64_t outputs) {
   return std::max<int64_t>(outputs, std::max(needed - zeros, std::min(needed, until_end)));
 }
 
+// What a convolution may take beside its tensors, in bytes: a tile and its tables, and all spectra. One that needs more
+// has taps or zeros very far apart, and is not for transforms.
+constexpr int64_t kLongestAxis = 1 << 24;
+constexpr double kMostTileBytes = double(int64_t{2} << 30), kMostSpectraBytes = double(int64_t{4} << 30);
+constexpr double kMostRows = double(int64_t{1} << 48);  // products of more overflow
+
 // The tilings of one axis that are worth comparing: for growing numbers of tiles the fewest samples that give enough
 // outputs, or, for a tile that is transformed, the shortest DFT of at least as many. `real`: its DFT is the real one,
 // of even length.
 std::vector<AxisPlan> tilings(AxisPlan axis, bool direct, bool real) {
   std::vector<AxisPlan> result;
   const int64_t outputs = ceil_divide(axis.outputs, axis.residues);
-  const int64_t longest = std::max<int64_t>(1 << 17, 2 * axis.taps);
+  const int64_t longest = std::min(kLongestAxis, std::max<int64_t>(1 << 17, 2 * axis.taps));
   for (int64_t tiles = 1; tiles <= outputs; tiles += 1 + tiles / 6) {
     const int64_t wanted = ceil_divide(outputs, tiles);
     const bool trivial = axis.taps == 1 && !real && !direct;
     axis.length = wanted + axis.taps - 1;
-    if (!direct) axis.length = next_length(tiles == 1 ? whole_length(axis, outputs) : axis.length, real);
+    if (!direct && tiles == 1) axis.length = whole_length(axis, outputs);
+    if (!direct && axis.length <= longest) axis.length = next_length(axis.length, real);
     if (trivial) axis.length = 1;
     axis.step = trivial ? 1 : tiles == 1 ? outputs : axis.length - axis.taps + 1;
     axis.tiles = ceil_divide(outputs, axis.step);
@@ -69,11 +76,25 @@ double most_spectra_bytes(const ConvPlan& plan) {
   return 3.5 * weights + (32 << 20);
 }
 
+// Whether a run takes no more than that; large weights may have large spectra.
+bool fits_memory(const ConvPlan& plan, int lanes, double spectra_bytes) {
+  double points = 1;
+  for (const AxisPlan& axis : plan.axes) points *= double(axis.length);
+  if (8 * points * lanes > kMostTileBytes) return false;
+  if (plan.is_elementwise()) return spectra_bytes <= kMostSpectraBytes;
+  const double channels = double(plan.in_channels) * double(plan.polyphase) + double(plan.out_channels);
+  const double row_bytes = 4 * points * (double(plan.group) * channels + 2 * lanes);  // of the least part of a run
+  return spectra_bytes + row_bytes * (plan.lanes == Lanes::kTiles ? lanes : 1) <=
+         std::max(kMostSpectraBytes, most_spectra_bytes(plan));
+}
+
 // Finds the best plan among all combinations of tilings.
 class Search {
  public:
   Search(const ConvPlan& plan, int real_axis, int lanes, const Rates& rates)
-      : plan_(plan), real_axis_(real_axis), lanes_(lanes), rates_(rates) {}
+      : plan_(plan), real_axis_(real_axis), lanes_(lanes), rates_(rates) {
+    best_.seconds = INFINITY;
+  }
 
   // `choices`: of each axis.
   void visit(const std::vector<AxisPlan>* choices, bool direct) {
@@ -93,6 +114,12 @@ class Search {
   }
 
   void compare() {
+    double rows = double(plan_.batch), components = 1;
+    for (const AxisPlan& axis : plan_.axes) {
+      rows *= double(axis.tiles) * double(axis.residues);
+      components *= double(axis.polyphase);
+    }
+    if (std::max(rows, components) > kMostRows) return;
     plan_.tiles = plan_.polyphase = 1;
     for (const AxisPlan& axis : plan_.axes) {
       plan_.tiles *= axis.tiles * axis.residues;
@@ -103,6 +130,7 @@ class Search {
       plan_.lanes = lanes_of;
       const double seconds = rates_.seconds(count_work(plan_, real_axis_, lanes_));
       const double bytes = weight_bytes(plan_, real_axis_, lanes_);
+      if (!fits_memory(plan_, lanes_, bytes)) continue;
       // Among spectra, the fastest that fit, or the smallest if none fit. Direct tiles come last and must be faster.
       const bool fits = plan_.direct || bytes <= most_spectra_bytes(plan_);
       const bool best_fits = plan_.direct || least_bytes_ <= most_spectra_bytes(plan_);
@@ -191,6 +219,7 @@ ConvPlan plan_convolution(const ConvAttributes& given, const int64_t* x_shape, c
     search.visit(choices, direct);
   }
   ConvPlan best = search.best();
+  if (std::isinf(best.seconds)) return best;
   int64_t length[kMaxRank];
   for (int axis = 0; axis < kMaxRank; ++axis) length[axis] = best.axes[axis].length;
   const std::shared_ptr<const DensePlan> dense = plan_dense(best, sequences, lanes, rates);

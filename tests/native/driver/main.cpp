@@ -187,8 +187,8 @@ bool is_small(const Case& c, const Shape& y_shape) {
   return outputs * taps < 1e7 && padded < 1e8;
 }
 
-// L2 error of one run, relative to the size of the terms; -1 if it would take too long. Throws std::invalid_argument if
-// the library refuses it.
+// L2 error of one run, relative to the size of the terms; -1 if it would take too long: then it is planned only. Throws
+// std::invalid_argument if the library refuses it.
 template <typename Storage>
 double measure_error(const Case& c, DType dtype, size_t threads, Random& random) {
   const Shape x_shape = c.x_shape();
@@ -199,7 +199,7 @@ double measure_error(const Case& c, DType dtype, size_t threads, Random& random)
                                 c.constant_weights ? wr.data() : nullptr);
   const std::shared_ptr<const onnx_fft::Execution> execution = convolution.execution_for(x_shape.data());
   const Shape& y_shape = execution->y_shape;
-  if (!is_small(c, y_shape)) return -1;
+  if (!is_small(c, y_shape)) return -1;  // but it was planned, or refused
   if (c.constant_weights) convolution.prepare(*execution);
   std::vector<double> residual = draw_values(random, count(y_shape));
   const std::vector<Storage> rr = store<Storage>(residual);
