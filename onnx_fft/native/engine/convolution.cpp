@@ -43,7 +43,6 @@ int64_t product_of(const int64_t* values, int count) {
 
 }  // namespace
 
-
 struct Convolution::State {
   ConvAttributes attributes;
   DType dtype;
@@ -249,8 +248,7 @@ void Convolution::prepare(const Execution& execution) const {
 }
 
 void Convolution::run(const Execution& execution, const void* x, const void* w, const EpilogueOperands& operands,
-                      void* y,
-                      const Executor& executor) const {
+                      void* y, const Executor& executor) const {
   if (execution.plan == nullptr) return;
   State& state = *state_;
   // An empty input may be null, and addresses are computed from it, although nothing is read.

@@ -73,8 +73,8 @@ class DenseWeights {
     const int64_t first = k / kDenseChain * kDenseChain, chain = std::min(kDenseChain, spectra_.inputs - first);
     const bool is_gauss = plan_.form == DenseForm::kGauss;
     const int64_t in_pair = (first * spectra_.out_blocks + block * chain + k - first) * 2 * L_;
-    const int64_t in_gauss = (first * spectra_.out_blocks + block / 2 * 2 * chain) * 3 * L_ +
-                             ((k - first) * 2 + block % 2) * L_;
+    const int64_t in_gauss =
+        (first * spectra_.out_blocks + block / 2 * 2 * chain) * 3 * L_ + ((k - first) * 2 + block % 2) * L_;
     for (int64_t pair = 0; pair < spectra_.pairs.count(); ++pair, packed += 2 * L_, spectra += spectra_.weights) {
       if (pair >= spectra_.pairs.complex) {
         place(packed, scale_, spectra + in_pair);

@@ -44,15 +44,15 @@ struct DenseWindow {
 // A segment: tiles side by side along the last axis, of up to a vector of channels. Each of its rows is transposed
 // once, into a buffer of one vector a sample; each tile picks its samples from that, `spacing` apart.
 struct DenseSegment {
-  int length[kMaxRank];              // of the DFTs; the last is not 1
-  int64_t extent[kMaxRank];          // of the tensor
-  int64_t origin[kMaxRank];          // index of the first sample, which may lie outside the tensor
-  int64_t spacing[kMaxRank];         // from one sample of a tile to the next
-  int64_t samples[kMaxRank];         // of a tile: length for inputs, the outputs that are wanted otherwise
-  int64_t span;                      // samples of a row, from the first of the first tile on
-  int64_t plane;                     // elements from one channel to the next
-  int channels;                      // lanes in use
-  int count;                         // of the windows
+  int length[kMaxRank];       // of the DFTs; the last is not 1
+  int64_t extent[kMaxRank];   // of the tensor
+  int64_t origin[kMaxRank];   // index of the first sample, which may lie outside the tensor
+  int64_t spacing[kMaxRank];  // from one sample of a tile to the next
+  int64_t samples[kMaxRank];  // of a tile: length for inputs, the outputs that are wanted otherwise
+  int64_t span;               // samples of a row, from the first of the first tile on
+  int64_t plane;              // elements from one channel to the next
+  int channels;               // lanes in use
+  int count;                  // of the windows
   DenseWindow windows[kMostWindows];
 };
 

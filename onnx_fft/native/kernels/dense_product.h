@@ -134,8 +134,8 @@ ONNX_FFT_INLINE void put_sums(const Vec<Real> (&sums)[Rows][2], Real* c, ptrdiff
 }
 
 template <typename Real, int Rows>
-__attribute__((noinline)) void multiply_gauss_strip(const Strip<Real>& strip, const Real* re_plus_im,
-                                                    ptrdiff_t sum_row, const Real* b, int64_t inputs, bool add) {
+__attribute__((noinline)) void multiply_gauss_strip(const Strip<Real>& strip, const Real* re_plus_im, ptrdiff_t sum_row,
+                                                    const Real* b, int64_t inputs, bool add) {
   constexpr int L = kLanes<Real>;
   const int64_t part = inputs * 2 * L;
   Vec<Real> sums[Rows][2] = {}, common[Rows][2];

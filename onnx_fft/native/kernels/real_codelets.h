@@ -22,7 +22,8 @@ ONNX_FFT_INLINE void real_dft(Vec<Real> (&x)[N]);
 template <typename Real, int N>
 ONNX_FFT_INLINE void inverse_real_dft(Vec<Real> (&x)[N]);
 
-// --- odd N, by the definition: X[k] = x[0] + sum of (x[n] + x[N - n]) cos - i sum of (x[n] - x[N - n]) sin ------------
+// --- odd N, by the definition: X[k] = x[0] + sum of (x[n] + x[N - n]) cos - i sum of (x[n] - x[N - n]) sin
+// ------------
 
 template <typename Real, int N>
 ONNX_FFT_INLINE void odd_real_dft(Vec<Real> (&x)[N]) {
@@ -70,7 +71,8 @@ ONNX_FFT_INLINE void odd_inverse_real_dft(Vec<Real> (&x)[N]) {
 }
 
 // --- N = A B, coprime, A a power of two: real DFTs of B first, then for bin 0 of B a real DFT of A, for each of the
-// others a complex one. Bin (c mod A, d mod B) may lie in the upper half: then its conjugate, N - k, is kept. -----------
+// others a complex one. Bin (c mod A, d mod B) may lie in the upper half: then its conjugate, N - k, is kept.
+// -----------
 
 template <int A, int B>
 struct CoprimeBin {
@@ -142,7 +144,8 @@ ONNX_FFT_INLINE void coprime_inverse_real_dft(Vec<Real> (&x)[A * B]) {
 }
 
 // --- N a power of two: E and O, the DFTs of the even and the odd samples, give X[k] = E[k] + w^k O[k], and
-// X[N / 2 - k] = conj(E[k] - w^k O[k]). w^k O = c (1 - i t) O with c = cos, t = tan: two multiplications fewer. ---------
+// X[N / 2 - k] = conj(E[k] - w^k O[k]). w^k O = c (1 - i t) O with c = cos, t = tan: two multiplications fewer.
+// ---------
 
 template <typename Real, int N>
 ONNX_FFT_INLINE void radix_2_real_dft(Vec<Real> (&x)[N]) {

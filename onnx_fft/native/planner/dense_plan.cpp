@@ -1,4 +1,5 @@
-// Chooses tiles, segments and blocks of the dense engine, by the time that the work of each choice is predicted to take.
+// Chooses tiles, segments and blocks of the dense engine, by the time that the work of each choice is predicted to
+// take.
 #include "planner/dense_plan.h"
 
 #include <algorithm>
@@ -16,8 +17,8 @@ namespace {
 // for the last one on the same sum.
 constexpr double kStripRows = 6, kProductCycles = 0.51, kInputCycles = 0.45, kStripCycles = 30, kLatencyCycles = 4;
 
-// A sample that is moved between tensor and tile; the lines of a DFT of each of kDenseLengths, by sample; a segment's row.
-// Tiles of more points leave the first-level cache.
+// A sample that is moved between tensor and tile; the lines of a DFT of each of kDenseLengths, by sample; a segment's
+// row. Tiles of more points leave the first-level cache.
 constexpr double kMoveCycles = 6, kLineCycles[] = {1.7, 2.3, 2.4, 3.2, 5.5, 5.0, 5.5, 8.0, 9.0};
 constexpr double kCubeCycles = 2.5, kRowCycles = 60, kTilePoints = 1200, kLargeTile = 1.6;
 
@@ -93,12 +94,12 @@ Work count_dense_work(const DensePlan& plan, int lanes) {
                real_pairs = double(plan.pairs().reals / 2);
   const double reals = pairs * rows * 2 * std::max(in_vectors, out_vectors) * lanes;
   const double slower = plan.is_shared ? kShared : kNear + kFarther * std::max(0.0, std::log2(reals / kBlockReals));
-  const double transforms = (in_vectors + out_vectors) *
-                            (tiles * transform_cycles(plan) * slower +
-                             segments * double(plan.axes[0].length * plan.axes[1].length) * kRowCycles);
+  const double transforms =
+      (in_vectors + out_vectors) * (tiles * transform_cycles(plan) * slower +
+                                    segments * double(plan.axes[0].length * plan.axes[1].length) * kRowCycles);
   // Gauss' form takes two vectors of outputs at a time, three times one product for each.
-  const double complex = plan.form == DenseForm::kGauss ? 3 * product_cycles(rows, inputs, 2, 1) / 2
-                                                        : product_cycles(rows, inputs, 4, 2);
+  const double complex =
+      plan.form == DenseForm::kGauss ? 3 * product_cycles(rows, inputs, 2, 1) / 2 : product_cycles(rows, inputs, 4, 2);
   const double products =
       blocks * out_vectors * ((pairs - real_pairs) * complex + real_pairs * product_cycles(rows, inputs, 2, 1));
   const double weights = blocks * pairs * inputs * out_vectors * 4 * weight_vectors(plan) * lanes;

@@ -65,8 +65,8 @@ struct ConvPlan {
 };
 
 // The fastest plan by predicted seconds, for vectors of `lanes` on a machine of these `rates`; if all take too much
-// memory, one without a tile, of infinitely many seconds. Shapes are [rank + 2], `in_channels` those of a group; leading
-// axes of length 1 fill up to kMaxRank.
+// memory, one without a tile, of infinitely many seconds. Shapes are [rank + 2], `in_channels` those of a group;
+// leading axes of length 1 fill up to kMaxRank.
 ConvPlan plan_convolution(const ConvAttributes& attributes, const int64_t* x_shape, const int64_t* y_shape,
                           int64_t in_channels, int64_t out_channels, int lanes, const Rates& rates);
 

@@ -1,6 +1,8 @@
 // Compares the dense engine with the sum by its definition, in double: every way to cut small convolutions, whatever
 // the planner would choose. Arguments: number of convolutions, seed. Prints what failed, and exits with 1 if anything
 // did, or with 2 if this CPU lacks the instruction set that ONNX_FFT_ISA asks for.
+#include "engine/dense.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -12,7 +14,6 @@
 #include <thread>
 #include <vector>
 
-#include "engine/dense.h"
 #include "engine/machine.h"
 #include "kernels/half.h"
 #include "kernels/isa.h"
@@ -115,7 +116,8 @@ void add_input(const Case& c, const double* x, const double* w, Plane& plane) {
 }
 
 // Sums and squares of all outputs, by the definition.
-Plane expect(const Case& c, const std::vector<double>& x, const std::vector<double>& w, const std::vector<double>& bias) {
+Plane expect(const Case& c, const std::vector<double>& x, const std::vector<double>& w,
+             const std::vector<double>& bias) {
   const ConvPlan& conv = c.conv;
   Plane all;
   for (int64_t plane = 0; plane < conv.batch * conv.group * conv.out_channels; ++plane) {
@@ -205,7 +207,8 @@ int check(const Case& c, double limit, Random& random, int& tried) {
   for (DensePlan plan : cut_densely(conv, c.axes, lanes, machine_rates())) {
     plan.block = pick(random, 1, 2 * plan.block);
     ++tried;
-    const std::vector<Storage> y = run<Storage>(plan, c, stored, w, bias, 1), again = run<Storage>(plan, c, stored, w, bias, 4);
+    const std::vector<Storage> y = run<Storage>(plan, c, stored, w, bias, 1),
+                               again = run<Storage>(plan, c, stored, w, bias, 4);
     double error = 0, norm = 0;
     for (size_t i = 0; i < y.size(); ++i) {
       const double difference = widen(y[i]) - expected.sums[i];
