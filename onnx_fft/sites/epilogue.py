@@ -30,9 +30,11 @@ def grow_epilogue(
 ) -> Iterator[ConvSite]:
     """`site` with one step more each time, beginning with none.
 
-    `taken` are the identities of nodes that are followers of other sites.
+    `taken` are the identities of nodes that are followers of other sites. A site that has an epilogue keeps it.
     """
     yield site
+    if site.spec is None or site.spec.norm_epsilon is not None:  # which is the last step
+        return
     steps: tuple[Callable[[ConvSite], ConvSite | None], ...] = (
         lambda current: _take_residual(current, find_lengths),
         _take_activation,

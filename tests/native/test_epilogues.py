@@ -149,6 +149,14 @@ def test_a_block_that_halves_open_lengths() -> None:
     assert_replaced(original, ["FFTConvRelu", "FFTConvRelu", "FFTConv", "FFTConvAddSigmoid"])
 
 
+def test_what_comes_behind_the_last_step_stays() -> None:
+    norm = "BatchNormalization({}, gamma, shift, mean, var)"
+    body = f"{CONV} r = Relu(c) d = {SECOND}(r, w2) s = Add(d, r) n = {norm.format('s')} "
+    body += f"m = {norm.format('n')} y = Relu(m)"
+    rewritten = assert_replaced(model_of(body), ["FFTConvRelu", "FFTConvAddBatchNormalization"])
+    assert [node.op_type for node in rewritten.graph.node][2:] == ["BatchNormalization", "Relu"]
+
+
 def test_one_of_two_convs_takes_their_sum() -> None:
     original = model_of(f"{CONV} d = Conv<pads = [2, 2, 2, 2]>(x, w1) s = Add(c, d) y = Tanh(s)")
     rewritten = assert_replaced(original, ["FFTConv", "FFTConvAddTanh"])
@@ -393,7 +401,9 @@ def test_any_chain_on_any_convolution(seed: int) -> None:
         nodes += STEPS[step](nodes[-1].output[0], "y" if number == len(steps) - 1 else f"step{number}")
     read = {name for node in nodes for name in node.input}
     stored = {name: value for name, value in constants.items() if name in read}
-    original = build_model(nodes, [info("x", shape=x_shape), info("z", shape=y_shape)], [info("y")], stored)
+    original = build_model(
+        nodes, [info("x", shape=x_shape), info("z", shape=y_shape)], [info("y", shape=y_shape)], stored
+    )
     rewritten = forced(original)
     assert rewritten.graph.node[0].domain == OPERATOR_DOMAIN
     feeds = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in (("x", x_shape), ("z", y_shape))}
