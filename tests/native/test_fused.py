@@ -170,5 +170,10 @@ def test_fused_conv_becomes_the_same_operator(op_type: str, adds: bool) -> None:
     rewritten = forced(original)
     assert [node.op_type for node in rewritten.graph.node] == [f"FFTConv{'Add' if adds else ''}{op_type}"]
     feeds = {"x": X, "z": Z} if adds else {"x": X}
-    assert_same(original, rewritten, feeds, rtol=2e-6)
-    assert_close(run_with_library(rewritten, feeds), run_model(original, feeds))
+    attributes, opset = ACTIVATIONS[op_type] if op_type else ({}, 17)
+    parts = [conv("x", "c", "w1", "b1"), helper.make_node("Add", ["c", "z"], ["s"])][: 1 + adds]
+    parts.append(helper.make_node(op_type or "Identity", [parts[-1].output[0]], ["y"], **attributes))
+    # ONNX Runtime 1.17 does not run its own FusedConv with a sum of so few channels.
+    expected = run_model(make_model(parts, opset=opset, inputs=original.graph.input[1:]), feeds)
+    assert_close(run_model(rewritten, feeds), expected)
+    assert_close(run_with_library(rewritten, feeds), expected)
