@@ -13,7 +13,7 @@ cmake -S onnx_fft/native -B "$built" -G Ninja -DCMAKE_CXX_COMPILER=g++ -DCMAKE_C
 cmake --build "$built" >/dev/null
 
 python="${PYTHON:-.venv/bin/python}"
-ONNX_FFT_TEST_DRIVER="$built/native_test_main" "$python" -m scripts.fuzz.wild --seconds "$seconds" "${@:2}"
+ONNX_FFT_TEST_DRIVER="$built/native_test" "$python" -m scripts.fuzz.wild --seconds "$seconds" "${@:2}"
 
 # Python is not built with the sanitizers, so they come first. Python itself leaks by design.
 preload="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so) $(g++ -print-file-name=libstdc++.so.6)"

@@ -156,7 +156,28 @@ def _promise_native() -> tuple[Layer, ...]:
     )
 
 
-NATIVE_LAYERS: tuple[Layer, ...] = _promise_native()
+ORDINARY: tuple[Layer, ...] = (
+    _square("3x3 128->128 112x112", (128, 128), 3, 112, None),
+    _square("3x3 512->512 28x28", (512, 512), 3, 28, None),
+    _square("3x3 512->512 14x14", (512, 512), 3, 14, None),
+    _square("3x3 64->64 512x512", (64, 64), 3, 512, None),
+    _square("3x3 32->32 256x256", (32, 32), 3, 256, None),
+    Layer("3x3 48->48 180x320", make_spec((48, 48), (3, 3), (180, 320)), None),
+    _square("5x5 32->32 256x256", (32, 32), 5, 256, None),
+    Layer("3x3x3 32->32 64x64x64", make_spec((32, 32), (3, 3, 3), (64, 64, 64)), None),
+    Layer("3x3x3 64->64 32x32x32", make_spec((64, 64), (3, 3, 3), (32, 32, 32)), None),
+    Layer("3x3x3 128->128 16x16x16", make_spec((128, 128), (3, 3, 3), (16, 16, 16)), None),
+    Layer("3x3x3 16->16 96x96x96", make_spec((16, 16), (3, 3, 3), (96, 96, 96)), None),
+    Layer("3x3x3 dilation 4 8->8 96x96x96", make_spec((8, 8), (3, 3, 3), (96, 96, 96), dilations=(4, 4, 4)), None),
+    Layer("1-D k=11 64->64 L=32768", make_spec((64, 64), (11,), (32768,)), None),
+    Layer("1-D k=11 dilation 5 256->256 L=2048", make_spec((256, 256), (11,), (2048,), dilations=(5,)), None),
+    Layer("1-D k=7 dilation 3 128->128 L=16384", make_spec((128, 128), (7,), (16384,), dilations=(3,)), None),
+    Layer("1-D k=7 32->32 L=65536", make_spec((32, 32), (7,), (65536,)), None),
+    Layer("1-D k=3 256->256 L=2048", make_spec((256, 256), (3,), (2048,)), None),
+)
+"""Layers of ordinary networks, without a promise: short kernels, and many channels."""
+
+NATIVE_LAYERS: tuple[Layer, ...] = (*_promise_native(), *ORDINARY)
 """The reference table of the native library."""
 
 

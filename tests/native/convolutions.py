@@ -106,3 +106,27 @@ PARALLEL = {
     "by onnxruntime": Conv(extents=(60, 60), kernel=(1, 1), activation="LeakyRelu"),
 }
 """Each has enough tiles or channels for several threads. All are computed by FFT except the last."""
+
+DENSE = {
+    "3x3": Conv(extents=(30, 31), kernel=(3, 3), channels=(20, 36), group=1),
+    "3x3, few tiles": Conv(extents=(14, 14), kernel=(3, 3), channels=(130, 24), group=1, batch=1),
+    "3x3, no multiple of a vector": Conv(extents=(9, 23), kernel=(3, 3), channels=(7, 13), group=1),
+    "3x3 of an image": Conv(extents=(33, 40), kernel=(3, 3), channels=(3, 17), group=1),
+    "5x5, 3 groups": Conv(extents=(21, 26), kernel=(5, 5), channels=(24, 51), group=3, pads=(2, 2, 2, 2)),
+    "7x7, stride 2": Conv(extents=(45, 51), kernel=(7, 7), channels=(3, 20), group=1, strides=(2, 2), pads=(3,) * 4),
+    "strides 3 and 1": Conv(extents=(40, 35), kernel=(5, 4), channels=(9, 18), group=1, strides=(3, 1)),
+    "stride 3 of 1-D": Conv(extents=(200,), kernel=(11,), channels=(9, 18), group=1, strides=(3,), pads=(5, 5)),
+    "dilations": Conv(extents=(40, 37), kernel=(3, 3), channels=(18, 9), group=1, dilations=(2, 3), pads=(2, 3, 2, 3)),
+    "1-D": Conv(extents=(700,), kernel=(11,), channels=(18, 33), group=1, pads=(5, 5)),
+    "1-D, dilation 5": Conv(extents=(501,), kernel=(7,), channels=(18, 33), group=1, dilations=(5,), pads=(15, 15)),
+    "1-D, long sums": Conv(extents=(96,), kernel=(3,), channels=(1024, 16), group=1, batch=1),
+    "3-D": Conv(extents=(11, 14, 19), kernel=(3, 3, 3), channels=(12, 20), group=1, pads=(1,) * 6),
+    "3-D, dilation 4": Conv(
+        extents=(13, 20, 21), kernel=(3, 3, 3), channels=(8, 8), group=1, dilations=(4, 4, 4), pads=(4,) * 6, batch=1
+    ),
+    "3-D, pads that crop": Conv(
+        extents=(9, 12, 30), kernel=(2, 3, 5), channels=(6, 10), group=1, pads=(1, -2, 3, 0, 1, -1)
+    ),
+    "one axis of two": Conv(extents=(12, 90), kernel=(1, 9), channels=(10, 20), group=1, pads=(0, 4, 1, 4)),
+}
+"""Layers of ordinary networks, all of which the dense engine computes."""

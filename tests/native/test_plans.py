@@ -15,11 +15,12 @@ import pytest
 from onnx_fft import native
 from onnx_fft.fourier.oracle import ConvGeometry
 from onnx_fft.sites.spec import ConvSpec
-from scripts.shared.layers import make_spec
+from scripts.shared.layers import ORDINARY, make_spec
 from tests.compiling import find_compiler
-from tests.native.convolutions import EDGES, PARALLEL, SWEEPS, sweep
+from tests.native.convolutions import DENSE, EDGES, PARALLEL, SWEEPS, sweep
 from tests.native_models import Conv
 
+LANES = 16
 DRIVER = Path(__file__).parent / "driver" / "plans.cpp"
 SOURCES = Path(native.__file__).resolve().parent
 
@@ -34,6 +35,8 @@ class Plan:
     lengths: tuple[int, ...]
     steps: tuple[int, ...]
     tiles: tuple[int, ...]
+    dense: tuple[int, ...] = ()
+    """The lengths of the DFTs along all three axes, if the dense engine computes it in place of all this."""
 
 
 Request = tuple[int, tuple[int, int], tuple[int, ...], tuple[int, ...], ConvGeometry]
@@ -73,9 +76,10 @@ def _write(request: Request, lanes: int) -> str:
 
 
 def _read(line: str) -> Plan:
-    way, lanes, *numbers = line.split()
+    tiles, _, dense = line.partition("|")
+    way, lanes, *numbers = tiles.split()
     values = tuple(map(int, numbers))
-    return Plan(f"{way} {lanes}", values[::3], values[1::3], values[2::3])
+    return Plan(f"{way} {lanes}", values[::3], values[1::3], values[2::3], tuple(map(int, dense.split())))
 
 
 def of_conv(conv: Conv) -> Request:
@@ -122,9 +126,32 @@ def find_last_outputs(plan: Planner, lanes: int, is_direct: bool) -> Iterator[st
                     yield {0: "all", 1: "one", step - 1: "all but one"}.get(count % step, "some")
 
 
+TOO_LARGE = ["3x3 512->512 28x28", "3x3 512->512 14x14"]
+"""Their spectra take more than the library keeps."""
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+def test_ordinary_layers_are_dense(plan: Planner, lanes: int) -> None:
+    """What the tests of the dense engine try is computed by it, and most of its lengths are among that."""
+    tried = {name: of_conv(conv) for name, conv in DENSE.items()} | {one.name: of_spec(one.spec) for one in ORDINARY}
+    found = {name: one.dense for name, one in zip(tried, plan(tried.values(), lanes), strict=True)}
+    assert [name for name, lengths in found.items() if not lengths] == TOO_LARGE
+    assert {length for lengths in found.values() for length in lengths} >= {1, 8, 10, 16, 48}
+
+
+def test_what_the_dense_engine_does_not_compute(plan: Planner) -> None:
+    """Nothing is summed over channels, or along the last axis; kernels above the longest DFT."""
+    convs = [
+        Conv(extents=(40, 40), kernel=(3, 3), channels=(16, 16), group=16),
+        Conv(extents=(40, 40), kernel=(3, 1), channels=(16, 16), group=1),
+        Conv(extents=(400,), kernel=(49,), channels=(16, 16), group=1),
+        Conv(extents=(400,), kernel=(5,), channels=(16, 16), group=1, strides=(2,), dilations=(2,)),
+    ]
+    assert [found.dense for found in plan(map(of_conv, convs), LANES)] == [()] * len(convs)
+
+
 # --- what has been wrong before -----------------------------------------------------------------------------------
 
-LANES = 16
 
 
 def test_the_longest_kernels_are_transformed(plan: Planner) -> None:

@@ -39,7 +39,7 @@ from scripts.bench.peers import (
 )
 from scripts.bench.plot import make_bars
 from scripts.shared.conv_models import build_conv_model, draw_input, draw_weights
-from scripts.shared.layers import FIELD, NATIVE_PROMISES, TRAPS, Layer, make_spec
+from scripts.shared.layers import FIELD, NATIVE_PROMISES, ORDINARY, TRAPS, Layer, make_spec
 from scripts.shared.tables import list_losses
 from tests.clocks import FakeClock
 
@@ -123,7 +123,10 @@ def test_the_machine_is_measured_in_a_process_of_its_own() -> None:
 
 
 def test_every_target_has_its_table_and_its_lowerings() -> None:
-    assert [layer.name for layer in bench_layers.list_layers("native", False)] == list(NATIVE_PROMISES)
+    assert [layer.name for layer in bench_layers.list_layers("native", False)] == [
+        *NATIVE_PROMISES,
+        *(layer.name for layer in ORDINARY),
+    ]
     names = [layer.name for layer in bench_layers.list_layers("native", True)]
     assert len(names) == len(set(names)) and {layer.name for layer in (*TRAPS, *FIELD)} <= set(names)
     assert bench_layers.parse_arguments(["--target", "native"]).lowering == ["fftconv"]

@@ -2,10 +2,12 @@
 //
 // Reads one convolution per line: lanes, batch, channels of a group in and out, group, rank, and for each axis extent,
 // kernel, stride, dilation and both pads. Prints for each what is done with a tile, what runs along the lanes, and for
-// each axis the samples and the outputs of a tile and the number of tiles.
+// each axis the samples and the outputs of a tile and the number of tiles; behind a bar, if the dense engine computes it,
+// the lengths of its DFTs.
 #include <algorithm>
 #include <iostream>
 
+#include "planner/dense_plan.h"
 #include "planner/plan.h"
 #include "planner/rates.h"
 
@@ -33,6 +35,10 @@ int main() {
     for (int axis = kMaxRank - a.rank; axis < kMaxRank; ++axis) {
       const AxisPlan& planned = plan.axes[axis];
       std::cout << ' ' << planned.length << ' ' << planned.step << ' ' << planned.tiles * planned.residues;
+    }
+    if (plan.dense) {
+      std::cout << " |";
+      for (const AxisPlan& axis : plan.dense->axes) std::cout << ' ' << axis.length;
     }
     std::cout << '\n';
   }
