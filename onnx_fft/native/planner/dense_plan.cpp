@@ -139,8 +139,9 @@ bool can_cut(const ConvPlan& conv, const AxisPlan* sequences) {
   for (int axis = 0; axis < kMaxRank; ++axis) {
     if (sequences[axis].stride > 1 && sequences[axis].dilation > 1) return false;
   }
-  if (conv.in_channels * conv.out_channels == 1) return false;  // nothing is summed, or nearly so
-  return last.taps > 1 && last.residues * last.polyphase <= kMostWindows;
+  if (conv.in_channels * conv.out_channels == 1) return false;           // nothing is summed, or nearly so
+  const int64_t step = std::max(last.input_step(), last.output_step());  // a row takes as many vectors for a sample
+  return last.taps > 1 && step <= kMostWindows && last.residues * last.polyphase <= kMostWindows;
 }
 
 // The plan with every size of blocks.

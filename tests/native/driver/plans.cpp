@@ -2,8 +2,8 @@
 //
 // Reads one convolution per line: lanes, batch, channels of a group in and out, group, rank, and for each axis extent,
 // kernel, stride, dilation and both pads. Prints for each what is done with a tile, what runs along the lanes, and for
-// each axis the samples and the outputs of a tile and the number of tiles; behind a bar, if the dense engine computes it,
-// the lengths of its DFTs.
+// each axis the samples and the outputs of a tile and the number of tiles; behind a bar, if the dense engine computes
+// it, the lengths of its DFTs.
 #include <algorithm>
 #include <iostream>
 
