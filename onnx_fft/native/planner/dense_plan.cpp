@@ -125,13 +125,13 @@ double most_spectra_bytes(const DensePlan& plan) {
   return kSpectraFactor * weights + kSpectraBytes;
 }
 
-// Tiles side by side: as many as keep a segment's scratch in the cache, and no more than a block takes.
-int64_t choose_segment(const DensePlan& plan, int lanes) {
+// The most tiles side by side that keep a segment's scratch in the cache.
+int64_t most_in_segment(const DensePlan& plan, int lanes) {
   const AxisPlan& last = plan.axes[2];
   const int64_t windows = last.residues * last.polyphase;
   const int64_t points = plan.axes[0].length * plan.axes[1].length * last.length;
   const int64_t fitting = std::min({kSegmentReals / (points * windows * lanes), kMostWindows / windows, last.tiles});
-  return std::max<int64_t>(1, std::min(fitting, plan.block / last.residues));
+  return std::max<int64_t>(1, fitting);
 }
 
 bool can_cut(const ConvPlan& conv, const AxisPlan* sequences) {
@@ -144,25 +144,39 @@ bool can_cut(const ConvPlan& conv, const AxisPlan* sequences) {
   return last.taps > 1 && step <= kMostWindows && last.residues * last.polyphase <= kMostWindows;
 }
 
-// The plan with every size of blocks.
+// A segment of at most so many tiles, all segments of a line alike, and a block of whole segments.
+void set_block(DensePlan& plan, int64_t segment, int64_t block, int lanes, const Rates& rates) {
+  const int64_t line = plan.axes[2].tiles, residues = plan.axes[2].residues;
+  const int64_t pieces = ceil_divide(line, std::max<int64_t>(1, segment));
+  plan.segment = ceil_divide(line, pieces);
+  const int64_t tiles = plan.segment * residues;
+  plan.block = std::min(std::max<int64_t>(1, block / tiles) * tiles, plan.lines() * plan.line_tiles());
+  plan.work = count_dense_work(plan, lanes);
+  plan.seconds = rates.seconds(plan.work);
+}
+
+// The plan with every size of blocks, and blocks of one, two or three segments.
 void add_blocks(DensePlan plan, int lanes, const Rates& rates, std::vector<DensePlan>& plans) {
-  const int64_t tiles = plan.lines() * plan.line_tiles();
-  const auto add = [&](int64_t block) {
-    plan.block = std::min(block, tiles);
-    plan.segment = choose_segment(plan, lanes);
-    plan.work = count_dense_work(plan, lanes);
-    plan.seconds = rates.seconds(plan.work);
+  const int64_t tiles = plan.lines() * plan.line_tiles(), most = most_in_segment(plan, lanes);
+  const auto add = [&](int64_t block, int64_t parts) {
+    set_block(plan, std::min(most, block / parts / plan.axes[2].residues), block, lanes, rates);
     plans.push_back(plan);
-    return plan.block < tiles;
   };
   plan.is_shared = false;
   for (const int64_t block : kBlocks) {
-    if (!add(block)) break;
+    for (int64_t parts = 1; parts <= 3; ++parts) add(block, parts);
+    if (block >= tiles) break;
   }
   plan.is_shared = true;
   for (const int64_t block : kSharedBlocks) {
-    if (!add(block)) break;
+    add(block, 1);
+    if (block >= tiles) break;
   }
+}
+
+// Tiles far from square or cubic take more transforms for nothing.
+bool are_alike(const AxisPlan& a, const AxisPlan& b) {
+  return a.length == 1 || b.length == 1 || std::max(a.length, b.length) <= 2 * std::min(a.length, b.length);
 }
 
 }  // namespace
@@ -182,6 +196,7 @@ std::vector<DensePlan> cut_densely(const ConvPlan& conv, const AxisPlan* sequenc
         plan.axes[0] = first;
         plan.axes[1] = second;
         plan.axes[2] = third;
+        if (!are_alike(first, second) || !are_alike(second, third) || !are_alike(first, third)) continue;
         plan.form = DenseForm::kComplex;
         add_blocks(plan, lanes, rates, plans);
         if (ceil_divide(plan.out_channels, lanes) % 2 != 0) continue;
