@@ -25,7 +25,11 @@ by_model = _by_name(NAMES, QUICK_MODELS)
 by_graph = _by_name(light_paths(), QUICK_GRAPHS)
 """Every ImageNet graph of the onnx package."""
 
-REMAINING = {"ch_PP-OCRv4_det": {("ConvTranspose", "operator"): 2}, "tumor_vgg16": {("Conv", "growth"): 5}}
+REMAINING = {
+    "ch_PP-OCRv4_det": {("ConvTranspose", "operator"): 2},
+    "tumor_vgg16": {("Conv", "growth"): 5},
+    "deepbet": {("ConvTranspose", "operator"): 6, ("Conv", "growth"): 14},
+}
 """Convolutions left by `select="all"`, by operator and by the reason's code; none in the other models."""
 
 SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
@@ -36,5 +40,8 @@ SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
     "tumor_vgg16": {"input": (1, 240, 240, 3)},
     "crepe_tiny": {"frames": (2, 1024)},
     "crepe_full": {"frames": (1, 1024)},
+    "realesr_x2": {"data": (1, 3, 24, 40)},
+    "deepbet": {"scan": (1, 1, 64, 32, 96)},
+    "dnsmos_sig": {"input_1": (1, 901, 161)},
 }
 """Shapes of open inputs that keep the validation short; other models are tried on shapes the validator finds."""

@@ -6,7 +6,7 @@
     python -m scripts.bench.models --target native               # the native library, and its promises
 
 Peak memory is the most that a process of its own holds while it loads and runs the model, over what it held before.
-The models are those of `scripts.models.fetch`, which fetches what is not in the cache.
+The models are those of `scripts.models.obtain`, which fetches, or builds, what is not in the cache.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from onnx_fft.results import Report
 from onnx_fft.rewrite import rewrite
 from onnx_fft.runtime.engines import EngineError
 from scripts.bench.options import make_parser, write_json, write_results
-from scripts.models.fetch import fetch
+from scripts.models.obtain import obtain
 from scripts.shared.runs import describe_run, describe_target, open_in_ort, refuse
 from scripts.shared.tables import LEFT_ALONE, Table, format_ratio, format_shapes, list_losses
 
@@ -47,12 +47,19 @@ REFUSED = "does not load with its shapes fixed"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A model of `scripts.models.fetch` at the input shapes it is used with."""
+    """A model of `scripts.models.obtain` at the input shapes it is used with."""
 
     name: str
     input_shapes: dict[str, tuple[int, ...]]
     native_at_least: float | None = None
     """The speed over the original that the native library is held to; None if no number is promised."""
+    suffix: str = ""
+    """Tells a case from others of the same model."""
+
+    @property
+    def title(self) -> str:
+        """What the tables call it."""
+        return f"{self.name}{self.suffix}"
 
 
 CASES: tuple[Case, ...] = (
@@ -65,6 +72,15 @@ CASES: tuple[Case, ...] = (
     Case("crepe_full", {"frames": (32, 1024)}, 4.0),
     Case("silero_vad", {"input": (1, 576), "state": (2, 1, 128)}),
     Case("tumor_vgg16", {"input": (1, 240, 240, 3)}),
+    Case("realesr_x2", {"data": (1, 3, 256, 256)}),
+    Case("realesr_x2", {"data": (1, 3, 360, 640)}, suffix=" 360p"),
+    Case("dnsmos_sig", {"input_1": (1, 901, 161)}),
+    Case("deepbet", {"scan": (1, 1, 256, 256, 256)}),
+    Case("dncnn", {"image": (1, 1, 512, 512)}),
+    Case("unet3d", {"scan": (1, 1, 128, 128, 128)}),
+    Case("hifigan", {"mel": (1, 80, 100)}),
+    Case("resnet50", {"image": (1, 3, 224, 224)}),
+    Case("mobilenet_v2", {"image": (1, 3, 224, 224)}),
 )
 
 
@@ -87,7 +103,7 @@ class Measured:
         """As plain JSON types."""
         decisions = [{"name": r.name, "lowering": r.lowering, "reason": r.reason} for r in self.report.rows]
         return {
-            "model": self.case.name,
+            "model": self.case.title,
             "relative_l2": self.relative_l2,
             "at_least": self.at_least,
             "promise_kept": self.promise_kept,
@@ -98,7 +114,7 @@ class Measured:
 
 def measure_model(case: Case, *, target: str, threads: int, budget_s: float, fix_shapes: bool) -> Measured:
     """Rewrite one model with the defaults, compare its outputs, and time it. Raises EngineError if it does not load."""
-    path = fetch(case.name)
+    path = obtain(case.name)
     result = rewrite(path, target=target, input_shapes=case.input_shapes if fix_shapes else {}, validate=False)
     feed = find_feed(load_model(path), result.loaded, inputs=None, input_shapes=case.input_shapes, seed=SEED)
     difference = _compare(result.loaded, feed)
@@ -133,7 +149,7 @@ def make_table(measured: Sequence[Measured], refused: Sequence[Case] = ()) -> Ta
     for m in measured:
         before, after = m.benchmark.original, m.benchmark.rewritten
         row = (
-            m.case.name,
+            m.case.title,
             format_shapes(m.benchmark.input_shapes),
             f"{len(m.report.replaced)} of {len(m.report.rows)}",
             format_ms(before.run_s.median),
@@ -147,7 +163,7 @@ def make_table(measured: Sequence[Measured], refused: Sequence[Case] = ()) -> Ta
         )
         rows.append(row)
     blank = ("",) * (len(columns) - 3)
-    rows += [(case.name, format_shapes(case.input_shapes), REFUSED, *blank) for case in refused]
+    rows += [(case.title, format_shapes(case.input_shapes), REFUSED, *blank) for case in refused]
     return Table(columns, tuple(rows))
 
 
@@ -158,14 +174,14 @@ def _print_promise(m: Measured) -> str:
 def summarize_rows(measured: Sequence[Measured]) -> list[str]:
     """A line for each model, then the losses; a model left alone is its original, and shows the noise of this run."""
     changed = [m for m in measured if m.report.replaced]
-    lines = [f"{m.case.name}: {m.benchmark.verdict}" for m in changed]
+    lines = [f"{m.case.title}: {m.benchmark.verdict}" for m in changed]
     promised = [m for m in measured if m.promise_kept is not None]
     if promised:
         lines.append(f"promises met: {sum(m.promise_kept is True for m in promised)} of {len(promised)}")
-    same = [f"{m.case.name} {m.benchmark.ratio.value:.2f}x" for m in measured if not m.report.replaced]
+    same = [f"{m.case.title} {m.benchmark.ratio.value:.2f}x" for m in measured if not m.report.replaced]
     if same:
         lines.append(f"left alone, timed against itself: {', '.join(same)}")
-    return [*lines, list_losses([(m.case.name, m.benchmark.ratio.value) for m in changed], MIN_RATIO)]
+    return [*lines, list_losses([(m.case.title, m.benchmark.ratio.value) for m in changed], MIN_RATIO)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -173,9 +189,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser((__doc__ or "").split("\n")[0], budget_s=10.0)
     parser.add_argument("--fix-shapes", action="store_true", help="rewrite for the input shapes of the table only")
     options = parser.parse_args(arguments)
-    cases = [case for case in CASES if re.search(options.select, case.name)]
+    cases = [case for case in CASES if re.search(options.select, case.title)]
     if not cases:
-        return refuse(f"--select {options.select!r} matches none of: {', '.join(case.name for case in CASES)}")
+        return refuse(f"--select {options.select!r} matches none of: {', '.join(case.title for case in CASES)}")
     try:
         notes = describe_target(options.target)
     except (NativeUnavailable, CudaUnavailable) as error:
@@ -183,17 +199,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     measured, refused = [], []
     settings = {name: getattr(options, name) for name in ("target", "threads", "fix_shapes")}
     for case in cases:
-        print(f"{case.name} ...", file=sys.stderr)
+        print(f"{case.title} ...", file=sys.stderr)
         try:
             measured.append(measure_model(case, budget_s=options.budget, **settings))
         except EngineError as error:
             if not options.fix_shapes:
                 raise
-            print(f"{case.name} {REFUSED}: {error}", file=sys.stderr)
+            print(f"{case.title} {REFUSED}: {error}", file=sys.stderr)
             refused.append(case)
     header = [*describe_run([m.benchmark.host for m in measured], SEED), *notes]
     write_results(options, TITLES[options.target], header, make_table(measured, refused), summarize_rows(measured))
-    names = [case.name for case in refused]
+    names = [case.title for case in refused]
     models = [m.to_dict() for m in measured]
     write_json(options, {"target": options.target, "header": header, "models": models, "refused": names})
     return 0

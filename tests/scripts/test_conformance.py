@@ -23,7 +23,7 @@ from scripts.conformance.speed import compare_outputs
 from scripts.conformance.table import find_deviations, render
 from scripts.conformance.worker import RUNTIMES as ENGINES
 from scripts.conformance.worker import run_entry
-from scripts.models.fetch import WHEELS
+from scripts.models.wheels import WHEELS
 from scripts.shared.blocks import read_block
 from scripts.shared.conv_models import Array
 from scripts.shared.paths import MODELS
