@@ -1,8 +1,9 @@
 """One side of a comparison with a peer, in a process of its own: `python -P peer_worker.py SIDE FOLDER THREADS`.
 
 FOLDER holds the layer: `arrays.npz` (x, weight, bias), `model.onnx` and `layer.json` (group, strides, dilations,
-pads_begin, pads_end). The answers are JSON, one a line: the first after a run whose output is in `SIDE.npy`, then one
-for each line read, which says how many seconds to measure. An answer is `{"seconds": ...}` or `{"error": ...}`.
+pads_begin, pads_end, output_shape). The answers are JSON, one a line: the first after a run whose output is in
+`SIDE.npy`, then one for each line read, which says how many seconds to measure. An answer is `{"seconds": ...}` or
+`{"error": ...}`.
 
 Each side is called as its users call it: weights and input are ready, the output is new in each run. If a side has no
 uneven padding, the run includes padding the input. `scipy.signal.oaconvolve` knows no channels: a depthwise layer is
@@ -17,6 +18,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -163,14 +165,88 @@ def open_oaconvolve(folder: Path, threads: int) -> Run:
     return run
 
 
+def open_nnpack(folder: Path, threads: int) -> Run:
+    """NNPACK, which PyTorch ships: Winograd and FFT convolutions of 2-D layers."""
+    torch: Any = importlib.import_module("torch")
+    if not torch._nnpack_available():  # which prepares it as well
+        raise ValueError("NNPACK does not run on this machine")
+    torch.set_num_threads(threads)
+    layer = _load_layer(folder)
+    x, weight, bias = (None if a is None else torch.from_numpy(a) for a in _load_arrays(folder))
+
+    def run() -> Any:
+        with torch.inference_mode():
+            return torch._nnpack_spatial_convolution(x, weight, bias, layer["pads_begin"], layer["strides"])
+
+    return run
+
+
+def open_ncnn(folder: Path, threads: int) -> Run:
+    """ncnn's layer, from its two files: text, and behind a flag (0 for float32) the numbers."""
+    ncnn: Any = importlib.import_module("ncnn")
+    layer = _load_layer(folder)
+    x, weight, bias = _load_arrays(folder)
+    assert weight is not None
+    rank = weight.ndim - 2
+    keys = {1: weight.shape[2:], 2: layer["dilations"], 3: layer["strides"], 4: layer["pads_begin"]}
+    values = {0: weight.shape[0], 5: int(bias is not None), 6: weight.size, 7: layer["group"]}
+    for key, lengths in keys.items():  # the last axis has the plain key, the one before 10 more, the one before that 20
+        values |= {key + 10 * axis: length for axis, length in enumerate(reversed(lengths))}
+    values |= dict(zip((15, 16, 17), reversed(layer["pads_end"]), strict=False))
+    kind = ("Convolution1D", "Convolution", "Convolution3D")[rank - 1]
+    if layer["group"] > 1:
+        kind = kind.replace("Convolution", "ConvolutionDepthWise")
+    settings = " ".join(f"{key}={value}" for key, value in values.items())
+    (folder / "layer.param").write_text(f"7767517\n2 2\nInput x 0 1 x\n{kind} conv 1 1 x y {settings}\n")
+    numbers = [np.zeros(1, np.float32), weight, *([] if bias is None else [bias])]
+    (folder / "layer.bin").write_bytes(b"".join(array.tobytes() for array in numbers))
+    net = ncnn.Net()
+    net.opt.num_threads = threads
+    for option in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
+        setattr(net.opt, f"use_{option}", False)
+    if net.load_param(str(folder / "layer.param")) or net.load_model(str(folder / "layer.bin")):
+        raise ValueError("ncnn does not load the layer")
+
+    def run() -> Array:
+        extractor = net.create_extractor()
+        extractor.input("x", ncnn.Mat(x[0]))
+        code, y = extractor.extract("y")
+        return np.array(y)[None] if code == 0 else np.empty(0)
+
+    return run
+
+
+def open_mnn(folder: Path, threads: int) -> Run:
+    """MNN on the same model, converted by its own tool."""
+    mnn: Any = importlib.import_module("MNN")
+    expressions: Any = importlib.import_module("MNN.expr")
+    code = "from MNN.tools.mnnconvert import main; main()"
+    files = ["--modelFile", str(folder / "model.onnx"), "--MNNModel", str(folder / "model.mnn")]
+    subprocess.run([sys.executable, "-c", code, "-f", "ONNX", *files], check=True, capture_output=True)
+    runtime = mnn.nn.create_runtime_manager(({"backend": "CPU", "numThread": threads, "precision": "high"},))
+    net = mnn.nn.load_module_from_file(str(folder / "model.mnn"), ["x"], ["y"], runtime_manager=runtime)
+    x, shape = _load_arrays(folder)[0], _load_layer(folder)["output_shape"]
+    given = expressions.const(x, list(x.shape), expressions.NCHW)
+
+    def run() -> Array:
+        (y,) = net.forward([given])
+        rows = expressions.convert(y, expressions.NCHW)  # which owns what it shows
+        return np.array(rows.read()).reshape(shape)
+
+    return run
+
+
 SIDES: dict[str, Callable[[Path, int], Run]] = {
     "onnxruntime": open_onnxruntime,
     "torch": open_torch,
     "openvino": open_openvino,
     "fft_conv_pytorch": open_fft_conv,
     "scipy": open_oaconvolve,
+    "nnpack": open_nnpack,
+    "ncnn": open_ncnn,
+    "MNN": open_mnn,
 }
-"""By the name of the module that computes."""
+"""By the name of the module that computes; NNPACK is a part of PyTorch."""
 
 
 def _load_layer(folder: Path) -> dict[str, Any]:

@@ -49,19 +49,21 @@ INSTALL = "pip install -r scripts/bench/requirements-peers.txt"
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A library: its name in print, the module that computes, and the package that installs it."""
+    """A library: its name in print, what the worker calls it, and the package that installs it."""
 
     name: str
-    module: str
+    side: str
     package: str
     refuse: Callable[[ConvSpec], str] = lambda spec: ""
     """Why the peer cannot compute a layer; "" if it can."""
+    module: str = ""
+    """The module that computes, if the worker calls it by another name."""
 
     @property
     def version(self) -> str | None:
         """The installed version; None if it is not installed."""
         try:
-            return version(self.package) if find_spec(self.module) else None
+            return version(self.package) if find_spec(self.module or self.side) else None
         except PackageNotFoundError:
             return None
 
@@ -74,9 +76,26 @@ def refuse_steps(spec: ConvSpec) -> str:
     return ""
 
 
+def refuse_ncnn(spec: ConvSpec) -> str:
+    """One image at a time, 3-D depthwise or dense."""
+    if spec.batch != 1:
+        return "one image at a time"
+    return "no groups" if spec.group > 1 and not spec.is_depthwise else ""
+
+
+def refuse_nnpack(spec: ConvSpec) -> str:
+    """2-D layers with even padding, stride 1, no dilation and no groups are what it transforms."""
+    if spec.rank != 2 or spec.group > 1 or spec.pads_begin != spec.pads_end:
+        return "2-D, no groups, even padding only"
+    return refuse_steps(spec)
+
+
 PEERS: tuple[Peer, ...] = (
     Peer("PyTorch", "torch", "torch"),
+    Peer("NNPACK", "nnpack", "torch", refuse_nnpack, "torch"),
     Peer("OpenVINO", "openvino", "openvino"),
+    Peer("ncnn", "ncnn", "ncnn", refuse_ncnn),
+    Peer("MNN", "MNN", "mnn"),
     Peer("fft-conv-pytorch", "fft_conv_pytorch", "fft-conv-pytorch"),
     Peer("SciPy oaconvolve", "scipy", "scipy", refuse_steps),
 )
@@ -182,16 +201,18 @@ def store_layer(folder: Path, spec: ConvSpec, model: ModelProto, x: Array, weigh
     """Write what the worker reads."""
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     names = ("group", "strides", "dilations", "pads_begin", "pads_end")
-    (folder / "layer.json").write_text(json.dumps({name: getattr(spec, name) for name in names}))
+    layer = {name: getattr(spec, name) for name in names}
+    layer["output_shape"] = (len(x), spec.out_channels, *spec.at(x.shape[2:]).output_extents)
+    (folder / "layer.json").write_text(json.dumps(layer))
     arrays = {"x": x, "weight": weight} | ({} if bias is None else {"bias": bias})
     np.savez(folder / "arrays.npz", **arrays)  # type: ignore[arg-type]
 
 
 def _measure_peer(peer: Peer, conv: Side, folder: Path, threads: int, budget_s: float) -> PeerResult:
-    with Side(peer.module, folder, threads) as side:
+    with Side(peer.side, folder, threads) as side:
         try:
             side.wait_ready()
-            relative_l2 = measure_error(np.load(folder / f"{peer.module}.npy"), np.load(folder / f"{CONV}.npy"))
+            relative_l2 = measure_error(np.load(folder / f"{peer.side}.npy"), np.load(folder / f"{CONV}.npy"))
             if not relative_l2 <= MAX_RELATIVE_L2:
                 return PeerResult(f"wrong (relative L2 {relative_l2:.0e})", relative_l2=relative_l2)
             conv_s, peer_s = alternate(conv.measure, side.measure, budget_s)
