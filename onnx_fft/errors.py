@@ -53,6 +53,10 @@ class UsageError(OnnxFftError):
     exit_code = 2
 
 
+class PickleError(UsageError, TypeError):
+    """What lives in one process was to be sent to another; a TypeError as well, like that of pickle."""
+
+
 class InvalidModelError(OnnxFftError):
     """The file is not a valid ONNX model."""
 
