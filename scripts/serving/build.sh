@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds run_model in a folder (default: build) against the C library of ONNX Runtime: the file given, or the one in the
+# Builds run_model and load_model in a folder (default: build) against the C library of ONNX Runtime: the file given, or the one in the
 # Python package, which has had one since 1.19. Linux; takes PYTHON, CXX and CXXFLAGS from the environment.
 set -euo pipefail
 
@@ -19,6 +19,8 @@ mkdir -p "$folder"
 # The names by which versions of ONNX Runtime want to be found; the package has the first only.
 ln -sf "$(realpath "$library")" "$folder/$(basename "$library")"
 ln -sf "$(realpath "$library")" "$folder/libonnxruntime.so.1"
-# shellcheck disable=SC2086  # several flags
-"${CXX:-c++}" -std=c++17 -O2 -Wall -Wextra ${CXXFLAGS:-} -I "$here/standin" "$here/run_model.cpp" \
-  "$folder/libonnxruntime.so.1" -Wl,-rpath,'$ORIGIN' -o "$folder/run_model"
+for program in run_model load_model; do
+  # shellcheck disable=SC2086  # several flags
+  "${CXX:-c++}" -std=c++17 -O2 -Wall -Wextra -pthread ${CXXFLAGS:-} -I "$here/standin" "$here/$program.cpp" \
+    "$folder/libonnxruntime.so.1" -Wl,-rpath,'$ORIGIN' -o "$folder/$program"
+done

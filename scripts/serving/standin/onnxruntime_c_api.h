@@ -1,5 +1,6 @@
-// Stands in for ONNX Runtime's header of this name, which its Python package does not ship: what run_model.cpp uses of
-// it, at the places that it has had in every version since 1.17. A build with the real header leaves this folder out.
+// Stands in for ONNX Runtime's header of this name, which its Python package does not ship: what the programs beside it
+// use of it, at the places that it has had in every version since 1.17. A build with the real header leaves this folder
+// out.
 #pragma once
 
 #include <cstddef>
@@ -34,7 +35,9 @@ struct OrtApi {
   OrtStatus* (*Run)(OrtSession*, const OrtRunOptions*, const char* const* input_names, const OrtValue* const* inputs,
                     size_t input_count, const char* const* output_names, size_t output_count, OrtValue** outputs);
   OrtStatus* (*CreateSessionOptions)(OrtSessionOptions**);
-  Unused unused_11[25];
+  Unused unused_11[13];
+  OrtStatus* (*SetIntraOpNumThreads)(OrtSessionOptions*, int threads);
+  Unused unused_25[11];
   OrtStatus* (*SessionGetInputName)(const OrtSession*, size_t index, OrtAllocator*, char**);
   OrtStatus* (*SessionGetOutputName)(const OrtSession*, size_t index, OrtAllocator*, char**);
   Unused unused_38[11];
