@@ -5,7 +5,7 @@
 const ARRAYS = { float16: globalThis.Float16Array ?? Uint16Array, float32: Float32Array };
 
 /** @returns {Promise<object>} the inputs of an entry by name */
-async function readFeeds(ort, files, entry) {
+export async function readFeeds(ort, files, entry) {
   const feeds = {};
   for (const { name, dtype, shape, file } of entry.feeds) {
     const bytes = await files.read(file);
@@ -16,7 +16,7 @@ async function readFeeds(ort, files, entry) {
   return feeds;
 }
 
-function asBytes({ data }) {
+export function asBytes({ data }) {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
@@ -57,6 +57,17 @@ async function time(session, feeds) {
   return (performance.now() - started) / 1000;
 }
 
+/** Runs all sides in turn, in alternating order, for about budget_s seconds; each gets the times of its runs. */
+export async function timeInTurn(sides, feeds, { budget_s, min_runs }, onRound = async () => {}) {
+  const turns = [...sides];
+  const started = performance.now();
+  while (sides[0].seconds.length < min_runs || performance.now() - started < budget_s * 1000) {
+    for (const side of turns) side.seconds.push(await time(side.session, feeds));
+    turns.reverse();
+    await onRound((performance.now() - started) / 1000);
+  }
+}
+
 /** Times every pair of speed.json: both models in turn, in alternating order, for about budget_s seconds. */
 export async function timeAll(ort, files, version, options) {
   const { pairs, budget_s, min_runs } = JSON.parse(new TextDecoder().decode(await files.read("speed.json")));
@@ -70,12 +81,7 @@ export async function timeAll(ort, files, version, options) {
       await files.write(`${model}.bin`, asBytes(output));
       sides.push({ session, seconds: [] });
     }
-    const turns = [...sides];
-    const started = performance.now();
-    while (sides[0].seconds.length < min_runs || performance.now() - started < budget_s * 1000) {
-      for (const side of turns) side.seconds.push(await time(side.session, feeds));
-      turns.reverse();
-    }
+    await timeInTurn(sides, feeds, { budget_s, min_runs });
     for (const { session } of sides) await session.release();
     await files.append("speed.jsonl", { name: pair.name, original_s: sides[0].seconds, rewritten_s: sides[1].seconds });
   }

@@ -69,12 +69,12 @@ class Browser:
                 result: dict[str, Any] = answer["result"]
                 return result
 
-    def open(self, path: Path, *, width: int, scheme: str) -> None:
-        """Show a file on a page of the given width under the colour scheme "light" or "dark"."""
+    def open(self, page: Path | str, *, width: int, scheme: str) -> None:
+        """Show a file or an address on a page of the given width under the colour scheme "light" or "dark"."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self._loaded = False
-        self.call("Page.navigate", url=path.absolute().as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.absolute().as_uri())
         while not self._loaded:
             self._receive()
 

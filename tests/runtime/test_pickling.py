@@ -35,7 +35,10 @@ def make_options() -> Any:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (open_session, r"got an onnxruntime.InferenceSession .*call onnx_fft.InferenceSession\(path\) once in each proc"),
+        (
+            open_session,
+            r"got an onnxruntime.InferenceSession .*call onnx_fft.InferenceSession\(path\) once in each proc",
+        ),
         (make_options, r"got an onnxruntime.SessionOptions .*make them there, and call onnx_fft.register there"),
     ],
     ids=["session", "options"],

@@ -1,0 +1,45 @@
+// Many clients at once on one session in onnxruntime-node:
+//
+//     node load.mjs MODULES MODEL SHAPE INPUTS OUTPUTS CLIENTS REQUESTS
+//
+// MODULES is the folder node_modules that holds the package; the rest, and what it prints, is as in load_model.cpp.
+// onnxruntime-node runs one request after the other, so a run has as many threads as there are cores.
+
+import { readFile, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { join, resolve } from "node:path";
+
+const SAMPLE_EVERY = 10; // requests between two looks at the memory
+
+const [modules, model, lengths, inputs, outputs, clients, requests] = process.argv.slice(2);
+const ort = createRequire(join(resolve(modules), "package.json"))("onnxruntime-node");
+
+const shape = lengths.split("x").map(Number);
+const count = shape.reduce((product, length) => product * length, 1);
+const { buffer, byteOffset } = await readFile(inputs);
+const session = await ort.InferenceSession.create(model, { executionProviders: ["cpu"], logSeverityLevel: 3 });
+const [input] = session.inputNames;
+const [output] = session.outputNames;
+
+const asBytes = ({ data }) => Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+const load = { version: ort.env.versions.node, wall_s: 0, different: 0, seconds: [], held_bytes: [] };
+const firsts = [];
+let begun = 0;
+
+async function serveClient(client) {
+  const values = new Float32Array(buffer, byteOffset + client * count * 4, count);
+  while (begun++ < Number(requests)) {
+    const started = performance.now();
+    const results = await session.run({ [input]: new ort.Tensor("float32", values, shape) });
+    load.seconds.push((performance.now() - started) / 1000);
+    firsts[client] ??= Buffer.from(asBytes(results[output]));
+    if (!asBytes(results[output]).equals(firsts[client])) load.different += 1;
+    if (load.seconds.length % SAMPLE_EVERY === 0) load.held_bytes.push(process.memoryUsage.rss());
+  }
+}
+
+const started = performance.now();
+await Promise.all(Array.from({ length: Number(clients) }, (_, client) => serveClient(client)));
+load.wall_s = (performance.now() - started) / 1000;
+await writeFile(outputs, Buffer.concat(firsts));
+console.log(JSON.stringify(load));
