@@ -9,7 +9,5 @@ bin="$(bash scripts/setup/venv.sh '.[test]')"
 
 make_venv oldest --constraint tests/oldest.txt numpy onnxruntime
 make_venv openvino --requirement scripts/conformance/openvino.txt
-cp scripts/conformance/package.json "$environments"
-# Without its install script onnxruntime-node fetches no libraries for GPUs; those for the CPU are in the package.
-npm install --prefix "$environments" --ignore-scripts --no-package-lock --no-audit --no-fund --loglevel=error
+install_javascript
 "$bin/python" -m scripts.conformance.run --environments "$environments" "$@"

@@ -24,11 +24,10 @@ const [output] = session.outputNames;
 const asBytes = ({ data }) => Buffer.from(data.buffer, data.byteOffset, data.byteLength);
 const load = { version: ort.env.versions.node, wall_s: 0, different: 0, seconds: [], held_bytes: [] };
 const firsts = [];
-let begun = 0;
 
 async function serveClient(client) {
   const values = new Float32Array(buffer, byteOffset + client * count * 4, count);
-  while (begun++ < Number(requests)) {
+  for (let sent = 0; sent < requests / clients; sent += 1) {
     const started = performance.now();
     const results = await session.run({ [input]: new ort.Tensor("float32", values, shape) });
     load.seconds.push((performance.now() - started) / 1000);

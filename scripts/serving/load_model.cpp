@@ -4,7 +4,8 @@
 //     load_model MODEL SHAPE INPUTS OUTPUTS CLIENTS REQUESTS [LIBRARY]
 //     load_model native.onnx 32x1024 x.bin y.bin 8 1000 libonnx_fft.so
 //
-// Each client is a thread that asks again as soon as it has its answer; each run has one thread. INPUTS holds an input
+// Each client is a thread that asks again as soon as it has its answer, and sends its share of the requests; each run
+// has one thread. INPUTS holds an input
 // for each client, OUTPUTS gets the first answer that each got: raw float32 numbers. A line of JSON says how long each
 // request took, how long all took together, what the process held in memory meanwhile, and how many answers were not
 // bit for bit the client's first. build.sh builds the program.
@@ -29,9 +30,8 @@ constexpr long kSampleEvery = 10;  // requests between two looks at the memory
 using Clock = std::chrono::steady_clock;
 
 struct Load {
-  long requests = 0;
-  std::atomic<long> begun{0};
-  std::mutex lock;  // of what follows
+  std::atomic<bool> is_over{false};  // because a request failed
+  std::mutex lock;                   // of what follows
   std::vector<double> seconds;
   std::vector<long> held_bytes;
   long different = 0;
@@ -62,13 +62,13 @@ void ask(Load& load, OrtSession* session, const Names& names, const OrtValue* x,
   if (static_cast<long>(load.seconds.size()) % kSampleEvery == 0) load.held_bytes.push_back(read_held_bytes());
 }
 
-void serve_client(Load& load, OrtSession* session, Tensor& input, Tensor& first) {
+void serve_client(Load& load, OrtSession* session, long requests, Tensor& input, Tensor& first) {
   try {
     const Names names = read_names(session);
     const auto x = wrap_tensor(input);
-    while (load.begun++ < load.requests) ask(load, session, names, x.get(), first);
+    for (long sent = 0; sent < requests && !load.is_over; ++sent) ask(load, session, names, x.get(), first);
   } catch (...) {
-    load.begun = load.requests;
+    load.is_over = true;
     const std::lock_guard<std::mutex> held(load.lock);
     load.error = std::current_exception();
   }
@@ -87,12 +87,12 @@ void load_model(char** argv, size_t clients, long requests, const char* library)
   const auto env = make(ort->ReleaseEnv, ort->CreateEnv, ORT_LOGGING_LEVEL_WARNING, "load_model");
   const auto session = open_session(env.get(), argv[1], library, 1);
   Load load;
-  load.requests = requests;
   std::vector<Tensor> first(clients);
   std::vector<std::thread> threads;
   const auto start = Clock::now();
   for (size_t client = 0; client < clients; ++client) {
-    threads.emplace_back(serve_client, std::ref(load), session.get(), std::ref(inputs[client]),
+    const long share = requests / static_cast<long>(clients);
+    threads.emplace_back(serve_client, std::ref(load), session.get(), share, std::ref(inputs[client]),
                          std::ref(first[client]));
   }
   for (std::thread& thread : threads) thread.join();

@@ -1,7 +1,8 @@
-"""A load on each runtime that serves models: many clients at once on one model, each asking again once it is answered.
+"""A load on each runtime that serves models: many clients at once on one model.
 
-Every client has an input of its own, all of them in one file of raw numbers. The answers come back as such a file, the
-first that each client got. What was seen comes in one form, whichever runtime it was.
+Each client sends its share of the requests, the next one once the last is answered, and has an input of its own, all of
+them in one file of raw numbers. The answers come back as such a file, the first that each client got. What was seen
+comes in one form, whichever runtime it was.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
+import httpx2
 import numpy as np
 
 from onnx_fft.native import library_path
@@ -93,16 +94,12 @@ def load_http(job: Job) -> Load:
     """The service of service.py in a process of its own, and clients in this one. Raises LoadError."""
     load, lock = Load(f"Starlette on uvicorn, Python {sys.version.split()[0]}"), threading.Lock()
     inputs = np.fromfile(job.inputs, np.float32).reshape(job.clients, *job.shape)
-    turns = iter(range(job.requests))
-    with _serve(job.model) as (address, status), httpx.Client(base_url=address, timeout=60.0) as http:
+    with _serve(job.model) as (address, status), httpx2.Client(base_url=address, timeout=60.0) as http:
 
         def ask_on(client: int) -> bytes:
             """What client number `client` does; returns its first answer."""
             body, first = write_arrays({job.input_name: inputs[client]}), b""
-            while True:
-                with lock:
-                    if next(turns, None) is None:
-                        return first
+            for _ in range(job.requests // job.clients):
                 started = time.perf_counter()
                 answer = http.post("/run", content=body)
                 taken = time.perf_counter() - started
@@ -113,6 +110,7 @@ def load_http(job: Job) -> Load:
                     load.seconds.append(taken)
                     if len(load.seconds) % SAMPLE_EVERY == 0:
                         load.held_bytes.append(read_memory(status)[0] or 0)
+            return first
 
         started = time.perf_counter()
         with ThreadPoolExecutor(job.clients) as pool:

@@ -38,7 +38,7 @@ from scripts.serving.tables import PAGE, RESULTS, render
 from scripts.shared.blocks import write_block
 from scripts.shared.running import run_model
 
-MODEL, INPUT, SHAPE = "crepe_tiny", "frames", (16, 1024)
+MODEL, INPUT, SHAPE = "crepe_tiny", "frames", (8, 1024)
 SEED = 0
 
 
