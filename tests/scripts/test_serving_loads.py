@@ -28,6 +28,7 @@ from scripts.serving.tables import PAGE, RESULTS, render
 from scripts.shared.blocks import read_block
 from scripts.shared.conv_models import Array
 from scripts.shared.running import run_model
+from tests.marks import since_onnxruntime
 from tests.models import X, two_convs
 
 pytestmark = pytest.mark.usefixtures("native_library")
@@ -179,6 +180,7 @@ def test_the_page_shows_what_was_measured() -> None:
         assert [fault for row in results[name]["rows"] for fault in measure.find_faults(row)] == []
 
 
+@since_onnxruntime(19, "has no C library in its package")
 def test_a_program_that_cannot_be_built_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CXX", "/no/compiler")
     with pytest.raises(LoadError, match="no/compiler"):

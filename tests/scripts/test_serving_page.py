@@ -123,6 +123,7 @@ def test_what_is_missing_is_said(
     assert "onnxruntime-web; scripts/conformance/run.sh sets it up" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_size_of_all_files_is_told(site: Path) -> None:
     """The bar needs it to end at its end."""
     pair = json.loads((site / "pair.json").read_text())
