@@ -12,7 +12,10 @@ from scripts.shared.paths import ROOT
 
 PACKAGE = ROOT / "onnx_fft"
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CHANGELOG.md", ".github/CONTRIBUTING.md", "models/README.md")),
+    *(
+        ROOT / name
+        for name in ("README.md", "CHANGELOG.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md", "models/README.md")
+    ),
     PACKAGE / "README.md",
     PACKAGE / "native" / "README.md",
     *sorted((ROOT / "scripts").glob("*/README.md")),

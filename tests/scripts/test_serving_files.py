@@ -81,6 +81,16 @@ def test_a_killed_worker_loses_nothing(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_cluster_that_runs_already(model: Path, tmp_path: Path) -> None:
+    sources, out = make_folders(tmp_path, 3)
+    with many_files.open_cluster(1) as cluster:
+        command = [str(model), str(tmp_path / "inputs"), str(out), "--scheduler", cluster.scheduler_address]
+        assert many_files.main(command) == 0
+        assert many_files.main(command) == 0  # it goes on for others
+    assert sorted(os.listdir(out)) == [source.name for source in sources]
+
+
+@pytest.mark.slow
 def test_the_command(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sources, out = make_folders(tmp_path, 5)
     sources[3].write_bytes(b"no arrays")
