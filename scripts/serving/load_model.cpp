@@ -1,11 +1,11 @@
 // Many clients at once on one session of an ONNX model in ONNX Runtime's C interface, with the native library of
 // onnx-fft or without it:
 //
-//     load_model MODEL SHAPE INPUTS OUTPUTS CLIENTS REQUESTS [LIBRARY]
-//     load_model native.onnx 32x1024 x.bin y.bin 8 1000 libonnx_fft.so
+//     load_model MODEL SHAPE INPUTS OUTPUTS CLIENTS [LIBRARY]
+//     echo 500 500 | load_model native.onnx 32x1024 x.bin y.bin 8 libonnx_fft.so
 //
 // Each client is a thread that asks again as soon as it has its answer, and sends its share of the requests; each run
-// has one thread. INPUTS holds an input
+// has one thread. Standard input says how many requests there are, any number of times. INPUTS holds an input
 // for each client, OUTPUTS gets the first answer that each got: raw float32 numbers. A line of JSON says how long each
 // request took, how long all took together, what the process held in memory meanwhile, and how many answers were not
 // bit for bit the client's first. build.sh builds the program.
@@ -16,6 +16,7 @@
 #include <exception>
 #include <fstream>
 #include <functional>
+#include <iostream>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -81,39 +82,49 @@ std::string list(const std::vector<T>& values) {
   return "[" + text + "]";
 }
 
-void load_model(char** argv, size_t clients, long requests, const char* library) {
-  const std::string version = find_ort();
-  std::vector<Tensor> inputs = read_tensors(argv[3], parse_shape(argv[2]), clients);
-  const auto env = make(ort->ReleaseEnv, ort->CreateEnv, ORT_LOGGING_LEVEL_WARNING, "load_model");
-  const auto session = open_session(env.get(), argv[1], library, 1);
-  Load load;
-  std::vector<Tensor> first(clients);
+// One round of requests; returns how long it took.
+double serve_clients(Load& load, OrtSession* session, long requests, std::vector<Tensor>& inputs,
+                     std::vector<Tensor>& first) {
   std::vector<std::thread> threads;
   const auto start = Clock::now();
-  for (size_t client = 0; client < clients; ++client) {
-    const long share = requests / static_cast<long>(clients);
-    threads.emplace_back(serve_client, std::ref(load), session.get(), share, std::ref(inputs[client]),
+  for (size_t client = 0; client < inputs.size(); ++client) {
+    const long share = requests / static_cast<long>(inputs.size());
+    threads.emplace_back(serve_client, std::ref(load), session, share, std::ref(inputs[client]),
                          std::ref(first[client]));
   }
   for (std::thread& thread : threads) thread.join();
-  const double wall_s = seconds_since(start);
   if (load.error) std::rethrow_exception(load.error);
-  std::vector<float> outputs;
-  for (const Tensor& each : first) outputs.insert(outputs.end(), each.values.begin(), each.values.end());
-  write_values(argv[4], outputs);
-  std::printf("{\"version\":\"%s\",\"wall_s\":%f,\"different\":%ld,\"seconds\":%s,\"held_bytes\":%s}\n",
-              version.c_str(), wall_s, load.different, list(load.seconds).c_str(), list(load.held_bytes).c_str());
+  return seconds_since(start);
+}
+
+void load_model(const char* model, const char* shape, const char* inputs_path, const char* outputs_path, size_t clients,
+                const char* library) {
+  const std::string version = find_ort();
+  std::vector<Tensor> inputs = read_tensors(inputs_path, parse_shape(shape), clients);
+  std::vector<Tensor> first(clients);
+  const auto env = make(ort->ReleaseEnv, ort->CreateEnv, ORT_LOGGING_LEVEL_WARNING, "load_model");
+  const auto session = open_session(env.get(), model, library, 1);
+  for (long requests = 0; std::cin >> requests;) {
+    Load load;
+    const double wall_s = serve_clients(load, session.get(), requests, inputs, first);
+    std::vector<float> outputs;
+    for (const Tensor& each : first) outputs.insert(outputs.end(), each.values.begin(), each.values.end());
+    write_values(outputs_path, outputs);
+    std::printf("{\"version\":\"%s\",\"wall_s\":%f,\"different\":%ld,\"seconds\":%s,\"held_bytes\":%s}\n",
+                version.c_str(), wall_s, load.different, list(load.seconds).c_str(), list(load.held_bytes).c_str());
+    std::fflush(stdout);
+  }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 7 && argc != 8) {
-    std::fprintf(stderr, "usage: load_model MODEL SHAPE INPUTS OUTPUTS CLIENTS REQUESTS [LIBRARY]\n");
+  if (argc != 6 && argc != 7) {
+    std::fprintf(stderr, "usage: load_model MODEL SHAPE INPUTS OUTPUTS CLIENTS [LIBRARY]\n");
     return 2;
   }
   try {
-    load_model(argv, std::stoul(argv[5]), std::stol(argv[6]), argc == 8 ? argv[7] : nullptr);
+    load_model(argv[1], argv[2], argv[3], argv[4], std::stoul(argv[5]), argc == 7 ? argv[6] : nullptr);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "load_model: %s\n", error.what());
     return 1;

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,18 @@ from scripts.conformance.speed import MAX_RELATIVE_L2, compare_outputs
 from scripts.models.fetch import fetch
 from scripts.native.soak import MOST_GROWTH_BYTES, measure_growth
 from scripts.serving.cluster import measure_cluster
-from scripts.serving.loads import CLIENTS, FOLDER, REQUESTS, Job, Load, LoadError, load_c, load_http, load_node
+from scripts.serving.loads import (
+    CLIENTS,
+    FOLDER,
+    Ask,
+    Job,
+    Load,
+    LoadError,
+    load_in_turn,
+    serve_c,
+    serve_http,
+    serve_node,
+)
 from scripts.serving.paths import MODULES
 from scripts.serving.tables import PAGE, RESULTS, render
 from scripts.shared.blocks import write_block
@@ -40,6 +52,7 @@ from scripts.shared.running import run_model
 
 MODEL, INPUT, SHAPE = "crepe_tiny", "frames", (8, 1024)
 SEED = 0
+REQUESTS, ROUNDS = 1000, 5
 
 
 def write_models(folder: Path) -> dict[str, Path]:
@@ -101,31 +114,32 @@ def find_faults(row: dict[str, Any]) -> list[str]:
 def measure_loads(runtime: str, folder: Path) -> dict[str, Any]:
     """Each model under the clients' load on one runtime. Raises LoadError if a request failed or memory grew."""
     models = write_models(folder)
-    load = _choose_load(runtime, folder)
+    if runtime == "node":
+        models["native, inlined"] = inline(models.pop("native"))
     inputs = np.random.default_rng(SEED).standard_normal((CLIENTS, *SHAPE), np.float32)
     inputs.tofile(folder / "inputs.bin")
     expected = [run_model(models["original"], {INPUT: x})[0].ravel() for x in inputs]
     np.concatenate(expected).tofile(folder / "expected.bin")
-    if runtime == "node":
-        models["native, inlined"] = inline(models.pop("native"))
-    rows, version = [], ""
-    for name, model in models.items():
-        print(f"{runtime}: {name} ...", file=sys.stderr)
-        seen = load(Job(model, INPUT, SHAPE, folder / "inputs.bin", folder / "outputs.bin"))
-        version = seen.version
-        rows.append(describe_load(name, seen, compare_outputs(folder / "expected.bin", folder / "outputs.bin")))
+    serve = _choose_server(runtime, folder)
+    outputs = [folder / f"{number}.bin" for number in range(len(models))]
+    with ExitStack() as stack:
+        pairs = zip(models.values(), outputs, strict=True)
+        jobs = [Job(model, INPUT, SHAPE, folder / "inputs.bin", out) for model, out in pairs]
+        loads = load_in_turn([stack.enter_context(serve(job)) for job in jobs], REQUESTS, ROUNDS)
+    differences = [compare_outputs(folder / "expected.bin", out) for out in outputs]
+    rows = [describe_load(*each) for each in zip(models, loads, differences, strict=True)]
     if faults := [fault for row in rows for fault in find_faults(row)]:
         raise LoadError("; ".join(faults))
-    return {"version": version, "clients": CLIENTS, "requests": REQUESTS, "rows": rows}
+    return {"version": loads[0].version, "clients": CLIENTS, "requests": REQUESTS, "rows": rows}
 
 
-def _choose_load(runtime: str, folder: Path) -> Callable[[Job], Load]:
+def _choose_server(runtime: str, folder: Path) -> Callable[[Job], AbstractContextManager[Ask]]:
     if runtime == "http":
-        return load_http
+        return serve_http
     if runtime == "node":
-        return lambda job: load_node(job, MODULES)
+        return lambda job: serve_node(job, MODULES)
     program = build_program(folder)
-    return lambda job: load_c(job, program)
+    return lambda job: serve_c(job, program)
 
 
 def measure(part: str, folder: Path) -> dict[str, Any]:

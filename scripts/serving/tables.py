@@ -62,7 +62,8 @@ def _render_cluster(part: dict[str, Any]) -> list[str]:
     return [
         *Table(("files a second", *ways), tuple(rows)).to_markdown(),
         "",
-        f"{part['files']} files a run, {part['workers']} workers with a thread each; one process has a thread a core. "
+        f"{part['files']} files, {part['rounds']} times in turn with the others; {part['workers']} workers of a thread "
+        "each, one process with a thread a core. "
         f"No file was lost, all came in order, at most {worst:.0e} (relative L2) from the original's. "
         f"{describe_part(part)}.",
     ]

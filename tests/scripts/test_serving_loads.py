@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from scripts.conformance.speed import compare_outputs
 from scripts.native.soak import MOST_GROWTH_BYTES
 from scripts.serving import measure, service
 from scripts.serving.arrays import read_arrays, write_arrays
-from scripts.serving.loads import Job, Load, LoadError, load_c, load_http, load_node
+from scripts.serving.loads import Ask, Job, Load, LoadError, load_in_turn, serve_c, serve_http, serve_node
 from scripts.serving.paths import MODULES
 from scripts.serving.sessions import open_session
 from scripts.serving.tables import PAGE, RESULTS, render
@@ -32,7 +33,7 @@ from tests.marks import since_onnxruntime
 from tests.models import X, two_convs
 
 pytestmark = pytest.mark.usefixtures("native_library")
-CLIENTS, REQUESTS = 4, 60
+CLIENTS, REQUESTS, ROUNDS = 4, 120, 2
 
 
 def write_pickled() -> bytes:
@@ -97,25 +98,28 @@ def make_job(model: Path, folder: Path) -> tuple[Job, Path]:
     inputs = np.random.default_rng(3).standard_normal((CLIENTS, *X.shape), np.float32)
     inputs.tofile(folder / "inputs.bin")
     np.concatenate([run_model(two_convs(), {"x": x})[0] for x in inputs]).tofile(folder / "expected.bin")
-    job = Job(model, "x", X.shape, folder / "inputs.bin", folder / "outputs.bin", CLIENTS, REQUESTS)
+    job = Job(model, "x", X.shape, folder / "inputs.bin", folder / "outputs.bin", CLIENTS)
     return job, folder / "expected.bin"
 
 
-def _load_c(job: Job, folder: Path) -> Load:
-    return load_c(job, measure.build_program(folder))
+def _serve_c(job: Job, folder: Path) -> AbstractContextManager[Ask]:
+    return serve_c(job, measure.build_program(folder))
 
 
-def _load_node(job: Job, folder: Path) -> Load:
+def _serve_node(job: Job, folder: Path) -> AbstractContextManager[Ask]:
     if not MODULES.exists():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no {MODULES}; scripts/conformance/run.sh sets it up")
-    return load_node(job, MODULES)
+    return serve_node(job, MODULES)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("run", [_load_c, _load_node, lambda job, _: load_http(job)], ids=["c", "node", "http"])
-def test_all_clients_get_their_own_answers(run: Callable[[Job, Path], Load], model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("serve", [_serve_c, _serve_node, lambda job, _: serve_http(job)], ids=["c", "node", "http"])
+def test_all_clients_get_their_own_answers(
+    serve: Callable[[Job, Path], AbstractContextManager[Ask]], model: Path, tmp_path: Path
+) -> None:
     job, expected = make_job(model, tmp_path)
-    load = run(job, tmp_path)
+    with serve(job, tmp_path) as ask:
+        (load,) = load_in_turn([ask], REQUESTS, ROUNDS)
     assert len(load.seconds) == REQUESTS and load.wall_s > 0
     assert (load.failed, load.different) == (0, 0)
     assert len(load.held_bytes) == REQUESTS // 10 and min(load.held_bytes) > 1 << 20
@@ -126,9 +130,24 @@ def test_all_clients_get_their_own_answers(run: Callable[[Job, Path], Load], mod
 def test_a_server_that_does_not_start_is_an_error(tmp_path: Path, model: Path) -> None:
     (tmp_path / "gone.onnx").write_bytes(b"no model")
     job, _ = make_job(tmp_path / "gone.onnx", tmp_path)
-    for run in (load_http, lambda job: load_c(job, measure.build_program(tmp_path))):
-        with pytest.raises(LoadError, match=r"gone\.onnx"):
-            run(job)
+    for serve in (serve_http, lambda job: serve_c(job, measure.build_program(tmp_path))):
+        with pytest.raises(LoadError, match=r"gone\.onnx"), serve(job) as ask:
+            ask(CLIENTS)
+
+
+def test_all_servers_meet_the_same_moods_of_the_machine() -> None:
+    order: list[str] = []
+
+    def make_server(name: str) -> Ask:
+        def ask(requests: int) -> Load:
+            order.append(name)
+            return Load("1", 1.0, seconds=[0.1] * requests)
+
+        return ask
+
+    loads = load_in_turn([make_server("a"), make_server("b")], 12, 3)
+    assert order == ["a", "b", "b", "a", "a", "b"]
+    assert [(len(load.seconds), load.wall_s) for load in loads] == [(12, 3.0)] * 2
 
 
 def describe(held: list[int], relative_l2: float = 1e-7, **load: Any) -> dict[str, Any]:
