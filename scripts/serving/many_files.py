@@ -7,7 +7,7 @@ Every inputs/NAME.npz, an array for each input of the model, becomes outputs/NAM
 worker opens the model once, with the native library, when it joins; it is sent the path only, since a session cannot be
 pickled. Results come in the order of the files' names, and few are on their way at a time, so that a million files need
 no more memory than a hundred. If a worker dies, Dask gives its files to the others, and starts another one. A file that
-the model does not take is named at the end, and the exit code is 1.
+the model does not take is named at the end, as are those of a batch that ended several workers: exit code 1.
 
 Paths have to mean the same on all machines, and the workers run from a checkout such as this one.
 """
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, LocalCluster, Worker, WorkerPlugin, get_worker
+from distributed import Client, KilledWorker, LocalCluster, Worker, WorkerPlugin, get_worker
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from onnx_fft.errors import OnnxFftError, one_line
@@ -89,11 +89,20 @@ def run_files(
     ahead: deque[Any] = deque()
     for first in range(0, len(sources), BATCH):
         batch = [source.resolve() for source in sources[first : first + BATCH]]
-        ahead.append(client.submit(run_batch, batch, folder.resolve(), pure=False))
+        ahead.append((batch, client.submit(run_batch, batch, folder.resolve(), pure=False)))
         if len(ahead) == most:
-            yield from ahead.popleft().result()
+            yield from _wait(*ahead.popleft())
     while ahead:
-        yield from ahead.popleft().result()
+        yield from _wait(*ahead.popleft())
+
+
+def _wait(batch: Sequence[Path], future: Any) -> list[Done]:
+    """What became of a batch, also if it ended every worker that tried it."""
+    try:
+        done: list[Done] = future.result()
+        return done
+    except KilledWorker:
+        return [Done(source, 0, "one of these files ended every worker that tried it") for source in batch]
 
 
 def open_cluster(workers: int) -> LocalCluster:

@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import dask.config
 import numpy as np
 import pytest
 from distributed import Client
@@ -20,8 +21,8 @@ from scripts.shared.layers import make_spec
 from scripts.shared.running import run_model
 
 pytestmark = pytest.mark.usefixtures("native_library")
-SPEC = make_spec((8, 8), (31, 31), (96, 96), group=8)
-SHAPE = (1, 8, 96, 96)
+SPEC = make_spec((8, 8), (31, 31), (64, 64), group=8)
+SHAPE = (1, 8, 64, 64)
 FILES = 10 * many_files.BATCH
 
 
@@ -78,6 +79,19 @@ def test_a_killed_worker_loses_nothing(model: Path, tmp_path: Path) -> None:
     assert lost == 0 and worst < 1e-6
     with pytest.raises(ProcessLookupError):
         os.kill(killed, signal.SIGCONT)
+
+
+@pytest.mark.slow
+def test_files_that_end_their_workers_are_named(model: Path, tmp_path: Path) -> None:
+    """A batch is tried on some workers, here on one only; the other files have their results."""
+    sources, out = make_folders(tmp_path, 2 * FILES)
+    once = dask.config.set({"distributed.scheduler.allowed-failures": 0})
+    with once, many_files.open_cluster(2) as cluster, Client(cluster) as client:
+        done = list(run_with_a_kill(client, model, sources, out))
+    assert [each.source for each in done] == [source.resolve() for source in sources]
+    failed = {each.source.name for each in done if each.problem}
+    assert failed and len(failed) % many_files.BATCH == 0
+    assert set(os.listdir(out)) >= {source.name for source in sources} - failed
 
 
 @pytest.mark.slow
