@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -10,8 +9,11 @@
 
 namespace onnx_fft {
 
+// By operator new, since Windows has no std::aligned_alloc.
+constexpr std::align_val_t kBlockAlignment{64};
+
 struct FreeAligned {
-  void operator()(void* p) const { std::free(p); }
+  void operator()(void* p) const { ::operator delete(p, kBlockAlignment); }
 };
 
 struct Block {
@@ -20,11 +22,7 @@ struct Block {
 };
 
 inline Block allocate_block(size_t bytes) {
-  constexpr size_t kAlignment = 64;
-  const size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  Block block{std::unique_ptr<void, FreeAligned>(std::aligned_alloc(kAlignment, rounded)), rounded};
-  if (block.memory == nullptr) throw std::bad_alloc();
-  return block;
+  return {std::unique_ptr<void, FreeAligned>(::operator new(bytes, kBlockAlignment)), bytes};
 }
 
 // All convolutions of the process share one pool, so that there are only as many blocks as are in use at once. It goes

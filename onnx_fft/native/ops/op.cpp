@@ -10,6 +10,7 @@
 #include "ops/infer.h"
 #include "ops/node.h"
 #include "ops/ort.h"
+#include "ops/stay.h"
 
 #if defined(_WIN32)
 #define ONNX_FFT_EXPORT __declspec(dllexport)
@@ -165,7 +166,8 @@ struct Domain {
 };
 
 void register_domain(OrtSessionOptions* options, const OrtApi& api, const char* version) {
-  isa_name();                                              // throws if ONNX_FFT_ISA is wrong
+  isa_name();  // throws if ONNX_FFT_ISA is wrong
+  stay_loaded();
   static Domain* const domain = new Domain(api, version);  // never destroyed: sessions may outlive static objects
   ort::check(api, ort::add_custom_op_domain(api, options, domain->domain));
 }
