@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 import zipfile
 from pathlib import Path
 
@@ -17,6 +16,11 @@ import pytest
 import onnx_fft
 from onnx_fft.native import LIBRARY_NAME
 from scripts.shared.paths import ROOT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it along there
 
 FORBIDDEN_AT_IMPORT = ("onnxruntime", "rich", "matplotlib")
 MAX_PUBLIC_NAMES = 21
