@@ -41,4 +41,4 @@ done
 # Compiled only: linking needs the other machine's libraries.
 configure arm -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_COMPILER_TARGET=aarch64-linux-gnu -DCMAKE_SYSTEM_NAME=Linux \
   -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY
-cmake --build "$scratch/arm" --target kernels_baseline engine
+cmake --build "$scratch/arm" --target kernels_neon engine

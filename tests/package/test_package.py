@@ -105,7 +105,7 @@ def test_wheel_has_the_library_and_is_complete(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if name.startswith("onnx_fft/")}
         entry_points = archive.read(f"onnx_fft-{onnx_fft.__version__}.dist-info/entry_points.txt").decode()
-    assert packed == {*_python_files(), f"onnx_fft/native/{LIBRARY_NAME}"}
+    assert packed == {*_python_files(), f"onnx_fft/native/{LIBRARY_NAME}", "onnx_fft/native/origin.txt"}
     assert packed >= {"onnx_fft/py.typed", "onnx_fft/report/html/style.css", "onnx_fft/report/html/copy.js"}
     assert "onnx-fft = onnx_fft.cli:main" in entry_points.replace("=", " = ").replace("  ", " ").replace("  ", " ")
 
