@@ -22,7 +22,7 @@ sources=("$scratch"/onnx_fft-*/)
 build_wheel() { # tag, target
   # zig has no strip, and this machine's knows its own files only: the linker has left out what is not needed.
   ONNX_FFT_ZIG_TARGET="$2" CMAKE_GENERATOR=Ninja "$python" -m build --wheel --no-isolation --outdir "$scratch/wheels" \
-    -C "build-dir=$scratch/$2" -C install.strip=false "${sources[0]}" >"$scratch/log" 2>&1 || { cat "$scratch/log" >&2; return 1; }
+    -C "build-dir=$scratch/$2" -C install.strip=false -C wheel.cmake=true "${sources[0]}" >"$scratch/log" 2>&1 || { cat "$scratch/log" >&2; return 1; }
   "$python" -m wheel tags --remove --platform-tag "$1" "$scratch"/wheels/*.whl >/dev/null
   mv "$scratch"/wheels/*.whl "$dist"
 }

@@ -23,6 +23,9 @@ LINUX_LIBRARIES = r"lib(c|m|dl|pthread|rt)\.so\.\d|ld-linux-[\w-]+\.so\.\d"
 """All of them parts of glibc: the C++ library is linked in."""
 
 MACOS_LIBRARIES = r"/usr/lib/libSystem\.B\.dylib"
+MACOS_OWN = {"__mh_dylib_header", "___dso_handle"}
+"""What Zig's linker puts into the table of every library: where it begins."""
+
 WINDOWS_LIBRARIES = r"kernel32\.dll|api-ms-win-crt-[\w-]+\.dll|ucrtbase\.dll|ntdll\.dll"
 """Of Windows 10 and newer; those of Visual C++ and of MinGW would have to be installed."""
 
@@ -96,7 +99,8 @@ def _check_elf(binary: Any, platform: str) -> Iterator[str]:
 
 
 def _check_macho(binary: Any, platform: str) -> Iterator[str]:
-    yield from _expect("exported symbols", {symbol.name for symbol in binary.exported_symbols}, {f"_{EXPORTED}"})
+    exported = {symbol.name for symbol in binary.exported_symbols} - MACOS_OWN
+    yield from _expect("exported symbols", exported, {f"_{EXPORTED}"})
     own = lief.MachO.LoadCommand.TYPE.ID_DYLIB
     yield from _expect_all("libraries", [at.name for at in binary.libraries if at.command != own], MACOS_LIBRARIES)
     oldest = binary.build_version.minos if binary.has_build_version else binary.version_min.version

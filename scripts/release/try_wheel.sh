@@ -5,7 +5,7 @@
 # qemu-user-static.
 #
 #     bash scripts/release/try_wheel.sh dist amd64 bookworm oldest
-#     bash scripts/release/try_wheel.sh dist amd64 sid
+#     bash scripts/release/try_wheel.sh dist amd64 forky
 #     bash scripts/release/try_wheel.sh dist arm64 bookworm
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -15,11 +15,13 @@ python="${PYTHON:-python3}"
 root="$(mktemp -d)"
 trap 'rm -rf "$root"' EXIT
 chmod 755 "$root"
-mmdebstrap --quiet --variant=extract --architectures="$machine" --include=python3,libstdc++6 \
-  "$release" "$root" http://deb.debian.org/debian
+# Mirrors lag behind with releases to come.
+mmdebstrap --quiet --variant=extract --aptopt='Acquire::Check-Valid-Until "false"' --architectures="$machine" \
+  --include=python3,base-files,libstdc++6 "$release" "$root" http://deb.debian.org/debian
+mkdir -p "$root/proc"
 
 case "$machine" in
-  amd64) name=x86_64 run=(chroot "$root") place= ;;
+  amd64) name=x86_64 run=(unshare --mount sh -c 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"' "$root") place= ;;
   arm64) name=aarch64 run=(qemu-aarch64-static -L "$root") place="$root" ;;
   *) echo "got the machine $machine; expected amd64 or arm64" >&2; exit 2 ;;
 esac
