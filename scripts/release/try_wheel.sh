@@ -25,6 +25,11 @@ case "$machine" in
   arm64) name=aarch64 run=(qemu-aarch64-static -L "$root") place="$root" ;;
   *) echo "got the machine $machine; expected amd64 or arm64" >&2; exit 2 ;;
 esac
+if [ "$machine" = arm64 ]; then
+  # ONNX Runtime reads what CPU there is, and crashes on the description of this one.
+  printf 'processor\t: %d\nFeatures\t: fp asimd\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU part\t: 0xd08\n\n' 0 1 \
+    >"$root/proc/cpuinfo"
+fi
 programs=("$root"/usr/bin/python3.*)
 version="${programs[0]##*python}"
 
