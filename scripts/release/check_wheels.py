@@ -16,7 +16,11 @@ from typing import Any
 
 import lief
 
-EXPORTED = "RegisterCustomOps"
+from scripts.shared.paths import ROOT
+
+EXPORTED = set(re.findall(r"(\w+);", (ROOT / "onnx_fft" / "native" / "ops" / "exports.map").read_text()))
+"""What the library exports, as its sources list it."""
+
 BINARY_SUFFIXES = (".so", ".dylib", ".dll", ".pyd", ".a", ".exe")
 
 LINUX_LIBRARIES = r"lib(c|m|dl|pthread|rt)\.so\.\d|ld-linux-[\w-]+\.so\.\d"
@@ -86,7 +90,7 @@ def find_problems(platform: str, name: str, content: bytes) -> Iterator[str]:
 
 
 def _check_elf(binary: Any, platform: str) -> Iterator[str]:
-    yield from _expect("exported symbols", {symbol.name for symbol in binary.exported_symbols}, {EXPORTED})
+    yield from _expect("exported symbols", {symbol.name for symbol in binary.exported_symbols}, EXPORTED)
     yield from _expect_all("libraries", list(binary.libraries), LINUX_LIBRARIES)
     versions = {
         version.name
@@ -100,7 +104,7 @@ def _check_elf(binary: Any, platform: str) -> Iterator[str]:
 
 def _check_macho(binary: Any, platform: str) -> Iterator[str]:
     exported = {symbol.name for symbol in binary.exported_symbols} - MACOS_OWN
-    yield from _expect("exported symbols", exported, {f"_{EXPORTED}"})
+    yield from _expect("exported symbols", exported, {f"_{name}" for name in EXPORTED})
     own = lief.MachO.LoadCommand.TYPE.ID_DYLIB
     yield from _expect_all("libraries", [at.name for at in binary.libraries if at.command != own], MACOS_LIBRARIES)
     oldest = binary.build_version.minos if binary.has_build_version else binary.version_min.version
@@ -111,7 +115,7 @@ def _check_macho(binary: Any, platform: str) -> Iterator[str]:
 
 def _check_pe(binary: Any) -> Iterator[str]:
     export = binary.get_export()
-    yield from _expect("exported symbols", {entry.name for entry in export.entries} if export else set(), {EXPORTED})
+    yield from _expect("exported symbols", {entry.name for entry in export.entries} if export else set(), EXPORTED)
     yield from _expect_all("libraries", [library.name.lower() for library in binary.imports], WINDOWS_LIBRARIES)
 
 

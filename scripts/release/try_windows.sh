@@ -5,9 +5,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-dist="$1" scratch="$(realpath "$2")"
+dist="$1" scratch="$(realpath --canonicalize-missing "$2")"
 python="${PYTHON:-python3}"
 export WINEDEBUG=-all WINEPREFIX="$scratch/wine"
+mkdir -p "$scratch"
 "$python" -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.12 --platform win_amd64 \
   --dest "$scratch/onnxruntime" onnxruntime
 for wheel in "$scratch"/onnxruntime/*.whl "$dist"/onnx_fft-*-win_amd64.whl; do
