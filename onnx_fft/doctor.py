@@ -21,7 +21,7 @@ from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
 from onnx_fft.lowering import find_lowering
 from onnx_fft.lowering.base import Ports
 from onnx_fft.model.weights import ConvWeights
-from onnx_fft.native import library_path
+from onnx_fft.native import library_path, read_origin
 from onnx_fft.ort import import_ort
 from onnx_fft.provenance import OPERATOR_DOMAIN
 from onnx_fft.runtime.cuda import find_cuda_problem
@@ -52,6 +52,8 @@ class Diagnosis:
     """Its version, "" if it is not installed."""
     providers: tuple[str, ...]
     library: str
+    origin: str
+    """Whether the library is ready-made or was compiled here; "" if that is unknown."""
     isa: str
     relative_l2: float | None
     problem: str
@@ -68,6 +70,7 @@ class _Native:
     """What is known of the native library."""
 
     library: str = ""
+    origin: str = ""
     isa: str = ""
     relative_l2: float | None = None
     problem: str = ""
@@ -91,6 +94,7 @@ def _diagnose(native: _Native, onnxruntime: str, providers: tuple[str, ...], cud
         onnxruntime=onnxruntime,
         providers=providers,
         library=native.library,
+        origin=native.origin,
         isa=native.isa,
         relative_l2=native.relative_l2,
         problem=native.problem,
@@ -103,6 +107,7 @@ def _examine_native() -> _Native:
     found = _Native()
     try:
         found.library = str(library_path())
+        found.origin = read_origin()
         found.isa = read_isa()
         found.relative_l2, ran = _run_self_test()
         found.problem = _judge_self_test(found.relative_l2, ran)
@@ -125,7 +130,7 @@ def _judge_self_test(relative_l2: float, ran: list[str]) -> str:
 
 
 def read_isa() -> str:
-    """The instruction set whose kernels the library uses here: "baseline", "avx2", "avx512"."""
+    """The instruction set whose kernels the library uses here: "baseline", "avx2", "avx512", "neon"."""
     node = helper.make_node("LibraryInfo", [], ["name"], domain=OPERATOR_DOMAIN)
     graph = helper.make_graph(
         [node], "info", [], [helper.make_tensor_value_info("name", TensorProto.UINT8, ["length"])]

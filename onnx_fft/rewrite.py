@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from onnx import ModelProto
 
@@ -24,6 +25,11 @@ from onnx_fft.provenance import is_own
 from onnx_fft.results import Report, make_report
 from onnx_fft.state import State, run_steps
 from onnx_fft.steps import DECIDING, WRITING, leave_suspects, read
+
+if sys.version_info >= (3, 11):
+    from typing import Unpack  # novermin
+elif TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True, slots=True)

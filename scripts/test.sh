@@ -11,6 +11,8 @@ run ruff format --check .
 mapfile -t sources < <(find onnx_fft scripts tests -name '*.cpp' -o -name '*.h')
 run clang-format --dry-run --Werror "${sources[@]}"
 run mypy
+# str.decode: taken for one of Python 2.
+run vermin --quiet --violations --no-tips --target=3.10- --exclude str.decode onnx_fft scripts tests
 run lint-imports
 run python -m scripts.models.fetch
 run python -m pytest -n "${ONNX_FFT_TEST_WORKERS:-2}" "$@"

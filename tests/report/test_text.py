@@ -28,6 +28,7 @@ DIAGNOSIS = Diagnosis(
     onnxruntime="1.32.0",
     providers=("CPUExecutionProvider",),
     library=LIBRARY,
+    origin="compiled here, by GNU 12.2.0",
     isa="avx2",
     relative_l2=2e-7,
     problem="",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -179,6 +180,8 @@ def test_bytes_that_are_not_a_model(native_library: Path) -> None:
 
 def test_keywords_are_the_fields_of_the_options() -> None:
     assert get_type_hints(RewriteChoices) == get_type_hints(RewriteOptions)
+    if sys.version_info < (3, 11):
+        pytest.skip("Unpack is new in Python 3.11")
     for function in (onnx_fft.rewrite, onnx_fft.inspect):
         assert "Any" not in str(get_type_hints(function, include_extras=True)["choices"])
 

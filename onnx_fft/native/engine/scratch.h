@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -16,8 +15,11 @@
 
 namespace onnx_fft {
 
+// By operator new, since Windows has no std::aligned_alloc.
+constexpr std::align_val_t kBlockAlignment{64};
+
 struct FreeBlock {
-  size_t mapped = 0;  // bytes; 0 if malloc has it
+  size_t mapped = 0;  // bytes; 0 if operator new has it
 
   void operator()(void* p) const {
 #if defined(__linux__)
@@ -26,7 +28,7 @@ struct FreeBlock {
       return;
     }
 #endif
-    std::free(p);
+    ::operator delete(p, kBlockAlignment);
   }
 };
 
@@ -38,19 +40,17 @@ struct Block {
 // Large blocks do not come from malloc, whose heap blocks of ever other sizes would tear to pieces, and may have huge
 // pages.
 inline Block allocate_block(size_t bytes) {
-  constexpr size_t kAlignment = 64, kLarge = 1 << 20, kPage = 4096;
-  const size_t unit = bytes < kLarge ? kAlignment : kPage, rounded = (bytes + unit - 1) / unit * unit;
 #if defined(__linux__)
+  constexpr size_t kLarge = 1 << 20, kPage = 4096;
   if (bytes >= kLarge) {
+    const size_t rounded = (bytes + kPage - 1) / kPage * kPage;
     void* const p = mmap(nullptr, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) throw std::bad_alloc();
     madvise(p, rounded, MADV_HUGEPAGE);
     return {std::unique_ptr<void, FreeBlock>(p, {rounded}), rounded};
   }
 #endif
-  Block block{std::unique_ptr<void, FreeBlock>(std::aligned_alloc(kAlignment, rounded)), rounded};
-  if (block.memory == nullptr) throw std::bad_alloc();
-  return block;
+  return {std::unique_ptr<void, FreeBlock>(::operator new(bytes, kBlockAlignment)), bytes};
 }
 
 // All convolutions of the process share one pool. It holds no more than was ever in use at once, and a few MiB, and

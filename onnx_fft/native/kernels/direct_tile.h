@@ -7,8 +7,13 @@
 namespace onnx_fft {
 namespace ONNX_FFT_ISA {
 
-// Outputs summed at once: enough to hide the latency of a sum, and to read each tap once for all of them.
+// Outputs summed at once: enough to hide the latency of a sum, and to read each tap once for all of them. Arm reads
+// samples by instructions of their own, for which more sums leave more time.
+#if defined(__aarch64__)
+constexpr int kMaxOutputs = 16;
+#else
 constexpr int kMaxOutputs = 8;
+#endif
 
 // Scratch memory of one tile: a vector a sample, in rows.
 template <typename Real>

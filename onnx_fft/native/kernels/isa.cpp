@@ -5,11 +5,19 @@
 #include <stdexcept>
 #include <string>
 
+#include "kernels/cpu.h"
+
 namespace onnx_fft {
 
+#if defined(__aarch64__)
+namespace neon {
+extern const KernelTable table;
+}
+#else
 namespace baseline {
 extern const KernelTable table;
 }
+#endif
 #if defined(__x86_64__)
 namespace avx2 {
 extern const KernelTable table;
@@ -29,13 +37,14 @@ struct Candidate {
 // The last that runs here, in an order from slowest to fastest.
 const KernelTable& choose_table() {
 #if defined(__x86_64__)
-  __builtin_cpu_init();
+  const CpuFeatures cpu = find_cpu_features();
   const Candidate candidates[] = {
       {&baseline::table, true},
-      {&avx2::table, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
-      {&avx512::table, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma")},
+      {&avx2::table, cpu.avx2},
+      {&avx512::table, cpu.avx512},
   };
+#elif defined(__aarch64__)
+  const Candidate candidates[] = {{&neon::table, true}};
 #else
   const Candidate candidates[] = {{&baseline::table, true}};
 #endif

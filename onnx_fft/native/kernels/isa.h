@@ -9,7 +9,7 @@ namespace onnx_fft {
 // The kernels in use.
 const KernelTable& kernels();
 
-// The name of their instruction set: "baseline", "avx2" or "avx512"; ONNX_FFT_ISA forces one.
+// The name of their instruction set: "baseline", "avx2", "avx512" or "neon"; ONNX_FFT_ISA forces one.
 // Throws std::runtime_error if the name is unknown or this CPU has no such instructions.
 const char* isa_name();
 

@@ -12,6 +12,7 @@
 #include "ops/infer.h"
 #include "ops/node.h"
 #include "ops/ort.h"
+#include "ops/stay.h"
 
 namespace onnx_fft {
 namespace {
@@ -185,8 +186,9 @@ struct Domain {
 };
 
 void register_domain(OrtSessionOptions* options, const OrtApi& api, const char* version) {
-  isa_name();                                              // throws if ONNX_FFT_ISA is wrong
-  machine_rates();                                         // throws if ONNX_FFT_PROFILE is
+  isa_name();       // throws if ONNX_FFT_ISA is wrong
+  machine_rates();  // throws if ONNX_FFT_PROFILE is
+  stay_loaded();
   static Domain* const domain = new Domain(api, version);  // never destroyed: sessions may outlive static objects
   ort::check(api, ort::add_custom_op_domain(api, options, domain->domain));
 }

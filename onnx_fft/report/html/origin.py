@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 
 from onnx_fft.bench import Benchmark
@@ -35,7 +35,7 @@ def list_facts(
         facts.append(("Opset", f"{report.opset}{converted}"))
         facts += [("Changed", change) for change in report.changes]
     facts.append(("Versions", ", ".join(_list_versions())))
-    facts.append(("Made", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")))
+    facts.append(("Made", datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")))
     return tuple(facts)
 
 

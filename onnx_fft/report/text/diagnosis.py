@@ -14,6 +14,7 @@ def draw_diagnosis(diagnosis: Diagnosis) -> list[Drawing]:
         ("onnx-fft", f"{diagnosis.version} on Python {diagnosis.python}, {diagnosis.platform}"),
         ("onnxruntime", f"{diagnosis.onnxruntime}: {providers}" if diagnosis.onnxruntime else "not installed"),
         ("library", diagnosis.library or "none"),
+        ("built", diagnosis.origin or "unknown"),
         ("kernels", diagnosis.isa or "none"),
         ("self-test", _describe_test(diagnosis)),
         ("CUDA", cuda),
