@@ -28,7 +28,7 @@ import onnx
 from onnx import inliner
 
 import onnx_fft
-from onnx_fft.timing.launch import cpu_model
+from onnx_fft.host import cpu_model
 from scripts.conformance.speed import MAX_RELATIVE_L2, compare_outputs
 from scripts.models.fetch import fetch
 from scripts.native.soak import MOST_GROWTH_BYTES, measure_growth

@@ -153,7 +153,6 @@ def test_what_the_dense_engine_does_not_compute(plan: Planner) -> None:
 # --- what has been wrong before -----------------------------------------------------------------------------------
 
 
-
 def test_the_longest_kernels_are_transformed(plan: Planner) -> None:
     """Even if their spectra exceed what the library likes to keep: sums of so many taps take minutes."""
     taps = (200_003, 500_009, 900_001)

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "kernels/cpu.h"
 #include "kernels/isa.h"
 #include "planner/rates.h"
 
@@ -11,8 +12,7 @@ namespace {
 
 const char* maker_here() {
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_is("amd")) return "amd";
+  if (is_amd_cpu()) return "amd";
 #endif
   return "intel";
 }

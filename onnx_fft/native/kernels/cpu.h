@@ -1,5 +1,5 @@
-// What an x86 CPU and its operating system support. By hand: what __builtin_cpu_supports reads is filled in by the
-// compiler's own library, and the one that MinGW links on Windows finds nothing.
+// What an x86 CPU and its operating system support, and who made it. By hand: what __builtin_cpu_supports reads is
+// filled in by the compiler's own library, and the one that MinGW links on Windows finds nothing.
 #pragma once
 
 #if defined(__x86_64__)
@@ -42,6 +42,13 @@ inline CpuFeatures find_cpu_features() {
 #endif
   found.avx512 = found.avx2 && (ebx & kAvx512) == kAvx512 && saves_zmm;
   return found;
+}
+
+// By the first letters of the maker's name.
+inline bool is_amd_cpu() {
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+  __get_cpuid(0, &eax, &ebx, &ecx, &edx);
+  return ebx == signature_AMD_ebx;
 }
 
 }  // namespace onnx_fft
