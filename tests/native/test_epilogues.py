@@ -233,6 +233,15 @@ def test_what_does_not_stand_alone_stays(name: str) -> None:
     assert_close(run_with_library(rewritten, {"x": X}), run_model(original, {"x": X}))
 
 
+def test_a_sum_that_is_an_output_stays() -> None:
+    for body in (f"{CONV} s = Sigmoid(c) y = Mul(c, s)", f"d = {CONV[4:]} r = Relu(d) {CONV} y = Add(c, r)"):
+        original = model_of(body)
+        original.graph.output.append(info("c", shape=Y))
+        rewritten = forced(original)
+        assert "FFTConv" in [node.op_type for node in rewritten.graph.node]
+        assert_same(original, rewritten, rtol=0)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
 def test_other_dtypes(dtype: str) -> None:
     """float16 would round the factor and the addend of a normalization."""
