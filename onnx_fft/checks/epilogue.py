@@ -29,9 +29,9 @@ def follow(
 
     ValueError for an operator that is unknown here.
     """
-    if node.op_type in ("Add", "Mul", "Div"):
+    if node.op_type in ("Add", "Sum", "Mul", "Div"):
         one, other = (made[name] if name in made else read(name) for name in node.input)
-        return one + other if node.op_type == "Add" else one * other if node.op_type == "Mul" else one / other
+        return one * other if node.op_type == "Mul" else one / other if node.op_type == "Div" else one + other
     y = made[node.input[0]]
     if node.op_type == "PRelu":
         return np.where(y < 0, read(node.input[1]) * y, y)

@@ -20,7 +20,7 @@ from onnx_fft.sites.conv import name_convolutions
 CONV_TYPES = ("Conv", "FusedConv")
 FOLLOWER_TYPES = (
     *("Relu", "LeakyRelu", "PRelu", "Clip", "Tanh", "Sigmoid", "HardSigmoid", "HardSwish", "Swish"),
-    *("BatchNormalization", "Add", "Mul", "Div"),
+    *("BatchNormalization", "Add", "Sum", "Mul", "Div"),
 )
 """What may be computed along with a Conv. Two nodes of an activation may read its output, `x * Sigmoid(x)`."""
 MOST_FOLLOWERS = 8
@@ -54,7 +54,7 @@ class ReplacedConv:
     @property
     def constants(self) -> tuple[str, ...]:
         """Those of `reads` whose values have to be known: the weight, and what followers read that is not a sum."""
-        behind = [name for node in self.followers if node.op_type != "Add" for name in node.input]
+        behind = [name for node in self.followers if node.op_type not in ("Add", "Sum") for name in node.input]
         return tuple(name for name in self.reads if name == self.node.input[1] or name in behind)
 
 

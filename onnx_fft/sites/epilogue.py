@@ -56,7 +56,7 @@ def _take_residual(site: ConvSite, find_lengths: Callable[[ConvSite], Lengths]) 
     spec, node = site.spec, _find_reader(site)
     if spec is None or node is None or spec.has_sum or spec.activation is not None or site.opset < FIRST_OPSET:
         return None
-    if node.op_type != "Add" or len(node.input) != 2 or not all(node.input):
+    if node.op_type not in ("Add", "Sum") or len(node.input) != 2 or not all(node.input):
         return None
     residual = str(node.input[1] if node.input[0] == site.output else node.input[0])
     lengths = find_lengths(site)

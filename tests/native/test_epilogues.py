@@ -149,6 +149,11 @@ def test_a_block_that_halves_open_lengths() -> None:
     assert_replaced(original, ["FFTConvRelu", "FFTConvRelu", "FFTConv", "FFTConvAddSigmoid"])
 
 
+def test_a_sum_of_two_is_an_addition() -> None:
+    original = model_of(f"{CONV} r = Relu(c) d = {SECOND}(r, w2) s = Sum(r, d) y = Relu(s)")
+    assert_replaced(original, ["FFTConvRelu", "FFTConvAddRelu"])
+
+
 def test_what_comes_behind_the_last_step_stays() -> None:
     norm = "BatchNormalization({}, gamma, shift, mean, var)"
     body = f"{CONV} r = Relu(c) d = {SECOND}(r, w2) s = Add(d, r) n = {norm.format('s')} "
