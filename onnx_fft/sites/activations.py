@@ -41,7 +41,6 @@ CLIP_INPUTS_OPSET = 11
 """From it on, the bounds of Clip are inputs; before, attributes within float32."""
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-SIXTH = float(np.float32(1 / 6))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ def read_activation(site: ConvSite) -> FoundActivation | None:
     try:
         if len(nodes) == 1:
             return _read_node(nodes[0], site)
-        return _read_gated(nodes, x, scope) if len(nodes) == 2 and scope.opset >= BROADCAST_OPSET else None
+        return _read_gated(nodes, site) if len(nodes) == 2 and scope.opset >= BROADCAST_OPSET else None
     except Refused:  # an attribute that callers of a function set
         return None
 
@@ -104,32 +103,39 @@ def _has_slope(node: NodeProto, site: ConvSite) -> bool:
     return prod(slope.shape) == 1 or (is_each and prod(slope.shape) == site.spec.out_channels)
 
 
-def _read_gated(nodes: Sequence[NodeProto], x: str, scope: Scope) -> FoundActivation | None:
-    """`x` times a function of it: Swish, or HardSwish in parts."""
+def _read_gated(nodes: Sequence[NodeProto], site: ConvSite) -> FoundActivation | None:
+    """The result times a function of it: Swish, or HardSwish in parts."""
+    assert site.spec is not None
+    scope, x = site.scope, site.output
     product = next((node for node in nodes if node.op_type == "Mul" and len(node.input) == 2), None)
     gate = next((node for node in nodes if node is not product), None)
     if product is None or gate is None:
         return None
-    last = _follow(gate, scope)
-    attributes = read_attributes(gate)
-    if sorted(product.input) == sorted((x, gate.output[0])) and scope.reads[gate.output[0]] == 1:
-        slope = (attributes.get("alpha", 0.2), attributes.get("beta", 0.5))
-        is_hard = gate.op_type == "HardSigmoid" and slope == (SIXTH, 0.5)
-        name = "Swish" if gate.op_type == "Sigmoid" else "HardSwish" if is_hard else ""
-        return FoundActivation(Activation(name), (gate, product)) if name else None
-    clip, tail = last, _follow(product, scope)
-    if clip is None or tail is None or clip.op_type != "Clip" or scope.reads[clip.output[0]] != 1:
+    if gate.op_type == "Add":
+        return _read_hard_swish(gate, product, x, scope)
+    if sorted(product.input) != sorted((x, gate.output[0])) or scope.reads[gate.output[0]] != 1:
         return None
-    is_gate = gate.op_type == "Add" and _reads_number(gate, x, 3.0, scope)
-    is_clip = clip.input[0] == gate.output[0] and _read_bounds(clip, scope, read_attributes(clip)) == (0.0, 6.0)
-    is_product = sorted(product.input) == sorted((x, clip.output[0]))
-    divides = tail.op_type == "Div" and tail.input[0] == product.output[0] and _reads_number(tail, "", 6.0, scope)
-    scales = tail.op_type == "Mul" and _reads_number(tail, product.output[0], SIXTH, scope)
-    if not (is_gate and is_clip and is_product and (divides or scales)):
+    given = read_attributes(gate)
+    slope, offset = given.get("alpha", 0.2), given.get("beta", 0.5)
+    is_sixth = (slope, offset) == (float(np.float32(1 / 6)), 0.5) and site.spec.dtype != "float64"
+    is_hard = gate.op_type == "HardSigmoid" and is_sixth
+    name = "Swish" if gate.op_type == "Sigmoid" else "HardSwish" if is_hard else ""
+    return FoundActivation(Activation(name), (gate, product)) if name else None
+
+
+def _read_hard_swish(shift: NodeProto, product: NodeProto, x: str, scope: Scope) -> FoundActivation | None:
+    """`x * Clip(x + 3, 0, 6)`, divided by 6 or times a sixth."""
+    clip, scale = _follow(shift, scope), _follow(product, scope)
+    if clip is None or scale is None or clip.op_type != "Clip" or _follow(clip, scope) is not product:
         return None
-    made = {name for node in (gate, clip, product) for name in node.output}
-    constants = [name for node in (gate, clip, tail) for name in node.input if name and name not in made | {x}]
-    return FoundActivation(Activation("HardSwish"), (gate, clip, product, tail), tuple(constants))
+    is_clipped = clip.input[0] == shift.output[0] and _read_bounds(clip, scope, read_attributes(clip)) == (0.0, 6.0)
+    divides = scale.op_type == "Div" and scale.input[0] == product.output[0] and _reads_number(scale, "", 6.0, scope)
+    is_sixth = divides or (scale.op_type == "Mul" and _reads_number(scale, product.output[0], 1 / 6, scope))
+    if not (is_clipped and is_sixth and _reads_number(shift, x, 3.0, scope) and x in product.input):
+        return None
+    made = {x, *(name for node in (shift, clip, product) for name in node.output)}
+    constants = [name for node in (shift, clip, scale) for name in node.input if name and name not in made]
+    return FoundActivation(Activation("HardSwish"), (shift, clip, product, scale), tuple(constants))
 
 
 def _follow(node: NodeProto, scope: Scope) -> NodeProto | None:
@@ -141,11 +147,11 @@ def _follow(node: NodeProto, scope: Scope) -> NodeProto | None:
 
 
 def _reads_number(node: NodeProto, x: str, number: float, scope: Scope) -> bool:
-    """Whether the node's other operand than `x`, or its second one, is this number and no larger tensor."""
+    """Whether the node's other operand than `x`, or its second one, is this number, rounded, and no larger tensor."""
     if len(node.input) != 2:
         return False
     value = resolve_constant(node.input[0] if node.input[1] == x else node.input[1], scope)
-    return not isinstance(value, Refusal) and value.shape in ((), (1,)) and float(np.float32(value.item())) == number
+    return not isinstance(value, Refusal) and value.shape in ((), (1,)) and value.item() == value.dtype.type(number)
 
 
 def _read_bounds(node: NodeProto, scope: Scope, attributes: dict[str, Any]) -> tuple[float, float] | None:

@@ -140,6 +140,26 @@ def test_other_dtypes(dtype: str) -> None:
     assert_close(run_with_library(rewritten, feeds), expected)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_numbers_of_float64_are_not_rounded(dtype: str) -> None:
+    """A sixth that float32 holds is not one in float64, nor is a three a little above."""
+    constants = {"w1": W1, "three": np.array(3 + 1e-9), "no": np.array(0.0), "six": np.array(6.0)}
+    tail = [
+        helper.make_node("Clip", ["a", "no", "six"], ["s"]),
+        helper.make_node("Mul", ["c", "s"], ["m"]),
+        helper.make_node("Div", ["m", "six"], ["y"]),
+    ]
+    parts = [conv("x", "c"), helper.make_node("Add", ["c", "three"], ["a"]), *tail]
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    model = make_model(parts, {name: value.astype(dtype) for name, value in constants.items()}, dtype=kind)
+    gated = [conv("x", "c"), helper.make_node("HardSigmoid", ["c"], ["s"], alpha=1 / 6, beta=0.5), tail[1]]
+    gated[-1].output[0] = "y"
+    other = make_model(gated, {"w1": W1.astype(dtype)}, dtype=kind)
+    for each in (model, other):
+        first = forced(each).graph.node[0]
+        assert first.op_type == ("FFTConvHardSwish" if dtype == "float32" else "FFTConv")
+
+
 def prelu_chain(layers: int) -> ModelProto:
     """As realesr-animevideov3: Convs of 3x3, each with slopes of its own behind it."""
     nodes, constants, x = list[NodeProto](), dict[str, Array](), "x"

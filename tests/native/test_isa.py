@@ -19,7 +19,17 @@ from tests.native.isa import ISA_FLAGS, runs_here
 
 pytestmark = pytest.mark.usefixtures("native_library")
 
-MODULES = ("binding", "edges", "epilogues", "residuals", "fftconv_lowering", "fused", "native_rewrite", "native_running", "cases")
+MODULES = (
+    "binding",
+    "edges",
+    "epilogues",
+    "residuals",
+    "fftconv_lowering",
+    "fused",
+    "native_rewrite",
+    "native_running",
+    "cases",
+)
 SAME_ON_ALL = "leak bench measured default_target command_line decides million wrong cost crepe_full vgg nmp OCR"
 """Parts of the names of tests that take long or do not depend on the kernels."""
 
