@@ -41,8 +41,8 @@ EDGES = {
     "depthwise, large kernel": Conv(
         extents=(60, 50), kernel=(31, 29), channels=(17, 17), group=17, pads=(15, 14, 15, 14)
     ),
-    "depthwise, long kernel": Conv(extents=(700,), kernel=(401,), channels=(3, 3), group=3, pads=(200, 200)),
-    "one channel, long kernel": Conv(extents=(1700,), kernel=(601,), channels=(1, 1), group=1, batch=1, pads=(0, 0)),
+    "depthwise, long kernel": Conv(extents=(1900,), kernel=(1201,), channels=(3, 3), group=3, pads=(600, 600)),
+    "one channel, long kernel": Conv(extents=(5700,), kernel=(1601,), channels=(1, 1), group=1, batch=1, pads=(0, 0)),
     "multiplier, 19 groups": Conv(extents=(200,), kernel=(21,), channels=(19, 57), group=19),
     "5 groups of 3 and 7": Conv(extents=(30, 30), kernel=(5, 5), channels=(15, 35), group=5),
     "9 groups of 17 and 1": Conv(extents=(120,), kernel=(13,), channels=(153, 9), group=9),
@@ -122,7 +122,7 @@ DENSE = {
     "1-D, long sums": Conv(extents=(96,), kernel=(3,), channels=(1024, 16), group=1, batch=1),
     "3-D": Conv(extents=(11, 14, 19), kernel=(3, 3, 3), channels=(12, 20), group=1, pads=(1,) * 6),
     "3-D, dilation 4": Conv(
-        extents=(13, 20, 21), kernel=(3, 3, 3), channels=(8, 8), group=1, dilations=(4, 4, 4), pads=(4,) * 6, batch=1
+        extents=(13, 20, 21), kernel=(3, 3, 3), channels=(16, 16), group=1, dilations=(4, 4, 4), pads=(4,) * 6, batch=1
     ),
     "3-D, pads that crop": Conv(
         extents=(9, 12, 30), kernel=(2, 3, 5), channels=(6, 10), group=1, pads=(1, -2, 3, 0, 1, -1)

@@ -1,6 +1,6 @@
 """The dense engine: convolutions of ordinary networks, against float64 and the library itself on other threads.
 
-`test_plans.py` proves that these are computed by that engine; `driver/dense.cpp` tries every way to cut a convolution.
+`test_plans.py` proves that these are computed by that engine; `driver/dense.cpp` tries any way to cut one.
 """
 
 from __future__ import annotations

@@ -20,9 +20,11 @@ from tests.compiling import find_compiler
 from tests.native.convolutions import DENSE, EDGES, PARALLEL, SWEEPS, sweep
 from tests.native_models import Conv
 
-LANES = 16
 DRIVER = Path(__file__).parent / "driver" / "plans.cpp"
 SOURCES = Path(native.__file__).resolve().parent
+
+LANES = 16
+"""Of an AVX-512 vector."""
 
 KINDS = {f"{way} {lanes}" for way in ("direct", "elementwise", "summed") for lanes in ("channels", "tiles")}
 

@@ -71,7 +71,9 @@ class DenseRunner {
     Real* const outputs = lease.template as<Real>();
     Real *const inputs = outputs + stride, *const scratch = outputs + (pairs + 1) * stride;
     for (int64_t segment = first; segment < last; ++segment) {
-      transform(call, group, segment, first, inputs, stride, scratch + product);
+      for (int64_t block = spectra_.in_blocks; block-- > 0;) {
+        transform(call, group, segment, first, block, inputs, stride, scratch + product);
+      }
     }
     for (int64_t pair = 0; pair < pairs; ++pair) {
       multiply(call, group, pair, tiles, inputs + pair * stride, outputs + pair * stride, scratch);
@@ -94,9 +96,14 @@ class DenseRunner {
     Real* const inputs = lease.template as<Real>();
     Real* const outputs = inputs + pairs * in_stride;
     const size_t scratch_bytes = static_cast<size_t>(segments_.scratch_reals()) * sizeof(Real);
-    each(call.executor, last - first, [&](int64_t task) {
+    const bool are_apart = plan_.polyphase == 1 || plan_.in_channels % spectra_.lanes == 0;
+    const int64_t parts = are_apart ? spectra_.in_blocks : 1, blocks = spectra_.in_blocks / parts;
+    each(call.executor, (last - first) * parts, [&](int64_t task) {
       const ScratchPool::Lease scratch(pool_, scratch_bytes);
-      transform(call, group, first + task, first, inputs, in_stride, scratch.template as<Real>());
+      for (int64_t block = blocks; block-- > 0;) {
+        transform(call, group, first + task / parts, first, task % parts * blocks + block, inputs, in_stride,
+                  scratch.template as<Real>());
+      }
     });
     const int64_t tasks = std::min<int64_t>(pairs, kSharedTasks);
     each(call.executor, tasks, [&](int64_t task) {
@@ -114,17 +121,15 @@ class DenseRunner {
     });
   }
 
-  // All channels of one segment. A component's last vector may reach over the first channels of the next component, so
-  // these are written later.
-  void transform(const Call& call, int64_t group, int64_t segment, int64_t first, Real* inputs, int64_t stride,
-                 Real* scratch) const {
+  // One block of channels of a segment. The last block of a polyphase component may reach over the first channels of
+  // the next component, so a segment's blocks are done from the last to the first.
+  void transform(const Call& call, int64_t group, int64_t segment, int64_t first, int64_t block, Real* inputs,
+                 int64_t stride, Real* scratch) const {
     const int64_t tile = segments_.first_tile(segment) - segments_.first_tile(first);
-    for (int64_t block = spectra_.in_blocks; block-- > 0;) {
-      segments_.each_input(segment, tile, group, block, [&](const DenseSegment& s, int64_t offset) {
-        const char* x = static_cast<const char*>(call.x) + offset * call.itemsize;
-        kernels_.forward(s, x, scratch, inputs, {stride, spectra_.to_im});
-      });
-    }
+    segments_.each_input(segment, tile, group, block, [&](const DenseSegment& s, int64_t offset) {
+      const char* x = static_cast<const char*>(call.x) + offset * call.itemsize;
+      kernels_.forward(s, x, scratch, inputs, {stride, spectra_.to_im});
+    });
   }
 
   void multiply(const Call& call, int64_t group, int64_t pair, int64_t tiles, const Real* inputs, Real* outputs,

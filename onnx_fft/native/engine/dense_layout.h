@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "kernels/dense.h"
 #include "planner/dense_plan.h"
 
 namespace onnx_fft {

@@ -35,7 +35,7 @@ class DenseSegments {
   template <typename Body>
   void each_input(int64_t segment, int64_t tile, int64_t group, int64_t block, const Body& body) const {
     const Line line = find_line(segment);
-    DenseSegment s = make_segment(line, block, plan_.in_channels);
+    DenseSegment s = make_segment(block, plan_.in_channels);
     for (int axis = 0; axis < kMaxRank; ++axis) {
       s.extent[axis] = a_[axis].extent;
       s.spacing[axis] = a_[axis].input_step();
@@ -65,7 +65,7 @@ class DenseSegments {
 
   DenseSegment output(int64_t segment, int64_t tile, int64_t group, int64_t block, int64_t* offset) const {
     const Line line = find_line(segment);
-    DenseSegment s = make_segment(line, block, plan_.out_channels);
+    DenseSegment s = make_segment(block, plan_.out_channels);
     for (int axis = 0; axis < kMaxRank; ++axis) {
       s.extent[axis] = a_[axis].outputs;
       s.spacing[axis] = a_[axis].output_step();
@@ -104,7 +104,7 @@ class DenseSegments {
     return line;
   }
 
-  DenseSegment make_segment(const Line&, int64_t block, int64_t channels) const {
+  DenseSegment make_segment(int64_t block, int64_t channels) const {
     DenseSegment s;
     for (int axis = 0; axis < kMaxRank; ++axis) s.length[axis] = static_cast<int>(a_[axis].length);
     s.channels = static_cast<int>(std::min(spectra_.lanes, channels - block * spectra_.lanes));

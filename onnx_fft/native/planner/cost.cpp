@@ -9,6 +9,7 @@ namespace {
 constexpr double kDirectBytes = 4 << 20;  // larger direct tiles fall out of the caches, and leave cores idle
 constexpr double kL2Bytes = 768 << 10, kMemoryFactor = 1.6;
 constexpr double kColumnsFactor = 1.5;  // a real line in columns takes short butterflies, and a twiddle between them
+constexpr double kCubeFactor = 1.6;     // of tiles along three axes, whose lines lie far apart
 constexpr double kFewRows = 4;          // fewer do not hide that the weights' spectra are read
 
 double fill(double count, double lanes) { return std::ceil(count / lanes) * lanes; }
@@ -101,6 +102,8 @@ Work count_work(const ConvPlan& plan, int real_axis, int lanes) {
   }
   double slow = s.bins * 8 * L > kL2Bytes ? kMemoryFactor : 1;
   if (plan.axes[real_axis].length > kLongestLine) slow *= kColumnsFactor;
+  const bool is_cube = std::all_of(plan.axes, plan.axes + kMaxRank, [](const AxisPlan& a) { return a.length > 1; });
+  if (is_cube) slow *= kCubeFactor;
   work.of[kTransformFlops] = slow * transformed * 2.5 * s.points * std::log2(std::max(2.0, s.points));
   work.of[kProductFlops] = product_flops(plan, s, L);
   work.of[kBytes] += weight_bytes(plan, real_axis, lanes) + stage_bytes(plan, real_axis);

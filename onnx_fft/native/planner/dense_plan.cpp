@@ -22,9 +22,9 @@ constexpr double kStripRows = 6, kProductCycles = 0.51, kInputCycles = 0.45, kSt
 constexpr double kMoveCycles = 6, kLineCycles[] = {1.7, 2.3, 2.4, 3.2, 5.5, 5.0, 5.5, 8.0, 9.0};
 constexpr double kCubeCycles = 2.5, kRowCycles = 60, kTilePoints = 1200, kLargeTile = 1.6;
 
-// How much slower that is where the spectra lie in the second-level cache, which holds so many reals of them; what
-// every doubling of the spectra adds to that; and where threads share them in the last-level cache.
-constexpr double kNear = 1.1, kFarther = 0.2, kShared = 2.3, kBlockReals = 104 << 10;
+// How much slower that is where the spectra of a block are near, in or about the second-level cache;
+// what every doubling of the spectra adds to that; and where threads share them in the last-level cache.
+constexpr double kNear = 1.05, kFarther = 0.45, kShared = 2.3, kBlockReals = 288 << 10;
 
 // Reals of scratch that a segment takes at most, in the second-level cache.
 constexpr int64_t kSegmentReals = 48 << 10;
@@ -36,7 +36,7 @@ constexpr double kBarriers = 3;
 constexpr double kTasks = 4;
 
 // Rows of a block that are tried; threads that share one block have it in the last-level cache.
-constexpr int64_t kBlocks[] = {6, 12, 18, 24, 36, 48}, kSharedBlocks[] = {48, 96, 192};
+constexpr int64_t kBlocks[] = {6, 12, 24, 48}, kSharedBlocks[] = {48, 96, 192};
 
 // The most bytes that weights' spectra may take: as in plan.cpp.
 constexpr double kSpectraFactor = 3.5, kSpectraBytes = 32 << 20;
@@ -84,6 +84,16 @@ double product_cycles(double rows, double inputs, double products, double chaine
   return strips * (inputs * input + kStripCycles * std::ceil(inputs / double(kDenseChain)));
 }
 
+// Of a group.
+double tensor_bytes(const DensePlan& plan) {
+  double inputs = 4.0 * double(plan.batch * plan.in_channels), outputs = 4.0 * double(plan.batch * plan.out_channels);
+  for (const AxisPlan& axis : plan.axes) {
+    inputs *= double(axis.extent);
+    outputs *= double(axis.outputs);
+  }
+  return inputs + outputs;
+}
+
 Work count_dense_work(const DensePlan& plan, int lanes) {
   const double tiles = double(plan.lines() * plan.line_tiles());
   const double segments = double(plan.lines()) * std::ceil(double(plan.axes[2].tiles) / double(plan.segment));
@@ -103,19 +113,13 @@ Work count_dense_work(const DensePlan& plan, int lanes) {
   const double products =
       blocks * out_vectors * ((pairs - real_pairs) * complex + real_pairs * product_cycles(rows, inputs, 2, 1));
   const double weights = blocks * pairs * inputs * out_vectors * 4 * weight_vectors(plan) * lanes;
-  double tensors = 0;
-  for (const bool is_output : {false, true}) {
-    double elements = 4.0 * double(plan.batch * (is_output ? plan.out_channels : plan.in_channels));
-    for (const AxisPlan& axis : plan.axes) elements *= double(is_output ? axis.outputs : axis.extent);
-    tensors += elements;
-  }
   const double tasks = groups * blocks, uneven = plan.is_shared ? 1 : std::ceil(tasks / kTasks) * kTasks / tasks;
   Work work;
   work.of[kCalls] = 1 + (plan.is_shared ? groups * blocks * kBarriers : 0);
   work.of[kDenseTransforms] = groups * uneven * transforms;
   work.of[kDenseProducts] = groups * uneven * products;
   work.of[kDenseBytes] = groups * uneven * weights;
-  work.of[kBytes] = groups * uneven * tensors;
+  work.of[kBytes] = groups * uneven * tensor_bytes(plan);
   return work;
 }
 
@@ -176,7 +180,7 @@ void add_blocks(DensePlan plan, int lanes, const Rates& rates, std::vector<Dense
 
 // Tiles far from square or cubic take more transforms for nothing.
 bool are_alike(const AxisPlan& a, const AxisPlan& b) {
-  return a.length == 1 || b.length == 1 || std::max(a.length, b.length) <= 2 * std::min(a.length, b.length);
+  return a.length == 1 || b.length == 1 || 2 * std::max(a.length, b.length) <= 3 * std::min(a.length, b.length);
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "kernels/dense.h"
+#include "planner/dense_tile.h"
 #include "planner/plan.h"
 
 namespace onnx_fft {

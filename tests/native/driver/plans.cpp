@@ -27,8 +27,8 @@ int main() {
       const int64_t room = x_shape[2 + axis] + a.pads_begin[axis] + a.pads_end[axis];
       y_shape[2 + axis] = (room - a.dilations[axis] * (a.kernel[axis] - 1) - 1) / a.strides[axis] + 1;
     }
-    const ConvPlan plan =
-        plan_convolution(a, x_shape, y_shape, in_channels, y_shape[1], lanes, shipped_rates("amd", 4 * lanes));
+    const ConvPlan plan = plan_convolution(a, x_shape, y_shape, in_channels, y_shape[1], lanes,
+                                           shipped_rates(lanes == 16 ? "intel" : "amd", 4 * lanes));
     const char* const transformed = plan.is_elementwise() ? "elementwise" : "summed";
     std::cout << (plan.direct ? "direct" : transformed) << ' '
               << (plan.lanes == Lanes::kChannels ? "channels" : "tiles");
