@@ -102,23 +102,24 @@ def make_job(model: Path, folder: Path) -> tuple[Job, Path]:
     return job, folder / "expected.bin"
 
 
-def _serve_c(job: Job, folder: Path) -> AbstractContextManager[Ask]:
-    return serve_c(job, measure.build_program(folder))
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return measure.build_program(tmp_path_factory.mktemp("program"))
 
 
-def _serve_node(job: Job, folder: Path) -> AbstractContextManager[Ask]:
+def _serve_node(job: Job, _: Path) -> AbstractContextManager[Ask]:
     if not MODULES.exists():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no {MODULES}; scripts/conformance/run.sh sets it up")
     return serve_node(job, MODULES)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("serve", [_serve_c, _serve_node, lambda job, _: serve_http(job)], ids=["c", "node", "http"])
+@pytest.mark.parametrize("serve", [serve_c, _serve_node, lambda job, _: serve_http(job)], ids=["c", "node", "http"])
 def test_all_clients_get_their_own_answers(
-    serve: Callable[[Job, Path], AbstractContextManager[Ask]], model: Path, tmp_path: Path
+    serve: Callable[[Job, Path], AbstractContextManager[Ask]], program: Path, model: Path, tmp_path: Path
 ) -> None:
     job, expected = make_job(model, tmp_path)
-    with serve(job, tmp_path) as ask:
+    with serve(job, program) as ask:
         (load,) = load_in_turn([ask], REQUESTS, ROUNDS)
     assert len(load.seconds) == REQUESTS and load.wall_s > 0
     assert (load.failed, load.different) == (0, 0)
@@ -127,10 +128,10 @@ def test_all_clients_get_their_own_answers(
 
 
 @pytest.mark.slow
-def test_a_server_that_does_not_start_is_an_error(tmp_path: Path, model: Path) -> None:
+def test_a_server_that_does_not_start_is_an_error(tmp_path: Path, program: Path) -> None:
     (tmp_path / "gone.onnx").write_bytes(b"no model")
     job, _ = make_job(tmp_path / "gone.onnx", tmp_path)
-    for serve in (serve_http, lambda job: serve_c(job, measure.build_program(tmp_path))):
+    for serve in (serve_http, lambda job: serve_c(job, program)):
         with pytest.raises(LoadError, match=r"gone\.onnx"), serve(job) as ask:
             ask(CLIENTS)
 
