@@ -38,17 +38,26 @@ def list_expected(root: Path, version: str) -> list[str]:
     return [f"onnx_fft-{version}.tar.gz", *(f"onnx_fft-{version}-py3-none-{tag}.whl" for tag, *_ in lines)]
 
 
+def sort_tags(name: str) -> str:
+    """A file's name with the platforms of its tag in order: a wheel may name them in any."""
+    stem, suffix = name[: -len(".whl")], name[-len(".whl") :]
+    rest, _, platforms = stem.rpartition("-")
+    return f"{rest}-{'.'.join(sorted(platforms.split('.')))}{suffix}" if suffix == ".whl" else name
+
+
 def check_files(dist: Path, expected: Sequence[str], version: str) -> list[str]:
     """The names of files that are missing. Raises ReleaseError for one that is not expected, or of another version."""
     found = sorted(path.name for path in dist.iterdir() if path.suffix in (".whl", ".gz"))
-    if strange := [name for name in found if name not in expected]:
+    known = {sort_tags(name) for name in expected}
+    if strange := [name for name in found if sort_tags(name) not in known]:
         raise ReleaseError(f"got {', '.join(strange)} in {dist}; expected {', '.join(expected)} and nothing else")
     for name in found:
         if name.endswith(".whl"):
             metadata = zipfile.ZipFile(dist / name).read(f"onnx_fft-{version}.dist-info/METADATA").decode()
             if f"\nVersion: {version}\n" not in metadata:
                 raise ReleaseError(f"got {name}, whose metadata name another version than {version}")
-    return [name for name in expected if name not in found]
+    there = {sort_tags(name) for name in found}
+    return [name for name in expected if sort_tags(name) not in there]
 
 
 def write_checksums(dist: Path) -> Path:

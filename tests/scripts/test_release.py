@@ -11,7 +11,7 @@ import pytest
 
 import onnx_fft
 from scripts.release import release as command
-from scripts.release.files import check_files, check_tag, list_expected, main
+from scripts.release.files import check_files, check_tag, list_expected, main, sort_tags
 from scripts.release.release import release, run_git
 from scripts.release.texts import (
     CHANGELOG,
@@ -201,6 +201,12 @@ def test_the_tag_has_to_be_the_version(project: Path) -> None:
         (project / CHANGELOG).write_text(TEXTS[CHANGELOG].replace("2020-01-01", "soon"))
         check_tag(project, "v0.9.0")
     assert main(["dist", "--tag", "v0.0.0"]) == 1
+
+
+def test_platforms_may_come_in_any_order() -> None:
+    one, other = (f"onnx_fft-1.0.0-py3-none-{tag}.whl" for tag in ("linux_b.linux_a", "linux_a.linux_b"))
+    assert sort_tags(one) == sort_tags(other) == other
+    assert sort_tags("onnx_fft-1.0.0.tar.gz") == "onnx_fft-1.0.0.tar.gz"
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
