@@ -1,4 +1,4 @@
-"""What serving gains: a real model as it is and rewritten, by many clients and over many files, into results and page.
+"""What serving gains: a model as it is and rewritten, by many clients and over many files, into results and page.
 
     python -m scripts.serving.measure c         # ONNX Runtime's C library
     python -m scripts.serving.measure node      # onnxruntime-node
@@ -30,7 +30,6 @@ from onnx import inliner
 import onnx_fft
 from onnx_fft.host import cpu_model
 from scripts.conformance.speed import MAX_RELATIVE_L2, compare_outputs
-from scripts.models.fetch import fetch
 from scripts.native.soak import MOST_GROWTH_BYTES, measure_growth
 from scripts.serving.cluster import measure_cluster
 from scripts.serving.loads import (
@@ -48,19 +47,20 @@ from scripts.serving.loads import (
 from scripts.serving.paths import MODULES
 from scripts.serving.tables import PAGE, RESULTS, render
 from scripts.shared.blocks import write_block
+from scripts.shared.paths import MODELS
 from scripts.shared.running import run_model
 
-MODEL, INPUT, SHAPE = "crepe_tiny", "frames", (8, 1024)
+MODEL, INPUT, SHAPE = MODELS / "large_kernel.onnx", "x", (1, 64, 56, 56)
 SEED = 0
 REQUESTS, ROUNDS = 1000, 5
 
 
 def write_models(folder: Path) -> dict[str, Path]:
     """The original, and what `rewrite` makes of it for each target, by name."""
-    models = {"original": fetch(MODEL)}
+    models = {"original": MODEL}
     for target in ("standard", "native"):
         models[target] = folder / f"{target}.onnx"
-        onnx_fft.rewrite(models["original"], target=target, input_shapes={INPUT: SHAPE}).save(models[target])
+        onnx_fft.rewrite(models["original"], target=target).save(models[target])
     return models
 
 
@@ -151,7 +151,7 @@ def measure(part: str, folder: Path) -> dict[str, Any]:
     else:
         found = measure_loads(part, folder)
     return {
-        "model": f"{MODEL}, {INPUT} {'x'.join(map(str, SHAPE))}",
+        "model": f"{MODEL.stem}, {INPUT} {'x'.join(map(str, SHAPE))}",
         "cpu": f"{cpu_model()}, {os.cpu_count() or 1} logical cores",
         "date": date.today().isoformat(),
         "load_before_and_after": [round(value, 1) for value in (before, os.getloadavg()[0])],
