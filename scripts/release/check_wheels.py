@@ -57,8 +57,8 @@ def main(arguments: list[str]) -> int:
 
 
 def platform_of(wheel: Path) -> str:
-    """The first platform of a wheel's tag: "manylinux_2_17_x86_64", "win_amd64"."""
-    return wheel.stem.split("-")[-1].split(".")[0]
+    """The last platform of a wheel's tag, which says the most: "manylinux_2_17_x86_64", "win_amd64"."""
+    return wheel.stem.split("-")[-1].split(".")[-1]
 
 
 def read_library(wheel: Path) -> tuple[str, bytes]:

@@ -39,7 +39,7 @@ for abi in "cp${version/./}" abi3 none; do options+=(--abi "$abi"); done
 for glibc in 2_17 2_24 2_27 2_28 2_31 2_34; do options+=(--platform "manylinux_${glibc}_$name"); done
 options+=(--platform "manylinux2014_$name")
 [ "$versions" != oldest ] || options+=(--constraint tests/oldest.txt)
-wheel=("$dist"/onnx_fft-*-manylinux*"$name".whl)
+wheel=("$dist"/onnx_fft-*manylinux*"$name".whl)
 "$python" -m pip install "${options[@]}" "${wheel[0]}[cpu]"
 
 cp models/large_kernel.onnx "$root/model.onnx"
