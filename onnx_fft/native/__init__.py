@@ -46,9 +46,7 @@ def library_path() -> Path:
             return path
     folders = " and ".join(str(folder) for folder in __path__)
     raise NativeUnavailable(
-        f"{LIBRARY_NAME} is not in {folders}",
-        "the one that wheels bring, or that a C++ compiler builds on installation",
-        NEXT_STEP,
+        f"{LIBRARY_NAME} is not in {folders}", "the one that wheels bring, or that a C++ compiler builds", NEXT_STEP
     )
 
 
