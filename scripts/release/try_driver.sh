@@ -18,10 +18,12 @@ export ONNX_FFT_ZIG ONNX_FFT_ZIG_TARGET WINEDEBUG=-all WINEPREFIX="$scratch/wine
 
 cmake -S onnx_fft/native -B "$scratch/$machine" -G Ninja -DONNX_FFT_DRIVER=ON \
   "-DCMAKE_TOOLCHAIN_FILE=$PWD/scripts/release/zig.cmake" >/dev/null
-cmake --build "$scratch/$machine" --target native_test
-programs=("$scratch/$machine"/native_test*)
-for isa in "${isas[@]}"; do
-  status=0
-  ONNX_FFT_ISA="$isa" "${run[@]}" "${programs[0]}" "$count" || status=$?
-  [ "$status" -eq 0 ] || [ "$status" -eq 2 ] || exit "$status" # 2: this CPU has no such instructions
+cmake --build "$scratch/$machine"
+for program in "$scratch/$machine"/native_test*; do
+  [[ "$program" != *.pdb ]] || continue
+  for isa in "${isas[@]}"; do
+    status=0
+    ONNX_FFT_ISA="$isa" "${run[@]}" "$program" "$count" || status=$?
+    [ "$status" -eq 0 ] || [ "$status" -eq 2 ] || exit "$status" # 2: this CPU has no such instructions
+  done
 done
