@@ -17,7 +17,9 @@ from scripts.release.check_wheels import find_problems, read_library
 from tests.compiling import find_compiler
 
 LINUX = "onnx_fft/native/libonnx_fft.so"
-EXPORTED = 'extern "C" __attribute__((visibility("default"))) void RegisterCustomOps() {}\n'
+EXPORTED = "".join(
+    f'extern "C" __attribute__((visibility("default"))) void {name}() {{}}\n' for name in sorted(check_wheels.EXPORTED)
+)
 
 x86_only = pytest.mark.skipif(platform.machine() != "x86_64", reason="the library is compiled for this machine")
 
