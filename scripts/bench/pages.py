@@ -1,6 +1,6 @@
 """Puts the tables of layers and of models into their pages, from what the benches wrote to scripts/bench/results.
 
-python -m scripts.bench.pages   # the block "layers" of scripts/bench/README.md, "models" of README.md
+python -m scripts.bench.pages   # "layers" and "models" in scripts/bench/README.md, "models" in README.md
 """
 
 from __future__ import annotations
@@ -53,6 +53,15 @@ def make_models_block(results: Path = RESULTS) -> list[str]:
     return Table(columns, tuple(rows)).to_markdown()
 
 
+def make_front_block(results: Path = RESULTS) -> list[str]:
+    """The models of a run of the native library alone."""
+    rows = []
+    for name, model in read_table((results / "models_native_avx2.md").read_text("utf-8")).items():
+        peaks = " / ".join(f"{float(peak):.0f}" for peak in model["peak memory MiB"].split(" -> "))
+        rows.append((name, model["input"], model["original ms"], _format_run(model), peaks))
+    return Table(("model", "input", "original ms", "native", "peak memory MiB"), tuple(rows)).to_markdown()
+
+
 def _read_peak(run: Mapping[str, str]) -> str:
     """The rewritten model's peak; "" for a model that was left alone."""
     return "" if run["ratio"] == LEFT_ALONE else run["peak memory MiB"].split(" -> ")[1]
@@ -80,9 +89,10 @@ def _format_peer(peer: Mapping[str, Any] | None) -> str:
 
 
 def main() -> None:
-    """Write both blocks."""
+    """Write all blocks."""
     write_block(PAGE, "layers", make_layers_block())
-    write_block(FRONT_PAGE, "models", make_models_block())
+    write_block(PAGE, "models", make_models_block())
+    write_block(FRONT_PAGE, "models", make_front_block())
 
 
 if __name__ == "__main__":
