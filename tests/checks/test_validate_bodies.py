@@ -211,7 +211,8 @@ def test_rounding_noise_is_no_excuse_while_a_conv_is_unchecked() -> None:
     pairs = []
     for model in make_pair(wrong=3e-7):
         model.graph.initializer.append(numpy_helper.from_array(np.array(1e6, np.float32), "large"))
-        model.graph.node[-1].CopyFrom(helper.make_node("Mul", ["c2", "large"], ["m"]))
+        model.graph.node[-1].CopyFrom(helper.make_node("Neg", ["c2"], ["n"]))  # which no replacement takes along
+        model.graph.node.append(helper.make_node("Mul", ["n", "large"], ["m"]))
         model.graph.node.append(helper.make_node("Sin", ["m"], ["y"]))
         model.graph.output.append(helper.make_tensor_value_info("r1", FLOAT, None))  # an output that does say something
         pairs.append(model)
