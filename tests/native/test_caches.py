@@ -71,8 +71,8 @@ def test_shapes_that_change_on_several_threads_give_the_same_bits() -> None:
 @pytest.mark.usefixtures("native_library")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_memory_is_flat_under_shapes_that_change() -> None:
-    """After the first round over all shapes, three more take no more memory: 12 MiB at most, of some 130."""
+    """Three rounds over all shapes fill what is kept; three more take no more memory: 6 MiB at most, of some 138."""
     command = [sys.executable, "-m", "tests.native.churn_worker"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    after_one, after_four = map(int, done.stdout.split())
-    assert after_four - after_one < 12 << 20
+    after_three, after_six = map(int, done.stdout.split())
+    assert after_six - after_three < 6 << 20

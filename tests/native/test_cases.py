@@ -109,7 +109,7 @@ def test_the_matrix_of_the_lowerings(spec: ConvSpec, opset: int, rng: np.random.
 def test_a_real_model(name: str) -> None:
     """Every Conv by the library, and by the functions: `validate` runs both, and compares each Conv with float64."""
     path = fetch_models.fetch(name)
-    rewritten = rewrite(path, target="native", select="all", validate=False)
+    rewritten = rewrite(path, target="native", select="all", max_memory_bytes=4 << 30, validate=False)
     left = Counter((row.op_type, row.code) for row in rewritten.report.rows if row.lowering is None)
     assert left == {reason: count for reason, count in REMAINING.get(name, {}).items() if reason[1] != "growth"}
     result = validate(path, rewritten.loaded, input_shapes=SHAPES.get(name))
