@@ -30,7 +30,7 @@ MODULES = (
     "native_running",
     "cases",
 )
-SAME_ON_ALL = "leak bench measured default_target command_line decides million wrong cost crepe_full vgg nmp OCR"
+SAME_ON_ALL = "leak bench measured default_target command_line decides million wrong cost handed crepe_full vgg nmp OCR"
 """Parts of the names of tests that take long or do not depend on the kernels."""
 
 LEAST = 400
