@@ -13,4 +13,7 @@ Work count_work(const ConvPlan& plan, int real_axis, int lanes);
 double weight_bytes(const ConvPlan& plan, int real_axis, int lanes);
 double stage_bytes(const ConvPlan& plan, int real_axis);
 
+// The most bytes that the spectra of one convolution may take: 3.5 times its weights, and 32 MiB.
+double most_spectra_bytes(const ConvPlan& plan);
+
 }  // namespace onnx_fft

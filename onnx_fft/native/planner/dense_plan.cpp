@@ -7,6 +7,8 @@
 #include <iterator>
 #include <vector>
 
+#include "planner/cost.h"
+
 namespace onnx_fft {
 namespace {
 
@@ -37,9 +39,6 @@ constexpr double kTasks = 4;
 
 // Rows of a block that are tried; threads that share one block have it in the last-level cache.
 constexpr int64_t kBlocks[] = {6, 12, 24, 48}, kSharedBlocks[] = {48, 96, 192};
-
-// The most bytes that weights' spectra may take: as in plan.cpp.
-constexpr double kSpectraFactor = 3.5, kSpectraBytes = 32 << 20;
 
 // The axis without a DFT, or with each length that gives enough outputs.
 std::vector<AxisPlan> cut_axis(AxisPlan axis) {
@@ -121,12 +120,6 @@ Work count_dense_work(const DensePlan& plan, int lanes) {
   work.of[kDenseBytes] = groups * uneven * weights;
   work.of[kBytes] = groups * uneven * tensor_bytes(plan);
   return work;
-}
-
-double most_spectra_bytes(const DensePlan& plan) {
-  double weights = 4.0 * double(plan.group * plan.in_channels * plan.out_channels);
-  for (const AxisPlan& axis : plan.axes) weights *= double(axis.kernel);
-  return kSpectraFactor * weights + kSpectraBytes;
 }
 
 // The most tiles side by side that keep a segment's scratch in the cache.
@@ -216,7 +209,7 @@ std::shared_ptr<const DensePlan> plan_dense(const ConvPlan& conv, const AxisPlan
                                             const Rates& rates) {
   std::shared_ptr<DensePlan> best;
   for (const DensePlan& plan : cut_densely(conv, sequences, lanes, rates)) {
-    if (spectra_bytes(plan, lanes) > most_spectra_bytes(plan)) continue;
+    if (spectra_bytes(plan, lanes) > most_spectra_bytes(conv)) continue;
     if (best == nullptr || plan.seconds < best->seconds) best = std::make_shared<DensePlan>(plan);
   }
   return best;

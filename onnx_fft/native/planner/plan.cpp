@@ -69,13 +69,6 @@ std::vector<AxisPlan> tilings(AxisPlan axis, bool direct, bool real) {
   return result;
 }
 
-// The most bytes that the spectra of one convolution may take: 3.5 times its weights, and 32 MiB.
-double most_spectra_bytes(const ConvPlan& plan) {
-  double weights = 4.0 * double(plan.group * plan.in_channels * plan.out_channels);
-  for (const AxisPlan& axis : plan.axes) weights *= double(axis.kernel);
-  return 3.5 * weights + (32 << 20);
-}
-
 // Whether a run takes no more than that; large weights may have large spectra.
 bool fits_memory(const ConvPlan& plan, int lanes, double spectra_bytes) {
   double points = 1;

@@ -11,12 +11,12 @@
 #include <random>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "engine/machine.h"
 #include "kernels/half.h"
 #include "kernels/isa.h"
+#include "threads.h"
 
 namespace {
 
@@ -133,17 +133,6 @@ Plane expect(const Case& c, const std::vector<double>& x, const std::vector<doub
     all.sizes.insert(all.sizes.end(), one.sizes.begin(), one.sizes.end());
   }
   return all;
-}
-
-void run_on_threads(void* state, void (*task)(void*, size_t), size_t tasks, void* data) {
-  const size_t threads = *static_cast<const size_t*>(state);
-  const auto share = [&](size_t first) {
-    for (size_t i = first; i < tasks; i += threads) task(data, i);
-  };
-  std::vector<std::thread> others;
-  for (size_t thread = 1; thread < threads; ++thread) others.emplace_back(share, thread);
-  share(0);
-  for (std::thread& other : others) other.join();
 }
 
 template <typename Real, typename Storage>

@@ -11,13 +11,13 @@
 #include <random>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "engine/convolution.h"
 #include "epilogues.h"
 #include "kernels/half.h"
 #include "kernels/isa.h"
+#include "threads.h"
 
 namespace {
 
@@ -160,18 +160,6 @@ std::vector<Storage> store(std::vector<double>& values) {
     values[i] = onnx_fft::widen(stored[i]);
   }
   return stored;
-}
-
-// Tasks in turn on as many threads as `state` says.
-void run_on_threads(void* state, void (*task)(void*, size_t), size_t tasks, void* data) {
-  const size_t threads = *static_cast<const size_t*>(state);
-  const auto share = [&](size_t first) {
-    for (size_t i = first; i < tasks; i += threads) task(data, i);
-  };
-  std::vector<std::thread> others;
-  for (size_t thread = 1; thread < threads; ++thread) others.emplace_back(share, thread);
-  share(0);
-  for (std::thread& other : others) other.join();
 }
 
 // Whether the sum by its definition, its arrays, and the padded input, all of which is transformed, are small enough to
