@@ -17,7 +17,7 @@ trap 'rm -rf "$root"' EXIT
 chmod 755 "$root"
 # Mirrors lag behind with releases to come.
 mmdebstrap --quiet --variant=extract --aptopt='Acquire::Check-Valid-Until "false"' --architectures="$machine" \
-  --include=python3,base-files,libstdc++6 "$release" "$root" http://deb.debian.org/debian
+  --include=python3,base-files,libstdc++6 "$release" "$root"
 mkdir -p "$root/proc"
 
 case "$machine" in

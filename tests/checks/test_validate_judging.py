@@ -12,6 +12,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnx_fft.checks import reference
 from onnx_fft.checks.compare import compare_outputs
+from onnx_fft.checks.result import Validation
 from onnx_fft.checks.truth import SLOW_VALUES, judge_by_truth, run_in_float64
 from onnx_fft.hints import Option
 from onnx_fft.inputs.feeds import Feed
@@ -41,13 +42,18 @@ TURNS_ON_ZEROS: dict[str, tuple[list[NodeProto], dict[str, Any], int]] = {
 }
 
 
-@pytest.mark.parametrize("name", mark_slow(list(TURNS_ON_ZEROS), lambda name: name not in ("Sqrt", "Greater")))
-def test_what_turns_on_exact_zeros_is_called_different_on_a_sparse_feed(name: str) -> None:
+def judge_zeros(name: str) -> Validation:
+    """The verdict on a model whose operator `name` turns on exact zeros."""
     tail, constants, dtype = TURNS_ON_ZEROS[name]
     model = make_tail(tail, constants)
     model.graph.output[0].type.tensor_type.elem_type = dtype
     x = {"x": np.abs(RNG.standard_normal((1, 4, 48, 48))).astype(np.float32)} if name == "Sqrt" else None
-    result = judge(model, inputs=x)
+    return judge(model, inputs=x)
+
+
+@pytest.mark.parametrize("name", mark_slow(list(TURNS_ON_ZEROS), lambda name: name not in ("Sqrt", "Greater")))
+def test_what_turns_on_exact_zeros_is_called_different_on_a_sparse_feed(name: str) -> None:
+    result = judge_zeros(name)
     assert not result.ok, text(result)
     assert "on a black border, made of" in result.verdict
     assert any(note.hint and Option("exclude") in note.hint for note in result.notes)
@@ -68,11 +74,7 @@ def test_noise_in_place_of_zeros_is_no_difference_but_a_warning() -> None:
 @pytest.mark.parametrize("name", mark_slow(list(TURNS_ON_ZEROS), lambda name: name not in ("Log", "Greater")))
 def test_a_model_that_takes_long_gets_two_feeds_that_hold_all_kinds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference, "MAX_SPARSE_S", 0.0)
-    tail, constants, dtype = TURNS_ON_ZEROS[name]
-    model = make_tail(tail, constants)
-    model.graph.output[0].type.tensor_type.elem_type = dtype
-    x = {"x": np.abs(RNG.standard_normal((1, 4, 48, 48))).astype(np.float32)} if name == "Sqrt" else None
-    result = judge(model, inputs=x)
+    result = judge_zeros(name)
     assert not result.ok, text(result)
     assert "beside a black border beside" in result.verdict
 
