@@ -9,6 +9,7 @@ input. On an open length that can happen if the span is shorter than the stride 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from onnx import NodeProto, TensorProto
@@ -25,6 +26,9 @@ ACTIVATIONS = {"Relu": 0, "Tanh": 0, "Sigmoid": 0, "LeakyRelu": 1, "Clip": 2, "H
 
 MAX_LENGTH = 1 << 26
 """Most samples of one axis, padding included: index tables are as long."""
+
+MAX_VALUES = 1 << 48
+"""Most numbers of one tensor with its padding: more than memory holds, and the native library counts no further."""
 
 _DTYPES: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
 
@@ -56,6 +60,7 @@ def resolve_spec(
     begin, end, auto_pad = _resolve_pads(attributes, extents, strides, dilations, spans)
     for axis in zip(extents, begin, end, spans, strict=True):
         _check_length(*axis)
+    _check_size(batch, max(group_channels * group, out_channels), list(zip(extents, begin, end, spans, strict=True)))
     return ConvSpec(
         batch=batch,
         in_channels=group_channels * group,
@@ -81,6 +86,14 @@ def _check_length(extent: int | None, begin: int, end: int, span: int) -> None:
     _require(length <= MAX_LENGTH, "too-long", f"an axis has {length} samples, {MAX_LENGTH} are the most")
     fits = extent is None or extent + begin + end >= span
     _require(fits, "kernel-too-large", f"kernel spans {span} samples, the padded input has {extent} + {begin} + {end}")
+
+
+def _check_size(batch: int | None, channels: int, axes: Sequence[tuple[int | None, int, int, int]]) -> None:
+    """Refuse tensors beyond `MAX_VALUES`. What is open counts as the largest size that `cost/extents.py` assumes."""
+    assumed = (1 << 18) ** (1 / len(axes))
+    lengths = [(extent or max(assumed, 2 * span)) + begin + end for extent, begin, end, span in axes]
+    values = prod(lengths, start=(batch or 32) * channels)
+    _require(values <= MAX_VALUES, "too-large", f"a tensor has {values:.1e} numbers, {MAX_VALUES:.1e} are the most")
 
 
 def _check_input(shape: Dims | None, rank: int, channels: int) -> Dims:

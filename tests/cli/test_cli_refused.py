@@ -164,6 +164,7 @@ ODD_CONVS: dict[str, tuple[dict[str, Any], str]] = {
     "pads": ({"pads": [1, 1]}, "bad-pads"),
     "negative pads": ({"pads": [-1, 0, 0, 0]}, "bad-pads"),
     "endless pads": ({"pads": [1 << 40, 0, 0, 0]}, "too-long"),
+    "endless input": ({"x": (1, 3, (1 << 26) - 9, (1 << 26) - 9)}, "too-large"),
     "group": ({"group": 3}, "bad-group"),
     "no group": ({"group": 0}, "bad-group"),
     "channels": ({"x": (1, 5, 9, 9)}, "bad-channels"),

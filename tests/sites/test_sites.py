@@ -375,5 +375,5 @@ def test_a_constant_input_is_left_to_constant_folding() -> None:
 
 def test_what_a_file_states_of_a_weight_takes_no_memory() -> None:
     model = parse("g (float[1, 3, 9, 9] x) => (float y) { c = Conv(x, W) y = Sqrt(c) }")
-    model.graph.initializer[0].dims[0] = 1 << 60
+    model.graph.initializer[0].dims[0] = 1 << 40
     assert only_site(model).spec is not None

@@ -35,12 +35,6 @@ std::string describe(const int64_t* values, int count) {
 
 int lanes_of(DType dtype) { return kernels().vector_bytes / (dtype == DType::kFloat64 ? 8 : 4); }
 
-int64_t product_of(const int64_t* values, int count) {
-  int64_t product = 1;
-  for (int i = 0; i < count; ++i) product *= values[i];
-  return product;
-}
-
 }  // namespace
 
 struct Convolution::State {
@@ -53,7 +47,9 @@ struct Convolution::State {
   std::mutex mutex{};  // of executions
   LruCache<std::vector<int64_t>, std::shared_ptr<const Execution>> executions{kMostShapes};
 
-  int64_t weight_count() const { return out_channels * in_channels * product_of(attributes.kernel, attributes.rank); }
+  int64_t weight_count() const {
+    return out_channels * in_channels * count_elements(attributes.kernel, attributes.rank);
+  }
 
   void check_shape(const int64_t* x_shape) const {
     if (x_shape[1] == in_channels * attributes.group) return;
@@ -82,12 +78,12 @@ struct Convolution::State {
     const ConvAttributes known = resolve_padding(attributes, x_shape + 2);
     auto execution = std::make_shared<Execution>();
     execution->y_shape = output_shape(known, x_shape);
-    execution->outputs = product_of(execution->y_shape.data(), attributes.rank + 2);
+    execution->outputs = count_elements(execution->y_shape.data(), attributes.rank + 2);
     if (execution->outputs == 0) return execution;
     const Choice choice = choose_execution(known, x_shape, execution->y_shape.data(), in_channels, out_channels,
                                            lanes_of(dtype), machine_rates());
     execution->plan = std::make_shared<const ConvPlan>(choice.plan);
-    execution->prefers_ort_conv = product_of(x_shape, attributes.rank + 2) > 0 && choice.prefers_ort_conv();
+    execution->prefers_ort_conv = count_elements(x_shape, attributes.rank + 2) > 0 && choice.prefers_ort_conv();
     return execution;
   }
 
@@ -213,7 +209,7 @@ struct Convolution::State {
   void finish(const int64_t* y_shape, const EpilogueOperands& operands, void* y, const Executor& executor) const {
     constexpr int64_t kChunk = 1 << 14;  // elements; a task of some microseconds
     const ChannelValues<Real> values(*this, operands);
-    const int64_t planes = y_shape[0] * out_channels, plane = product_of(y_shape + 2, attributes.rank);
+    const int64_t planes = y_shape[0] * out_channels, plane = count_elements(y_shape + 2, attributes.rank);
     const int64_t together = std::max<int64_t>(1, kChunk / plane), parts = ceil_divide(plane, kChunk);
     each(executor, ceil_divide(planes, together) * parts, [&](int64_t task) {
       const int64_t block = task / parts * together, first = task % parts * kChunk;

@@ -60,6 +60,8 @@ void predict(const OnnxFftConv& conv, const Rates& rates, OnnxFftPrediction* pre
     x.push_back(conv.extents[axis]);
     y.push_back(room / conv.strides[axis] + 1);
   }
+  count_elements(x.data(), attributes.rank + 2);
+  count_elements(y.data(), attributes.rank + 2);
   const int64_t bytes = conv.vector_bytes > 0 ? conv.vector_bytes : kernels().vector_bytes;
   const int lanes = static_cast<int>(bytes / (conv.element_bytes == 8 ? 8 : 4));
   const Choice choice =

@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <stdexcept>
+#include <string>
 
 namespace onnx_fft {
 
@@ -64,6 +66,18 @@ inline ConvAttributes resolve_padding(ConvAttributes attributes, const int64_t* 
   }
   attributes.auto_pad = AutoPad::kNone;
   return attributes;
+}
+
+// Elements of a tensor of this shape; no length is negative. Throws std::invalid_argument for more than any memory
+// holds, with which products of lengths would overflow.
+inline int64_t count_elements(const int64_t* shape, int rank) {
+  constexpr double kMost = double(int64_t{1} << 48);
+  double count = 1;
+  for (int axis = 0; axis < rank; ++axis) count *= double(shape[axis]);
+  if (count <= kMost) return static_cast<int64_t>(count);
+  std::string text;
+  for (int axis = 0; axis < rank; ++axis) text += (axis > 0 ? "x" : "") + std::to_string(shape[axis]);
+  throw std::invalid_argument("got a tensor of " + text + ", which is more than any memory holds");
 }
 
 }  // namespace onnx_fft
