@@ -32,7 +32,13 @@ def test_a_version_runs_the_standard_target_and_the_library(tmp_path: Path, monk
 
 @pytest.mark.parametrize(
     ("ran", "is_strange"),
-    [({"FFTConv": 2, "Relu": 1}, False), ({"Conv": 2}, True), ({"FFTConv": 1, "Conv": 1}, True), ({"Relu": 1}, True)],
+    [
+        ({"FFTConv": 2, "Relu": 1}, False),
+        ({"FFTConvLeakyReluBatchNormalization": 2}, False),
+        ({"Conv": 2}, True),
+        ({"FFTConvRelu": 1, "Conv": 1}, True),
+        ({"Relu": 1}, True),
+    ],
 )
 def test_the_library_and_not_the_function_must_have_run(ran: dict[str, int], is_strange: bool) -> None:
     assert bool(find_strange(WITH_LIBRARY, ran)) == is_strange
