@@ -84,9 +84,9 @@ class Prediction:
 
     @property
     def tile(self) -> str:
-        """What the form of the weights depends on."""
+        """What the form of the weights depends on: not how many tiles there are, or how many a block takes."""
         kind, _, lanes = self.plan.split(", ")
-        return f"{kind}, {lanes}"
+        return kind if kind.startswith("dense") else f"{kind}, {lanes}"
 
 
 def predict(question: Question, rates: Rates) -> Prediction:

@@ -13,6 +13,7 @@ from onnx import ModelProto, helper
 from onnx_fft import inspect, rewrite
 from onnx_fft.cli.hints import word_as_flag
 from onnx_fft.cost.choose import Request, choose
+from onnx_fft.cost.extents import ASSUMED_SIZES
 from onnx_fft.cost.memory import hold, limit_memory
 from onnx_fft.errors import UsageError
 from onnx_fft.native.profile import find_rates
@@ -52,6 +53,14 @@ def test_open_sizes_hold_the_spectra_of_several_tiles() -> None:
     decision = choose(spec, 17, NATIVE)
     alone = [hold(spec.at((side, side)), decision, find_rates()).weights for side in (64, 256, 512)]
     assert max(alone) <= hold(spec, decision, find_rates()).weights <= sum(alone)
+
+
+def test_longer_inputs_of_the_same_tile_hold_no_more() -> None:
+    spec = make_spec((256, 256), (7,), (None,))
+    decision = choose(spec, 17, NATIVE)
+    alone = [hold(spec.at((length,)), decision, find_rates()).weights for length in ASSUMED_SIZES[1]]
+    assert len(set(alone)) < len(alone)
+    assert hold(spec, decision, find_rates()).weights == sum(set(alone))
 
 
 def test_standard_operators_hold_nothing_here() -> None:

@@ -27,7 +27,8 @@ std::string describe(const ConvPlan& plan) {
   for (const AxisPlan& axis : plan.dense ? plan.dense->axes : plan.axes)
     lengths += (lengths.empty() ? "" : "x") + std::to_string(axis.length);
   if (plan.dense) {
-    return "dense " + lengths + ", " + std::to_string(plan.dense->lines() * plan.dense->line_tiles()) +
+    const std::string form = plan.dense->form == DenseForm::kGauss ? "dense by Gauss " : "dense ";
+    return form + lengths + ", " + std::to_string(plan.dense->lines() * plan.dense->line_tiles()) +
            " tiles, blocks of " + std::to_string(plan.dense->block);
   }
   const char* const kind = plan.direct ? "direct" : plan.is_elementwise() ? "elementwise" : "summed";
