@@ -16,12 +16,19 @@ from onnx_fft.cost.extents import assume_sizes
 from onnx_fft.cost.native import predict_fftconv
 from onnx_fft.cost.predict import FFTCONV
 from onnx_fft.errors import NativeUnavailable, Refusal
+from onnx_fft.hints import Option
 from onnx_fft.native.planning import Rates
 from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.units import format_size
 
 MOST_TILE_SIZES = 4
 """Sizes of tiles that a node keeps transformed weights for: `kMostSpectra` in the library."""
+
+STATE_SIZES = (
+    "state the size that the model runs at by ",
+    Option("input_shapes"),
+    ": for open ones several tiles count",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,9 @@ def limit_memory(specs: Sequence[ConvSpec | None], decisions: Sequence[Decision]
             f"its replacement holds {format_size(held.weights + held.run)} of memory and {format_size(left)} are left "
             f"of the {format_size(request.max_memory_bytes)} that all may hold"
         )
-        result[number] = leave_after_all(decision, Refusal("memory", sentence))
+        spec = specs[number]
+        is_open = spec is not None and (spec.batch is None or None in spec.extents)
+        result[number] = leave_after_all(decision, Refusal("memory", sentence, STATE_SIZES if is_open else ""))
     return result
 
 

@@ -16,6 +16,7 @@ from onnx_fft.cost.choose import Request, choose
 from onnx_fft.cost.extents import ASSUMED_SIZES
 from onnx_fft.cost.memory import hold, limit_memory
 from onnx_fft.errors import UsageError
+from onnx_fft.hints import tell
 from onnx_fft.native.profile import find_rates
 from onnx_fft.options import LEAST_MEMORY_BYTES
 from onnx_fft.report.sentences import summarize_report
@@ -61,6 +62,14 @@ def test_longer_inputs_of_the_same_tile_hold_no_more() -> None:
     alone = [hold(spec.at((length,)), decision, find_rates()).weights for length in ASSUMED_SIZES[1]]
     assert len(set(alone)) < len(alone)
     assert hold(spec, decision, find_rates()).weights == sum(set(alone))
+
+
+def test_an_open_size_that_costs_memory_has_a_next_step() -> None:
+    for extents, told in (((None,), "state the size"), ((4096,), "")):
+        spec = make_spec((256, 256), (7,), extents)
+        (left,) = limit_memory([spec], [choose(spec, 17, NATIVE)], replace(NATIVE, max_memory_bytes=MIB))
+        assert left.refusal is not None and left.refusal.code == "memory"
+        assert tell(left.refusal.hint).startswith(told) and bool(left.refusal.hint) == bool(told)
 
 
 def test_standard_operators_hold_nothing_here() -> None:
