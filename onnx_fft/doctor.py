@@ -22,6 +22,7 @@ from onnx_fft.lowering import find_lowering
 from onnx_fft.lowering.base import Ports
 from onnx_fft.model.weights import ConvWeights
 from onnx_fft.native import library_path, read_origin
+from onnx_fft.native.profile import describe_profile
 from onnx_fft.ort import import_ort
 from onnx_fft.provenance import OPERATOR_DOMAIN
 from onnx_fft.runtime.cuda import find_cuda_problem
@@ -55,6 +56,8 @@ class Diagnosis:
     origin: str
     """Whether the library is ready-made or was compiled here; "" if that is unknown."""
     isa: str
+    profile: str
+    """Where the rates by which the native library predicts come from; "" without the library."""
     relative_l2: float | None
     problem: str
     cuda_problem: str
@@ -72,6 +75,7 @@ class _Native:
     library: str = ""
     origin: str = ""
     isa: str = ""
+    profile: str = ""
     relative_l2: float | None = None
     problem: str = ""
 
@@ -96,6 +100,7 @@ def _diagnose(native: _Native, onnxruntime: str, providers: tuple[str, ...], cud
         library=native.library,
         origin=native.origin,
         isa=native.isa,
+        profile=native.profile,
         relative_l2=native.relative_l2,
         problem=native.problem,
         cuda_problem=cuda_problem,
@@ -109,6 +114,7 @@ def _examine_native() -> _Native:
         found.library = str(library_path())
         found.origin = read_origin()
         found.isa = read_isa()
+        found.profile = describe_profile()
         found.relative_l2, ran = _run_self_test()
         found.problem = _judge_self_test(found.relative_l2, ran)
     except NativeUnavailable as unavailable:

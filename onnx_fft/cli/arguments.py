@@ -133,7 +133,9 @@ def _add_bench(verbs: Any) -> None:
 
 
 def _add_cache(verbs: Any) -> None:
-    verb = _add_verb(verbs, "cache", "show where the timings of --select measure are kept, or delete them")
+    verb = _add_verb(
+        verbs, "cache", "show where timings and what was measured of this machine are kept, or delete them"
+    )
     verb.add_argument("--clear", action="store_true", help="delete all of them")
 
 

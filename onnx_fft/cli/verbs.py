@@ -17,8 +17,11 @@ from onnx_fft.cli.files import check_files, write_files
 from onnx_fft.cli.hints import word_as_flag
 from onnx_fft.doctor import examine
 from onnx_fft.errors import NativeUnavailable, RuntimeUnavailable, ValidationFailed
-from onnx_fft.measure.cache import cache_folder, clear_cache, list_entries
+from onnx_fft.host import user_folder
+from onnx_fft.measure.cache import delete_entries, list_entries
+from onnx_fft.native.profile import list_profiles
 from onnx_fft.report.files import render_report
+from onnx_fft.report.numbers import plural
 from onnx_fft.report.text.drawing import print_result, print_summary
 from onnx_fft.results import Report
 from onnx_fft.rewrite import Rewritten, dry_run, rewrite
@@ -115,12 +118,12 @@ def run_bench(arguments: argparse.Namespace, console: Console) -> None:
 
 
 def run_cache(arguments: argparse.Namespace, _console: Console) -> None:
-    """Print where timings are kept, or delete them."""
-    folder = cache_folder()
+    """Print what is kept and where, or delete it."""
+    timings, profiles = list_entries(), list_profiles()
     if arguments.clear:
-        print(f"{folder}: {clear_cache()} timings deleted")
-    else:
-        print(f"{folder}: {len(list_entries())} timings")
+        delete_entries([*timings, *profiles])
+    done = " deleted" if arguments.clear else ""
+    print(f"{user_folder()}: {plural(len(timings), 'timing')}, {plural(len(profiles), 'machine profile')}{done}")
 
 
 def run_doctor(arguments: argparse.Namespace, _console: Console) -> None:

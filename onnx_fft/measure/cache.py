@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from math import isfinite
@@ -100,15 +100,13 @@ def list_entries(folder: Path | None = None) -> list[Path]:
     return sorted((folder or cache_folder()).glob(PATTERN))
 
 
-def clear_cache(folder: Path | None = None) -> int:
-    """Delete every timing; returns how many there were. Raises OutputError if that is not allowed."""
-    entries = list_entries(folder)
+def delete_entries(entries: Iterable[Path]) -> None:
+    """Delete these files. Raises OutputError if that is not allowed."""
     for path in entries:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"got {error}", f"permission to delete {path}", "delete it by hand") from error
-    return len(entries)
 
 
 def _check(seconds: Any, contest: Contest) -> Timings:

@@ -38,6 +38,19 @@ def profile_path() -> Path:
     return user_folder() / "machines" / f"{sha256(key.encode()).hexdigest()[:DIGITS]}.txt"
 
 
+def describe_profile() -> str:
+    """Where the rates of this machine come from, in words."""
+    if given := os.environ.get(PROFILE_VARIABLE):
+        return f"{given}, by {PROFILE_VARIABLE}"
+    path = profile_path()
+    return str(path) if path.exists() else "not measured yet: the first rewrite for the native library does it"
+
+
+def list_profiles() -> list[Path]:
+    """Every profile in the user's cache, of this machine and of others that share the folder."""
+    return sorted((user_folder() / "machines").glob("[0-9a-f]" * DIGITS + ".txt"))
+
+
 @cache
 def _find_measured(library: Path, folder: Path) -> Rates:
     path, header = profile_path(), _describe_machine(library)

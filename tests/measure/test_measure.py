@@ -273,11 +273,17 @@ def test_what_only_measuring_heeds_is_refused_without(
 
 def test_the_cache_is_shown_and_cleared(own_cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Cache(ENVIRONMENT).write(make_test_contest(), SETTLED, 1.0)
+    profile = own_cache.parent / "machines" / f"{'0' * 16}.txt"
+    profile.parent.mkdir()
+    profile.write_text("of another machine")
+    stranger = profile.with_name("notes.txt")
+    stranger.write_text("mine")
+    kept = f"{own_cache.parent}: 1 timing, 1 machine profile"
     assert main(["cache"]) == 0
-    assert capsys.readouterr().out == f"{own_cache}: 1 timings\n"
+    assert capsys.readouterr().out == f"{kept}\n"
     assert main(["cache", "--clear"]) == 0
-    assert capsys.readouterr().out == f"{own_cache}: 1 timings deleted\n"
-    assert list_entries(own_cache) == []
+    assert capsys.readouterr().out == f"{kept} deleted\n"
+    assert list_entries(own_cache) == [] and not profile.exists() and stranger.exists()
 
 
 @pytest.mark.slow

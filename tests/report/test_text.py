@@ -30,6 +30,7 @@ DIAGNOSIS = Diagnosis(
     library=LIBRARY,
     origin="compiled here, by GNU 12.2.0",
     isa="avx2",
+    profile="/cache/machines/0123.txt",
     relative_l2=2e-7,
     problem="",
     cuda_problem="no GPU",

@@ -16,6 +16,7 @@ def draw_diagnosis(diagnosis: Diagnosis) -> list[Drawing]:
         ("library", diagnosis.library or "none"),
         ("built", diagnosis.origin or "unknown"),
         ("kernels", diagnosis.isa or "none"),
+        ("rates", diagnosis.profile or "none"),
         ("self-test", _describe_test(diagnosis)),
         ("CUDA", cuda),
     ]
