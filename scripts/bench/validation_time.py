@@ -113,6 +113,7 @@ def measure(name: str, target: str, convs: int) -> dict[str, Any]:
     """Seconds, shares of stages and the peak of one validation in this process."""
     original = MODELS[name](convs)
     options: dict[str, Any] = {"target": target, "select": "all", "validate": False, "max_growth_bytes": 1 << 40}
+    options["max_memory_bytes"] = 1 << 40
     rewritten = rewrite(original, **options).model
     profile = cProfile.Profile()
     before_s, before_cpu_s = time.perf_counter(), time.process_time()
