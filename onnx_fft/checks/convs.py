@@ -113,10 +113,11 @@ def _record(
 def _leaves_range(*tensors: Value) -> bool:
     """Whether a transform of one of these may overflow, or lose digits because all of it is next to nothing."""
     for values in tensors:
-        dtype, size = str(getattr(values, "dtype", "")), np.max(np.abs(values), initial=0.0)
-        if dtype in COMPUTED_IN and size and np.isfinite(size):
+        dtype = str(getattr(values, "dtype", ""))  # a tensor that was not recorded is None
+        if dtype in COMPUTED_IN:
             least, most = find_range(dtype)
-            if not least <= size <= most:
+            size = float(np.max(np.abs(values), initial=0.0))  # a float16 could not be compared with the limits
+            if size and np.isfinite(size) and not least <= size <= most:
                 return True
     return False
 

@@ -111,8 +111,8 @@ def _judge_outlier(name: str, reference: Array, candidate: Array, ordinary: Arra
     """The error at outputs of ordinary size, which the outlier did not reach in the original."""
     rms = measure_rms(np.asarray(ordinary))
     both = np.isfinite(reference) & np.isfinite(candidate)
-    error = np.abs(candidate[both].astype(np.float64) - reference[both].astype(np.float64))
-    quiet = error[np.abs(reference[both]) <= 10 * rms]
+    own, new = reference[both].astype(np.float64), candidate[both].astype(np.float64)
+    quiet = np.abs(new - own)[np.abs(own) <= 10 * rms]
     largest = float(quiet.max()) if quiet.size else 0.0
     reach = f"by up to {largest:.1e} where values stay ordinary (RMS {rms:.1e})"
     sentence = f"one huge input value moves {shorten(name)!r} {reach}"

@@ -13,6 +13,7 @@ import onnx_fft.checks.convcheck
 import onnx_fft.checks.convs
 from onnx_fft.checks.convcheck import share_budget
 from onnx_fft.checks.fragments import cut_fragment
+from onnx_fft.checks.probes import judge_probe
 from onnx_fft.fourier.maps import Truth, compute_maps
 from onnx_fft.fourier.oracle import ConvGeometry
 from onnx_fft.model.io import LoadedModel
@@ -158,6 +159,7 @@ def test_float64_falls_back_to_the_reference_evaluator_and_says_so() -> None:
     assert not off.ok
 
 
+@pytest.mark.filterwarnings("error:overflow")
 @pytest.mark.slow
 def test_float16() -> None:
     w = W1.astype(np.float16)
@@ -173,6 +175,21 @@ def test_float16() -> None:
     assert result.ok, text(result)
     assert result.convs[0].ok is True
     assert not validate(original, make_model(cast, {"w": weights * 1.1}, dtype=TensorProto.FLOAT16)).ok
+
+
+@pytest.mark.filterwarnings("error:overflow")
+def test_the_probe_of_an_outlier_compares_large_float16() -> None:
+    ordinary = np.full(8, 2e4, np.float16)  # ten times its RMS is beyond float16
+    after = ordinary.copy()
+    after[3] += 16
+    (probe,) = judge_probe("outlier", {"y": ordinary}, {"y": after}, {"y": ordinary})
+    assert (probe.before, probe.after) == (2e4, 16)
+
+
+def test_what_was_not_recorded_leaves_no_range() -> None:
+    ordinary, huge = np.ones(3, np.float16), np.array([1, 1e37], np.float32)
+    assert not onnx_fft.checks.convs._leaves_range(ordinary, None)
+    assert onnx_fft.checks.convs._leaves_range(ordinary, None, huge)
 
 
 def add_chaos(model: ModelProto) -> ModelProto:
