@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from datetime import date
@@ -235,3 +236,11 @@ def test_publishing_needs_no_secret() -> None:
     assert "secrets." not in text and "password" not in text.replace("instead of a password", "")
     assert text.index("\n  build:") < text.index("\n  try:") < text.index("\n  publish:")
     assert "python -m scripts.release.files dist --tag" in text
+
+
+def test_a_release_is_tried_on_the_oldest_and_the_newest_python() -> None:
+    python = r"Programming Language :: Python :: (3\.\d+)"
+    allowed = re.findall(python, (ROOT / "pyproject.toml").read_text())
+    workflow = (ROOT / ".github" / "workflows" / "release.yml").read_text()
+    assert f'python: ["{allowed[0]}", "{allowed[-1]}"]' in workflow
+    assert f'requires-python = ">={allowed[0]}"' in (ROOT / "pyproject.toml").read_text()
