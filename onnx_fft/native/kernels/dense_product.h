@@ -8,9 +8,12 @@
 namespace onnx_fft {
 namespace ONNX_FFT_ISA {
 
-// Rows whose sums fit into the registers, two vectors each, beside two vectors of weights and two numbers of A.
-#if defined(__AVX512F__) || defined(__aarch64__)
+// Rows whose sums fit into the registers, two vectors each, beside two vectors of weights and two numbers of A; on Arm
+// beside the weights of as many terms as a vector has lanes and two vectors of A.
+#if defined(__AVX512F__)
 constexpr int kStripRows = 14;  // of 32 registers
+#elif defined(__aarch64__)
+constexpr int kStripRows = 10;  // of 32
 #elif defined(__FMA__)
 constexpr int kStripRows = 6;  // of 16
 #else
@@ -38,6 +41,70 @@ struct Strip {
   ptrdiff_t c_row;
 };
 
+#if defined(__aarch64__)
+// NEON multiplies by one lane of a vector: so A is read in vectors, as many terms as they have lanes, and nothing is
+// broadcast. The empty instructions keep the compiler from reading a row before the one above it is done, for which
+// there are no registers, and from counting an address for every row instead of one index.
+template <typename Real, DenseForm Form, int Rows>
+ONNX_FFT_INLINE void multiply_by_lanes(Vec<Real> (&re)[Rows], Vec<Real> (&im)[Rows], const Strip<Real>& strip,
+                                       const Real* b, int64_t blocks) {
+  constexpr int L = kLanes<Real>;
+  const Real *a_re[Rows], *a_im[Rows];
+  ONNX_FFT_UNROLL
+  for (int row = 0; row < Rows; ++row) {
+    a_re[row] = strip.a + row * strip.a_row;
+    a_im[row] = a_re[row] + strip.a_to_im;
+  }
+  for (int64_t block = 0; block < blocks; ++block, b += 2 * L * L) {
+    __asm__ volatile("" : "+r"(block));
+    Vec<Real> terms[2 * L];
+    ONNX_FFT_UNROLL
+    for (int i = 0; i < 2 * L; ++i) terms[i] = load(b + i * L);
+    ONNX_FFT_UNROLL
+    for (int row = 0; row < Rows; ++row) {
+      const Vec<Real> u = load(a_re[row] + block * L), v = load(a_im[row] + block * L);
+      ONNX_FFT_UNROLL
+      for (int lane = 0; lane < L; ++lane) {
+        re[row] += u[lane] * terms[2 * lane];
+        if constexpr (Form == DenseForm::kComplex) {
+          im[row] += u[lane] * terms[2 * lane + 1];
+          re[row] -= v[lane] * terms[2 * lane + 1];
+          im[row] += v[lane] * terms[2 * lane];
+        } else {
+          im[row] += v[lane] * terms[2 * lane + 1];
+        }
+      }
+      __asm__ volatile("" : "+w"(re[row]), "+w"(im[row]));
+    }
+  }
+}
+
+template <typename Real, int Rows>
+ONNX_FFT_INLINE void add_by_lanes(Vec<Real> (&sums)[Rows][2], const Real* first, ptrdiff_t a_row, const Real* b,
+                                  int64_t blocks, bool subtract) {
+  constexpr int L = kLanes<Real>;
+  const Real* a[Rows];
+  ONNX_FFT_UNROLL
+  for (int row = 0; row < Rows; ++row) a[row] = first + row * a_row;
+  for (int64_t block = 0; block < blocks; ++block, b += 2 * L * L) {
+    __asm__ volatile("" : "+r"(block));
+    Vec<Real> terms[2 * L];
+    ONNX_FFT_UNROLL
+    for (int i = 0; i < 2 * L; ++i) terms[i] = load(b + i * L);
+    ONNX_FFT_UNROLL
+    for (int row = 0; row < Rows; ++row) {
+      const Vec<Real> u = load(a[row] + block * L);
+      ONNX_FFT_UNROLL
+      for (int i = 0; i < 2 * L; ++i) {
+        Vec<Real>& sum = sums[row][i % 2];
+        sum = subtract ? sum - u[i / 2] * terms[i] : sum + u[i / 2] * terms[i];
+      }
+      __asm__ volatile("" : "+w"(sums[row][0]), "+w"(sums[row][1]));
+    }
+  }
+}
+#endif
+
 // `inputs` terms of one block of outputs; `add`: to what is in C.
 template <typename Real, DenseForm Form, int Rows>
 __attribute__((noinline)) void multiply_strip(const Strip<Real>& strip, const Real* b, int64_t inputs, bool add) {
@@ -45,7 +112,13 @@ __attribute__((noinline)) void multiply_strip(const Strip<Real>& strip, const Re
   Vec<Real> re[Rows] = {}, im[Rows] = {};
   const Real *a_re = strip.a, *a_im = strip.a + strip.a_to_im;
   const ptrdiff_t a_row = strip.a_row;
-  for (int64_t k = 0; k < inputs; ++k, ++a_re, ++a_im, b += 2 * L) {
+  int64_t k = 0;
+#if defined(__aarch64__)
+  k = inputs / L * L;
+  multiply_by_lanes<Real, Form, Rows>(re, im, strip, b, inputs / L);
+  a_re += k, a_im += k, b += k * 2 * L;
+#endif
+  for (; k < inputs; ++k, ++a_re, ++a_im, b += 2 * L) {
     const Vec<Real> b_re = load(b), b_im = load(b + L);
     unroll<Rows>(ONNX_FFT_STEP(row) {
       const Vec<Real> u = broadcast_once(a_re + row * a_row), v = broadcast_once(a_im + row * a_row);
@@ -112,7 +185,13 @@ template <typename Real, int Rows>
 ONNX_FFT_INLINE void add_products(Vec<Real> (&sums)[Rows][2], const Real* a, ptrdiff_t a_row, const Real* b,
                                   int64_t inputs, bool subtract) {
   constexpr int L = kLanes<Real>;
-  for (int64_t k = 0; k < inputs; ++k, ++a, b += 2 * L) {
+  int64_t k = 0;
+#if defined(__aarch64__)
+  k = inputs / L * L;
+  add_by_lanes<Real, Rows>(sums, a, a_row, b, inputs / L, subtract);
+  a += k, b += k * 2 * L;
+#endif
+  for (; k < inputs; ++k, ++a, b += 2 * L) {
     const Vec<Real> first = load(b), second = load(b + L);
     unroll<Rows>(ONNX_FFT_STEP(row) {
       const Vec<Real> u = broadcast_once(a + row * a_row);
