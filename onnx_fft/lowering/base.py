@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Protocol
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from onnx_fft.fourier.axis import Axis, AxisPlan, ceil_divide
 from onnx_fft.fourier.axis import check_plan as check_axis_plan
@@ -31,6 +33,25 @@ class ConvPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class FourierPlan:
+    """How one DFT or STFT is computed: the lowering's name and the factors that the transform is done by, in turn.
+
+    No lengths if the lowering decides by itself, as the native library does.
+    """
+
+    lowering: str
+    lengths: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FourierWeights:
+    """What a DFT or STFT holds as constants, in float64."""
+
+    window: NDArray[np.float64] | None = None
+    """Of an STFT, `[frame_length]`; None if there is none, or if it is computed in each run."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ports:
     """Where a fragment meets its host graph: tensor names, the opset that holds there, a prefix for new names.
 
@@ -47,6 +68,22 @@ class Ports:
     bias: str = ""
     functions: tuple[onnx.FunctionProto, ...] = ()
     operands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FourierPorts:
+    """Where the fragment of a DFT or STFT meets its host graph: as `Ports`.
+
+    `window` names the window of an STFT, constant or computed, "" without one; `dft_length` names the tensor that gives
+    a DFT its length in each run, "" if its spec says it.
+    """
+
+    input: str
+    output: str
+    prefix: str
+    opset: int
+    window: str = ""
+    dft_length: str = ""
 
 
 @dataclass(frozen=True, slots=True)
