@@ -43,7 +43,9 @@ void run_step(const LinePlan::Step& step, const Real* roots, Line<Real> in, Line
     case 8: return run_butterflies<Real, 8>(step, roots, in, out);
     case 9: return run_butterflies<Real, 9>(step, roots, in, out);
     case 10: return run_butterflies<Real, 10>(step, roots, in, out);
+    case 11: return run_butterflies<Real, 11>(step, roots, in, out);
     case 12: return run_butterflies<Real, 12>(step, roots, in, out);
+    case 13: return run_butterflies<Real, 13>(step, roots, in, out);
     default: return run_butterflies<Real, 1>(step, roots, in, out);
   }
 }

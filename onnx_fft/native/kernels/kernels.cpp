@@ -87,6 +87,7 @@ void transform_weights(const TilePlan& plan, Real scale, Real* scratch, Real* sp
 #define ONNX_FFT_NAME(name) ONNX_FFT_STRINGIZE(name)
 
 extern const DenseTable dense_table;
+extern const FourierTable fourier_table;
 extern const KernelTable table;
 const KernelTable table = {
     ONNX_FFT_NAME(ONNX_FFT_ISA),
@@ -97,6 +98,7 @@ const KernelTable table = {
     {transform_weights<float>, multiply<float>},
     {transform_weights<double>, multiply<double>},
     &dense_table,
+    &fourier_table,
 };
 
 }  // namespace ONNX_FFT_ISA

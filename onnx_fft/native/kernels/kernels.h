@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/dense.h"
+#include "kernels/fourier.h"
 #include "planner/tile_plan.h"
 
 namespace onnx_fft {
@@ -109,6 +110,7 @@ struct KernelTable {
   SpectrumKernels<float> f32_spectra;
   SpectrumKernels<double> f64_spectra;
   const DenseTable* dense;
+  const FourierTable* fourier;
 };
 
 }  // namespace onnx_fft

@@ -19,7 +19,8 @@ struct Radix {
   double cost;
 };
 constexpr Radix kRadices[] = {{2, 1.3}, {3, 1.4}, {4, 1.4}, {5, 1.7},  {6, 1.7},
-                              {7, 2.1}, {8, 1.8}, {9, 2.1}, {10, 2.2}, {12, 2.4}};
+                              {7, 2.1}, {8, 1.8}, {9, 2.1}, {10, 2.2}, {11, 3.5},
+                              {12, 2.4}, {13, 4.2}};
 
 // Cheapest chain of radices whose product is `length`; infinite cost if there is none.
 struct Chain {
@@ -57,30 +58,6 @@ bool is_smooth(int64_t n) {
   return n == 1;
 }
 
-void push_root(std::vector<double>& roots, int64_t numerator, int64_t denominator) {
-  const double angle = -2 * kPi * static_cast<double>(numerator % denominator) / static_cast<double>(denominator);
-  roots.push_back(std::cos(angle));
-  roots.push_back(std::sin(angle));
-}
-
-LinePlan plan_line(int length) {
-  LinePlan line;
-  line.length = length;
-  int n = length, stride = 1;
-  std::vector<int> radices = factor(length).radices;
-  if (radices.empty()) radices.push_back(1);
-  for (const int radix : radices) {
-    const int count = n / radix;
-    line.steps.push_back({radix, count, stride, line.roots.size()});
-    for (int p = 0; p < count; ++p) {
-      for (int k = 1; k < radix; ++k) push_root(line.roots, int64_t{p} * k, n);
-    }
-    n = count;
-    stride *= radix;
-  }
-  return line;
-}
-
 // Sequences a long real axis is cut into: the divisor that makes both DFTs about equally long.
 int choose_columns(int64_t length) {
   if (length <= kLongestLine) return 1;
@@ -114,6 +91,30 @@ Pass plan_columns(int columns, ptrdiff_t half, ptrdiff_t outer) {
 }
 
 }  // namespace
+
+void push_root(std::vector<double>& roots, int64_t numerator, int64_t denominator) {
+  const double angle = -2 * kPi * static_cast<double>(numerator % denominator) / static_cast<double>(denominator);
+  roots.push_back(std::cos(angle));
+  roots.push_back(std::sin(angle));
+}
+
+LinePlan plan_line(int length) {
+  LinePlan line;
+  line.length = length;
+  int n = length, stride = 1;
+  std::vector<int> radices = factor(length).radices;
+  if (radices.empty()) radices.push_back(1);
+  for (const int radix : radices) {
+    const int count = n / radix;
+    line.steps.push_back({radix, count, stride, line.roots.size()});
+    for (int p = 0; p < count; ++p) {
+      for (int k = 1; k < radix; ++k) push_root(line.roots, int64_t{p} * k, n);
+    }
+    n = count;
+    stride *= radix;
+  }
+  return line;
+}
 
 int64_t next_length(int64_t least, bool even) {
   int64_t n = std::max<int64_t>(least, even ? 2 : 1);

@@ -81,6 +81,13 @@ constexpr int kLongestLine = 320;
 // The shortest DFT of at least so many points: 2^a 3^b 5^c 7^d.
 int64_t next_length(int64_t least, bool even);
 
+// The line's DFT; `length` has no prime factor above kLargestRadix.
+constexpr int kLargestRadix = 13;
+LinePlan plan_line(int length);
+
+// Appends exp(-2 pi i numerator / denominator).
+void push_root(std::vector<double>& roots, int64_t numerator, int64_t denominator);
+
 // A tile of `length` [kMaxRank] samples that is transformed, and one that is convolved tap by tap.
 std::shared_ptr<const TilePlan> plan_tile(const int64_t* length, int real_axis);
 std::shared_ptr<const TilePlan> plan_direct_tile(const AxisPlan* axes);

@@ -1,0 +1,128 @@
+// The DFTs of many lines as tasks: of short ones in groups, one in each lane; of long ones one by one.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "engine/fourier.h"
+#include "engine/fourier_long.h"
+
+namespace onnx_fft {
+
+template <typename Real>
+class FourierRunner {
+ public:
+  FourierRunner(const FourierPlan<Real>& plan, const FourierKernels<Real>& kernels, ScratchPool& pool,
+                const FourierLayout& layout, const Real* window)
+      : plan_(plan), spec_(plan.spec), kernels_(kernels), pool_(pool), layout_(layout), window_(window) {
+    available_ = std::min(layout.available, spec_.in_samples());
+    // Lines that lie side by side fill vectors, unless they are too few.
+    across_ = layout.inner > 1 && 2 * layout.inner >= plan.lanes;
+    groups_in_ = across_ ? (layout.inner + plan.lanes - 1) / plan.lanes : 1;
+  }
+
+  void run(const Real* x, Real* y, const Executor& executor) const {
+    plan_.dft.is_long() ? run_long(x, y, executor) : run_groups(x, y, executor);
+  }
+
+ private:
+  int64_t line_count() const { return layout_.outer * layout_.inner; }
+
+  const Real* input(const Real* x, int64_t outer, int64_t inner) const {
+    return x + outer / layout_.near_count * layout_.far + outer % layout_.near_count * layout_.near +
+           inner * spec_.in_parts();
+  }
+
+  Real* output(Real* y, int64_t outer, int64_t inner) const {
+    return y + (outer * spec_.out_samples() * layout_.inner + inner) * spec_.out_parts();
+  }
+
+  double line_flops() const {
+    const double points = static_cast<double>(plan_.dft.points());
+    return (5 * points * std::log2(points) + 8 * points) * (plan_.has_chirp() ? 2 : 1);
+  }
+
+  void run_groups(const Real* x, Real* y, const Executor& executor) const {
+    const int64_t lanes = plan_.lanes;
+    const int64_t groups = across_ ? layout_.outer * groups_in_ : (line_count() + lanes - 1) / lanes;
+    const size_t bytes = static_cast<size_t>(scratch_of(plan_) * 2 * lanes) * sizeof(Real);
+    TaskScratch scratch(pool_, bytes);
+    const double flops = line_flops() * static_cast<double>(groups * lanes);
+    each_range(executor, groups, count_tasks(flops), [&](int64_t first, int64_t last) {
+      const TaskScratch::Use use(scratch);
+      FourierLines<Real> lines = common_lines();
+      for (int64_t group = first; group < last; ++group) {
+        place(group, x, y, lines);
+        kernels_.transform(plan_, lines, use.as<Real>());
+      }
+    });
+  }
+
+  FourierLines<Real> common_lines() const {
+    FourierLines<Real> lines{};
+    lines.layout = layout_.inner == 1 ? LineLayout::kRows : across_ ? LineLayout::kLanes : LineLayout::kScattered;
+    lines.in_step = layout_.inner * spec_.in_parts();
+    lines.out_step = layout_.inner * spec_.out_parts();
+    lines.available = available_;
+    lines.window = window_;
+    return lines;
+  }
+
+  void place(int64_t group, const Real* x, Real* y, FourierLines<Real>& lines) const {
+    const int64_t lanes = plan_.lanes;
+    const int64_t first_inner = group % groups_in_ * lanes, first_line = group * lanes;
+    const int64_t left = across_ ? layout_.inner - first_inner : line_count() - first_line;
+    lines.count = static_cast<int>(std::min(left, lanes));
+    for (int lane = 0; lane < lanes; ++lane) {
+      const int64_t used = lane < lines.count ? lane : 0;
+      const int64_t outer = across_ ? group / groups_in_ : (first_line + used) / layout_.inner;
+      const int64_t inner = across_ ? first_inner + used : (first_line + used) % layout_.inner;
+      lines.in[lane] = input(x, outer, inner);
+      lines.out[lane] = output(y, outer, inner);
+    }
+  }
+
+  void run_long(const Real* x, Real* y, const Executor& executor) const {
+    constexpr int64_t kFew = 4;  // lines that share all threads
+    const int64_t lines = line_count();
+    if (lines < kFew) {
+      for (int64_t line = 0; line < lines; ++line) run_line(line, x, y, executor);
+      return;
+    }
+    each_range(executor, lines, lines, [&](int64_t first, int64_t last) {
+      for (int64_t line = first; line < last; ++line) run_line(line, x, y, serial_executor());
+    });
+  }
+
+  void run_line(int64_t line, const Real* x, Real* y, const Executor& executor) const {
+    const LongLine<Real> runner(plan_, kernels_, pool_, executor);
+    const int64_t outer = line / layout_.inner, inner = line % layout_.inner;
+    const int64_t reals = available_ * spec_.in_parts(), out_reals = spec_.out_samples() * spec_.out_parts();
+    const Real* in = input(x, outer, inner);
+    Real* out = output(y, outer, inner);
+    if (layout_.inner == 1 && window_ == nullptr) return runner.run(in, reals, out);
+    const bool scatters = layout_.inner > 1;
+    const ScratchPool::Lease lease(pool_, static_cast<size_t>(reals + (scatters ? out_reals : 0)) * sizeof(Real));
+    Real *const packed = lease.as<Real>(), *const unpacked = packed + reals;
+    const int parts = spec_.in_parts(), out_parts = spec_.out_parts();
+    for (int64_t i = 0; i < reals; ++i) {
+      packed[i] = in[i / parts * layout_.inner * parts + i % parts] * (window_ != nullptr ? window_[i] : Real(1));
+    }
+    runner.run(packed, reals, scatters ? unpacked : out);
+    for (int64_t i = 0; scatters && i < out_reals; ++i) {
+      out[i / out_parts * layout_.inner * out_parts + i % out_parts] = unpacked[i];
+    }
+  }
+
+  const FourierPlan<Real>& plan_;
+  const FourierSpec& spec_;
+  const FourierKernels<Real>& kernels_;
+  ScratchPool& pool_;
+  const FourierLayout& layout_;
+  const Real* window_;
+  int64_t available_, groups_in_;
+  bool across_;
+};
+
+}  // namespace onnx_fft

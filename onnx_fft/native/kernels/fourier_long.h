@@ -1,0 +1,143 @@
+// The DFT of one long line: lanes run across its columns, then across its rows; and what is done to all of its samples.
+#pragma once
+
+#include "kernels/fft.h"
+#include "kernels/fourier_pairs.h"
+
+namespace onnx_fft {
+namespace ONNX_FFT_ISA {
+
+// Turns the bins of some columns and lays them out across the lanes of `between` [A / lanes, B] complex vectors.
+template <typename Real>
+void turn_columns(const ComplexDft<Real>& dft, int64_t block, int64_t count, const Real* values, Real* between) {
+  constexpr int L = kLanes<Real>;
+  const int64_t length = dft.line.length, rows = dft.rows;
+  const Real* root = dft.block_roots.data() + 2 * block * length;
+  const Real* lane_root = dft.lane_roots.data();
+  for (int64_t first = 0; first < length; first += L) {
+    Vec<Real> re[L] = {}, im[L] = {};
+    const int64_t there = clamp(length - first, 0, L);
+    for (int64_t i = 0; i < there; ++i, root += 2, lane_root += 2 * L, values += 2 * L) {
+      const Complex<Real> turn =
+          multiply_complex<Real>({load_lanes(lane_root, 0, L), load_lanes(lane_root + L, 0, L)}, root[0], root[1]);
+      const Complex<Real> value = multiply_vectors<Real>({load(values), load(values + L)}, turn);
+      re[i] = value.re;
+      im[i] = value.im;
+    }
+    transpose_samples<Real>(re);
+    transpose_samples<Real>(im);
+    Real* const to = between + (first / L * rows + block * L) * 2 * L;
+    for (int64_t i = 0; i < count; ++i) {
+      store(to + i * 2 * L, re[i]);
+      store(to + i * 2 * L + L, im[i]);
+    }
+  }
+}
+
+template <typename Real>
+void transform_columns(const ComplexDft<Real>& dft, const LongInput<Real>& in, int64_t first, int64_t last,
+                       Real* between, Real* scratch) {
+  constexpr int L = kLanes<Real>;
+  const int64_t length = dft.line.length, rows = dft.rows;
+  const Line<Real> line{scratch}, work = line.from(length);
+  for (int64_t block = first; block < last; ++block) {
+    const int64_t column = block * L, count = clamp(rows - column, 0, L);
+    for (int64_t a = 0; a < length; ++a) line.put(a, read_long(in, rows * a + column, count));
+    transform_line(dft.line, dft.roots.data(), line, line, work);
+    turn_columns(dft, block, count, scratch, between);
+  }
+}
+
+template <typename Real>
+void transform_rows(const ComplexDft<Real>& dft, const Real* between, const LongOutput<Real>& out, int64_t first,
+                    int64_t last, Real* scratch) {
+  constexpr int L = kLanes<Real>;
+  const int64_t length = dft.line.length, rows = dft.rows;
+  const Line<Real> line{scratch}, work = line.from(rows);
+  for (int64_t block = first; block < last; ++block) {
+    const int64_t column = block * L, count = clamp(length - column, 0, L);
+    const Line<Real> in{const_cast<Real*>(between) + block * rows * 2 * L};
+    transform_line(dft.row_line, dft.row_roots.data(), in, line, work);
+    for (int64_t d = 0; d < rows; ++d) write_long(out, column + length * d, line.get(d), count);
+  }
+}
+
+// One pair of bins after the other, with lanes across k: `pair(a, b, w)` makes of Z[k] and Z[h - k] what is written in
+// their places.
+template <typename Real, typename Pair>
+ONNX_FFT_INLINE void for_pairs(const FourierPlan<Real>& plan, const LongInput<Real>& in, const LongOutput<Real>& out,
+                               int64_t first, int64_t last, const Pair& pair) {
+  constexpr int L = kLanes<Real>;
+  const int64_t half = plan.spec.length / 2;
+  for (int64_t block = first; block < last; ++block) {
+    const int64_t k = 1 + block * L, count = clamp(half / 2 + 1 - k, 0, L), mirrored = half - k - (L - 1);
+    const Real* const roots = plan.real_roots.data() + block * 2 * L;
+    const Complex<Real> w = {load_lanes(roots, 0, L), load_lanes(roots + L, 0, L)};
+    if (mirrored > k + L - 1) {
+      Complex<Real> a = read_long(in, k, L), b = reverse(read_long(in, mirrored, L));
+      pair(a, b, w);
+      write_long(out, k, a, L);
+      write_long(out, mirrored, reverse(b), L);
+      continue;
+    }
+    for (int64_t i = 0; i < count; ++i) {  // where both ends meet: one at a time, in the first lane
+      Complex<Real> a = read_long(in, k + i, 1), b = read_long(in, half - k - i, 1);
+      pair(a, b, Complex<Real>{broadcast(roots[i]), broadcast(roots[i + L])});
+      write_long(out, k + i, a, 1);
+      write_long(out, half - k - i, b, 1);
+    }
+  }
+}
+
+// See `separate` and `join` in fft.h.
+template <typename Real>
+void separate_long(const FourierPlan<Real>& plan, const LongOutput<Real>& out, int64_t first, int64_t last) {
+  const int64_t half = plan.spec.length / 2;
+  const LongInput<Real> in = {out.data, 2 * half, false, false};
+  const Vec<Real> zero = {};
+  if (first == 0) {
+    const Complex<Real> z = read_long(in, 0, 1);
+    write_long<Real>(out, 0, {Real(2) * (z.re + z.im), zero}, 1);
+    write_long<Real>(out, half, {Real(2) * (z.re - z.im), zero}, 1);
+  }
+  for_pairs(plan, in, out, first, last, [](Complex<Real>& a, Complex<Real>& b, Complex<Real> w)
+                                            __attribute__((always_inline)) {
+                                              const Complex<Real> even = {a.re + b.re, a.im - b.im};
+                                              const Complex<Real> odd = multiply_vectors<Real>(
+                                                  multiply_by_minus_i(Complex<Real>{a.re - b.re, a.im + b.im}), w);
+                                              a = even + odd;
+                                              b = {even.re - odd.re, odd.im - even.im};
+                                            });
+}
+
+template <typename Real>
+void join_long(const FourierPlan<Real>& plan, const LongInput<Real>& in, Real* to, int64_t first, int64_t last) {
+  const int64_t half = plan.spec.length / 2;
+  const LongOutput<Real> out = {to, half, false, false, Real(1), Real(1)};
+  if (first == 0) {
+    const Vec<Real> low = read_long(in, 0, 1).re, high = read_long(in, half, 1).re;
+    write_long<Real>(out, 0, {low + high, low - high}, 1);
+  }
+  for_pairs(plan, in, out, first, last, [](Complex<Real>& a, Complex<Real>& b, Complex<Real> w)
+                                            __attribute__((always_inline)) {
+                                              const Complex<Real> even = {a.re + b.re, a.im - b.im};
+                                              const Complex<Real> odd = multiply_by_minus_i(multiply_vectors<Real>(
+                                                  {a.re - b.re, a.im + b.im}, {w.re, -w.im}));
+                                              a = even - odd;
+                                              b = {even.re + odd.re, -even.im - odd.im};
+                                            });
+}
+
+template <typename Real>
+void multiply_samples(const LongInput<Real>& in, const Real* table, const LongOutput<Real>& out, int64_t first,
+                      int64_t last) {
+  constexpr int L = kLanes<Real>;
+  for (int64_t n = first; n < last; n += L) {
+    const int64_t count = clamp(last - n, 0, L);
+    const Complex<Real> factor = load_pairs<Real>(table + 2 * n, 2 * count);
+    write_long(out, n, multiply_vectors(read_long(in, n, count), factor), count);
+  }
+}
+
+}  // namespace ONNX_FFT_ISA
+}  // namespace onnx_fft
