@@ -32,7 +32,7 @@ struct OrtApiBase {
 };
 
 enum OrtErrorCode : int { kOrtFail = 1, kOrtInvalidArgument = 2, kOrtRuntimeException = 6 };
-enum OrtElementType : int { kOrtFloat = 1, kOrtUint8 = 2, kOrtFloat16 = 10, kOrtDouble = 11 };
+enum OrtElementType : int { kOrtFloat = 1, kOrtUint8 = 2, kOrtInt64 = 7, kOrtFloat16 = 10, kOrtDouble = 11 };
 enum OrtCharacteristic : int { kOrtRequired = 0, kOrtOptional = 1 };
 enum OrtMemory : int { kOrtDefaultMemory = 0 };
 enum OrtAttributeType : int { kOrtInt = 1, kOrtInts = 2, kOrtString = 5 };

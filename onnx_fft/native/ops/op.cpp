@@ -8,7 +8,9 @@
 
 #include "engine/machine.h"
 #include "kernels/isa.h"
+#include "ops/common_op.h"
 #include "ops/export.h"
+#include "ops/fourier_op.h"
 #include "ops/infer.h"
 #include "ops/node.h"
 #include "ops/ort.h"
@@ -56,28 +58,6 @@ std::vector<OpType> list_op_types() {
     }
   }
   return op_types;
-}
-
-struct NamedType {
-  OrtElementType element_type;
-  DType dtype;
-};
-
-constexpr NamedType kTypes[] = {
-    {kOrtFloat, DType::kFloat32}, {kOrtDouble, DType::kFloat64}, {kOrtFloat16, DType::kFloat16}};
-
-// What all our ops have in common. ORT requires every function, except those of a newer version than the op's.
-OrtCustomOp common_op() {
-  OrtCustomOp op{};
-  op.version = kOrtApiVersion;
-  op.get_execution_provider_type = [](const OrtCustomOp*) -> const char* { return nullptr; };  // CPU
-  op.get_output_type_count = [](const OrtCustomOp*) -> size_t { return 1; };
-  op.get_output_characteristic = [](const OrtCustomOp*, size_t) { return kOrtRequired; };
-  op.get_input_memory_type = [](const OrtCustomOp*, size_t) { return kOrtDefaultMemory; };
-  const auto none = [](const OrtCustomOp*) { return 0; };
-  op.get_variadic_input_min_arity = op.get_variadic_output_min_arity = none;
-  op.get_variadic_input_homogeneity = op.get_variadic_output_homogeneity = none;
-  return op;
 }
 
 struct FftConvOp : OrtCustomOp {
@@ -171,6 +151,7 @@ OrtCustomOp make_info() {
 // Made once and kept: ORT holds on to it for as long as there are sessions.
 struct Domain {
   std::vector<FftConvOp> convolutions;
+  std::vector<FourierOp> transforms = list_fourier_ops();
   OrtCustomOp info = make_info();
   OrtCustomOpDomain* domain = nullptr;
 
@@ -181,6 +162,7 @@ struct Domain {
     for (FftConvOp& op : convolutions) op.infer_output_shape = infers_shapes_safely(version) ? infer_fft_conv : nullptr;
     ort::check(api, ort::create_custom_op_domain(api, kDomain, &domain));
     for (const FftConvOp& op : convolutions) ort::check(api, ort::custom_op_domain_add(api, domain, &op));
+    for (const FourierOp& op : transforms) ort::check(api, ort::custom_op_domain_add(api, domain, &op));
     ort::check(api, ort::custom_op_domain_add(api, domain, &info));
   }
 };

@@ -1,0 +1,17 @@
+// The Fourier operators as ONNX Runtime sees them.
+#pragma once
+
+#include <vector>
+
+#include "ops/common_op.h"
+
+namespace onnx_fft {
+
+struct FourierOp : OrtCustomOp {
+  NamedType type;
+};
+
+// DFT and STFT, for each element type.
+std::vector<FourierOp> list_fourier_ops();
+
+}  // namespace onnx_fft
