@@ -28,6 +28,7 @@ MODULES = (
     "fused",
     "native_rewrite",
     "native_running",
+    "fourier_ops",
     "cases",
 )
 SAME_ON_ALL = "leak bench measured default_target command_line decides million wrong cost handed crepe_full vgg nmp OCR"
