@@ -42,7 +42,8 @@ by_form = pytest.mark.parametrize(("parts", "inverse", "onesided"), FORMS.values
 
 
 def assert_close(got: Array, expected: Array, dtype: str) -> None:
-    assert (got.shape, got.dtype) == (expected.shape, dtype)
+    assert got.shape == expected.shape
+    assert got.dtype == dtype
     assert np.isfinite(got).all()
     assert np.linalg.norm(got - expected) <= RELATIVE_L2[dtype] * np.linalg.norm(expected)
 
@@ -211,7 +212,7 @@ def test_what_a_dft_refuses(case: str) -> None:
 )
 def test_attributes_that_are_refused(attributes: dict[str, int | None], sentence: str) -> None:
     given = {"axis": 1, "inverse": 0, "onesided": 0} | attributes
-    kept = {name: value for name, value in given.items() if value is not None}
+    kept: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     node = make_node("DFT", ["x", "n"], ["y"], "dft", domain=OPERATOR_DOMAIN, **kept)
     values = [info("x", shape=["b", "l", 1]), info("n", INT64, [])]
     with pytest.raises(Exception, match="DFT 'dft': got ") as error:
