@@ -36,8 +36,8 @@ class FourierEngine {
   FourierEngine();
   ~FourierEngine();
 
-  // Tensors hold `dtype`; `x_count` is the number of the input's elements. `window`, if there is one, holds a factor for
-  // each sample of a line, and `inner` is 1. Throws std::invalid_argument if the DFT is too long.
+  // Tensors hold `dtype`; `x_count` is the number of the input's elements. `window`, if there is one, holds a factor
+  // for each sample of a line, and `inner` is 1. Throws std::invalid_argument if the DFT is too long.
   void run(const FourierSpec& spec, DType dtype, const FourierLayout& layout, const void* x, int64_t x_count,
            const void* window, void* y, const Executor& executor) const;
 

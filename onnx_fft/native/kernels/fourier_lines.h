@@ -55,7 +55,7 @@ void load_samples(const FourierLines<Real>& lines, int parts, int64_t available,
       store(to, gathers ? gather(lines, at) : load_lanes(from, 0, lines.count));
       continue;
     }
-    const Complex<Real> value = gathers ? Complex<Real>{gather(lines, at), gather(lines, at + 1)}
+    const Complex<Real> value = gathers            ? Complex<Real>{gather(lines, at), gather(lines, at + 1)}
                                 : lines.count == L ? load_pairs<Real>(from, 2 * L)
                                                    : load_pairs<Real>(from, 2 * lines.count);
     store(to, value.re);

@@ -100,14 +100,14 @@ void separate_long(const FourierPlan<Real>& plan, const LongOutput<Real>& out, i
     write_long<Real>(out, 0, {Real(2) * (z.re + z.im), zero}, 1);
     write_long<Real>(out, half, {Real(2) * (z.re - z.im), zero}, 1);
   }
-  for_pairs(plan, in, out, first, last, [](Complex<Real>& a, Complex<Real>& b, Complex<Real> w)
-                                            __attribute__((always_inline)) {
-                                              const Complex<Real> even = {a.re + b.re, a.im - b.im};
-                                              const Complex<Real> odd = multiply_vectors<Real>(
-                                                  multiply_by_minus_i(Complex<Real>{a.re - b.re, a.im + b.im}), w);
-                                              a = even + odd;
-                                              b = {even.re - odd.re, odd.im - even.im};
-                                            });
+  for_pairs(plan, in, out, first, last,
+            [](Complex<Real>& a, Complex<Real>& b, Complex<Real> w) __attribute__((always_inline)) {
+              const Complex<Real> even = {a.re + b.re, a.im - b.im};
+              const Complex<Real> odd =
+                  multiply_vectors<Real>(multiply_by_minus_i(Complex<Real>{a.re - b.re, a.im + b.im}), w);
+              a = even + odd;
+              b = {even.re - odd.re, odd.im - even.im};
+            });
 }
 
 template <typename Real>
@@ -118,14 +118,14 @@ void join_long(const FourierPlan<Real>& plan, const LongInput<Real>& in, Real* t
     const Vec<Real> low = read_long(in, 0, 1).re, high = read_long(in, half, 1).re;
     write_long<Real>(out, 0, {low + high, low - high}, 1);
   }
-  for_pairs(plan, in, out, first, last, [](Complex<Real>& a, Complex<Real>& b, Complex<Real> w)
-                                            __attribute__((always_inline)) {
-                                              const Complex<Real> even = {a.re + b.re, a.im - b.im};
-                                              const Complex<Real> odd = multiply_by_minus_i(multiply_vectors<Real>(
-                                                  {a.re - b.re, a.im + b.im}, {w.re, -w.im}));
-                                              a = even - odd;
-                                              b = {even.re + odd.re, -even.im - odd.im};
-                                            });
+  for_pairs(plan, in, out, first, last,
+            [](Complex<Real>& a, Complex<Real>& b, Complex<Real> w) __attribute__((always_inline)) {
+              const Complex<Real> even = {a.re + b.re, a.im - b.im};
+              const Complex<Real> odd =
+                  multiply_by_minus_i(multiply_vectors<Real>({a.re - b.re, a.im + b.im}, {w.re, -w.im}));
+              a = even - odd;
+              b = {even.re + odd.re, -even.im - odd.im};
+            });
 }
 
 template <typename Real>

@@ -54,9 +54,9 @@ ONNX_FFT_INLINE Complex<Real> read_long(const LongInput<Real>& in, int64_t n, in
     return swap_parts<Real>({load_lanes(in.data + n, 0, clamp(in.reals - n, 0, count)), zero}, in.is_swapped);
   }
   const int64_t there = clamp(in.reals - 2 * n, 0, 2 * count);
-  return swap_parts<Real>(there == 2 * L ? load_pairs<Real>(in.data + 2 * n, 2 * L)
-                                         : load_pairs<Real>(in.data + 2 * n, there),
-                          in.is_swapped);
+  return swap_parts<Real>(
+      there == 2 * L ? load_pairs<Real>(in.data + 2 * n, 2 * L) : load_pairs<Real>(in.data + 2 * n, there),
+      in.is_swapped);
 }
 
 template <typename Real>

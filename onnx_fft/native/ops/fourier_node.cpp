@@ -72,8 +72,9 @@ FourierSpec DftNode::read_spec(const ort::Shape& x_shape, int64_t length) const 
            "an axis before the last dimension");
   }
   if (onesided_ && inverse_) {
-    if (parts == 1) refuse("a real input of shape " + ort::describe(x_shape) + " for 'onesided' and 'inverse'",
-                           "complex numbers, the half-spectrum of a real signal");
+    if (parts == 1)
+      refuse("a real input of shape " + ort::describe(x_shape) + " for 'onesided' and 'inverse'",
+             "complex numbers, the half-spectrum of a real signal");
     return {length, FourierForm::kHalf, true, true};
   }
   if (onesided_ && parts == 2) {

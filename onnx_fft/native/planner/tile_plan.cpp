@@ -18,9 +18,8 @@ struct Radix {
   int radix;
   double cost;
 };
-constexpr Radix kRadices[] = {{2, 1.3}, {3, 1.4}, {4, 1.4}, {5, 1.7},  {6, 1.7},
-                              {7, 2.1}, {8, 1.8}, {9, 2.1}, {10, 2.2}, {11, 3.5},
-                              {12, 2.4}, {13, 4.2}};
+constexpr Radix kRadices[] = {{2, 1.3}, {3, 1.4}, {4, 1.4},  {5, 1.7},  {6, 1.7},  {7, 2.1},
+                              {8, 1.8}, {9, 2.1}, {10, 2.2}, {11, 3.5}, {12, 2.4}, {13, 4.2}};
 
 // Cheapest chain of radices whose product is `length`; infinite cost if there is none.
 struct Chain {
