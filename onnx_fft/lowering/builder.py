@@ -10,7 +10,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from onnx_fft.lowering.base import Fragment, Ports
+from onnx_fft.lowering.base import FourierPorts, Fragment, Ports
 from onnx_fft.model.weights import ConvWeights
 from onnx_fft.sites.activations import CLIP_INPUTS_OPSET
 from onnx_fft.sites.spec import Activation, ConvSpec
@@ -27,41 +27,39 @@ ACTIVATION_PARAMS = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"), 
 _INTEGER_OPS = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.floor_divide}
 
 
-class FragmentBuilder:
+class NodeBuilder:
     """Writes the nodes of one fragment, hiding what differs between opsets 7 and newer ones.
 
-    float16 is computed in float32, as ONNX Runtime's CPU Conv does.
+    float16 is computed in float32, as ONNX Runtime's CPU operators do.
     """
 
-    def __init__(self, spec: ConvSpec, ports: Ports) -> None:
-        """Start an empty fragment for `spec` between `ports`."""
-        self.spec = spec
+    def __init__(self, host_dtype: str, ports: Ports | FourierPorts) -> None:
+        """Start an empty fragment between `ports`, whose tensors have `host_dtype`."""
         self.ports = ports
-        self.dtype = np.dtype("float32" if spec.dtype == "float16" else spec.dtype)
+        self.dtype = np.dtype("float32" if host_dtype == "float16" else host_dtype)
+        self._host_dtype = host_dtype
         self._graph = gs.Graph(opset=ports.opset)
         self._count = 0
         self._host_tensors: dict[str, gs.Variable] = {}
 
     def input(self) -> gs.Variable:
-        """The convolution's input, in the dtype the fragment computes in."""
-        return self._host_tensor(self.ports.input)
+        """The operator's input, in the dtype the fragment computes in."""
+        return self.host_tensor(self.ports.input)
 
-    def finish(self, y: gs.Variable, weights: ConvWeights) -> Fragment:
-        """Add bias, sum and activation to `y` `[batch, out_channels, *output_extents]` and close the fragment."""
-        channel_shape = (-1, *[1] * self.spec.rank)
-        if weights.bias is not None:
-            y = self.op("Add", y, self.real(weights.bias.reshape(channel_shape)))
-        elif weights.bias_input:
-            y = self.op("Add", y, self.reshape(self._host_tensor(weights.bias_input), *channel_shape))
-        if self.ports.sum_input:
-            y = self.op("Add", y, self._host_tensor(self.ports.sum_input))
-        if self.spec.activation is not None:
-            y = self._activate(y, self.spec.activation)
-        if self.dtype != self.spec.dtype:
-            y = self.cast(y, self.spec.dtype)
+    def close(self, y: gs.Variable) -> Fragment:
+        """The fragment whose output is `y`, in the host's dtype."""
+        if self.dtype != self._host_dtype:
+            y = self.cast(y, self._host_dtype)
         y.inputs[0].outputs = [gs.Variable(self.ports.output)]
         model = gs.export_onnx(self._graph, do_type_check=False)
         return Fragment(tuple(model.graph.node), tuple(model.graph.initializer))
+
+    def host_tensor(self, name: str) -> gs.Variable:
+        """A tensor of the host graph, one object for each name, in the dtype the fragment computes in."""
+        if name not in self._host_tensors:
+            x = gs.Variable(name)
+            self._host_tensors[name] = x if self.dtype == self._host_dtype else self.cast(x, self.dtype.name)
+        return self._host_tensors[name]
 
     def op(self, op_type: str, *inputs: gs.Tensor, **attributes: object) -> gs.Variable:
         """Append a node with one output and return that; `op_type` may be written `domain::op_type`."""
@@ -155,20 +153,6 @@ class FragmentBuilder:
         """`a // b` for non-negative operands, likewise."""
         return self._integer_op("Div", a, b)
 
-    def _activate(self, x: gs.Variable, activation: Activation) -> gs.Variable:
-        """A fused activation with the parameters ONNX Runtime's FusedConv gives it."""
-        if activation.op_type == "Clip" and self.ports.opset >= CLIP_INPUTS_OPSET:
-            return self.op("Clip", x, *(self.real(np.asarray(bound)) for bound in activation.params))
-        names = ACTIVATION_PARAMS.get(activation.op_type, ())
-        return self.op(activation.op_type, x, **dict(zip(names, activation.params, strict=True)))
-
-    def _host_tensor(self, name: str) -> gs.Variable:
-        """A tensor of the host graph, one object for each name, in the dtype the fragment computes in."""
-        if name not in self._host_tensors:
-            x = gs.Variable(name)
-            self._host_tensors[name] = x if self.dtype == self.spec.dtype else self.cast(x, self.dtype.name)
-        return self._host_tensors[name]
-
     def _integer_op(self, op_type: str, a: Length, b: Length) -> Length:
         if isinstance(a, gs.Variable) or isinstance(b, gs.Variable):
             return self.op(op_type, *(self.integers([v]) if isinstance(v, int) else v for v in (a, b)))
@@ -179,3 +163,33 @@ class FragmentBuilder:
     def _fresh(self, stem: str) -> str:
         self._count += 1
         return f"{self.ports.prefix}{stem}_{self._count}"
+
+
+class FragmentBuilder(NodeBuilder):
+    """The builder of a convolution's fragment, with what follows the convolution."""
+
+    def __init__(self, spec: ConvSpec, ports: Ports) -> None:
+        """Start an empty fragment for `spec` between `ports`."""
+        super().__init__(spec.dtype, ports)
+        self.spec = spec
+        self.ports: Ports = ports
+
+    def finish(self, y: gs.Variable, weights: ConvWeights) -> Fragment:
+        """Add bias, sum and activation to `y` `[batch, out_channels, *output_extents]` and close the fragment."""
+        channel_shape = (-1, *[1] * self.spec.rank)
+        if weights.bias is not None:
+            y = self.op("Add", y, self.real(weights.bias.reshape(channel_shape)))
+        elif weights.bias_input:
+            y = self.op("Add", y, self.reshape(self.host_tensor(weights.bias_input), *channel_shape))
+        if self.ports.sum_input:
+            y = self.op("Add", y, self.host_tensor(self.ports.sum_input))
+        if self.spec.activation is not None:
+            y = self._activate(y, self.spec.activation)
+        return self.close(y)
+
+    def _activate(self, x: gs.Variable, activation: Activation) -> gs.Variable:
+        """A fused activation with the parameters ONNX Runtime's FusedConv gives it."""
+        if activation.op_type == "Clip" and self.ports.opset >= CLIP_INPUTS_OPSET:
+            return self.op("Clip", x, *(self.real(np.asarray(bound)) for bound in activation.params))
+        names = ACTIVATION_PARAMS.get(activation.op_type, ())
+        return self.op(activation.op_type, x, **dict(zip(names, activation.params, strict=True)))
