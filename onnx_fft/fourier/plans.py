@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 
 import numpy as np
@@ -29,6 +30,10 @@ Runtime does so with a matrix on the left of few columns; elsewhere its sums are
 
 MAX_FACTOR = 256
 """Longest factor of a DFT that is factored."""
+
+MAX_CHIRPED_FACTOR = 64
+"""The same in Bluestein's convolution, whose errors are those of two DFTs: 4.4e-7 in float32 at 1,000,003 points, and
+5.6e-7 with factors twice as long."""
 
 _MAX_FACTORS = 4
 _STAGE_WORK = 40
@@ -60,16 +65,17 @@ class Transform:
 
 
 def list_factors(transform: Transform, *, is_last: bool = True) -> list[tuple[int, ...]]:
-    """Factors worth considering, one alone first, then the most promising of each number of factors; never empty.
+    """Factors worth considering, one alone first, then the most promising of each number of factors.
 
+    None for some lengths of many millions of points.
     `is_last` says that nothing stands behind the axis, so that the matrix stands on the right.
     """
     takes_one = transform.length <= MAX_DIRECT and (is_last or transform.parts * transform.read <= MAX_NARROW)
     found: list[tuple[int, ...]] = [(transform.length,)] if takes_one else []
-    found += _best_factors(transform.length)
+    found += _best_factors(transform.length, MAX_FACTOR)
     if any(len(factors) > 1 for factors in found) or transform.length <= MAX_FACTOR:
         return found
-    return found + _best_factors(_smooth_length(transform.reach))
+    return found + _best_chirped_factors(transform.reach)
 
 
 def check_factors(transform: Transform, factors: tuple[int, ...]) -> None:
@@ -118,23 +124,32 @@ def chirp_spectrum(transform: Transform, total: int) -> NDArray[np.complex128]:
     return spectrum
 
 
-def _best_factors(length: int) -> list[tuple[int, ...]]:
+def _best_factors(length: int, longest: int) -> list[tuple[int, ...]]:
     kept: list[tuple[int, ...]] = []
     for count in range(2, _MAX_FACTORS + 1):
-        ranked = sorted(_factorizations(length, count, 2), key=lambda factors: (sum(factors), factors))
+        ranked = sorted(_factorizations(length, count, 2, longest), key=lambda factors: (sum(factors), factors))
         kept += [factors[::-1] for factors in ranked[:_KEPT]]
     return sorted(kept, key=_work)
 
 
-def _factorizations(length: int, count: int, smallest: int) -> Iterator[tuple[int, ...]]:
-    """Non-decreasing factors, each at most `MAX_FACTOR`."""
+@cache
+def _best_chirped_factors(least: int) -> list[tuple[int, ...]]:
+    """Those of the length of at least `least` that takes the least work, a sixteenth longer at most."""
+    choices = [
+        _best_factors(length, MAX_CHIRPED_FACTOR) for length in _smooth_lengths(least, least + max(16, least // 16))
+    ]
+    return min(filter(None, choices), key=lambda plans: prod(plans[0]) * _work(plans[0]), default=[])
+
+
+def _factorizations(length: int, count: int, smallest: int, longest: int) -> Iterator[tuple[int, ...]]:
+    """Non-decreasing factors."""
     if count == 1:
-        if smallest <= length <= MAX_FACTOR:
+        if smallest <= length <= longest:
             yield (length,)
         return
-    for factor in range(smallest, min(MAX_FACTOR, round(length ** (1 / count)) + 1) + 1):
+    for factor in range(smallest, min(longest, round(length ** (1 / count)) + 1) + 1):
         if length % factor == 0:
-            for others in _factorizations(length // factor, count - 1, factor):
+            for others in _factorizations(length // factor, count - 1, factor, longest):
                 yield (factor, *others)
 
 
@@ -142,20 +157,15 @@ def _work(factors: tuple[int, ...]) -> float:
     return sum(factors) + _STAGE_WORK * (len(factors) - 1)
 
 
-def _smooth_length(least: int) -> int:
-    """A length of at least `least` that takes the least work, among those a sixteenth longer at most."""
-    best, least_work = 0, float("inf")
-    for length in range(least, least + max(16, least // 16)):
-        if _is_smooth(length):
-            factors = _best_factors(length)
-            work = length * _work(factors[0]) if factors else float("inf")
-            if work < least_work:
-                best, least_work = length, work
-    return best
-
-
-def _is_smooth(length: int) -> bool:
+def _smooth_lengths(least: int, end: int) -> list[int]:
+    """Those in `least .. end - 1` without primes above 7."""
+    found = [1]
     for prime in (2, 3, 5, 7):
-        while length % prime == 0:
-            length //= prime
-    return length == 1
+        found = [power for length in found for power in _multiples(length, prime, end)]
+    return sorted(length for length in found if length >= least)
+
+
+def _multiples(length: int, prime: int, end: int) -> Iterator[int]:
+    while length < end:
+        yield length
+        length *= prime

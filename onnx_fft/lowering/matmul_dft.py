@@ -24,14 +24,17 @@ MIN_OPSET = 17
 class MatMulDftLowering:
     """A DFT by products with constant matrices."""
 
+    takes = (DftSpec,)
     name = "matmul"
     fuses_epilogues = False
 
     def find_obstacle(self, spec: DftSpec) -> str:
-        """A length of run time, since the matrices are constants; an empty tensor."""
+        """A length of run time, since the matrices are constants; an empty tensor; a length without small factors."""
         if 0 in spec.shape:
             return "its input is empty"
-        return "its dft_length is not fixed before run time" if spec.dft_length is None else ""
+        if spec.dft_length is None:
+            return "its dft_length is not fixed before run time"
+        return "" if self.candidates(spec) else f"its {spec.dft_length} points have no factors that are short enough"
 
     def min_opset(self, spec: DftSpec) -> int:
         """That of the operator itself."""

@@ -18,7 +18,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from onnx_fft.fourier.factored import forward_matrix
-from onnx_fft.fourier.plans import Transform, check_factors, list_factors, list_stages
+from onnx_fft.fourier.plans import MAX_NARROW, Transform, check_factors, list_factors, list_stages
 from onnx_fft.lowering.base import FourierPlan, FourierPorts, FourierWeights, Fragment
 from onnx_fft.lowering.builder import Dim, NodeBuilder
 from onnx_fft.lowering.matmul_dft import MIN_OPSET
@@ -29,6 +29,7 @@ from onnx_fft.sites.fourier import StftSpec
 class MatMulStftLowering:
     """An STFT by products with constant matrices."""
 
+    takes = (StftSpec,)
     name = "matmul"
     fuses_epilogues = False
 
@@ -36,7 +37,9 @@ class MatMulStftLowering:
         """A signal that holds no frame: the operator decides what that means."""
         if spec.length is not None and spec.length < spec.frame_length:
             return f"its signal of {spec.length} samples holds no frame of {spec.frame_length}"
-        return "its input is empty" if spec.batch == 0 else ""
+        if spec.batch == 0:
+            return "its input is empty"
+        return "" if self.candidates(spec) else f"its {spec.frame_length} points have no factors that are short enough"
 
     def min_opset(self, spec: StftSpec) -> int:
         """That of the operator itself."""
@@ -73,7 +76,8 @@ def frame_transform(spec: StftSpec) -> Transform:
 
 def convolves(spec: StftSpec, plan: FourierPlan) -> bool:
     """Whether the frames are read by a Conv, unless the window is computed in each run."""
-    return plan.lengths == (spec.frame_length,) and spec.dtype != "float64"
+    is_short = plan.lengths == (spec.frame_length,) and spec.frame_length * spec.parts <= MAX_NARROW
+    return is_short and spec.dtype != "float64"
 
 
 def run_length(spec: StftSpec) -> int:
