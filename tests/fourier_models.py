@@ -15,6 +15,7 @@ from onnx_fft.lowering.matmul_dft import MatMulDftLowering
 from onnx_fft.lowering.matmul_stft import MatMulStftLowering
 from onnx_fft.sites.fourier import DftSpec, StftSpec
 from scripts.shared.conv_models import TENSOR_TYPES, Array
+from scripts.shared.standard_cases import Case
 
 OPSET = 17
 DFT, STFT = MatMulDftLowering(), MatMulStftLowering()
@@ -37,6 +38,27 @@ def make_dft_spec(
     if dft_length is None and inverse and onesided and length is not None:
         length = 2 * (length - 1)
     return DftSpec(tuple(shape), axis, length, inverse, onesided, dtype)
+
+
+def case_spec(case: Case) -> tuple[DftSpec | StftSpec, Array, Array | None]:
+    """One of the standard's cases: what its node computes, the signal, the window."""
+    (node,) = case.model.graph.node
+    flags: dict[str, int] = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+    first, second, third, fourth = ([case.feeds.get(name) for name in node.input] + [None] * 3)[:4]
+    assert first is not None
+    onesided, dtype = bool(flags.get("onesided", node.op_type == "STFT")), str(first.dtype)
+    if node.op_type == "STFT":
+        assert second is not None
+        length = int(fourth) if fourth is not None else len(third if third is not None else ())
+        batch, samples, parts = first.shape
+        return StftSpec(batch, samples, parts, length, int(second), onesided, dtype), first, third
+    newest = case.model.opset_import[0].version >= 20
+    axis = int(third) if third is not None else flags.get("axis", -2 if newest else 1)
+    points = None if second is None else int(second)
+    spec = make_dft_spec(
+        first.shape, axis % first.ndim, points, inverse=bool(flags.get("inverse")), onesided=onesided, dtype=dtype
+    )
+    return spec, first, None
 
 
 def lower_dft(spec: DftSpec, plan: FourierPlan, opset: int = OPSET) -> ModelProto:

@@ -50,7 +50,7 @@ def write_transform(
     stages = list_stages(transform, factors)
     if transform.gives_real:
         return _write_real(b, x, transform, stages, inner, scale)
-    if len(factors) == 1 and inner == 1:
+    if len(factors) == 1 and _is_one(inner):
         matrix = forward_matrix(stages[0], transform.sign, scale).reshape(-1, transform.parts, transform.read)
         flat = b.reshape(x, -1, transform.read * transform.parts)
         y = b.op("MatMul", flat, b.real(matrix.transpose(2, 1, 0).reshape(-1, len(matrix))))
@@ -60,14 +60,14 @@ def write_transform(
     y = b.reshape(y, -1, prod(stage.bins for stage in stages), 2, inner)
     if len(factors) > 1:
         y = b.op("Gather", y, b.integers(locate_bins(stages, transform.wanted)), axis=1)
-    return y if inner == 1 else b.transpose(y, 0, 1, 3, 2)
+    return y if _is_one(inner) else b.transpose(y, 0, 1, 3, 2)
 
 
 def _write_real(
     b: NodeBuilder, x: gs.Tensor, transform: Transform, stages: Sequence[Stage], inner: Dim, scale: float
 ) -> gs.Tensor:
     """Half a spectrum `[outer, read, inner, 2]` -> the real signal `[outer, wanted, inner, 1]`."""
-    z = x if inner == 1 else b.transpose(b.reshape(x, -1, transform.read, inner, 2), 0, 1, 3, 2)
+    z = x if _is_one(inner) else b.transpose(b.reshape(x, -1, transform.read, inner, 2), 0, 1, 3, 2)
     if len(stages) > 1:
         places, signs = gather_half_spectrum([stage.length for stage in stages])
         z = b.op("Gather", b.reshape(z, -1, transform.read, 2, inner), b.integers(places), axis=1)
@@ -164,7 +164,7 @@ def _write_backward(
 def _multiply_matrix(b: NodeBuilder, matrix: Array, x: gs.Tensor, stage: Stage, inner: Dim) -> gs.Variable:
     """`[..., columns, rest, inner]` -> `[..., rows, rest, inner]`, the last two dimensions as one."""
     columns = matrix.shape[1]
-    if stage.rest == 1 and inner == 1:
+    if stage.rest == 1 and _is_one(inner):
         return b.op("MatMul", b.reshape(x, -1, columns), b.real(matrix.T))
     return b.op("MatMul", b.real(matrix), b.reshape(x, -1, columns, _times(b, stage.rest, inner)))
 
@@ -202,3 +202,8 @@ def _times(b: NodeBuilder, length: int, inner: Dim) -> Dim:
     product = b.multiply(length, inner)
     assert not isinstance(product, gs.Constant)
     return product
+
+
+def _is_one(inner: Dim) -> bool:
+    """Whether nothing stands behind the axis, for sure."""
+    return isinstance(inner, int) and inner == 1

@@ -29,7 +29,7 @@ MIN_CONV_CASES, MIN_CAUSAL_CASES, MIN_CONVERTED_CASES, MIN_LIGHT_MODELS = 6, 13,
 WEIGHT_INPUTS = ("W", "B", "weight", "bias")
 """Names under which the standard's Conv cases take weights and bias as graph inputs."""
 
-NODE_CASE_MODULES = ("conv", "causal_conv_with_state", "convtranspose", "convinteger", "qlinearconv")
+NODE_CASE_MODULES = ("conv", "causal_conv_with_state", "convtranspose", "convinteger", "qlinearconv", "dft", "stft")
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +64,12 @@ def causal_cases() -> tuple[Case, ...]:
 def other_cases() -> tuple[Case, ...]:
     """Node cases of the operators that are to be left alone: ConvTranspose, ConvInteger, QLinearConv."""
     return tuple(case for kind in ("ConvTranspose", "ConvInteger", "QLinearConv") for case in _node_cases(kind))
+
+
+@lru_cache
+def fourier_cases() -> tuple[Case, ...]:
+    """The node cases of DFT and STFT; lengths, axes and windows are graph inputs."""
+    return tuple(case for kind in ("DFT", "STFT") for case in _node_cases(kind) if len(case.model.graph.node) == 1)
 
 
 def _node_cases(op_type: str) -> Iterator[Case]:
