@@ -56,7 +56,8 @@ class MatMulDftLowering:
         transform = dft_transform(spec)
         inner = _inner_length(b, x, spec)
         scale = 1 / transform.length if spec.inverse else 1.0
-        y = write_transform(b, _fit_axis(b, x, spec, transform.read), transform, plan.lengths, inner, scale)
+        z = _fit_axis(b, x, spec, transform.read)
+        y = write_transform(b, z, transform, plan.lengths, inner, outer=outer_length(spec), scale=scale)
         shape = [
             *spec.shape[: spec.axis],
             transform.wanted,
@@ -76,6 +77,12 @@ def dft_transform(spec: DftSpec) -> Transform:
     wanted = half if spec.onesided and not spec.inverse else length
     parts = 2 if spec.is_complex else 1
     return Transform(length, read, wanted, parts, 1 if spec.inverse else -1, spec.gives_real)
+
+
+def outer_length(spec: DftSpec) -> int | None:
+    """Product of the dimensions before the axis; None if one is open."""
+    before = spec.shape[: spec.axis]
+    return None if None in before else prod(length or 0 for length in before)
 
 
 def _fit_axis(b: NodeBuilder, x: gs.Variable, spec: DftSpec, read: int) -> gs.Variable:

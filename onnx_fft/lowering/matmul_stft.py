@@ -65,13 +65,18 @@ class MatMulStftLowering:
         frames = _gather_frames(b, x, spec, batch)
         if ports.window:
             frames = b.op("Mul", frames, _find_window(b, weights, ports))
-        y = write_transform(b, frames, frame_transform(spec), plan.lengths, 1)
+        y = write_transform(b, frames, frame_transform(spec), plan.lengths, 1, outer=count_frames(spec))
         return b.close(b.op("Reshape", y, b.vector(batch, -1, spec.bins, 2)))
 
 
 def frame_transform(spec: StftSpec) -> Transform:
     """The DFT of one frame."""
     return Transform(spec.frame_length, spec.frame_length, spec.bins, spec.parts)
+
+
+def count_frames(spec: StftSpec) -> int | None:
+    """Frames of all signals together; None if open."""
+    return None if spec.batch is None or spec.frames is None else spec.batch * spec.frames
 
 
 def convolves(spec: StftSpec, plan: FourierPlan) -> bool:

@@ -30,6 +30,7 @@ from onnx_fft.fourier.factored import (
 from onnx_fft.fourier.plans import (
     Transform,
     chirp_spectrum,
+    count_turned,
     is_chirped,
     list_back_stages,
     list_stages,
@@ -42,44 +43,90 @@ ComplexArray = NDArray[np.complex128]
 
 
 def write_transform(
-    b: NodeBuilder, x: gs.Tensor, transform: Transform, factors: tuple[int, ...], inner: Dim, scale: float = 1.0
+    b: NodeBuilder,
+    x: gs.Tensor,
+    transform: Transform,
+    factors: tuple[int, ...],
+    inner: Dim,
+    *,
+    outer: int | None,
+    scale: float = 1.0,
 ) -> gs.Tensor:
-    """`[outer, read, inner, parts]` -> `[outer, wanted, inner, 2]`, or `[..., 1]` if it gives real values."""
+    """`[outer, read, inner, parts]` -> `[outer, wanted, inner, 2]`, or `[..., 1]` if it gives real values.
+
+    `outer` is None if it is open.
+    """
+    if len(factors) == 1 and _is_one(inner) and not transform.gives_real and not is_chirped(transform, factors):
+        return _write_last(b, x, transform, factors, scale)
+    z = _enter(b, x, transform, inner, bins_first=transform.gives_real and not is_chirped(transform, factors))
     if is_chirped(transform, factors):
-        return _write_chirped(b, x, transform, factors, inner, scale)
+        y = _write_chirped(b, z, transform, factors, inner, scale)
+    else:
+        rows = count_turned(transform, outer) if _is_one(inner) and outer is not None else 0
+        y = (_write_real if transform.gives_real else _write_bins)(b, z, transform, factors, inner, scale, rows)
+    parts = 1 if transform.gives_real else 2
+    y = b.reshape(y, -1, transform.wanted, parts, inner)
+    return y if parts == 1 or _is_one(inner) else b.transpose(y, 0, 1, 3, 2)
+
+
+def _write_last(
+    b: NodeBuilder, x: gs.Tensor, transform: Transform, factors: tuple[int, ...], scale: float
+) -> gs.Tensor:
+    """One matrix on the right: `[outer, read, parts]` -> `[outer, wanted, 2]`, and nothing moves."""
+    matrix = forward_matrix(list_stages(transform, factors)[0], transform.sign, scale)
+    by_sample = matrix.reshape(-1, transform.parts, transform.read).transpose(2, 1, 0).reshape(-1, len(matrix))
+    return b.op("MatMul", b.reshape(x, -1, len(by_sample)), b.real(by_sample))
+
+
+def _enter(b: NodeBuilder, x: gs.Tensor, transform: Transform, inner: Dim, *, bins_first: bool) -> gs.Tensor:
+    """`[outer, read, inner, parts]` -> `[outer, part, read, inner]`; with `bins_first`, `[outer, read, part, inner]`."""
+    if transform.parts == 1 or (bins_first and _is_one(inner)):
+        return x
+    z = b.reshape(x, -1, transform.read, inner, 2)
+    return b.transpose(z, 0, 1, 3, 2) if bins_first else b.transpose(z, 0, 3, 1, 2)
+
+
+def _write_bins(
+    b: NodeBuilder, x: gs.Tensor, transform: Transform, factors: tuple[int, ...], inner: Dim, scale: float, rows: int
+) -> gs.Tensor:
+    """`[outer, part, read, inner]` -> `[outer, wanted, part, inner]`."""
     stages = list_stages(transform, factors)
-    if transform.gives_real:
-        return _write_real(b, x, transform, stages, inner, scale)
-    if len(factors) == 1 and _is_one(inner):
-        matrix = forward_matrix(stages[0], transform.sign, scale).reshape(-1, transform.parts, transform.read)
-        flat = b.reshape(x, -1, transform.read * transform.parts)
-        y = b.op("MatMul", flat, b.real(matrix.transpose(2, 1, 0).reshape(-1, len(matrix))))
-        return b.reshape(y, -1, transform.wanted, 1, 2)
-    z = _pad_samples(b, _parts_first(b, x, transform, inner), stages[0], transform, inner)
+    z = _pad_samples(b, x, stages[0], transform, inner)
     y = _write_forward(b, z, stages, transform.sign, inner, scale)
-    y = b.reshape(y, -1, prod(stage.bins for stage in stages), 2, inner)
-    if len(factors) > 1:
-        y = b.op("Gather", y, b.integers(locate_bins(stages, transform.wanted)), axis=1)
-    return y if _is_one(inner) else b.transpose(y, 0, 1, 3, 2)
+    if len(factors) == 1:
+        return y
+    return _take(b, y, prod(stage.bins for stage in stages), locate_bins(stages, transform.wanted), inner, rows)
 
 
 def _write_real(
-    b: NodeBuilder, x: gs.Tensor, transform: Transform, stages: Sequence[Stage], inner: Dim, scale: float
+    b: NodeBuilder, x: gs.Tensor, transform: Transform, factors: tuple[int, ...], inner: Dim, scale: float, rows: int
 ) -> gs.Tensor:
-    """Half a spectrum `[outer, read, inner, 2]` -> the real signal `[outer, wanted, inner, 1]`."""
-    z = x if _is_one(inner) else b.transpose(b.reshape(x, -1, transform.read, inner, 2), 0, 1, 3, 2)
-    if len(stages) > 1:
-        places, signs = gather_half_spectrum([stage.length for stage in stages])
-        z = b.op("Gather", b.reshape(z, -1, transform.read, 2, inner), b.integers(places), axis=1)
-        z = b.op("Mul", z, b.real(signs[..., None]))
-    y = _write_backward(b, z, stages, transform.sign, inner, scale)
-    return b.reshape(y, -1, transform.wanted, inner, 1)
+    """Half a spectrum `[outer, read, part, inner]` -> the real signal `[outer, wanted, inner]`."""
+    if len(factors) > 1:
+        places, signs = gather_half_spectrum(factors)
+        x = _take(b, x, transform.read, places, inner, rows)
+        x = b.op("Mul", x, b.real(signs[..., None]))
+    return _write_backward(b, x, list_stages(transform, factors), transform.sign, inner, scale)
+
+
+def _take(b: NodeBuilder, x: gs.Tensor, bins: int, places: NDArray[np.int64], inner: Dim, rows: int) -> gs.Variable:
+    """The bins at `places` of `[outer, bins, part, inner]`.
+
+    A Gather of single bins is slow. With `rows`, it is of so many at once, which are turned side by side and back.
+    """
+    if not rows:
+        return b.op("Gather", b.reshape(x, -1, bins, 2, inner), b.integers(places), axis=1)
+    turned = b.transpose(b.op("Reshape", x, b.vector(-1, rows, bins, 2)), 0, 2, 3, 1)
+    return b.transpose(b.op("Gather", turned, b.integers(places), axis=1), 0, 3, 1, 2)
 
 
 def _write_chirped(
     b: NodeBuilder, x: gs.Tensor, transform: Transform, factors: tuple[int, ...], inner: Dim, scale: float
 ) -> gs.Tensor:
-    """Bluestein's convolution. Bins stay by their digits, the parts before the last one: `[digits, part, digit]`."""
+    """Bluestein's convolution, `[outer, part, read, inner]` -> `[outer, wanted, part, inner]`.
+
+    Bins stay by their digits, the parts before the last one: `[outer, digits, part, digit, inner]`.
+    """
     forward, back = list_stages(transform, factors), list_back_stages(transform, factors)
     z = _pad_samples(b, _apply_chirp(b, x, transform, inner), forward[0], transform, inner)
     z = _write_forward(b, z, forward, -1, inner, parts_first=True)
@@ -93,13 +140,13 @@ def _write_chirped(
     chirp = make_chirp(transform.wanted, transform.length, transform.sign) * scale
     if transform.gives_real:
         y = b.op("Mul", y, b.real(np.stack([chirp.real, -chirp.imag])[..., None]))
-        return b.reshape(b.op("ReduceSum", y, b.integers([1]), keepdims=0), -1, transform.wanted, inner, 1)
+        return b.op("ReduceSum", y, b.integers([1]), keepdims=0)
     y = b.reshape(_multiply(b, y, chirp[None], inner), -1, 2, transform.wanted, inner)
-    return b.transpose(y, 0, 2, 3, 1)
+    return b.transpose(y, 0, 2, 1, 3)
 
 
 def _apply_chirp(b: NodeBuilder, x: gs.Tensor, transform: Transform, inner: Dim) -> gs.Tensor:
-    """`[outer, read, inner, parts]` -> `[outer, 2, read, inner]`, times the chirp.
+    """`[outer, part, read, inner]` times the chirp.
 
     Half a spectrum stands for all of it: bins that have a mirror image count twice, and of the two that have none only
     the real part counts.
@@ -108,14 +155,13 @@ def _apply_chirp(b: NodeBuilder, x: gs.Tensor, transform: Transform, inner: Dim)
     if transform.parts == 1:
         z = b.reshape(x, -1, 1, transform.read, inner)
         return b.op("Mul", z, b.real(np.stack([chirp.real, chirp.imag])[..., None]))
-    z = _parts_first(b, x, transform, inner)
     if not transform.gives_real:
-        return _multiply(b, z, chirp[None], inner)
+        return _multiply(b, x, chirp[None], inner)
     weight = mirror_weight(transform.length)
     imaginary = np.where(weight == 1, 0, weight)
     same = np.stack([chirp.real * weight, chirp.real * imaginary])
     crossed = np.stack([-chirp.imag * imaginary, chirp.imag * weight])
-    return _combine(b, z, same[None], crossed[None], inner)
+    return _combine(b, x, same[None], crossed[None], inner)
 
 
 def _write_forward(
@@ -181,13 +227,6 @@ def _combine(b: NodeBuilder, x: gs.Tensor, same: Array, crossed: Array, inner: D
     z = b.reshape(x, -1, digits, 2, rest, inner)
     exchanged = b.op("Gather", z, b.integers([1, 0]), axis=2)
     return b.op("Add", b.op("Mul", z, b.real(same[..., None])), b.op("Mul", exchanged, b.real(crossed[..., None])))
-
-
-def _parts_first(b: NodeBuilder, x: gs.Tensor, transform: Transform, inner: Dim) -> gs.Tensor:
-    """`[outer, read, inner, parts]` -> `[outer, part, read, inner]`."""
-    if transform.parts == 1:
-        return x
-    return b.transpose(b.reshape(x, -1, transform.read, inner, 2), 0, 3, 1, 2)
 
 
 def _pad_samples(b: NodeBuilder, z: gs.Tensor, stage: Stage, transform: Transform, inner: Dim) -> gs.Tensor:
