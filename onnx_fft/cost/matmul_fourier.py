@@ -11,7 +11,7 @@ from math import prod
 from onnx_fft.cost.counts import Counts, OperatorCounts
 from onnx_fft.cost.operators import count_product, count_traffic
 from onnx_fft.fourier.factored import Stage
-from onnx_fft.fourier.plans import Transform, is_chirped, list_back_stages, list_stages
+from onnx_fft.fourier.plans import Transform, count_turned, is_chirped, list_back_stages, list_stages
 from onnx_fft.lowering.base import FourierPlan
 from onnx_fft.lowering.matmul_dft import dft_transform
 from onnx_fft.lowering.matmul_stft import convolves, frame_transform, run_length
@@ -44,7 +44,7 @@ def matmul_fourier_bytes(spec: DftSpec | StftSpec, plan: FourierPlan) -> int:
     return total
 
 
-def _count_transform(transform: Transform, factors: tuple[int, ...], outer: float, inner: float) -> OperatorCounts:
+def _count_transform(transform: Transform, factors: tuple[int, ...], outer: int, inner: int) -> OperatorCounts:
     stages = list_stages(transform, factors)
     counts = _count_stages(stages, outer, inner)
     in_numbers = outer * inner * transform.read * transform.parts
@@ -55,9 +55,7 @@ def _count_transform(transform: Transform, factors: tuple[int, ...], outer: floa
         counts += _count_exchange(spectrum) + _count_exchange(in_numbers) + _count_exchange(out_numbers)
         return counts + OperatorCounts(serial_bytes=8 * out_numbers, operators=2)
     if len(factors) > 1:
-        moved = out_numbers if not transform.gives_real else 2 * in_numbers
-        rows = outer * moved / (2 * outer * inner)
-        counts += count_traffic(8 * moved) + OperatorCounts(gather_rows=rows, operators=1)
+        counts += _count_sorting(2 * in_numbers if transform.gives_real else out_numbers, transform, outer, inner)
     if transform.parts == 2 and (inner > 1 or len(factors) > 1):
         counts += OperatorCounts(serial_bytes=8 * in_numbers, operators=1)
     if inner > 1 and not transform.gives_real:
@@ -65,7 +63,14 @@ def _count_transform(transform: Transform, factors: tuple[int, ...], outer: floa
     return counts
 
 
-def _count_stages(stages: Sequence[Stage], outer: float, inner: float) -> OperatorCounts:
+def _count_sorting(numbers: int, transform: Transform, outer: int, inner: int) -> OperatorCounts:
+    """A Gather of runs of `inner` pairs, or of several rows' pairs, turned before and behind it."""
+    turned = count_turned(transform, outer) if inner == 1 else 0
+    counts = count_traffic(8 * numbers) + OperatorCounts(gather_rows=numbers / 2 / (turned or inner), operators=1)
+    return counts + OperatorCounts(serial_bytes=16 * numbers, operators=2) if turned else counts
+
+
+def _count_stages(stages: Sequence[Stage], outer: int, inner: int) -> OperatorCounts:
     """The products, and the twiddles behind each but the last."""
     counts = OperatorCounts()
     for stage in stages:

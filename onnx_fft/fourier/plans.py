@@ -36,7 +36,7 @@ MAX_CHIRPED_FACTOR = 64
 5.6e-7 with factors twice as long."""
 
 MIN_TURNED_ROWS, MAX_TURNED_ROWS, MAX_TURNED_NUMBERS = 8, 64, 1 << 20
-"""Bounds of `count_turned`: from a vector's numbers on, as long as turning them does not leave the caches."""
+"""Bounds of `count_turned`: from a vector's numbers on, as long as turning all of them does not leave the caches."""
 
 _MAX_FACTORS = 4
 _STAGE_WORK = 40
@@ -98,8 +98,9 @@ def is_chirped(transform: Transform, factors: tuple[int, ...]) -> bool:
 
 def count_turned(transform: Transform, rows: int) -> int:
     """Rows whose bins are sorted side by side, in each group of `rows`: a divisor of them; 0 if none suits."""
-    most = min(MAX_TURNED_ROWS, MAX_TURNED_NUMBERS // transform.length)
-    return max((count for count in range(MIN_TURNED_ROWS, most + 1) if rows % count == 0), default=0)
+    if rows * transform.length > MAX_TURNED_NUMBERS:
+        return 0
+    return max((count for count in range(MIN_TURNED_ROWS, MAX_TURNED_ROWS + 1) if rows % count == 0), default=0)
 
 
 def list_stages(transform: Transform, factors: tuple[int, ...]) -> tuple[Stage, ...]:

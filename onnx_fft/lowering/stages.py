@@ -79,7 +79,7 @@ def _write_last(
 
 
 def _enter(b: NodeBuilder, x: gs.Tensor, transform: Transform, inner: Dim, *, bins_first: bool) -> gs.Tensor:
-    """`[outer, read, inner, parts]` -> `[outer, part, read, inner]`; with `bins_first`, `[outer, read, part, inner]`."""
+    """`[outer, read, inner, parts]` -> `[outer, part, read, inner]`, or `[outer, read, part, inner]` (`bins_first`)."""
     if transform.parts == 1 or (bins_first and _is_one(inner)):
         return x
     z = b.reshape(x, -1, transform.read, inner, 2)
