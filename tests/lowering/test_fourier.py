@@ -249,10 +249,10 @@ def test_constants_are_counted(points: int) -> None:
 
 
 def test_more_work_costs_more() -> None:
-    few, many = (make_dft_spec((rows, 1000, 1), onesided=True) for rows in (2, 64))
+    few, many = (make_dft_spec((rows, 1000, 1), onesided=True) for rows in (8, 64))
     for plan in DFT.candidates(few):
         less, more = count_matmul_fourier(few, plan).operators, count_matmul_fourier(many, plan).operators
-        assert more.gemm_flops == pytest.approx(32 * less.gemm_flops, rel=0.2)
+        assert more.gemm_flops == pytest.approx(8 * less.gemm_flops, rel=0.2)
         assert more.operators == less.operators
     direct, factored = (
         count_matmul_fourier(many, FourierPlan("matmul", factors)).operators for factors in ((1000,), (40, 25))
