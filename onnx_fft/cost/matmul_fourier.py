@@ -14,7 +14,7 @@ from onnx_fft.fourier.factored import Stage
 from onnx_fft.fourier.plans import Transform, count_turned, is_chirped, list_back_stages, list_stages
 from onnx_fft.lowering.base import FourierPlan
 from onnx_fft.lowering.matmul_dft import dft_transform
-from onnx_fft.lowering.matmul_stft import convolves, frame_transform, run_length
+from onnx_fft.lowering.matmul_stft import convolves, convolves_first, frame_transform, run_length
 from onnx_fft.sites.fourier import DftSpec, StftSpec
 
 
@@ -25,6 +25,8 @@ def count_matmul_fourier(spec: DftSpec | StftSpec, plan: FourierPlan) -> Counts:
         inner = prod(length or 1 for length in spec.shape[spec.axis + 1 : -1])
         return Counts(_count_transform(dft_transform(spec), plan.lengths, outer, inner))
     frames = (spec.batch or 1) * (spec.frames or 1)
+    if convolves_first(spec, plan):
+        return Counts(_count_convolved(spec, plan, frames))
     samples = frames * spec.frame_length * spec.parts
     counts = OperatorCounts(gather_rows=samples / spec.parts / run_length(spec), operators=2)
     counts += count_traffic(8 * samples)
@@ -38,10 +40,24 @@ def matmul_fourier_bytes(spec: DftSpec | StftSpec, plan: FourierPlan) -> int:
     transform = dft_transform(spec) if isinstance(spec, DftSpec) else frame_transform(spec)
     itemsize = 8 if spec.dtype == "float64" else 4
     total = itemsize * _count_numbers(transform, plan.lengths) + 8 * _count_indices(transform, plan.lengths)
+    if isinstance(spec, StftSpec) and convolves_first(spec, plan):
+        first, last = list_stages(transform, plan.lengths)
+        weights = first.matrix_size * first.rest
+        return itemsize * (weights + last.matrix_size) + 8 * spec.bins
     if isinstance(spec, StftSpec) and not convolves(spec, plan):
         total += itemsize * spec.frame_length
         total += 8 * (spec.frame_length // run_length(spec) + (spec.frames or 0))
     return total
+
+
+def _count_convolved(spec: StftSpec, plan: FourierPlan, frames: int) -> OperatorCounts:
+    """Two factors, the first by a Conv, whose matrix of inputs is written, then multiplied."""
+    first, last = list_stages(frame_transform(spec), plan.lengths)
+    between, results = 2 * frames * first.digits * first.rest, 2 * frames * spec.bins
+    counts = OperatorCounts(serial_bytes=8 * ((spec.batch or 1) * (spec.length or 1) + results), operators=5)
+    counts += count_traffic(8 * frames * spec.frame_length) + count_traffic(8 * between) + count_traffic(8 * results)
+    counts += count_product(first.rest, 2 * first.digits, first.length, frames)
+    return counts + count_product(first.digits, 2 * last.bins, 2 * last.length, frames)
 
 
 def _count_transform(transform: Transform, factors: tuple[int, ...], outer: int, inner: int) -> OperatorCounts:

@@ -1,9 +1,14 @@
 """STFT as products with constant matrices: standard operators, any provider.
 
-    short frames    Conv by the windowed DFT matrix, strides [step] -> Transpose
+    one factor      Conv by the windowed DFT matrix, strides [step] -> Transpose
+    two factors     Conv by windowed matrices of the first, with twiddles -> MatMul -> Gather of bins -> Transpose
     otherwise       Gather of frames -> Mul by the window -> the DFT of `lowering.stages`
 
 A Conv reads overlapping frames without copying them first. ONNX Runtime has it in float32 only.
+
+*Two factors.* With `t = t1 * R + r`, frame `n` reads sample `(n * step / R + t1) * R + r`. So if `R` divides the step,
+the samples of one `r` are a signal of their own, whose frames are `step / R` apart: one group of a Conv for each `r`,
+whose weights hold the window, the DFT of the first factor and the twiddles. Frames stay last until all is done.
 
 *Framing* is one Gather: every frame begins and ends on a multiple of `gcd(step, frame_length)`, so whole runs of that
 many samples are copied. The index is a sum of two short vectors that ONNX Runtime adds up when it loads the model.
@@ -17,8 +22,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from onnx_fft.fourier.factored import forward_matrix
-from onnx_fft.fourier.plans import MAX_NARROW, Transform, check_factors, list_factors, list_stages
+from onnx_fft.fourier.factored import Stage, forward_matrix, locate_bins, make_twiddles
+from onnx_fft.fourier.plans import MAX_NARROW, Transform, check_factors, is_chirped, list_factors, list_stages
 from onnx_fft.lowering.base import FourierPlan, FourierPorts, FourierWeights, Fragment
 from onnx_fft.lowering.builder import Dim, NodeBuilder
 from onnx_fft.lowering.matmul_dft import MIN_OPSET
@@ -62,6 +67,8 @@ class MatMulStftLowering:
         if has_constant_window and convolves(spec, plan):
             y = _convolve(b, x, spec, weights.window)
             return b.close(b.op("Reshape", y, b.vector(batch, -1, spec.bins, 2)))
+        if has_constant_window and convolves_first(spec, plan):
+            return b.close(_convolve_first(b, x, spec, plan, weights.window, batch))
         frames = _gather_frames(b, x, spec, batch)
         if ports.window:
             frames = b.op("Mul", frames, _find_window(b, weights, ports))
@@ -83,6 +90,12 @@ def convolves(spec: StftSpec, plan: FourierPlan) -> bool:
     """Whether the frames are read by a Conv, unless the window is computed in each run."""
     is_short = plan.lengths == (spec.frame_length,) and spec.frame_length * spec.parts <= MAX_NARROW
     return is_short and spec.dtype != "float64"
+
+
+def convolves_first(spec: StftSpec, plan: FourierPlan) -> bool:
+    """Whether a Conv does the first of two factors, unless the window is computed in each run."""
+    is_factored = len(plan.lengths) == 2 and not is_chirped(frame_transform(spec), plan.lengths)
+    return is_factored and spec.parts == 1 and spec.dtype != "float64" and spec.step % plan.lengths[1] == 0
 
 
 def run_length(spec: StftSpec) -> int:
@@ -109,6 +122,41 @@ def _convolve(b: NodeBuilder, x: gs.Tensor, spec: StftSpec, window: NDArray[np.f
     return b.transpose(y, 0, 2, 1)
 
 
+def _convolve_first(
+    b: NodeBuilder, x: gs.Variable, spec: StftSpec, plan: FourierPlan, window: NDArray[np.float64] | None, batch: Dim
+) -> gs.Variable:
+    """`[batch, length, 1]` -> `[batch, frames, bins, 2]`, see the module's docstring."""
+    transform = frame_transform(spec)
+    first, last = list_stages(transform, plan.lengths)
+    run = first.rest
+    weights = _first_weights(first, transform.sign, np.ones(spec.frame_length) if window is None else window)
+    runs = b.reshape(_crop_to_runs(b, x, spec, run), batch, -1, run)
+    y = b.op("Conv", b.transpose(runs, 0, 2, 1), b.real(weights), group=run, strides=[spec.step // run])
+    y = b.transpose(b.reshape(y, batch, run, first.digits, 2, -1), 0, 2, 3, 1, 4)
+    z = b.op("MatMul", b.real(forward_matrix(last, transform.sign)), b.reshape(y, batch, first.digits, 2 * run, -1))
+    z = b.reshape(z, batch, first.digits * last.bins, 2, -1)
+    places = locate_bins((first, last), spec.bins)
+    return b.transpose(b.op("Gather", z, b.integers(places), axis=1), 0, 3, 1, 2)
+
+
+def _first_weights(stage: Stage, sign: int, window: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`[(r, f1, part), 1, t1]`."""
+    matrix = forward_matrix(stage, sign).reshape(stage.digits, 2, stage.length)
+    product = (matrix[:, 0] + 1j * matrix[:, 1])[:, :, None] * make_twiddles(stage, sign)[:, None]
+    product = product * window.reshape(stage.length, stage.rest)
+    by_part = np.stack([product.real, product.imag], axis=1)  # [f1, part, t1, r]
+    return by_part.transpose(3, 0, 1, 2).reshape(-1, 1, stage.length)
+
+
+def _crop_to_runs(b: NodeBuilder, x: gs.Variable, spec: StftSpec, run: int) -> gs.Variable:
+    """The signal, as many whole runs of it as there are."""
+    if spec.length is not None and spec.length % run == 0:
+        return x
+    length: Dim = b.extent(x, 1) if spec.length is None else spec.length
+    whole = b.multiply(b.floor_divide(length, run), run)
+    return b.op("Slice", x, b.integers([0]), b.vector(whole), b.integers([1]))
+
+
 def _gather_frames(b: NodeBuilder, x: gs.Variable, spec: StftSpec, batch: Dim) -> gs.Tensor:
     """`[batch, length, parts]` -> `[batch, frames, frame_length, parts]`."""
     run = run_length(spec)
@@ -120,8 +168,7 @@ def _gather_frames(b: NodeBuilder, x: gs.Variable, spec: StftSpec, batch: Dim) -
         room = b.require_length(b.subtract(length, spec.frame_length), "the_signal_is_shorter_than_a_frame")
         frames = b.add(b.floor_divide(room, spec.step), 1)
     runs = b.floor_divide(length, run)
-    if not (isinstance(length, int) and length % run == 0):
-        x = b.op("Slice", x, b.integers([0]), b.vector(b.multiply(runs, run)), b.integers([1]))
+    x = _crop_to_runs(b, x, spec, run)
     starts = b.reshape(b.multiply(b.arange(frames), spec.step // run), -1, 1)
     index = b.op("Add", starts, b.integers(np.arange(spec.frame_length // run)))
     taken = b.op("Gather", b.reshape(x, batch, runs, run * spec.parts), index, axis=1)

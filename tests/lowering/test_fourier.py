@@ -177,7 +177,7 @@ def assert_stft(spec: StftSpec, plan: FourierPlan, window: Array | None, *, comp
     assert error <= MAX_ERROR[spec.dtype], f"{plan.lengths} has an error of {error:.3g}"
 
 
-@pytest.mark.parametrize(("points", "step"), [(1, 1), (4, 2), (12, 5), (16, 16), (30, 7), (100, 10), (67, 90)])
+@pytest.mark.parametrize(("points", "step"), [(1, 1), (4, 2), (12, 5), (12, 6), (16, 16), (30, 7), (100, 10), (67, 90)])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_stfts_are_exact(points: int, step: int, dtype: str) -> None:
     window = (np.hanning(points + 2)[1:-1] + 0.1).astype(dtype)
@@ -226,16 +226,20 @@ def test_what_runs_is_products_only() -> None:
     assert factored["MatMul"] == 2
     assert factored["Gather"] == 2
     assert "Transpose" not in factored
-    stft = StftSpec(1, 1000, 1, 240, 100, True, "float32")
-    ran = executed_op_types(lower_stft(stft, FourierPlan("matmul", (240,))), {"x": draw((1, 1000, 1))})
-    assert ran["Conv"] + ran["FusedConv"] == 1
-    assert "MatMul" not in ran
+
+
+@pytest.mark.parametrize(("factors", "convs", "products"), [((240,), 1, 0), ((24, 10), 1, 1), ((16, 15), 0, 2)])
+def test_a_conv_reads_the_frames_if_the_step_allows(factors: tuple[int, ...], convs: int, products: int) -> None:
+    spec = StftSpec(1, 1000, 1, 240, 100, True, "float32")
+    ran = executed_op_types(lower_stft(spec, FourierPlan("matmul", factors)), {"x": draw((1, 1000, 1))})
+    assert ran["Conv"] == convs
+    assert ran["MatMul"] == products
 
 
 @pytest.mark.parametrize("points", [1, 12, 100, 521, 1000, 1097, 4096])
 def test_constants_are_counted(points: int) -> None:
     specs: list[DftSpec | StftSpec] = [*all_forms(points)]
-    specs += [StftSpec(2, 3 * points, parts, points, 7, True, "float32") for parts in (1, 2)]
+    specs += [StftSpec(2, 3 * points, parts, points, step, True, "float32") for parts in (1, 2) for step in (7, 20)]
     for spec in specs:
         lowering = DFT if isinstance(spec, DftSpec) else STFT
         for plan in lowering.candidates(spec):  # type: ignore[arg-type]
