@@ -23,7 +23,15 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from onnx_fft.fourier.factored import Stage, forward_matrix, locate_bins, make_twiddles
-from onnx_fft.fourier.plans import MAX_NARROW, Transform, check_factors, is_chirped, list_factors, list_stages
+from onnx_fft.fourier.plans import (
+    MAX_FACTOR,
+    MAX_NARROW,
+    Transform,
+    check_factors,
+    is_chirped,
+    list_factors,
+    list_stages,
+)
 from onnx_fft.lowering.base import FourierPlan, FourierPorts, FourierWeights, Fragment
 from onnx_fft.lowering.builder import Dim, NodeBuilder
 from onnx_fft.lowering.matmul_dft import MIN_OPSET
@@ -51,8 +59,11 @@ class MatMulStftLowering:
         return MIN_OPSET
 
     def candidates(self, spec: StftSpec) -> list[FourierPlan]:
-        """By several numbers of factors; a single one is the Conv."""
-        return [FourierPlan(self.name, factors) for factors in list_factors(frame_transform(spec))]
+        """By several numbers of factors, and by the two nearest to each other of those that a Conv can begin."""
+        found = list_factors(frame_transform(spec))
+        pairs = [(spec.frame_length // run, run) for run in range(2, MAX_FACTOR + 1) if run_length(spec) % run == 0]
+        short = [pair for pair in pairs if 1 < pair[0] <= MAX_FACTOR and pair not in found]
+        return [FourierPlan(self.name, factors) for factors in [*found, *sorted(short, key=sum)[:1]]]
 
     def check_plan(self, spec: StftSpec, plan: FourierPlan) -> None:
         """Any factors of the frame's length, or of a length that Bluestein's convolution fits into."""

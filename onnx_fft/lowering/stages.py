@@ -56,8 +56,8 @@ def write_transform(
 
     `outer` is None if it is open.
     """
-    if len(factors) == 1 and _is_one(inner) and not transform.gives_real and not is_chirped(transform, factors):
-        return _write_last(b, x, transform, factors, scale)
+    if len(factors) == 1 and not transform.gives_real and not is_chirped(transform, factors):
+        return (_write_last if _is_one(inner) else _write_inside)(b, x, transform, factors, inner, scale)
     z = _enter(b, x, transform, inner, bins_first=transform.gives_real and not is_chirped(transform, factors))
     if is_chirped(transform, factors):
         y = _write_chirped(b, z, transform, factors, inner, scale)
@@ -70,12 +70,25 @@ def write_transform(
 
 
 def _write_last(
-    b: NodeBuilder, x: gs.Tensor, transform: Transform, factors: tuple[int, ...], scale: float
+    b: NodeBuilder, x: gs.Tensor, transform: Transform, factors: tuple[int, ...], _inner: Dim, scale: float
 ) -> gs.Tensor:
     """One matrix on the right: `[outer, read, parts]` -> `[outer, wanted, 2]`, and nothing moves."""
     matrix = forward_matrix(list_stages(transform, factors)[0], transform.sign, scale)
     by_sample = matrix.reshape(-1, transform.parts, transform.read).transpose(2, 1, 0).reshape(-1, len(matrix))
     return b.op("MatMul", b.reshape(x, -1, len(by_sample)), b.real(by_sample))
+
+
+def _write_inside(
+    b: NodeBuilder, x: gs.Tensor, transform: Transform, factors: tuple[int, ...], inner: Dim, scale: float
+) -> gs.Tensor:
+    """One matrix on the left for each part, `[outer, read, inner, parts]` -> `[outer, wanted, inner, 2]`.
+
+    Concat puts the parts beside each other on all threads, as Transpose does not.
+    """
+    matrix = forward_matrix(list_stages(transform, factors)[0], transform.sign, scale)
+    z = b.reshape(_enter(b, x, transform, inner, bins_first=False), -1, matrix.shape[1], inner)
+    products = (b.op("MatMul", b.real(matrix[part::2]), z) for part in range(2))
+    return b.op("Concat", *(b.reshape(y, -1, transform.wanted, inner, 1) for y in products), axis=3)
 
 
 def _enter(b: NodeBuilder, x: gs.Tensor, transform: Transform, inner: Dim, *, bins_first: bool) -> gs.Tensor:
@@ -93,8 +106,6 @@ def _write_bins(
     stages = list_stages(transform, factors)
     z = _pad_samples(b, x, stages[0], transform, inner)
     y = _write_forward(b, z, stages, transform.sign, inner, scale)
-    if len(factors) == 1:
-        return y
     return _take(b, y, prod(stage.bins for stage in stages), locate_bins(stages, transform.wanted), inner, rows)
 
 
