@@ -17,7 +17,7 @@ from onnx import ModelProto
 
 from onnx_fft.checks.conformity import find_nonconformity
 from onnx_fft.checks.suspects import find_suspects
-from onnx_fft.cost.choose import Decision, Request, choose, heed_zeros, leave, limit_growth
+from onnx_fft.cost.choose import Decision, Request, choose, heed_zeros, keeps_zeros, leave, limit_growth
 from onnx_fft.cost.memory import limit_memory
 from onnx_fft.cost.plan_file import load_plan, match_plan
 from onnx_fft.cost.replay import replay
@@ -275,4 +275,5 @@ def _decide_site(site: ConvSite, is_selected: bool, state: State) -> Decision:
     refusal = refuse_values(site) if may_be_replaced else None
     if refusal is not None:
         return leave(refusal, decision.conv_seconds)
-    return heed_zeros(decision, site.zero_reader, site.spec.dtype, is_forced=is_forced)
+    reader = "" if keeps_zeros(site.spec, decision) else site.zero_reader
+    return heed_zeros(decision, reader, site.spec.dtype, is_forced=is_forced)

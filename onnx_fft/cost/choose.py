@@ -11,7 +11,7 @@ from onnx_fft.cost.conv import RUNNABLE_DTYPES
 from onnx_fft.cost.gains import LEAST_GAIN, describe_basis, is_worst, judged_specs, least_gain, predict_gain
 from onnx_fft.cost.growth import OWN_WEIGHT, growth_bytes
 from onnx_fft.cost.machines import Machine, machines_for
-from onnx_fft.cost.predict import conv_seconds, lowering_seconds
+from onnx_fft.cost.predict import FFTCONV, conv_seconds, lowering_seconds
 from onnx_fft.errors import NativeUnavailable, Refusal
 from onnx_fft.hints import Hint, Option
 from onnx_fft.lowering import CUDA, TARGETS
@@ -213,6 +213,14 @@ def heed_zeros(decision: Decision, reader: str, dtype: str, *, is_forced: bool) 
     return leave(
         Refusal("zeros", warning, ("to replace it all the same, set ", Option("select", "all"))), decision.conv_seconds
     )
+
+
+def keeps_zeros(spec: ConvSpec, decision: Decision) -> bool:
+    """Whether the replacement leaves zero what is zero: the library transforms frames of a DFT basis one by one.
+
+    Where such a convolution gives zeros, its frame is silent, and so is that frame's spectrum.
+    """
+    return decision.plan is not None and decision.plan.lowering == FFTCONV and spec.basis_length > 0
 
 
 def leave_after_all(decision: Decision, refusal: Refusal) -> Decision:

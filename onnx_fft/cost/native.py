@@ -60,4 +60,5 @@ def ask(spec: ConvSpec) -> Question:
         tuple(axis.pad_begin for axis in axes),
         tuple(axis.pad_end for axis in axes),
         ITEMSIZES[spec.dtype],
+        basis_length=spec.basis_length,
     )

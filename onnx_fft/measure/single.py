@@ -17,6 +17,7 @@ from onnx_fft.lowering.base import ConvPlan, Ports
 from onnx_fft.measure.choice import Contest
 from onnx_fft.model.scopes import MICROSOFT_DOMAIN
 from onnx_fft.model.weights import ConvWeights
+from onnx_fft.sites.basis import make_basis
 from onnx_fft.sites.spec import ConvSpec
 
 SEED = 0
@@ -30,7 +31,8 @@ def make_models(contest: Contest) -> list[ModelProto]:
     spec = contest.spec
     rng = np.random.default_rng(SEED)
     shape = (spec.out_channels, spec.in_channels // spec.group, *spec.kernel_shape)
-    weight = (rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(spec.dtype)
+    drawn = rng.standard_normal(shape) if spec.basis_length == 0 else make_basis(spec)
+    weight = (drawn / np.sqrt(np.prod(shape[1:]))).astype(spec.dtype)
     bias = rng.standard_normal(spec.out_channels).astype(spec.dtype) if spec.has_bias else None
     weights = ConvWeights(weight.astype(np.float64), None if bias is None else bias.astype(np.float64))
     lowered = [_lower(contest, candidate.plan, weights) for candidate in contest.candidates]

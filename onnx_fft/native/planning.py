@@ -12,6 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from onnx_fft.errors import NativeUnavailable
 from onnx_fft.native import NEXT_STEP, library_path
 
@@ -30,6 +33,7 @@ class _Conv(ctypes.Structure):
         *((name, _Axes) for name in ("extents", "kernel", "strides", "dilations", "pads_begin", "pads_end")),
         ("element_bytes", ctypes.c_int64),
         ("vector_bytes", ctypes.c_int64),
+        ("basis_length", ctypes.c_int64),
     )
 
 
@@ -59,6 +63,8 @@ class Question:
     element_bytes: int = 4
     vector_bytes: int = 0
     """Of the instruction set to predict for; 0 for the one in use here."""
+    basis_length: int = 0
+    """Of the DFT whose windowed basis the weights are, as `find_basis_length` says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,16 @@ def predict(question: Question, rates: Rates) -> Prediction:
     )
 
 
+def find_basis_length(weights: NDArray[Any]) -> int:
+    """Of the DFT whose windowed basis weights `[rows, taps]` are; 0 if they are none.
+
+    A node knows such weights by the same numbers, when a session is made, and transforms frames of the signal. Raises
+    NativeUnavailable without the library.
+    """
+    wide = np.ascontiguousarray(weights, np.float64)
+    return int(_load().OnnxFftBasisLength(wide.ctypes.data, *wide.shape, weights.dtype.itemsize))
+
+
 @cache
 def unit_names() -> tuple[str, ...]:
     """What is counted, in the order of rates."""
@@ -157,6 +173,7 @@ def _fill(question: Question) -> _Conv:
         axes(question.pads_end),
         question.element_bytes,
         question.vector_bytes,
+        question.basis_length,
     )
 
 
@@ -170,6 +187,8 @@ def _open(path: Path) -> ctypes.CDLL:
         library = ctypes.CDLL(str(path))
         library.OnnxFftUnitName.restype = ctypes.c_char_p
         library.OnnxFftUnitName.argtypes = [ctypes.c_int32]
+        library.OnnxFftBasisLength.restype = ctypes.c_int64
+        library.OnnxFftBasisLength.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64]
         library.OnnxFftPredict.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
         library.OnnxFftRates.argtypes = [ctypes.c_int32, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int64]
         library.OnnxFftIsa.argtypes = [ctypes.c_char_p, ctypes.c_int64]

@@ -28,6 +28,7 @@ from onnx_fft.model.shapes import infer_shapes
 from onnx_fft.model.storage import Storage, count_freed_bytes, is_folded_at_load
 from onnx_fft.model.weights import ConvWeights, find_constants, resolve_constant, resolve_type
 from onnx_fft.provenance import OPERATOR_DOMAIN
+from onnx_fft.sites.basis import find_basis, may_be_basis
 from onnx_fft.sites.batchnorm import fold_batch_norm, is_foldable
 from onnx_fft.sites.geometry import resolve_spec
 from onnx_fft.sites.quantized import QuantizationTracer
@@ -240,7 +241,7 @@ def _resolve_site(name: str, scope: Scope, node: NodeProto, readers: dict[str, N
         followers = (follower,)
         operands += follower.input[1:]
         spec = replace(spec, has_bias=True)
-    return ConvSite(
+    site = ConvSite(
         name=name,
         op_type=node.op_type,
         scope=scope,
@@ -250,6 +251,9 @@ def _resolve_site(name: str, scope: Scope, node: NodeProto, readers: dict[str, N
         constants=tuple(operands),
         bias_input=bias_input,
     )
+    if not may_be_basis(spec):
+        return site
+    return replace(site, spec=replace(spec, basis_length=find_basis(spec, site.read_weights())))
 
 
 def _check_operator(node: NodeProto, scope: Scope) -> None:

@@ -57,6 +57,8 @@ class ConvSpec:
     """Of a BatchNormalization behind the activation; None without one."""
     auto_pad: str = ""
     """SAME_UPPER or SAME_LOWER if an axis with a stride is open: its pads, 0 here, depend on its length. Else ""."""
+    basis_length: int = 0
+    """Of the DFT whose windowed basis the weights are, as the native library finds out (`sites.basis`); else 0."""
 
     @property
     def rank(self) -> int:

@@ -22,6 +22,7 @@ run_test() { # name, instruction set, cases
 for isa in baseline avx2 avx512; do
   run_test native_test "$isa" "$cases"
   run_test native_test_dense "$isa" "$((cases / 3))"
+  run_test native_test_frames "$isa" "$((cases / 3))"
   run_test native_test_fourier "$isa" "$((4 * cases))"
 done
 

@@ -20,6 +20,7 @@ from tests.native.isa import ISA_FLAGS, runs_here
 pytestmark = pytest.mark.usefixtures("native_library")
 
 MODULES = (
+    "basis",
     "binding",
     "edges",
     "epilogues",

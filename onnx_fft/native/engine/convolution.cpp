@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/dense.h"
+#include "engine/frames.h"
 #include "engine/lru.h"
 #include "engine/machine.h"
 #include "engine/run.h"
@@ -43,12 +44,35 @@ struct Convolution::State {
   int64_t out_channels, in_channels;  // in_channels of a group
   const void* constant_weights;
   std::shared_ptr<ScratchPool> pool = ScratchPool::shared();
+  std::shared_ptr<const FrameTables<float>> f32_frames{};  // if the weights are a DFT basis
+  std::shared_ptr<const FrameTables<double>> f64_frames{};
   SpectraCache spectra{kMostSpectra};
   std::mutex mutex{};  // of executions
   LruCache<std::vector<int64_t>, std::shared_ptr<const Execution>> executions{kMostShapes};
 
   int64_t weight_count() const {
     return out_channels * in_channels * count_elements(attributes.kernel, attributes.rank);
+  }
+
+  // Recognizes constant weights.
+  void find_basis() {
+    if (constant_weights == nullptr || !may_be_basis(attributes, out_channels, in_channels)) return;
+    const auto find = [&](const auto* weights) {
+      const std::vector<double> values(weights, weights + weight_count());
+      return recognize_basis(values.data(), out_channels, weight_count() / out_channels, dtype);
+    };
+    std::vector<float> storage;
+    const FourierEngine engine;
+    if (dtype == DType::kFloat64) {
+      if (const auto basis = find(static_cast<const double*>(constant_weights)))
+        f64_frames = std::make_shared<const FrameTables<double>>(*basis, engine);
+    } else if (const auto basis = find(widened<float>(constant_weights, weight_count(), storage))) {
+      f32_frames = std::make_shared<const FrameTables<float>>(*basis, engine);
+    }
+  }
+
+  int64_t basis_length() const {
+    return f32_frames ? f32_frames->dft->spec.length : f64_frames ? f64_frames->dft->spec.length : 0;
   }
 
   void check_shape(const int64_t* x_shape) const {
@@ -81,7 +105,7 @@ struct Convolution::State {
     execution->outputs = count_elements(execution->y_shape.data(), attributes.rank + 2);
     if (execution->outputs == 0) return execution;
     const Choice choice = choose_execution(known, x_shape, execution->y_shape.data(), in_channels, out_channels,
-                                           lanes_of(dtype), machine_rates());
+                                           basis_length(), lanes_of(dtype), machine_rates());
     execution->plan = std::make_shared<const ConvPlan>(choice.plan);
     execution->prefers_ort_conv = count_elements(x_shape, attributes.rank + 2) > 0 && choice.prefers_ort_conv();
     return execution;
@@ -175,6 +199,7 @@ struct Convolution::State {
   template <typename Real>
   void run(const void* x, const ConvPlan& plan, const void* w, const EpilogueOperands& operands, void* y,
            const Executor& executor) {
+    if (plan.frames != nullptr) return run_frames<Real>(*plan.frames, x, operands, y, executor);
     const Spectra chosen =
         constant_weights != nullptr ? constant_spectra<Real>(plan, executor) : make_spectra<Real>(plan, w, executor);
     const ChannelValues<Real> values(*this, operands);
@@ -182,6 +207,22 @@ struct Convolution::State {
       runs.run(x, static_cast<const Real*>(chosen->memory.get()), y, element_bytes(dtype), values.epilogue, executor);
     };
     plan.dense ? run_by(dense_runner<Real>(*plan.dense)) : run_by(runner<Real>(plan));
+  }
+
+  template <typename Real>
+  void run_frames(const FramesPlan& plan, const void* x, const EpilogueOperands& operands, void* y,
+                  const Executor& executor) const {
+    const ChannelValues<Real> values(*this, operands);
+    const auto run_on = [&](const auto& tables, const auto* signals, auto* outputs) {
+      FrameRunner(plan, *tables, kernels_for<Real>(), *pool).run(signals, outputs, values.epilogue, executor);
+    };
+    if constexpr (std::is_same_v<Real, double>) {
+      run_on(f64_frames, static_cast<const double*>(x), static_cast<double*>(y));
+    } else if (dtype == DType::kFloat16) {
+      run_on(f32_frames, static_cast<const Half*>(x), static_cast<Half*>(y));
+    } else {
+      run_on(f32_frames, static_cast<const float*>(x), static_cast<float*>(y));
+    }
   }
 
   // The epilogue, its values a channel in the computing type.
@@ -230,6 +271,7 @@ Convolution::Convolution(const ConvAttributes& attributes, DType dtype, int64_t 
     throw std::invalid_argument("got " + std::to_string(out_channels) + " output channels in " +
                                 std::to_string(attributes.group) + " groups; expected a multiple");
   }
+  state_->find_basis();
 }
 
 Convolution::~Convolution() = default;
@@ -239,7 +281,7 @@ std::shared_ptr<const Execution> Convolution::execution_for(const int64_t* x_sha
 }
 
 void Convolution::prepare(const Execution& execution) const {
-  if (state_->constant_weights == nullptr || execution.plan == nullptr) return;
+  if (state_->constant_weights == nullptr || execution.plan == nullptr || execution.plan->frames != nullptr) return;
   state_->dtype == DType::kFloat64 ? state_->prepare<double>(*execution.plan) : state_->prepare<float>(*execution.plan);
 }
 

@@ -142,6 +142,14 @@ struct FourierEngine::State {
 FourierEngine::FourierEngine() : state_(std::make_unique<State>()) {}
 FourierEngine::~FourierEngine() = default;
 
+template <typename Real>
+std::shared_ptr<const FourierPlan<Real>> FourierEngine::plan_lines(const FourierSpec& spec) const {
+  return state_->plan_for<Real>(spec, false);
+}
+
+template std::shared_ptr<const FourierPlan<float>> FourierEngine::plan_lines(const FourierSpec&) const;
+template std::shared_ptr<const FourierPlan<double>> FourierEngine::plan_lines(const FourierSpec&) const;
+
 void FourierEngine::run(const FourierSpec& spec, DType dtype, const FourierLayout& layout, const void* x,
                         int64_t x_count, const void* window, void* y, const Executor& executor) const {
   const auto as = [&](auto sample) {

@@ -41,6 +41,10 @@ class FourierEngine {
   void run(const FourierSpec& spec, DType dtype, const FourierLayout& layout, const void* x, int64_t x_count,
            const void* window, void* y, const Executor& executor) const;
 
+  // The plan of lines that are transformed in groups; float or double.
+  template <typename Real>
+  std::shared_ptr<const FourierPlan<Real>> plan_lines(const FourierSpec& spec) const;
+
  private:
   struct State;
   std::unique_ptr<State> state_;

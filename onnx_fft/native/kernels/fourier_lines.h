@@ -183,15 +183,15 @@ void mirror(Line<Real> line, int64_t length) {
   }
 }
 
+// What `load_lines` has put into the scratch memory, in place.
 template <typename Real>
-void transform_lines(const FourierPlan<Real>& plan, const FourierLines<Real>& lines, Real* scratch) {
+void transform_values(const FourierPlan<Real>& plan, Real* scratch) {
   const FourierSpec& spec = plan.spec;
   const int64_t length = spec.length;
   const bool is_packed = spec.form != FourierForm::kComplex && length % 2 == 0;
   const int64_t points = is_packed ? length / 2 : length;
   const int half = static_cast<int>(length / 2);
   const Line<Real> line{scratch}, work = line.from(length + 1 + kLanes<Real>);
-  load_lines(plan, lines, scratch);
   if (spec.form == FourierForm::kHalf) {
     if (is_packed) {
       join(half, plan.real_roots.data(), line, line);
@@ -206,6 +206,12 @@ void transform_lines(const FourierPlan<Real>& plan, const FourierLines<Real>& li
     if (is_packed) separate(half, plan.real_roots.data(), line, line);
     if (!spec.onesided) mirror(line, length);
   }
+}
+
+template <typename Real>
+void transform_lines(const FourierPlan<Real>& plan, const FourierLines<Real>& lines, Real* scratch) {
+  load_lines(plan, lines, scratch);
+  transform_values(plan, scratch);
   store_lines(plan, lines, scratch);
 }
 

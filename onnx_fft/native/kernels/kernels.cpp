@@ -3,6 +3,7 @@
 
 #include "kernels/direct_tile.h"
 #include "kernels/epilogue.h"
+#include "kernels/fourier_lines.h"
 #include "kernels/frame.h"
 #include "kernels/product.h"
 #include "kernels/tile.h"
@@ -72,6 +73,20 @@ void finish_sums(const Epilogue<Real>& epilogue, int64_t channel, void* y, const
   }
 }
 
+template <typename Real, typename Storage>
+void transform_frames(const FourierPlan<Real>& plan, const FourierLines<Real>& lines, Real* scratch,
+                      const BinOutput<Real>& output) {
+  load_lines(plan, lines, scratch);
+  transform_values(plan, scratch);
+  Storage* y = static_cast<Storage*>(output.y);
+  const bool adds = output.epilogue->residual != nullptr;
+  const Storage* residual = adds ? static_cast<const Storage*>(output.residual) : y;
+  for (int64_t row = 0; row < output.count; ++row, y += output.step, residual += output.step) {
+    const Vec<Real> sums = load(scratch + output.rows[row].position) * output.rows[row].scale;
+    store_finished<Real>(*output.epilogue, output.channel + row, sums, y, residual, lines.count);
+  }
+}
+
 template <typename Real>
 void transform_weights(const TilePlan& plan, Real scale, Real* scratch, Real* spectrum, int64_t bin_stride) {
   Tile<Real> tile(plan, scratch);
@@ -92,9 +107,12 @@ extern const KernelTable table;
 const KernelTable table = {
     ONNX_FFT_NAME(ONNX_FFT_ISA),
     ONNX_FFT_VECTOR_BYTES,
-    {forward<float, Half>, inverse<float, Half>, convolve<float, Half>, finish_sums<float, Half>},
-    {forward<float, float>, inverse<float, float>, convolve<float, float>, finish_sums<float, float>},
-    {forward<double, double>, inverse<double, double>, convolve<double, double>, finish_sums<double, double>},
+    {forward<float, Half>, inverse<float, Half>, convolve<float, Half>, finish_sums<float, Half>,
+     transform_frames<float, Half>},
+    {forward<float, float>, inverse<float, float>, convolve<float, float>, finish_sums<float, float>,
+     transform_frames<float, float>},
+    {forward<double, double>, inverse<double, double>, convolve<double, double>, finish_sums<double, double>,
+     transform_frames<double, double>},
     {transform_weights<float>, multiply<float>},
     {transform_weights<double>, multiply<double>},
     &dense_table,

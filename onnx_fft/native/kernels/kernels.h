@@ -56,6 +56,25 @@ struct OutputPlanes : Planes<void*> {
   const void* residual[kMaxLanes];  // each lane's plane of it, if there is one
 };
 
+// A row of outputs that a group of frames gets: a part of one bin.
+template <typename Real>
+struct BinRow {
+  int64_t position;  // of the vector that it is, in reals
+  Real scale;
+};
+
+// Where the rows of a group of frames go, the frames side by side.
+template <typename Real>
+struct BinOutput {
+  const BinRow<Real>* rows;
+  int64_t count;
+  void* y;               // the group's first frame of the first row
+  const void* residual;  // the same in there, if there is one
+  int64_t step;          // from one row to the next, in elements
+  int64_t channel;       // of the first row; each has its own
+  const Epilogue<Real>* epilogue;
+};
+
 // What a tile is convolved with, each lane its own, or for lane >= 0 that one for all: the bins of its spectrum,
 // complex vectors, or its taps, real ones.
 template <typename Real>
@@ -85,6 +104,8 @@ struct Kernels {
   void (*convolve)(const TilePlan&, const InputPlanes&, Factor<Real>, Real* tile, const OutputPlanes<Real>&);
   // The epilogue of sums computed elsewhere, in place: `count` of one channel, and as much of the residual.
   void (*finish)(const Epilogue<Real>&, int64_t channel, void* y, const void* residual, int64_t count);
+  // The spectra of a group of frames, which are lines of a real signal, row by row.
+  void (*frames)(const FourierPlan<Real>&, const FourierLines<Real>&, Real* scratch, const BinOutput<Real>&);
 };
 
 // Bytes of scratch memory that a kernel needs for one tile, with vectors of `lanes`; the last term is a flag for each

@@ -12,8 +12,10 @@
 #include "engine/machine.h"
 #include "kernels/isa.h"
 #include "ops/export.h"
+#include "planner/basis.h"
 #include "planner/choice.h"
 #include "planner/dense_plan.h"
+#include "planner/frames.h"
 
 namespace onnx_fft {
 namespace {
@@ -23,6 +25,10 @@ static_assert(kUnits <= sizeof(OnnxFftPrediction::work) / sizeof(double), "room 
 void copy_text(const std::string& text, char* target, size_t size) { std::snprintf(target, size, "%s", text.c_str()); }
 
 std::string describe(const ConvPlan& plan) {
+  if (plan.frames) {
+    return "frames " + std::to_string(plan.frames->length) + ", " +
+           std::to_string(plan.frames->signals * plan.frames->frames) + " frames, in lanes";
+  }
   std::string lengths;
   for (const AxisPlan& axis : plan.dense ? plan.dense->axes : plan.axes)
     lengths += (lengths.empty() ? "" : "x") + std::to_string(axis.length);
@@ -65,8 +71,8 @@ void predict(const OnnxFftConv& conv, const Rates& rates, OnnxFftPrediction* pre
   count_elements(y.data(), attributes.rank + 2);
   const int64_t bytes = conv.vector_bytes > 0 ? conv.vector_bytes : kernels().vector_bytes;
   const int lanes = static_cast<int>(bytes / (conv.element_bytes == 8 ? 8 : 4));
-  const Choice choice =
-      choose_execution(attributes, x.data(), y.data(), conv.in_channels / conv.group, conv.out_channels, lanes, rates);
+  const Choice choice = choose_execution(attributes, x.data(), y.data(), conv.in_channels / conv.group,
+                                         conv.out_channels, conv.basis_length, lanes, rates);
   const double wider = conv.element_bytes == 8 ? 2 : 1;  // the planner counts bytes in float32
   prediction->seconds = choice.seconds;
   prediction->kernel_seconds = choice.kernel_seconds;
@@ -95,6 +101,20 @@ ONNX_FFT_EXPORT int32_t OnnxFftPredict(const OnnxFftConv* conv, const double* se
   } catch (const std::exception& error) {
     onnx_fft::copy_text(error.what(), prediction->plan, sizeof prediction->plan);
     return 1;
+  }
+}
+
+// The length of the DFT whose windowed basis the weights [rows, taps] are, stored in elements of so many bytes; 0 if
+// they are none.
+ONNX_FFT_EXPORT int64_t OnnxFftBasisLength(const double* weights, int64_t rows, int64_t taps, int64_t element_bytes) {
+  try {
+    const onnx_fft::DType stored = element_bytes == 2   ? onnx_fft::DType::kFloat16
+                                   : element_bytes == 4 ? onnx_fft::DType::kFloat32
+                                                        : onnx_fft::DType::kFloat64;
+    const auto basis = onnx_fft::recognize_basis(weights, rows, taps, stored);
+    return basis != nullptr ? basis->length : 0;
+  } catch (const std::exception&) {
+    return 0;
   }
 }
 

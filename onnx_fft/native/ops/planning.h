@@ -5,7 +5,7 @@
 
 extern "C" {
 
-constexpr int32_t kOnnxFftPlanningVersion = 1;
+constexpr int32_t kOnnxFftPlanningVersion = 2;
 
 // One convolution of known shape; axes from `rank` on are ignored. Channels are those of all groups.
 struct OnnxFftConv {
@@ -13,6 +13,7 @@ struct OnnxFftConv {
   int64_t extents[3], kernel[3], strides[3], dilations[3], pads_begin[3], pads_end[3];
   int64_t element_bytes;  // 2, 4 or 8
   int64_t vector_bytes;   // 64, 32 or 16; 0 for those of the instruction set in use
+  int64_t basis_length;   // of the DFT whose windowed basis the weights are, as OnnxFftBasisLength finds it; else 0
 };
 
 // Predicted seconds are those of one core.

@@ -4,6 +4,7 @@
 
 #include "planner/cost.h"
 #include "planner/dense_plan.h"
+#include "planner/frames.h"
 #include "planner/ort_cost.h"
 
 namespace onnx_fft {
@@ -14,11 +15,21 @@ constexpr double kDenseScratchBytes = 8 << 20;  // a block that fits the second-
 }  // namespace
 
 Choice choose_execution(const ConvAttributes& attributes, const int64_t* x_shape, const int64_t* y_shape,
-                        int64_t in_channels, int64_t out_channels, int lanes, const Rates& rates) {
+                        int64_t in_channels, int64_t out_channels, int64_t basis_length, int lanes,
+                        const Rates& rates) {
   Choice choice;
   choice.plan = plan_convolution(attributes, x_shape, y_shape, in_channels, out_channels, lanes, rates);
+  std::shared_ptr<const FramesPlan> frames;
+  if (basis_length > 0) frames = plan_frames(attributes, x_shape, y_shape, basis_length, lanes, rates);
+  // A silent frame has a spectrum of exact zeros, which a general transform makes noise of: callers rely on that.
+  if (frames != nullptr) {
+    choice.plan.frames = frames;
+    choice.plan.seconds = frames->seconds;
+  }
   choice.seconds = choice.plan.seconds;
-  if (const DensePlan* dense = choice.plan.dense.get()) {
+  if (choice.plan.frames != nullptr) {
+    choice.work = frames->work;
+  } else if (const DensePlan* dense = choice.plan.dense.get()) {
     choice.work = dense->work;
     choice.weight_bytes = spectra_bytes(*dense, lanes);
     choice.scratch_bytes = kDenseScratchBytes;

@@ -20,8 +20,9 @@ struct Choice {
   bool prefers_ort_conv() const { return kernel_seconds < seconds; }
 };
 
-// x_shape and y_shape [rank + 2]; `in_channels` are those of a group, `lanes` those of a vector.
+// x_shape and y_shape [rank + 2]; `in_channels` are those of a group, `lanes` those of a vector. `basis_length`: that
+// of the DFT whose windowed basis the weights are (basis.h), 0 if they are none.
 Choice choose_execution(const ConvAttributes& attributes, const int64_t* x_shape, const int64_t* y_shape,
-                        int64_t in_channels, int64_t out_channels, int lanes, const Rates& rates);
+                        int64_t in_channels, int64_t out_channels, int64_t basis_length, int lanes, const Rates& rates);
 
 }  // namespace onnx_fft

@@ -10,13 +10,6 @@ namespace {
 
 constexpr int64_t kMostPoints = int64_t{1} << 27;
 
-bool has_large_prime(int64_t n) {
-  for (int64_t factor = 2; factor <= kLargestRadix; ++factor) {
-    while (n % factor == 0) n /= factor;
-  }
-  return n > 1;
-}
-
 template <typename Real>
 std::vector<Real> cast(const std::vector<double>& values) {
   return std::vector<Real>(values.begin(), values.end());
@@ -113,6 +106,13 @@ int64_t choose_padded(int64_t points, bool is_long) {
 }
 
 }  // namespace
+
+bool has_large_prime(int64_t n) {
+  for (int64_t factor = 2; factor <= kLargestRadix; ++factor) {
+    while (n % factor == 0) n /= factor;
+  }
+  return n > 1;
+}
 
 template <typename Real>
 std::shared_ptr<FourierPlan<Real>> plan_fourier(const FourierSpec& spec, bool is_long, int64_t lanes) {

@@ -76,6 +76,9 @@ struct FourierPlan {
   bool has_chirp() const { return !chirp.empty(); }
 };
 
+// Whether a DFT of so many points takes a chirp.
+bool has_large_prime(int64_t points);
+
 // Everything but the chirp's spectrum. Throws std::invalid_argument for more points than a plan can have.
 template <typename Real>
 std::shared_ptr<FourierPlan<Real>> plan_fourier(const FourierSpec& spec, bool is_long, int64_t lanes);

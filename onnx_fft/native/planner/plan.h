@@ -48,6 +48,7 @@ constexpr int64_t kStageBytes = 48 << 20;
 enum class Lanes { kChannels, kTiles };
 
 struct DensePlan;
+struct FramesPlan;
 
 struct ConvPlan {
   AxisPlan axes[kMaxRank];
@@ -59,6 +60,7 @@ struct ConvPlan {
   int64_t tiles = 1;                                                // of one image
   double seconds = 0;                                               // predicted
   std::shared_ptr<const DensePlan> dense;                           // in place of all this, if it is faster
+  std::shared_ptr<const FramesPlan> frames;                         // the same, of weights that are a DFT basis
 
   // Whether nothing is summed but along the axes: spectra are then multiplied bin by bin.
   bool is_elementwise() const { return in_channels == 1 && out_channels == 1 && polyphase == 1; }

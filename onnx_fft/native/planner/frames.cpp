@@ -1,0 +1,53 @@
+#include "planner/frames.h"
+
+#include <cmath>
+
+#include "planner/fourier_plan.h"
+
+namespace onnx_fft {
+namespace {
+
+// Cycles of one core for one vector, as in dense_plan.cpp: a sample that is read, a butterfly's share of a point, a row
+// that is written.
+constexpr double kReadCycles = 3, kPointCycles = 1.2, kRowCycles = 4;
+constexpr double kChirp = 5;  // as many times the points, and two DFTs of them
+
+Work count_work(const FramesPlan& plan, int64_t out_channels, int64_t batch, int lanes) {
+  const double groups = std::ceil(double(plan.frames) / lanes) * double(plan.signals);
+  const FourierSpec spec{plan.length, FourierForm::kReal, false, true};
+  const double points = double(spec.points()),
+               transform = points * std::log2(points) * (has_large_prime(spec.points()) ? kChirp : 1);
+  Work work;
+  work.of[kCalls] = 1;
+  work.of[kDenseTransforms] =
+      groups * (double(plan.taps) * kReadCycles + transform * kPointCycles + double(plan.rows) * kRowCycles);
+  work.of[kBytes] = 4 * double(plan.signals * plan.extent + batch * out_channels * plan.frames);
+  return work;
+}
+
+}  // namespace
+
+std::shared_ptr<const FramesPlan> plan_frames(const ConvAttributes& attributes, const int64_t* x_shape,
+                                              const int64_t* y_shape, int64_t length, int lanes, const Rates& rates) {
+  auto plan = std::make_shared<FramesPlan>();
+  plan->signals = x_shape[0] * attributes.group;
+  plan->rows = y_shape[1] / attributes.group;
+  plan->length = length;
+  for (int axis = 0; axis < attributes.rank; ++axis) {
+    if (attributes.kernel[axis] == 1) {
+      if (x_shape[2 + axis] != 1 || y_shape[2 + axis] != 1 || attributes.pads_begin[axis] != 0) return nullptr;
+      continue;
+    }
+    plan->extent = x_shape[2 + axis];
+    plan->frames = y_shape[2 + axis];
+    plan->taps = attributes.kernel[axis];
+    plan->stride = attributes.strides[axis];
+    plan->dilation = attributes.dilations[axis];
+    plan->pad = attributes.pads_begin[axis];
+  }
+  plan->work = count_work(*plan, y_shape[1], x_shape[0], lanes);
+  plan->seconds = rates.seconds(plan->work);
+  return plan;
+}
+
+}  // namespace onnx_fft
