@@ -43,8 +43,8 @@ wheel=("$dist"/onnx_fft-*manylinux*"$name".whl)
 "$python" -m pip install "${options[@]}" "${wheel[0]}[cpu]"
 
 cp models/large_kernel.onnx "$root/model.onnx"
-onnx_fft() {
-  PYTHONPATH="$place/site" "${run[@]}" "$place/usr/bin/python$version" -m onnx_fft.cli "$@"
+onnx_fft() { # the wheel's, not that of the folder that this runs in
+  PYTHONSAFEPATH=1 PYTHONPATH="$place/site" "${run[@]}" "$place/usr/bin/python$version" -m onnx_fft.cli "$@"
 }
 onnx_fft doctor | tee "$root/doctor"
 grep -q "^built *ready-made" "$root/doctor"

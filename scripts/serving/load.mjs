@@ -1,6 +1,6 @@
 // Many clients at once on one session in onnxruntime-node:
 //
-//     echo 500 500 | node load.mjs MODULES MODEL SHAPE INPUTS OUTPUTS CLIENTS
+//     echo 500 500 | node --expose-gc load.mjs MODULES MODEL SHAPE INPUTS OUTPUTS CLIENTS
 //
 // MODULES is the folder node_modules that holds the package; the rest, standard input and what it prints
 // are as in load_model.cpp.
@@ -34,7 +34,10 @@ async function serveClient(client, requests, load) {
     load.seconds.push((performance.now() - started) / 1000);
     firsts[client] ??= Buffer.from(asBytes(results[output]));
     if (!asBytes(results[output]).equals(firsts[client])) load.different += 1;
-    if (load.seconds.length % SAMPLE_EVERY === 0) load.held_bytes.push(process.memoryUsage.rss());
+    if (load.seconds.length % SAMPLE_EVERY === 0) {
+      gc(); // V8 leaves freed tensors lying as long as it likes
+      load.held_bytes.push(process.memoryUsage.rss());
+    }
   }
 }
 

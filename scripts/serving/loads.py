@@ -98,7 +98,8 @@ def serve_c(job: Job, program: Path) -> Iterator[Ask]:
 @contextmanager
 def serve_node(job: Job, modules: Path) -> Iterator[Ask]:
     """The package onnxruntime-node in the folder `modules`."""
-    with _run_program(["node", str(FOLDER / "load.mjs"), str(modules), *job.list_arguments()]) as ask:
+    command = ["node", "--expose-gc", str(FOLDER / "load.mjs"), str(modules), *job.list_arguments()]
+    with _run_program(command) as ask:
         yield ask
 
 
