@@ -177,6 +177,12 @@ def _to_real(matrix: ComplexArray) -> Array:
 
 
 def _roots(numerator: IndexArray, denominator: int, sign: int) -> ComplexArray:
-    """`exp(sign * 2 pi i * numerator / denominator)`, the integer reduced first so that large angles lose nothing."""
-    roots: ComplexArray = np.exp(sign * 2j * np.pi * (numerator % denominator) / denominator)
+    """`exp(sign * 2 pi i * numerator / denominator)`, the integer reduced first so that large angles lose nothing.
+
+    Quarters of a turn are exact: then bins 0 and N/2 of a real signal have no imaginary part in a single product.
+    """
+    turns = numerator % denominator
+    roots: ComplexArray = np.exp(sign * 2j * np.pi * turns / denominator)
+    quarters, rest = np.divmod(4 * turns, denominator)
+    roots = np.where(rest == 0, np.array([1, sign * 1j, -1, -sign * 1j])[quarters], roots)
     return roots
