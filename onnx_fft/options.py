@@ -51,16 +51,16 @@ class RewriteOptions:
     """What the model is to run on. "standard": standard operators, any runtime. "native": nodes of the native library,
     with functions that stand in for them elsewhere. "cuda": ONNX Runtime's CUDA provider, some of it nowhere else."""
     lowering: str = "auto"
-    """How a convolution is computed: "auto", or one of the target's lowerings ("matmul", "dft", "fftconv", "rfft") to
-    use that one wherever it applies."""
+    """How an operator is computed: "auto", or one of the target's lowerings ("matmul", "dft", "fftconv", "fft", "rfft")
+    to use that one wherever it applies."""
     select: str = "auto"
-    """Which convolutions are replaced. "auto": those predicted to gain. "all": all that can be. "measure": those shown
+    """Which operators are replaced. "auto": those predicted to gain. "all": all that can be. "measure": those shown
     to gain in this model on this machine, on `inputs`, or on random ones of `input_shapes` or of shapes that the model
     accepts. One comparison with the original is made whatever the budget; without a gain there, nothing is replaced."""
     include: Sequence[str] = ()
-    """Regular expressions; only convolutions whose names match one are replaced."""
+    """Regular expressions; only operators whose names match one are replaced."""
     exclude: Sequence[str] = ()
-    """Regular expressions; convolutions whose names match one are left alone."""
+    """Regular expressions; operators whose names match one are left alone."""
     input_shapes: InputShapes = field(default_factory=dict)
     """Fixes graph inputs to these shapes, in the model too."""
     inputs: Inputs = None
@@ -71,7 +71,7 @@ class RewriteOptions:
     max_growth_bytes: int | None = None
     """How much larger constants may make the file; None: its own size, and at least `LEAST_GROWTH_BYTES`.
 
-    The text of the new nodes, a few KiB a convolution, is not counted."""
+    The text of the new nodes, a few KiB an operator, is not counted."""
     max_memory_bytes: int | None = None
     """How much memory the native library may hold beside the model and its tensors; None: the model's own size, and at
     least `LEAST_MEMORY_BYTES`, so that a session takes twice what the original takes at most, or 256 MiB more."""
@@ -139,7 +139,7 @@ def check_options(options: RewriteOptions) -> None:
 def _check_names(options: RewriteOptions) -> None:
     if options.target not in TARGETS:
         raise UsageError(f"got target {options.target!r}", f"one of {', '.join(TARGETS)}")
-    names = {target: [lowering.name for lowering in lowerings] for target, lowerings in TARGETS.items()}
+    names = {target: list(dict.fromkeys(each.name for each in lowerings)) for target, lowerings in TARGETS.items()}
     if options.lowering not in ("auto", *names[options.target]):
         others = [target for target in names if options.lowering in names[target]]
         raise UsageError(
@@ -190,5 +190,5 @@ def _match_names(names: Sequence[str], pattern: str) -> set[str]:
         raise UsageError(f"got pattern {pattern!r}, which is not a regular expression: {error}") from error
     if not matching:
         some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        raise UsageError(f"got pattern {pattern!r}, which matches no convolution", f"one of {some}" if some else "")
+        raise UsageError(f"got pattern {pattern!r}, which matches no operator", f"one of {some}" if some else "")
     return matching

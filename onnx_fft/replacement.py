@@ -1,4 +1,4 @@
-"""Putting what the lowerings build where the convolutions stood.
+"""Putting what the lowerings build where the sites stood.
 
 A target other than ONNX Runtime's CPU provider is noted in the nodes, so that they are run where they are meant to be.
 """
@@ -13,7 +13,7 @@ from onnx import ModelProto
 from onnx_fft.errors import UsageError, one_line
 from onnx_fft.hints import Option
 from onnx_fft.lowering import CUDA, find_lowering
-from onnx_fft.lowering.base import ConvPlan, Fragment, Ports
+from onnx_fft.lowering.base import FourierPorts, FourierWeights, Fragment, Plan, Ports
 from onnx_fft.lowering.fftconv import name_operator
 from onnx_fft.model.functions import add_functions, import_domains
 from onnx_fft.model.io import LoadedModel
@@ -22,20 +22,23 @@ from onnx_fft.model.shapes import drop_unproven_lengths
 from onnx_fft.model.splice import splice, unused_prefix
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.provenance import make_marks
-from onnx_fft.sites.conv import ConvSite, relocate_sites
+from onnx_fft.sites.conv import ConvSite
+from onnx_fft.sites.dft import FourierSite
 from onnx_fft.sites.epilogue import grow_epilogue
+from onnx_fft.sites.find import relocate_sites
 from onnx_fft.sites.lengths import Lengths, trace_lengths
+from onnx_fft.sites.site import Site
 
 MARKED_TARGETS = (CUDA,)
 """Those noted in the nodes; the others' nodes tell by their operators."""
 
 
-def keep_names(sites: Sequence[ConvSite], before: Sequence[ConvSite]) -> tuple[ConvSite, ...]:
+def keep_names(sites: Sequence[Site], before: Sequence[Site]) -> tuple[Site, ...]:
     """The sites of a converted model under the names they had: nodes put in move the position of nameless ones."""
     return tuple(replace(site, name=old.name) for site, old in zip(sites, before, strict=True))
 
 
-def fuse_epilogues(sites: Sequence[ConvSite], plans: Mapping[str, ConvPlan | None]) -> tuple[ConvSite, ...]:
+def fuse_epilogues(sites: Sequence[Site], plans: Mapping[str, Plan | None]) -> tuple[Site, ...]:
     """The sites of one model, each with what its lowering computes along; before any of them is replaced.
 
     No two take the same node, and operators of one name have the same numbers, those of the first.
@@ -49,26 +52,26 @@ def fuse_epilogues(sites: Sequence[ConvSite], plans: Mapping[str, ConvPlan | Non
 
     taken: set[int] = set()
     numbers: dict[str, tuple[object, ...]] = {}
-    fused = []
+    fused: list[Site] = []
     for site in sites:
-        plan, spec, chosen = plans.get(site.name), site.spec, site
-        can_fuse = spec is not None and not spec.auto_pad  # pads that depend on lengths have an operator of their own
-        if plan is not None and can_fuse and find_lowering(plan.lowering).fuses_epilogues:
-            for grown in grow_epilogue(site, taken, find_lengths):
-                assert grown.spec is not None
-                own = grown.spec.activation, grown.spec.norm_epsilon
-                chosen = grown if numbers.get(name_operator(grown.spec), own) == own else chosen
-            assert chosen.spec is not None
-            numbers.setdefault(name_operator(chosen.spec), (chosen.spec.activation, chosen.spec.norm_epsilon))
-            taken |= {id(node) for node in chosen.followers}
+        plan = plans.get(site.name)
+        if plan is None or not isinstance(site, ConvSite) or not _can_fuse(site, plan):
+            fused.append(site)
+            continue
+        chosen = site
+        for grown in grow_epilogue(site, taken, find_lengths):
+            assert grown.spec is not None
+            own = grown.spec.activation, grown.spec.norm_epsilon
+            chosen = grown if numbers.get(name_operator(grown.spec), own) == own else chosen
+        assert chosen.spec is not None
+        numbers.setdefault(name_operator(chosen.spec), (chosen.spec.activation, chosen.spec.norm_epsilon))
+        taken |= {id(node) for node in chosen.followers}
         fused.append(chosen)
     return tuple(fused)
 
 
-def build_variant(
-    loaded: LoadedModel, sites: Sequence[ConvSite], target: str, plans: Mapping[str, ConvPlan]
-) -> ModelProto:
-    """A copy of the model with the convolutions of these names replaced."""
+def build_variant(loaded: LoadedModel, sites: Sequence[Site], target: str, plans: Mapping[str, Plan]) -> ModelProto:
+    """A copy of the model with the sites of these names replaced."""
     copy = loaded.copy()
     replace_all(copy, relocate_sites(sites, loaded.model, copy), plans, target)
     return copy.model
@@ -76,8 +79,8 @@ def build_variant(
 
 def replace_all(
     loaded: LoadedModel,
-    sites: Sequence[ConvSite],
-    plans: Mapping[str, ConvPlan | None],
+    sites: Sequence[Site],
+    plans: Mapping[str, Plan | None],
     target: str,
     progress: Progress = no_progress,
 ) -> None:
@@ -98,23 +101,37 @@ def replace_all(
         splice(site.scope, site.nodes, site.constants, fragment.nodes, fragment.initializers, marks)
 
 
-def _build(model: ModelProto, site: ConvSite, plan: ConvPlan, prefix: str) -> Fragment:
+def _can_fuse(site: ConvSite, plan: Plan) -> bool:
+    """Whether the lowering computes along what follows; pads that depend on lengths have an operator of their own."""
+    has_room = site.spec is not None and not site.spec.auto_pad
+    return has_room and find_lowering(plan.lowering).fuses_epilogues
+
+
+def _build(model: ModelProto, site: Site, plan: Plan, prefix: str) -> Fragment:
     """The fragment for one site."""
     assert site.spec is not None
-    weight, bias = site.raw_operands
-    ports = Ports(
-        site.input,
-        site.output,
-        f"{prefix}{site.name}/",
-        site.opset,
-        site.sum_input,
-        weight=weight,
-        bias=bias,
-        functions=tuple(model.functions),
-        operands=site.operands,
-    )
+    lowering = find_lowering(plan.lowering, type(site.spec))
+    prefix, functions = f"{prefix}{site.name}/", tuple(model.functions)
     try:
-        return find_lowering(plan.lowering).build(site.spec, plan, site.read_weights(), ports)
+        if isinstance(site, FourierSite):
+            fourier_ports = FourierPorts(
+                site.input, site.output, prefix, site.opset, window=site.window, functions=functions
+            )
+            return lowering.build(site.spec, plan, FourierWeights(site.read_window()), fourier_ports)
+        assert isinstance(site, ConvSite)
+        weight, bias = site.raw_operands
+        ports = Ports(
+            site.input,
+            site.output,
+            prefix,
+            site.opset,
+            site.sum_input,
+            weight=weight,
+            bias=bias,
+            functions=functions,
+            operands=site.operands,
+        )
+        return lowering.build(site.spec, plan, site.read_weights(), ports)
     except MemoryError as error:  # as many constants as the caller allows need not fit in memory
         problem = f"got {site.name!r}, whose replacement takes more memory than there is ({one_line(error)})"
         raise UsageError(problem, "a smaller one", ("exclude it, or lower ", Option("max_growth_bytes"))) from error

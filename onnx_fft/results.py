@@ -9,9 +9,7 @@ from typing import Any
 from onnx_fft.cost.choose import Decision
 from onnx_fft.hints import Hint, tell
 from onnx_fft.measure.run import Measurement
-from onnx_fft.sites.conv import ConvSite
-from onnx_fft.sites.epilogue import list_followers
-from onnx_fft.sites.spec import describe_spec
+from onnx_fft.sites.site import Site, describe_site
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +129,7 @@ class Report:
 
 
 def make_report(
-    sites: Sequence[ConvSite],
+    sites: Sequence[Site],
     decisions: Sequence[Decision],
     opset: int,
     converted_from: int | None = None,
@@ -159,17 +157,17 @@ def make_report(
     )
 
 
-def _make_row(site: ConvSite, decision: Decision) -> Row:
+def _make_row(site: Site, decision: Decision) -> Row:
     return Row(
         name=site.name,
         op_type=site.op_type,
-        geometry="" if site.spec is None else describe_spec(site.spec),
+        geometry="" if site.spec is None else describe_site(site.spec),
         lowering=None if decision.plan is None else decision.plan.lowering,
         code="" if decision.refusal is None else decision.refusal.code,
         reason=decision.reason,
         hint=decision.hint,
         warning=decision.warning,
-        followers=() if decision.plan is None else list_followers(site),
+        followers=() if decision.plan is None else tuple(node.op_type for node in site.followers),
         predicted_conv_s=decision.conv_seconds,
         predicted_s=decision.seconds,
         measured_conv_s=decision.measured_conv_s,

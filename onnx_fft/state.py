@@ -8,14 +8,14 @@ from functools import reduce
 
 from onnx_fft.checks.result import Validation
 from onnx_fft.cost.choose import Decision, Request
-from onnx_fft.cost.plan_file import PlanFile, PlannedConv
+from onnx_fft.cost.plan_file import PlanFile, PlannedSite
 from onnx_fft.measure.run import Measurement
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.opset import model_opset
 from onnx_fft.options import RewriteOptions
 from onnx_fft.progress import Progress
-from onnx_fft.sites.conv import ConvSite
 from onnx_fft.sites.inlined import Inlined
+from onnx_fft.sites.site import Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class State:
     original_bytes: int
     plan: PlanFile | None
     request: Request
-    sites: tuple[ConvSite, ...] = ()
-    planned: Mapping[str, PlannedConv] | None = None
-    unconverted: tuple[LoadedModel, tuple[ConvSite, ...]] | None = None
+    sites: tuple[Site, ...] = ()
+    planned: Mapping[str, PlannedSite] | None = None
+    unconverted: tuple[LoadedModel, tuple[Site, ...]] | None = None
     uninlined: LoadedModel | None = None
     inlined: Inlined | None = None
     """What became of `uninlined` as functions were written out whose callers give convolutions their weights."""
@@ -62,7 +62,7 @@ class State:
         return None if self.opset == before else before
 
     @property
-    def replaced(self) -> tuple[ConvSite, ...]:
+    def replaced(self) -> tuple[Site, ...]:
         """The sites that are replaced."""
         pairs = zip(self.sites, self.decisions, strict=True)
         return tuple(site for site, decision in pairs if decision.plan is not None)

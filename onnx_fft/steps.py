@@ -25,7 +25,7 @@ from onnx_fft.errors import OpsetError, Refusal
 from onnx_fft.hints import Option
 from onnx_fft.inputs.feeds import load_feed, read_inputs
 from onnx_fft.lowering import find_lowering
-from onnx_fft.lowering.base import ConvPlan
+from onnx_fft.lowering.base import Lowering, Plan
 from onnx_fft.measure.run import measure_model
 from onnx_fft.model.functions import freeze_initializers
 from onnx_fft.model.io import LoadedModel, ModelSource, load_model, model_bytes
@@ -38,8 +38,9 @@ from onnx_fft.progress import Progress, no_progress
 from onnx_fft.provenance import is_own
 from onnx_fft.replacement import build_variant, fuse_epilogues, keep_names, replace_all
 from onnx_fft.runtime.constants import evaluate_constants
-from onnx_fft.sites.conv import ConvSite, find_sites
+from onnx_fft.sites.find import find_sites
 from onnx_fft.sites.inlined import inline_for_weights, inline_functions
+from onnx_fft.sites.site import Site
 from onnx_fft.sites.values import refuse_values
 from onnx_fft.state import State, Step
 from onnx_fft.validate import validate
@@ -78,10 +79,10 @@ def freeze(state: State) -> State:
 
 
 def inline(state: State) -> State:
-    """Write out the calls of functions that give a convolution its weight."""
+    """Write out the calls of functions that give a site its constants or types."""
     names = None if state.plan is None else {entry.name for entry in state.plan.entries}
 
-    def is_wanted(site: ConvSite) -> bool:
+    def is_wanted(site: Site) -> bool:
         return site.spec is not None and (names is None or site.name in names)
 
     inlined = inline_for_weights(state.model, evaluate_constants, is_wanted)
@@ -195,7 +196,7 @@ DECIDING: tuple[Step, ...] = (fix_shapes, freeze, inline, find, convert, decide,
 WRITING: tuple[Step, ...] = (splice, check)
 
 
-def _plans(state: State) -> dict[str, ConvPlan | None]:
+def _plans(state: State) -> dict[str, Plan | None]:
     """What replaces each site, None for nothing."""
     return {site.name: decision.plan for site, decision in zip(state.sites, state.decisions, strict=True)}
 
@@ -230,9 +231,10 @@ def _needed_opset(state: State) -> int | None:
             continue
         plan = None if state.planned is None else state.planned[site.name].plan
         request = state.request
-        lowerings = [each for each in request.lowerings if request.is_forced and not each.find_obstacle(site.spec)]
+        known = request.find_lowerings(site.spec)
+        lowerings: list[Lowering] = [each for each in known if request.is_forced and not each.find_obstacle(site.spec)]
         if state.planned is not None:
-            lowerings = [] if plan is None else [find_lowering(plan.lowering)]
+            lowerings = [] if plan is None else [find_lowering(plan.lowering, type(site.spec))]
         lowest = min((lowering.min_opset(site.spec) for lowering in lowerings), default=0)
         needed += [lowest] if lowest > site.opset else []
     return max(needed, default=None)
@@ -258,7 +260,7 @@ def _convert(state: State, target: int) -> ModelProto:
         return model
 
 
-def _decide_site(site: ConvSite, is_selected: bool, state: State) -> Decision:
+def _decide_site(site: Site, is_selected: bool, state: State) -> Decision:
     if site.spec is None:
         assert site.refusal is not None
         return leave(site.refusal)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from onnx_fft.lowering import TARGETS
+from onnx_fft.lowering import list_lowerings
 from onnx_fft.measure.cache import Environment
 from onnx_fft.measure.choice import Candidate, Contest, Timings
 from onnx_fft.sites.spec import ConvSpec
@@ -13,7 +13,7 @@ from scripts.shared.layers import make_spec
 SPEC = make_spec((8, 8), (11, 11), (40, 40))
 OPEN_SPEC = make_spec((8, 8), (11, 11), (None, None), batch=None)
 ENVIRONMENT = Environment(2, "1.32.0", "some CPU", 2, "0.1.0")
-PLANS = tuple(TARGETS["standard"][0].candidates(SPEC)[:2])
+PLANS = tuple(list_lowerings("standard")[0].candidates(SPEC)[:2])
 NOISE = (1.0, 1.02, 0.98, 1.01, 0.99, 1.03, 0.97)
 
 

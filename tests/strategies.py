@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from onnx_fft.fourier.axis import Axis, same_padding
 from onnx_fft.fourier.basis import spectrum_length
-from onnx_fft.lowering import TARGETS
+from onnx_fft.lowering import list_lowerings
 from onnx_fft.lowering.base import ConvPlan, Lowering
 from onnx_fft.sites.spec import SUPPORTED_DTYPES, Activation, ConvSpec
 
@@ -32,7 +32,7 @@ ACTIVATIONS = (
 )
 """All of FusedConv's. None has a slope above 1, so that none makes an error larger."""
 
-FRAGMENT_LOWERINGS: tuple[Lowering, ...] = tuple(dict.fromkeys((*TARGETS["standard"], *TARGETS["cuda"])))
+FRAGMENT_LOWERINGS: tuple[Lowering, ...] = tuple(dict.fromkeys((*list_lowerings("standard"), *list_lowerings("cuda"))))
 """Those that plan axes and write a convolution out in operators, each once."""
 
 FLOAT64_ACTIVATIONS = ACTIVATIONS[:3]

@@ -1,4 +1,4 @@
-"""A replaced Conv on random input, alone: for one that no feed needs to reach, in a body or a function.
+"""A replaced node on random input, alone: for one that no feed needs to reach, in a body or a function.
 
 The constants are the original model's own. The shape is the one that follows from the graph inputs, as the rewritten
 model fixes them. If none follows, there are two that the kernel fits into: one of even lengths, one of odd ones.
@@ -6,18 +6,19 @@ model fixes them. If none follows, there are two that the kernel fits into: one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from onnx import GraphProto, TensorProto
+from onnx import GraphProto, TensorProto, helper
 
 from onnx_fft.checks.compare import Array
 from onnx_fft.checks.convcheck import ConvCheck, check_conv, resolve_geometry, run_fragment
+from onnx_fft.checks.fouriercheck import check_fourier
 from onnx_fft.checks.fragments import CutError, is_constant
-from onnx_fft.checks.replaced import ReplacedConv
+from onnx_fft.checks.replaced import Replaced
 from onnx_fft.errors import Refusal
 from onnx_fft.model.external import tensor_array
 from onnx_fft.model.io import LoadedModel
@@ -25,8 +26,12 @@ from onnx_fft.model.scopes import Body, Scope, walk_bodies
 from onnx_fft.model.shapes import infer_shapes, strip_data
 from onnx_fft.model.weights import resolve_constant
 from onnx_fft.runtime.engines import EngineError
+from onnx_fft.sites.dft import is_fourier
 
 Dims = tuple[int | None, ...]
+
+OPEN_LENGTH = 12
+"""Of what the model leaves open around a DFT."""
 
 
 class KnownShapes:
@@ -59,7 +64,7 @@ class KnownShapes:
 def check_alone(
     original: LoadedModel,
     rewritten: LoadedModel,
-    conv: ReplacedConv,
+    conv: Replaced,
     known: KnownShapes,
     seed: int,
     custom_ops: Sequence[str | Path],
@@ -68,12 +73,22 @@ def check_alone(
     """The worst check of those on random inputs; `ok` is None if none could be made."""
     try:
         constants = _read_constants(original, conv, custom_ops)
-        weight = constants[conv.node.input[1]]
-        shapes = make_shapes(conv, weight.shape, known.find_dims(conv.scope, conv.node.input[0]))
+        dims = known.find_dims(conv.scope, conv.node.input[0])
+        is_transform = is_fourier(conv.node)
+        shapes = (
+            make_fourier_shapes(conv, constants, dims)
+            if is_transform
+            else make_shapes(conv, constants[conv.node.input[1]].shape, dims)
+        )
         checks = []
         for number, shape in enumerate(shapes):
-            tensors = _draw_tensors(conv, constants, shape, np.random.default_rng([seed, number]))
-            check = check_conv(original, rewritten, conv, tensors, seed, custom_ops, budget)
+            rng = np.random.default_rng([seed, number])
+            if is_transform:
+                tensors = _draw_signal(conv, constants, shape, rng)
+                check = check_fourier(original, rewritten, conv, tensors, seed, custom_ops)
+            else:
+                tensors = _draw_tensors(conv, constants, shape, rng)
+                check = check_conv(original, rewritten, conv, tensors, seed, custom_ops, budget)
             text = f"{check.sentence}; on random input, alone ({'x'.join(map(str, shape))})"
             checks.append(replace(check, sentence=text))
     except (CutError, EngineError, ValueError) as error:  # ValueError: an attribute that the function's caller sets
@@ -82,7 +97,7 @@ def check_alone(
     return max(made, key=lambda check: (check.ok is False, np.nan_to_num(check.relative_l2_rewritten)))
 
 
-def make_shapes(conv: ReplacedConv, weight_shape: Sequence[int], known: Dims) -> list[tuple[int, ...]]:
+def make_shapes(conv: Replaced, weight_shape: Sequence[int], known: Dims) -> list[tuple[int, ...]]:
     """Shapes `[batch, channels, *extents]` to try: those `known`, with open lengths a little over the kernel's span."""
     axes = len(weight_shape) - 2
     geometry = resolve_geometry(conv.node, (1, 1, *[1] * axes), weight_shape)
@@ -101,7 +116,35 @@ def make_shapes(conv: ReplacedConv, weight_shape: Sequence[int], known: Dims) ->
     return list(dict.fromkeys(shapes))
 
 
-def _read_constants(original: LoadedModel, conv: ReplacedConv, custom_ops: Sequence[str | Path]) -> dict[str, Array]:
+def make_fourier_shapes(site: Replaced, constants: Mapping[str, Array], known: Dims) -> list[tuple[int, ...]]:
+    """Shapes to try for a DFT or STFT: that which is `known`, with open lengths even and odd. CutError if none is."""
+    if not known or known[-1] is None:
+        raise CutError("the shape of its input is not known")
+    counts = [int(value.reshape(())) for value in constants.values() if value.size == 1 and value.dtype.kind in "iu"]
+    longest = 2 * max([*counts, *(value.size for value in constants.values()), OPEN_LENGTH])
+    opens = [(OPEN_LENGTH, OPEN_LENGTH), (OPEN_LENGTH - 1, OPEN_LENGTH - 1)]
+    if site.node.op_type == "STFT":
+        opens = [(2, longest), (1, longest + 1)]
+    shapes = [
+        tuple((first if place == 0 else other) if length is None else length for place, length in enumerate(known))
+        for first, other in opens
+    ]
+    return list(dict.fromkeys(shapes))
+
+
+def _draw_signal(
+    site: Replaced, constants: Mapping[str, Array], shape: tuple[int, ...], rng: np.random.Generator
+) -> dict[str, Array]:
+    """Everything that a DFT or STFT reads: constants as they are, the signal at random; CutError for other windows."""
+    name, *others = site.node.input
+    if missing := [other for other in others if other and other not in constants]:
+        raise CutError(f"{missing[0]!r} is computed at run time")
+    kinds = [value.dtype for value in constants.values() if value.dtype.kind == "f"]
+    dtype = kinds[0] if kinds else helper.tensor_dtype_to_np_dtype(site.scope.types.get(name, TensorProto.FLOAT))
+    return {**constants, name: np.asarray(rng.standard_normal(shape)).astype(dtype)}
+
+
+def _read_constants(original: LoadedModel, conv: Replaced, custom_ops: Sequence[str | Path]) -> dict[str, Array]:
     """The constants the Conv reads, in their own dtypes; CutError if the weight is not a constant."""
     values = {}
     for name in conv.reads:
@@ -121,7 +164,7 @@ def _read_constants(original: LoadedModel, conv: ReplacedConv, custom_ops: Seque
 
 
 def _draw_tensors(
-    conv: ReplacedConv, constants: dict[str, Array], shape: tuple[int, ...], rng: np.random.Generator
+    conv: Replaced, constants: dict[str, Array], shape: tuple[int, ...], rng: np.random.Generator
 ) -> dict[str, Array]:
     """Everything the Conv reads: constants as they are, input, run-time bias and what is added at random."""
     weight = constants[conv.node.input[1]]

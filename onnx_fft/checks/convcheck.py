@@ -19,7 +19,7 @@ from onnx import NodeProto, helper
 from onnx_fft.checks.compare import TOLERANCES, Array
 from onnx_fft.checks.epilogue import activate, bound_gain, follow
 from onnx_fft.checks.fragments import CutError, cut_fragment, is_constant
-from onnx_fft.checks.replaced import ReplacedConv
+from onnx_fft.checks.replaced import Replaced
 from onnx_fft.fourier.maps import Truth, compute_maps
 from onnx_fft.fourier.oracle import ConvGeometry, Float64Array
 from onnx_fft.model.io import LoadedModel
@@ -41,7 +41,7 @@ CANCELLED_FACTOR = 4
 
 @dataclass(frozen=True, slots=True)
 class ConvCheck:
-    """One replaced Conv. `ok` is None if it could not be checked alone; errors are relative L2 against float64.
+    """One replaced node. `ok` is None if it could not be checked alone; errors are relative L2 against float64.
 
     `covered` is False if it could not, and the outputs would not show an error either.
     """
@@ -56,6 +56,7 @@ class ConvCheck:
     all_outputs: int = 0
     seed: int = 0
     covered: bool = True
+    op_type: str = "Conv"
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -90,7 +91,7 @@ def share_budget(count: int) -> float:
 def check_conv(
     original: LoadedModel,
     rewritten: LoadedModel,
-    conv: ReplacedConv,
+    conv: Replaced,
     tensors: Mapping[str, Value],
     seed: int,
     custom_ops: Sequence[str | Path],
@@ -129,7 +130,7 @@ def check_conv(
         def bound_rounding() -> float:
             return _bound_rounding(conv, tensors, geometry, seed, budget)
 
-        return _judge(conv.name, truth, taken, own, int(np.prod(shape)), seed, bound_rounding)
+        return judge_output(conv.name, "Conv", truth, taken, own, int(np.prod(shape)), seed, bound_rounding)
 
     if not with_own and (check := judge(None)).ok:
         return check
@@ -158,8 +159,9 @@ def _take(output: Array, parts: Sequence[Truth]) -> Array:
     return np.concatenate([part.sample.take(output).ravel() for part in parts])
 
 
-def _judge(
+def judge_output(
     name: str,
+    op_type: str,
     truth: Float64Array,
     new: Array,
     own: Array | None,
@@ -167,7 +169,9 @@ def _judge(
     seed: int,
     bound_rounding: Callable[[], float],
 ) -> ConvCheck:
-    """`bound_rounding` is how far from the truth a sum of this dtype may be, as a norm; asked for if `own` is far."""
+    """The verdict on the outputs `new`, and `own` of the original's node, by the `truth`; all are flat.
+
+    `bound_rounding` is how far from the truth a sum of this dtype may be, as a norm; asked for if `own` is far."""
     if truth.size == 0:
         return ConvCheck(name, None, "its output is empty under this feed", seed=seed)
     reference = truth if own is None else own
@@ -187,17 +191,18 @@ def _judge(
     factor = CANCELLED_FACTOR if cancels else OWN_ERROR_FACTOR
     limit = max(table, factor * own_error) if cancels or own_error < FAR * table else table
     part = "" if truth.size == all_outputs else f" at {truth.size} of {all_outputs} outputs, drawn with seed {seed}"
-    whose = "the original's own Conv not run alone" if own is None else f"the original's own Conv {own_error:.1e}"
+    own_node = f"the original's own {op_type}"
+    whose = f"{own_node} not run alone" if own is None else f"{own_node} {own_error:.1e}"
     sentence = f"relative L2 against float64: rewritten {new_error:.1e}, {whose}; limit {limit:.0e}{part}"
     if is_far:
-        why = "the sums cancel on this input" if cancels else "the original's own Conv is far from float64 too"
+        why = "the sums cancel on this input" if cancels else f"{own_node} is far from float64 too"
         sentence = f"{sentence}; {why}"
     ok = None if cancels and new_error <= limit else new_error <= limit
     return ConvCheck(name, ok, sentence, new_error, own_error, limit, int(finite.sum()), all_outputs, seed)
 
 
 def _bound_rounding(
-    conv: ReplacedConv, tensors: Mapping[str, Value], geometry: ConvGeometry, seed: int, budget: float
+    conv: Replaced, tensors: Mapping[str, Value], geometry: ConvGeometry, seed: int, budget: float
 ) -> float:
     """One rounding of the dtype in every product, all in one direction, as a norm over the outputs that are judged."""
     x, weight = (np.abs(np.asarray(tensors[name])) for name in conv.node.input[:2])
@@ -212,9 +217,7 @@ def _relative_l2(truth: Float64Array, output: Array, scale: float) -> float:
     return error / scale if scale else (0.0 if error == 0 else float("inf"))
 
 
-def _finish_truth(
-    conv: ReplacedConv, tensors: Mapping[str, Value], part: Truth, shape: tuple[int, ...]
-) -> Float64Array:
+def _finish_truth(conv: Replaced, tensors: Mapping[str, Value], part: Truth, shape: tuple[int, ...]) -> Float64Array:
     """The sum, and what follows it inside the replaced nodes: FusedConv's own, and the followers."""
     node, sample = conv.node, part.sample
     bias, addend = (tensors[node.input[i]] if len(node.input) > i and node.input[i] else None for i in (2, 3))

@@ -1,4 +1,4 @@
-"""Every replaced Conv against float64: on the input it really gets, else on random input, else seen by the outputs.
+"""Every replaced node against float64: on the input it really gets, else on random input, else seen by the outputs.
 
 What it gets and makes is recorded as the rewritten model runs. The part of the model that a number of Convs need is cut
 out and starts from what was recorded last: so all of them take about one run of the model, and little memory.
@@ -17,14 +17,16 @@ import numpy as np
 from onnx_fft.checks.alone import KnownShapes, check_alone
 from onnx_fft.checks.convcheck import ConvCheck, check_conv, run_fragment, share_budget
 from onnx_fft.checks.coverage import Coverage
+from onnx_fft.checks.fouriercheck import check_fourier
 from onnx_fft.checks.fragments import CutError, is_constant
-from onnx_fft.checks.replaced import ReplacedConv, find_replaced
+from onnx_fft.checks.replaced import Replaced, find_replaced
 from onnx_fft.inputs.feeds import Feed
 from onnx_fft.inputs.recording import CHUNK, record_tensors
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import Scope, find_scopes
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.runtime.engines import EngineError, Value
+from onnx_fft.sites.dft import is_fourier
 from onnx_fft.sites.inlined import inline_missing
 from onnx_fft.sites.values import COMPUTED_IN, find_range
 
@@ -44,7 +46,7 @@ def check_convs(
     custom_ops: Sequence[str | Path] = (),
     progress: Progress = no_progress,
 ) -> tuple[ConvCheck, ...]:
-    """Check each replaced Conv; `feeds` hold what the original returned, the largest also feeds the Convs.
+    """Check each replaced node; `feeds` hold what the original returned, the largest also feeds these.
 
     `drawn` are outputs that differ from run to run, so that they show nothing. Calls of functions that the rewritten
     model has no more are written out in the original as well: then the Convs of each call are checked by themselves,
@@ -63,7 +65,10 @@ def check_convs(
             check = ConvCheck(conv.name, None, conv.obstacle, seed=seed)
         elif tensors is not None and _is_usable(tensors.get(conv.node.input[0])):
             with_own = monotonic() - started < MAX_OWN_S
-            check = check_conv(original, rewritten, conv, tensors, seed, custom_ops, budget, with_own=with_own)
+            if is_fourier(conv.node):
+                check = check_fourier(original, rewritten, conv, tensors, seed, custom_ops, with_own=with_own)
+            else:
+                check = check_conv(original, rewritten, conv, tensors, seed, custom_ops, budget, with_own=with_own)
             if check.ok is False and _leaves_range(tensors[conv.node.input[0]], tensors.get(conv.output)):
                 told = f"{check.sentence}; its numbers are beyond the range of a transform, so the outputs judge them"
                 check = replace(check, ok=None, sentence=told)
@@ -76,17 +81,17 @@ def check_convs(
         if check.ok is None:
             progress(f"whether an output shows {conv.name}")
             check = coverage.judge(check, conv)
-        checks.append(check)
+        checks.append(replace(check, op_type=conv.node.op_type))
     return tuple(checks)
 
 
 def _record(
     original: LoadedModel,
     rewritten: LoadedModel,
-    convs: Sequence[ReplacedConv],
+    convs: Sequence[Replaced],
     feeds: Sequence[Feed],
     custom_ops: Sequence[str | Path],
-) -> Iterator[tuple[ReplacedConv, Mapping[str, Value] | None]]:
+) -> Iterator[tuple[Replaced, Mapping[str, Value] | None]]:
     """Each of `convs` with what it reads, and what the rewritten model makes of that, under the largest feed.
 
     None in a body, and if recording failed. Constants are the original's, and so is what the rewritten model lacks.

@@ -12,7 +12,7 @@ from onnx import helper
 
 from onnx_fft.checks.compare import compare_outputs
 from onnx_fft.checks.convcheck import ConvCheck
-from onnx_fft.checks.replaced import ReplacedConv
+from onnx_fft.checks.replaced import Replaced
 from onnx_fft.inputs.feeds import Feed
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.runtime.engines import EngineError, Value
@@ -33,7 +33,7 @@ class Coverage:
         self._names = [name for name in feeds[0].outputs if name not in drawn]
         self._left_s = MAX_S
 
-    def judge(self, check: ConvCheck, conv: ReplacedConv) -> ConvCheck:
+    def judge(self, check: ConvCheck, conv: Replaced) -> ConvCheck:
         """The check of a Conv of the original with what the outputs show of it."""
         if self._left_s <= 0:
             what = f"whether an output shows it was not tried, because {MAX_S:.0f} s went to others"
@@ -44,7 +44,7 @@ class Coverage:
         what = "covered by the outputs" if covered else "no output shows what it computes"
         return replace(check, covered=covered, sentence=f"{check.sentence}; {what}")
 
-    def _is_covered(self, conv: ReplacedConv) -> bool:
+    def _is_covered(self, conv: Replaced) -> bool:
         """Whether an output changes beyond tolerance under any feed if that of the Conv is negated."""
         try:
             with _negated(conv):
@@ -60,7 +60,7 @@ class Coverage:
 
 
 @contextmanager
-def _negated(conv: ReplacedConv) -> Iterator[None]:
+def _negated(conv: Replaced) -> Iterator[None]:
     """The Conv's output negated in its model, for as long as the block lasts."""
     nodes, output = conv.scope.body.node, conv.node.output[0]
     place = next(place for place, node in enumerate(nodes) if node is conv.node)

@@ -17,11 +17,14 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from onnx_fft.checks.draws import walk_types
-from onnx_fft.checks.replaced import ReplacedConv, find_replaced
+from onnx_fft.checks.replaced import Replaced, find_replaced
+from onnx_fft.errors import Refusal
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import walk_bodies
 from onnx_fft.model.shapes import infer_shapes
+from onnx_fft.model.weights import resolve_constant
 from onnx_fft.runtime.engines import Value
+from onnx_fft.sites.dft import AXIS_INPUT_OPSET, is_fourier
 
 LIMITS: dict[int, np.finfo[Any]] = {
     kind: np.finfo(helper.tensor_dtype_to_np_dtype(kind))
@@ -32,13 +35,13 @@ CONV_ATTRIBUTES = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "st
 
 
 def disturb_model(original: LoadedModel, rewritten: LoadedModel, seed: int) -> LoadedModel:
-    """A copy of `original` with noise on each Conv that `rewritten` replaces; new in each run."""
+    """A copy of `original` with noise on each node that `rewritten` replaces; new in each run."""
     copy = replace(original.copy(), path=None)
     types = find_types(copy)
     for number, conv in enumerate(find_replaced(copy, rewritten)):
         kind = types.get(conv.node.output[0], TensorProto.FLOAT)
-        if conv.node.op_type == "Conv" and kind in LIMITS:
-            _disturb(conv, kind, float(seed + number))
+        if kind in LIMITS and (is_fourier(conv.node) or conv.node.op_type == "Conv"):
+            (_disturb_transform if is_fourier(conv.node) else _disturb)(conv, kind, float(seed + number))
     return copy
 
 
@@ -53,7 +56,7 @@ def nudge(arrays: Mapping[str, Value], rng: np.random.Generator) -> dict[str, Va
     return {name: _nudge(value, rng) for name, value in arrays.items()}
 
 
-def _disturb(conv: ReplacedConv, kind: int, seed: float) -> None:
+def _disturb(conv: Replaced, kind: int, seed: float) -> None:
     """`y = Conv(x, w, b)` becomes `y + min(s + [s > 0] * |y|, largest) * eps * N(0, 1)`, `s = Conv(|x|, |w|)`."""
     body, node = conv.scope.body, conv.node
     place = next(place for place, other in enumerate(body.node) if other is node)
@@ -67,6 +70,40 @@ def _disturb(conv: ReplacedConv, kind: int, seed: float) -> None:
     node.output[0] = exact
     for new in reversed(made):
         body.node.insert(place + 1, new)
+
+
+def _disturb_transform(site: Replaced, kind: int, seed: float) -> None:
+    """`y = DFT(x)` becomes `y + s * eps * N(0, 1)`, `s` the norm of each spectrum: the most that `sum |w| |x|` can be.
+
+    Of what is all zeros it is 0.
+    """
+    body, node = site.scope.body, site.node
+    place = next(place for place, other in enumerate(body.node) if other is node)
+    output = node.output[0]
+    exact, square, axes, total, size = (f"{output}/{what}" for what in ("exact", "square", "axes", "total", "size"))
+    value = numpy_helper.from_array(np.array(_find_axes(site), np.int64))
+    made = [
+        helper.make_node("Mul", [exact, exact], [square]),
+        helper.make_node("Constant", [], [axes], value=value),
+        helper.make_node("ReduceSum", [square, axes], [total]),
+        helper.make_node("Sqrt", [total], [size]),
+        *_add_noise(exact, size, output, kind, seed, drawn_like=exact),
+    ]
+    node.output[0] = exact
+    for new in reversed(made):
+        body.node.insert(place + 1, new)
+
+
+def _find_axes(site: Replaced) -> list[int]:
+    """The dimensions of one spectrum in the output; all of them for an axis that is not known."""
+    if site.node.op_type == "STFT":
+        return [-2, -1]
+    given = {attribute.name: attribute.i for attribute in site.node.attribute if not attribute.ref_attr_name}
+    if site.scope.opset < AXIS_INPUT_OPSET:
+        return [given.get("axis", 1), -1]
+    name = site.node.input[2] if len(site.node.input) > 2 else ""
+    value = resolve_constant(name, site.scope) if name else np.array(-2)
+    return [] if isinstance(value, Refusal) else [int(value.reshape(())), -1]
 
 
 def _add_rounding(exact: str, whole: str, size: str, kind: int) -> list[NodeProto]:
@@ -89,12 +126,12 @@ def _add_rounding(exact: str, whole: str, size: str, kind: int) -> list[NodeProt
     ]
 
 
-def _add_noise(exact: str, size: str, output: str, kind: int, seed: float) -> list[NodeProto]:
-    """`output = exact + size * eps * N(0, 1)`."""
+def _add_noise(exact: str, size: str, output: str, kind: int, seed: float, drawn_like: str = "") -> list[NodeProto]:
+    """`output = exact + size * eps * N(0, 1)`; `drawn_like` has the shape of the noise, if `size` does not."""
     drawn, cast, noise = (f"{output}/{what}" for what in ("drawn", "cast", "noise"))
     given: dict[str, Any] = {"scale": float(LIMITS[kind].eps), "seed": seed}
     return [
-        helper.make_node("RandomNormalLike", [size], [drawn], dtype=TensorProto.FLOAT, **given),
+        helper.make_node("RandomNormalLike", [drawn_like or size], [drawn], dtype=TensorProto.FLOAT, **given),
         helper.make_node("Cast", [drawn], [cast], to=kind),
         helper.make_node("Mul", [size, cast], [noise]),
         helper.make_node("Add", [exact, noise], [output]),

@@ -1,9 +1,9 @@
-"""Which Convs a rewritten model replaced, in the main graph, in bodies and in functions.
+"""Which Convs, DFTs and STFTs a rewritten model replaced, in the main graph, in bodies and in functions.
 
-Found by names alone, whatever rewrote the model: the Conv's output (or that of what followed it: a normalization, a
-residual sum, an activation) still exists in the same body of the rewritten model, but no Conv makes it. Both sides read
-the same tensors, so the same input can be given to the original Conv, to its replacement, and to the oracle. A body is
-known by what the node that holds it makes, because a rewrite changes no such name.
+Found by names alone, whatever rewrote the model: the node's output (or that of what followed a Conv: a normalization, a
+residual sum, an activation) still exists in the same body of the rewritten model, but no such node makes it. Both sides
+read the same tensors, so the same input can be given to the original node, to its replacement, and to the oracle. A
+body is known by what the node that holds it makes, because a rewrite changes no such name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from onnx import ModelProto, NodeProto
 
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import Body, Scope, find_bodies, find_scopes, free_inputs
-from onnx_fft.sites.conv import name_convolutions
+from onnx_fft.sites.conv import is_convolution
+from onnx_fft.sites.dft import is_fourier
+from onnx_fft.sites.find import name_sites
 
 CONV_TYPES = ("Conv", "FusedConv")
 FOLLOWER_TYPES = (
@@ -29,8 +31,8 @@ Users = Mapping[str, Sequence[NodeProto]]
 
 
 @dataclass(frozen=True)
-class ReplacedConv:
-    """A Conv of the original that something else computes now, with its scope there and the scope of what replaced it.
+class Replaced:
+    """A node of the original that something else computes now, with its scope there and the scope of what replaced it.
 
     `followers` are the nodes fused with it, first to last. `counterpart` is None if the replacement cannot be told from
     the rest; `obstacle` says why.
@@ -46,42 +48,46 @@ class ReplacedConv:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Every tensor that the original Conv and the nodes fused with it read: `X, W, B, Z, scale, ...`."""
+        """Every tensor that the original node and the nodes fused with it read: `X, W, B, Z, scale, ...`."""
         made = {name for node in (self.node, *self.followers) for name in node.output}
         names = [name for node in (self.node, *self.followers) for name in node.input]
         return tuple(name for name in dict.fromkeys(names) if name and name not in made)
 
     @property
     def constants(self) -> tuple[str, ...]:
-        """Those of `reads` whose values have to be known: the weight, and what followers read that is not a sum."""
+        """Those of `reads` whose values have to be known: the weight, and what followers read that is not a sum.
+
+        Of a DFT or STFT, all but what is transformed and a window.
+        """
+        if is_fourier(self.node):
+            varying = (0, 2) if self.node.op_type == "STFT" else (0,)
+            return tuple(name for place, name in enumerate(self.node.input) if name and place not in varying)
         behind = [name for node in self.followers if node.op_type not in ("Add", "Sum") for name in node.input]
         return tuple(name for name in self.reads if name == self.node.input[1] or name in behind)
 
 
-def find_replaced(original: LoadedModel, rewritten: LoadedModel) -> tuple[ReplacedConv, ...]:
-    """The replaced Convs, named like the sites of the original, in their order."""
+def find_replaced(original: LoadedModel, rewritten: LoadedModel) -> tuple[Replaced, ...]:
+    """What is replaced, named like the sites of the original, in their order."""
     after = dict(zip(_walk_keys(rewritten.model), find_scopes(rewritten.model, rewritten.base_dir), strict=True))
     scopes = find_scopes(original.model, original.base_dir)
     keys = dict(zip(scopes, _walk_keys(original.model), strict=True))
     users = {scope: _index_users(scope) for scope in scopes}
     found = [
         _find_replacement(name, node, scope, after.get(keys[scope]), users[scope])
-        for name, scope, node in name_convolutions(scopes)
-        if node.op_type in CONV_TYPES and len(node.input) > 1 and node.output
+        for name, scope, node in name_sites(scopes)
+        if _is_checked(node) and node.output
     ]
     return tuple(conv for conv in found if conv is not None)
 
 
-def _find_replacement(
-    name: str, node: NodeProto, scope: Scope, after: Scope | None, users: Users
-) -> ReplacedConv | None:
-    """The Conv with what took its place in `after`, None if it is still a Conv."""
+def _find_replacement(name: str, node: NodeProto, scope: Scope, after: Scope | None, users: Users) -> Replaced | None:
+    """The node with what took its place in `after`, None if it is still such a node."""
     output = node.output[0]
     if after is None:
-        return ReplacedConv(name, node, output, scope, None, obstacle="the body that held it is no longer there")
+        return Replaced(name, node, output, scope, None, obstacle="the body that held it is no longer there")
     maker = after.producers.get(output)
     if maker is not None:
-        return None if maker.op_type in CONV_TYPES else ReplacedConv(name, node, output, scope, after)
+        return None if _is_checked(maker) else Replaced(name, node, output, scope, after)
     missing, followers, ends = [output], list[NodeProto](), set[str]()
     while missing and len(followers) <= MOST_FOLLOWERS:
         tensor = missing.pop()
@@ -95,8 +101,13 @@ def _find_replacement(
     order = {id(node): place for place, node in enumerate(scope.body.node)}
     if len(ends) == 1 and "" not in ends and not missing and all(id(node) in order for node in followers):
         ordered = tuple(sorted(followers, key=lambda node: order[id(node)]))
-        return ReplacedConv(name, node, ends.pop(), scope, after, ordered)
-    return ReplacedConv(name, node, output, scope, None, obstacle=f"its output {output!r} is no longer there")
+        return Replaced(name, node, ends.pop(), scope, after, ordered)
+    return Replaced(name, node, output, scope, None, obstacle=f"its output {output!r} is no longer there")
+
+
+def _is_checked(node: NodeProto) -> bool:
+    """Whether the node is of a kind that an oracle is there for."""
+    return is_fourier(node) or (is_convolution(node) and node.op_type in CONV_TYPES and len(node.input) > 1)
 
 
 def _index_users(scope: Scope) -> Users:

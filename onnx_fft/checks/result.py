@@ -12,6 +12,7 @@ from onnx_fft.checks.bisection import Bisection
 from onnx_fft.checks.compare import Comparison, shorten
 from onnx_fft.checks.convcheck import ConvCheck
 from onnx_fft.checks.probes import Probe
+from onnx_fft.checks.replaced import CONV_TYPES
 from onnx_fft.hints import Note, Option
 
 
@@ -84,9 +85,12 @@ def give_verdict(
     if failure := next(filter(None, map(_describe_failure, (*results, *sparse))), ""):
         return False, f"different: {failure}"
     if wrong := next((conv for conv in convs if conv.ok is False), None):
-        return False, f"different: Conv {shorten(wrong.name)}: {wrong.sentence}"
+        return False, f"different: {wrong.op_type} {shorten(wrong.name)}: {wrong.sentence}"
     if unseen := next((conv for conv in convs if conv.ok is None and not conv.covered), None):
-        return False, f"not shown: Conv {shorten(unseen.name)}: {unseen.sentence}; give real inputs that reach it"
+        return (
+            False,
+            f"not shown: {unseen.op_type} {shorten(unseen.name)}: {unseen.sentence}; give real inputs that reach it",
+        )
     comparisons = [comparison for result in results for comparison in result.comparisons]
     proven = [c for c in comparisons if c.compared and not c.rounding_noise_only]
     thin = [c for result in sparse for c in result.comparisons]
@@ -100,7 +104,8 @@ def give_verdict(
         tail += f"; {excused} values excused that rounding turns in the original, too"
     sums = f"{len(results)} feed(s), {len(comparisons)} comparisons, worst relative L2 {worst:.1e}"
     sums += f"; {len(sparse)} sparse feed(s)" if sparse else ""
-    return True, f"same: {sums}; {checked} of {len(convs)} replaced Convs held against float64{tail}"
+    kind = "Convs" if all(conv.op_type in CONV_TYPES for conv in convs) else "nodes"
+    return True, f"same: {sums}; {checked} of {len(convs)} replaced {kind} held against float64{tail}"
 
 
 def count_excused(results: Sequence[FeedResult]) -> int:

@@ -1,8 +1,8 @@
-"""The truth about a sum that cancels: the original in float64.
+"""The truth about a sum that cancels, or that ONNX Runtime computes badly: the original in float64.
 
-A zero-mean kernel on data with an offset, or the difference of two large numbers, loses digits in every algorithm. No
-tolerance of the dtype fits it, and it need not: what is right is known. A rewritten model that is no farther from that
-than `TRUTH_FACTOR` times the original passes.
+A zero-mean kernel on data with an offset, or the difference of two large numbers, loses digits in every algorithm. ONNX
+Runtime's DFT loses some by itself, 5e-3 at 65,000 points (1.32). No tolerance of the dtype fits it, and it need not:
+what is right is known. A rewritten model that is no farther from that than `TRUTH_FACTOR` times the original passes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from onnx.reference.op_run import OpRun
 
 from onnx_fft.checks.compare import Array, Comparison, allowed_error, measure_rms
 from onnx_fft.checks.convcheck import resolve_geometry
+from onnx_fft.checks.fouriercheck import make_transforms
 from onnx_fft.errors import one_line
 from onnx_fft.fourier.oracle import conv_direct, count_multiply_adds
 from onnx_fft.inputs.feeds import Feed
@@ -31,6 +32,8 @@ PEAK_FACTOR = 8
 """Rounding makes no error that is more than so many times its RMS; a pixel at a tie that turns is off by far more."""
 NOISE_SHARE = 1e-2
 """From this relative L2 error of the original on, too much of its values is rounding noise to judge others by them."""
+WRONG_SHARE = 1.0
+"""From this on, the original is no nearer than zeros would be: it is wrong, as ONNX Runtime 1.17's DFT is at times."""
 BUDGET = 2e9
 """Multiply-adds that the Convs of a model may cost: about ten seconds in NumPy."""
 SLOW = frozenset(
@@ -71,7 +74,7 @@ def run_in_float64(source: LoadedModel, feed: Feed, names: list[str]) -> dict[st
     wide = {name: value.astype(np.float64) if _is_float(value) else value for name, value in feed.arrays.items()}
     try:
         with np.errstate(all="ignore"):
-            values = ReferenceEvaluator(model, new_ops=[_make_conv()]).run(names, wide)
+            values = ReferenceEvaluator(model, new_ops=[_make_conv(), *make_transforms()]).run(names, wide)
     except Exception as error:  # whatever NumPy and onnx raise
         raise EngineError(one_line(error)) from error
     return {name: value for name, value in zip(names, values, strict=True) if _is_float(value)}
@@ -95,7 +98,11 @@ def judge_by_truth(comparison: Comparison, reference: Array, candidate: Array, t
         f"{comparison.sentence}; from float64 the original is {shares[0]:.1e} away, the rewritten {shares[1]:.1e}"
     )
     if shares[0] >= NOISE_SHARE:
-        return replace(comparison, sentence=f"{sentence}: too far to judge by")
+        asked = allowed_error(right.astype(reference.dtype), atol=comparison.atol)
+        is_right = shares[1] <= comparison.relative_l2_limit and bool((new <= asked).all())
+        if shares[0] < WRONG_SHARE or not is_right:
+            return replace(comparison, sentence=f"{sentence}: too far to judge by")
+        return replace(comparison, ok=True, sentence=f"{sentence}: the original is wrong", relative_l2=shares[1])
     if not is_near:
         return replace(comparison, sentence=sentence)
     sentence += f": within {TRUTH_FACTOR} times the original's own error, so as right as that"

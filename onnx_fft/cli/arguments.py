@@ -94,7 +94,7 @@ def _add_rewrite(verbs: Any) -> None:
 
 
 def _add_inspect(verbs: Any) -> None:
-    verb = _add_verb(verbs, "inspect", "show every convolution and what rewrite would do with it, and why")
+    verb = _add_verb(verbs, "inspect", "show what rewrite would do with each operator that it knows, and why")
     verb.add_argument("input", type=Path, help="the ONNX model to read")
     _add_choice(verb)
     _add_report(verb, "the report")
@@ -215,25 +215,23 @@ def _add_kinds(verb: argparse.ArgumentParser) -> None:
         verb,
         "--lowering",
         choices=["auto", *LOWERING_NAMES],
-        help="how to compute a convolution: auto, the target's fastest; or one, wherever it applies "
+        help="how to compute an operator: auto, the target's fastest; or one, wherever it applies "
         f"(default {DEFAULTS.lowering})",
     )
     _add_option(
         verb,
         "--select",
         choices=SELECTIONS,
-        help="which convolutions: auto, those predicted to gain; all, all that can be replaced; measure, those shown "
+        help="which operators: auto, those predicted to gain; all, all that can be replaced; measure, those shown "
         f"to gain in this model on this machine (default {DEFAULTS.select})",
     )
 
 
 def _add_names(verb: argparse.ArgumentParser) -> None:
     _add_option(
-        verb, "--include", action="append", metavar="REGEX", help="only convolutions whose name matches; repeatable"
+        verb, "--include", action="append", metavar="REGEX", help="only operators whose name matches; repeatable"
     )
-    _add_option(
-        verb, "--exclude", action="append", metavar="REGEX", help="no convolution whose name matches; repeatable"
-    )
+    _add_option(verb, "--exclude", action="append", metavar="REGEX", help="no operator whose name matches; repeatable")
 
 
 def _add_measuring(verb: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Which lowering a convolution gets: one pure function of its geometry and what the caller asked for."""
+"""Which lowering a site gets: one pure function of its geometry and what the caller asked for."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from onnx_fft.cost.conv import RUNNABLE_DTYPES
 from onnx_fft.cost.gains import LEAST_GAIN, describe_basis, is_worst, judged_specs, least_gain, predict_gain
 from onnx_fft.cost.growth import OWN_WEIGHT, growth_bytes
 from onnx_fft.cost.machines import Machine, machines_for
-from onnx_fft.cost.predict import FFTCONV, conv_seconds, lowering_seconds
+from onnx_fft.cost.predict import FFTCONV, lowering_seconds, original_seconds
 from onnx_fft.errors import NativeUnavailable, Refusal
 from onnx_fft.hints import Hint, Option
-from onnx_fft.lowering import CUDA, TARGETS
-from onnx_fft.lowering.base import ConvPlan, Lowering
+from onnx_fft.lowering import CUDA, list_lowerings
+from onnx_fft.lowering.base import Lowering, Plan
 from onnx_fft.model.storage import Storage
 from onnx_fft.options import DEFAULTS, LEAST_GROWTH_BYTES, LEAST_MEMORY_BYTES
+from onnx_fft.sites.site import Spec
 from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.units import format_size
 
@@ -31,7 +32,7 @@ class Alternative:
     """One lowering considered: its best plan, or why it does not apply and what changes that."""
 
     lowering: str
-    plan: ConvPlan | None = None
+    plan: Plan | None = None
     seconds: float | None = None
     growth_bytes: int = 0
     reason: str = ""
@@ -43,12 +44,12 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is done with one convolution: `plan` says how it is replaced; None leaves it, and `refusal` says why."""
+    """What is done with one site: `plan` says how it is replaced; None leaves it, and `refusal` says why."""
 
-    plan: ConvPlan | None
+    plan: Plan | None
     refusal: Refusal | None = None
     conv_seconds: float | None = None
-    """Predicted time of the Conv itself; None if ONNX Runtime does not run it."""
+    """Predicted time of the original operator; None if ONNX Runtime does not run it."""
     seconds: float | None = None
     """Predicted time of `plan`."""
     growth_bytes: int = 0
@@ -57,7 +58,7 @@ class Decision:
     """One sentence for the report, whichever way it went."""
     measured_conv_s: float | None = None
     measured_s: float | None = None
-    """Measured time of `plan`, or, if the Conv is left, of the fastest plan that was tried."""
+    """Measured time of `plan`, or, if the site is left, of the fastest plan that was tried."""
     hint: Hint = ""
     """What would change the decision, if anything does."""
     warning: str = ""
@@ -90,13 +91,12 @@ class Request:
 
     @property
     def is_forced(self) -> bool:
-        """Whether a Conv is replaced even if that does not pay."""
+        """Whether a site is replaced even if that does not pay."""
         return self.select == "all" or (self.select == "auto" and self.lowering != "auto")
 
-    @property
-    def lowerings(self) -> Sequence[Lowering]:
-        """The lowerings to choose among."""
-        return [lowering for lowering in TARGETS[self.target] if self.lowering in ("auto", lowering.name)]
+    def find_lowerings(self, spec: Spec) -> Sequence[Lowering]:
+        """The lowerings to choose among, for a site of this kind."""
+        return [each for each in list_lowerings(self.target, type(spec)) if self.lowering in ("auto", each.name)]
 
     @property
     def machines(self) -> tuple[Machine, ...]:
@@ -104,8 +104,8 @@ class Request:
         return machines_for(self.target)
 
 
-def choose(spec: ConvSpec, opset: int, request: Request, storage: Storage = OWN_WEIGHT) -> Decision:
-    """The decision for one convolution in a model of the given opset.
+def choose(spec: Spec, opset: int, request: Request, storage: Storage = OWN_WEIGHT) -> Decision:
+    """The decision for one site in a model of the given opset.
 
     Raises NativeUnavailable if the native library has to predict, and is missing. What is forced needs no prediction.
     """
@@ -117,28 +117,29 @@ def choose(spec: ConvSpec, opset: int, request: Request, storage: Storage = OWN_
         return _force(spec, request, storage)
 
 
-def _force(spec: ConvSpec, request: Request, storage: Storage) -> Decision:
+def _force(spec: Spec, request: Request, storage: Storage) -> Decision:
     """The replacement that was asked for, without times, by the first lowering that applies."""
-    obstacles = [lowering.find_obstacle(spec) for lowering in request.lowerings]
-    for lowering, obstacle in zip(request.lowerings, obstacles, strict=True):
+    lowerings = request.find_lowerings(spec)
+    obstacles = [lowering.find_obstacle(spec) for lowering in lowerings]
+    for lowering, obstacle in zip(lowerings, obstacles, strict=True):
         if not obstacle:
-            plan = lowering.candidates(spec)[0]
+            plan: Plan = lowering.candidates(spec)[0]
             reason = "as asked for; the native library, which is missing, would predict its speed"
             return Decision(plan, growth_bytes=growth_bytes(spec, plan, storage), reason=reason)
-    return leave(Refusal("no-lowering", "; ".join(obstacles)))
+    return leave(Refusal("no-lowering", "; ".join(obstacles) or _describe_lack(request)))
 
 
 @cache
-def _choose(spec: ConvSpec, opset: int, request: Request, storage: Storage, machines: tuple[Machine, ...]) -> Decision:
+def _choose(spec: Spec, opset: int, request: Request, storage: Storage, machines: tuple[Machine, ...]) -> Decision:
     """`choose`, by predictions for `machines`."""
-    options = tuple(_find_best(lowering, spec, opset, request, storage) for lowering in request.lowerings)
+    options = tuple(_find_best(lowering, spec, opset, request, storage) for lowering in request.find_lowerings(spec))
     conv_s = predict_original(spec, request)
     possible = [option for option in options if option.plan is not None]
     is_wanted = request.is_forced or conv_s is None
     least = 0.0 if is_wanted else least_gain(request.target)
     missed = [option for option in options if option.plan is None and option.gain > 0 and option.gain >= least]
     if not possible:
-        reason = "; ".join(option.reason for option in options)
+        reason = "; ".join(option.reason for option in options) or _describe_lack(request)
         hint = next((option.hint for option in options if option.hint), "")
         return leave(Refusal("growth" if missed else "no-lowering", reason, hint), conv_s, options)
     best = max(possible, key=lambda option: option.gain)
@@ -156,15 +157,20 @@ def _choose(spec: ConvSpec, opset: int, request: Request, storage: Storage, mach
     return Decision(best.plan, None, conv_s, best.seconds, best.growth_bytes, options, reason)
 
 
-def predict_original(spec: ConvSpec, request: Request) -> float | None:
-    """Seconds of ONNX Runtime's own Conv on the machine to report; None if it has none for `spec`."""
-    if request.target != CUDA and spec.dtype not in RUNNABLE_DTYPES:
+def predict_original(spec: Spec, request: Request) -> float | None:
+    """Seconds of ONNX Runtime's own operator on the machine to report; None if it has none for `spec`."""
+    if isinstance(spec, ConvSpec) and request.target != CUDA and spec.dtype not in RUNNABLE_DTYPES:
         return None
-    return conv_seconds(spec, request.machines[0])
+    return original_seconds(spec, request.machines[0])
+
+
+def _describe_lack(request: Request) -> str:
+    """Why no lowering was considered at all."""
+    return f"{request.lowering} computes operators of another kind"
 
 
 def leave(refusal: Refusal, conv_s: float | None = None, options: tuple[Alternative, ...] = ()) -> Decision:
-    """The decision to leave a convolution as it is."""
+    """The decision to leave a site as it is."""
     return Decision(None, refusal, conv_s, options=options, reason=refusal.reason, hint=refusal.hint)
 
 
@@ -215,16 +221,17 @@ def heed_zeros(decision: Decision, reader: str, dtype: str, *, is_forced: bool) 
     )
 
 
-def keeps_zeros(spec: ConvSpec, decision: Decision) -> bool:
+def keeps_zeros(spec: Spec, decision: Decision) -> bool:
     """Whether the replacement leaves zero what is zero: the library transforms frames of a DFT basis one by one.
 
     Where such a convolution gives zeros, its frame is silent, and so is that frame's spectrum.
     """
-    return decision.plan is not None and decision.plan.lowering == FFTCONV and spec.basis_length > 0
+    is_fftconv = decision.plan is not None and decision.plan.lowering == FFTCONV
+    return is_fftconv and isinstance(spec, ConvSpec) and spec.basis_length > 0
 
 
 def leave_after_all(decision: Decision, refusal: Refusal) -> Decision:
-    """The decision to leave a convolution after all; what was predicted and measured for it stays known."""
+    """The decision to leave a site after all; what was predicted and measured for it stays known."""
     return replace(
         decision,
         plan=None,
@@ -238,7 +245,7 @@ def leave_after_all(decision: Decision, refusal: Refusal) -> Decision:
     )
 
 
-def _find_best(lowering: Lowering, spec: ConvSpec, opset: int, request: Request, storage: Storage) -> Alternative:
+def _find_best(lowering: Lowering, spec: Spec, opset: int, request: Request, storage: Storage) -> Alternative:
     """The best plan of one lowering, or why there is none."""
     if obstacle := lowering.find_obstacle(spec):
         return Alternative(lowering.name, reason=obstacle)
@@ -246,12 +253,12 @@ def _find_best(lowering: Lowering, spec: ConvSpec, opset: int, request: Request,
     if opset < needed:
         reason = f"{lowering.name} needs opset {needed}, the model has {opset}"
         return Alternative(lowering.name, reason=reason, hint=("set ", Option("opset", needed)))
-    plans = lowering.candidates(spec)
+    plans: list[Plan] = lowering.candidates(spec)
     sizes = {plan: growth_bytes(spec, plan, storage) for plan in plans}
     small = [plan for plan in plans if sizes[plan] <= request.max_growth_bytes]
     judged = judged_specs(spec, lowering.name)
     first = request.machines[0]
-    conv_s = [conv_seconds(known, first) for known in judged]
+    conv_s = [original_seconds(known, first) for known in judged]
     shares = {
         plan: max(lowering_seconds(known, plan, first) / s for known, s in zip(judged, conv_s, strict=True))
         for plan in small or plans

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from onnx_fft.cost.extents import ASSUMED_EXTENTS, assume_extents, assume_sizes
+from onnx_fft.cost.fourier import judge_at
 from onnx_fft.cost.machines import CPU_MACHINES, Machine
-from onnx_fft.cost.predict import FFTCONV, border_seconds, conv_seconds, lowering_seconds
+from onnx_fft.cost.predict import FFTCONV, border_seconds, lowering_seconds, original_seconds
 from onnx_fft.lowering import CUDA, NATIVE
-from onnx_fft.lowering.base import ConvPlan
+from onnx_fft.lowering.base import Plan
+from onnx_fft.sites.site import Spec, list_lengths
 from onnx_fft.sites.spec import ConvSpec, describe_lengths
 
 MIN_GAIN = 1.4
-"""Predicted speed-up from which on a Conv is replaced.
+"""Predicted speed-up from which on a site is replaced.
 
 `calibration.json` says how many of the convolutions measured are predicted to gain that much, and how many lost."""
 
@@ -28,15 +30,15 @@ MIN_GAIN_CUDA = 2.0
 """The same for NVIDIA GPUs, of which nothing is measured."""
 
 
-def predict_gain(spec: ConvSpec, plan: ConvPlan, machines: Sequence[Machine] = CPU_MACHINES) -> float:
-    """Conv's time over the plan's, in a model: the least over all machines, and over assumed sizes for open ones.
+def predict_gain(spec: Spec, plan: Plan, machines: Sequence[Machine] = CPU_MACHINES) -> float:
+    """The original's time over the plan's, in a model: the least over machines, and over assumed sizes for open ones.
 
     A native node sees the shape and calls ONNX Runtime's Conv where that is faster, so that it is judged by the size
     that gains most, if it loses on none.
     """
     gains = [
         min(
-            conv_seconds(known, machine) / (lowering_seconds(known, plan, machine) + border_seconds(known, machine))
+            original_seconds(known, machine) / (lowering_seconds(known, plan, machine) + border_seconds(known, machine))
             for machine in machines
         )
         for known in judged_specs(spec, plan.lowering)
@@ -45,29 +47,35 @@ def predict_gain(spec: ConvSpec, plan: ConvPlan, machines: Sequence[Machine] = C
 
 
 def least_gain(target: str) -> float:
-    """Predicted speed-up from which on a Conv is replaced for `target`, by the plans that are predicted best."""
+    """Predicted speed-up from which on a site is replaced for `target`, by the plans that are predicted best."""
     return {CUDA: MIN_GAIN_CUDA, NATIVE: MIN_GAIN_NATIVE}.get(target, MIN_GAIN)
 
 
-def describe_basis(spec: ConvSpec, lowering: str, gain: float, target: str) -> str:
-    """What a predicted speed holds for, unless it is the very convolution on a measured machine."""
-    judged = judged_specs(spec, lowering)
+def describe_basis(spec: Spec, lowering: str, gain: float, target: str) -> str:
+    """What a predicted speed holds for, unless it is the very site on a measured machine."""
+    by = " by datasheets" if target == CUDA else ""
+    if not isinstance(spec, ConvSpec):
+        shapes = [describe_lengths(list_lengths(known)) for known in judge_at(spec)]
+        return (f" on {' and '.join(shapes)}" if len(shapes) > 1 else "") + by
+    judged = [known for known in judged_specs(spec, lowering) if isinstance(known, ConvSpec)]
     if lowering == FFTCONV and len(judged) > 1:
         sizes = [describe_lengths((known.batch, *known.extents)) for known in judged]
         which = "worst" if is_worst(spec, lowering, gain) else "best"
         return f" at the {which} of {len(sizes)} sizes from {sizes[0]} to {sizes[-1]}"
     known_lengths = [describe_lengths(known.extents) for known in judged]
     lengths = f" on {' and '.join(known_lengths)}" if None in spec.extents else ""
-    return lengths + (" by datasheets" if target == CUDA else "")
+    return lengths + by
 
 
-def is_worst(spec: ConvSpec, lowering: str, gain: float) -> bool:
+def is_worst(spec: Spec, lowering: str, gain: float) -> bool:
     """Whether an option for open sizes was judged by one at which it loses."""
     return lowering == FFTCONV and gain < LEAST_GAIN and len(judged_specs(spec, FFTCONV)) > 1
 
 
-def judged_specs(spec: ConvSpec, lowering: str) -> list[ConvSpec]:
-    """The convolution itself, or one for each assumed length if extents are open."""
+def judged_specs(spec: Spec, lowering: str) -> Sequence[Spec]:
+    """The site itself, or one for each assumed length if lengths are open."""
+    if not isinstance(spec, ConvSpec):
+        return judge_at(spec)
     if lowering == FFTCONV:
         return assume_sizes(spec)
     if None not in spec.extents:

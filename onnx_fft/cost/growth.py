@@ -6,25 +6,32 @@ import itertools
 from collections.abc import Callable, Sequence
 from math import prod
 
+from onnx_fft.cost.fourier import know_lengths
+from onnx_fft.cost.matmul_fourier import matmul_fourier_bytes
 from onnx_fft.fourier.axis import Axis, AxisPlan
 from onnx_fft.fourier.basis import spectrum_length
-from onnx_fft.lowering.base import ConvPlan, spec_axes
+from onnx_fft.lowering.base import ConvPlan, FourierPlan, Plan, spec_axes
 from onnx_fft.lowering.rfft import signal_lengths
 from onnx_fft.model.storage import Storage
+from onnx_fft.sites.fourier import StftSpec
+from onnx_fft.sites.site import FourierSpec, Spec
 from onnx_fft.sites.spec import ConvSpec
 
 OWN_WEIGHT = Storage()
-"""Of a convolution that holds its weight as it computes with it, alone."""
+"""Of a site that holds its constants as it computes with them, alone."""
 
 ITEMSIZES = {"float16": 2, "float32": 4, "float64": 8}
 """Bytes of one number, by dtype."""
 
 
-def growth_bytes(spec: ConvSpec, plan: ConvPlan, storage: Storage = OWN_WEIGHT) -> int:
-    """Bytes that the constants of the fragment of `plan` add to the file, those that go with the Conv taken off.
+def growth_bytes(spec: Spec, plan: Plan, storage: Storage = OWN_WEIGHT) -> int:
+    """Bytes that the constants of the fragment of `plan` add to the file, those that go with the site taken off.
 
     Constants that several fragments share are counted for each of them.
     """
+    if not isinstance(spec, ConvSpec) or not isinstance(plan, ConvPlan):
+        assert isinstance(plan, FourierPlan) and not isinstance(spec, ConvSpec)
+        return FOURIER_CONSTANTS[plan.lowering](know_lengths(spec), plan) - (storage.freed_bytes or 0)
     if plan.lowering in READS_WEIGHT and storage.is_readable:
         return 0
     freed = _weight_bytes(spec) if storage.freed_bytes is None else storage.freed_bytes
@@ -62,6 +69,18 @@ CONSTANTS: dict[str, Callable[[ConvSpec, ConvPlan], int]] = {
     "fftconv": _fftconv_bytes,
 }
 """Bytes of the constants that each lowering stores, by its name."""
+
+
+def _fft_bytes(spec: FourierSpec, plan: FourierPlan) -> int:
+    """The lengths, and a window of ones if there may be none."""
+    return 16 + (spec.frame_length * ITEMSIZES[spec.dtype] if isinstance(spec, StftSpec) else 0)
+
+
+FOURIER_CONSTANTS: dict[str, Callable[[FourierSpec, FourierPlan], int]] = {
+    "matmul": matmul_fourier_bytes,
+    "fft": _fft_bytes,
+}
+"""The same for a DFT or STFT."""
 
 READS_WEIGHT = ("fftconv",)
 """Lowerings that leave the weight where it stands, if it can be read there."""

@@ -9,9 +9,12 @@ from collections.abc import Callable
 
 from onnx_fft.cost.counts import Counts
 from onnx_fft.cost.dft import count_dft
+from onnx_fft.cost.fourier import know_lengths
 from onnx_fft.cost.matmul import count_matmul
+from onnx_fft.cost.matmul_fourier import count_matmul_fourier
 from onnx_fft.cost.rfft import count_rfft
-from onnx_fft.lowering.base import ConvPlan
+from onnx_fft.lowering.base import ConvPlan, FourierPlan, Plan
+from onnx_fft.sites.site import FourierSpec, Spec
 from onnx_fft.sites.spec import ConvSpec
 
 COUNTS: dict[str, Callable[[ConvSpec, ConvPlan], Counts]] = {
@@ -22,6 +25,13 @@ COUNTS: dict[str, Callable[[ConvSpec, ConvPlan], Counts]] = {
 """Every open extent is the longest assumed one."""
 
 
-def count_lowering(spec: ConvSpec, plan: ConvPlan) -> Counts:
+FOURIER_COUNTS: dict[str, Callable[[FourierSpec, FourierPlan], Counts]] = {"matmul": count_matmul_fourier}
+"""The same for a DFT or STFT."""
+
+
+def count_lowering(spec: Spec, plan: Plan) -> Counts:
     """What the fragment of `plan` does in one run."""
-    return COUNTS[plan.lowering](spec, plan)
+    if isinstance(spec, ConvSpec) and isinstance(plan, ConvPlan):
+        return COUNTS[plan.lowering](spec, plan)
+    assert isinstance(plan, FourierPlan) and not isinstance(spec, ConvSpec)
+    return FOURIER_COUNTS[plan.lowering](know_lengths(spec), plan)

@@ -18,6 +18,7 @@ from onnx_fft.cost.predict import FFTCONV
 from onnx_fft.errors import NativeUnavailable, Refusal
 from onnx_fft.hints import Option
 from onnx_fft.native.planning import Rates
+from onnx_fft.sites.site import Spec
 from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.units import format_size
 
@@ -39,12 +40,12 @@ class Held:
     run: int = 0
 
 
-def hold(spec: ConvSpec, decision: Decision, rates: Rates) -> Held:
+def hold(spec: Spec, decision: Decision, rates: Rates) -> Held:
     """What a replacement holds; if sizes are open, for the tiles of all those assumed.
 
     Nothing is held for shapes at which the node calls ONNX Runtime's Conv.
     """
-    if decision.plan is None or decision.plan.lowering != FFTCONV:
+    if not isinstance(spec, ConvSpec) or decision.plan is None or decision.plan.lowering != FFTCONV:
         return Held()
     found = [predict_fftconv(known, rates) for known in assume_sizes(spec)]
     used = [each for each in found if each.seconds <= each.kernel_seconds] or found
@@ -52,7 +53,7 @@ def hold(spec: ConvSpec, decision: Decision, rates: Rates) -> Held:
     return Held(int(sum(weights[-MOST_TILE_SIZES:])), int(max(each.scratch_bytes for each in used)))
 
 
-def limit_memory(specs: Sequence[ConvSpec | None], decisions: Sequence[Decision], request: Request) -> list[Decision]:
+def limit_memory(specs: Sequence[Spec | None], decisions: Sequence[Decision], request: Request) -> list[Decision]:
     """The decisions within `request.max_memory_bytes`, each with what it holds.
 
     Replacements are kept by the time they save a byte, the rest is left after all.
@@ -80,7 +81,7 @@ def limit_memory(specs: Sequence[ConvSpec | None], decisions: Sequence[Decision]
             f"of the {format_size(request.max_memory_bytes)} that all may hold"
         )
         spec = specs[number]
-        is_open = spec is not None and (spec.batch is None or None in spec.extents)
+        is_open = isinstance(spec, ConvSpec) and None in (spec.batch, *spec.extents)
         result[number] = leave_after_all(decision, Refusal("memory", sentence, STATE_SIZES if is_open else ""))
     return result
 

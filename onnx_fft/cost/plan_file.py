@@ -1,14 +1,17 @@
-"""Plans as files: readable JSON, one entry a convolution, that can be edited by hand and replayed.
+"""Plans as files: readable JSON, one entry a site, that can be edited by hand and replayed.
 
     {"onnx_fft_plan": 2, "target": "standard", "convs": [
       {"name": "block/conv", "geometry": "...", "lowering": "matmul", "reason": "...",
        "predicted_conv_s": 0.0051, "predicted_s": 0.0031, "measured_conv_s": 0.0049, "measured_s": 0.0028,
        "axes": [{"dft_length": 71, "tile_step": 0, "columns": 1, "whole": true}]},
-      {"name": "stem/conv", "geometry": "...", "lowering": null, "reason": "..."}]}
+      {"name": "stem/conv", "geometry": "...", "lowering": null, "reason": "..."}],
+     "transforms": [
+      {"name": "frontend/stft", "geometry": "...", "lowering": "matmul", "reason": "...", "lengths": [20, 20]}]}
 
-`target` is what the model is to run on, "standard" if it is absent. `lowering: null` leaves a convolution alone;
-`fftconv` plans by itself, and its `axes` are empty. Everything but `target`, `name`, `geometry`, `lowering` and `axes`
-is for the reader. A replay reports the measured times again: take them out of entries that you change.
+`target` is what the model is to run on, "standard" if it is absent. `transforms` are DFTs and STFTs; a plan without the
+list leaves them alone. `lowering: null` leaves a site alone; `fftconv` and `fft` plan by themselves, and their `axes`
+or `lengths` are empty. Everything but `target`, `name`, `geometry`, `lowering`, `axes` and `lengths` is for the reader.
+A replay reports the measured times again: take them out of entries that you change.
 """
 
 from __future__ import annotations
@@ -25,13 +28,17 @@ from onnx_fft.cost.growth import growth_bytes
 from onnx_fft.errors import UsageError
 from onnx_fft.fourier.axis import AxisPlan
 from onnx_fft.hints import Option
-from onnx_fft.lowering import TARGETS, find_lowering
-from onnx_fft.lowering.base import ConvPlan
+from onnx_fft.lowering import TARGETS, find_lowering, list_lowerings
+from onnx_fft.lowering.base import ConvPlan, FourierPlan, Plan
 from onnx_fft.options import DEFAULTS, PlanSource
-from onnx_fft.sites.spec import ConvSpec, describe_spec
+from onnx_fft.sites.site import Spec, describe_site
+from onnx_fft.sites.spec import ConvSpec
 
 VERSION = 2
 """1 had other names for targets and lowerings."""
+
+CONVS, TRANSFORMS = "convs", "transforms"
+"""The lists of entries, by kind of site."""
 
 MAX_GROWTH_BYTES = 1 << 33
 """What one entry may add to the file: more is a slip of the hand, which would take all memory there is."""
@@ -48,40 +55,41 @@ MAKE_ANEW = "rewrite the model without a plan, and save the plan of the result"
 
 @dataclass(frozen=True, slots=True)
 class PlanEntry:
-    """One entry as read, yet to be held against the model: `plan` is None if the convolution is left alone."""
+    """One entry as read, yet to be held against the model: `plan` is None if the site is left alone."""
 
     name: str
     geometry: str
-    plan: ConvPlan | None
+    plan: Plan | None
     measured_conv_s: float | None
     measured_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class PlanFile:
-    """A plan as read; `source` is what messages call it."""
+    """A plan as read; `source` is what messages call it. `knows_transforms` says if it may have entries for them."""
 
     source: str
     target: str
     entries: tuple[PlanEntry, ...]
+    knows_transforms: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedConv:
-    """What a plan says of one convolution: None leaves it alone. The seconds were measured when it was made."""
+class PlannedSite:
+    """What a plan says of one site: None leaves it alone. The seconds were measured when it was made."""
 
-    plan: ConvPlan | None
+    plan: Plan | None
     measured_conv_s: float | None = None
     measured_s: float | None = None
 
 
-def plan_to_json(specs: Mapping[str, ConvSpec], decisions: Mapping[str, Decision], target: str) -> dict[str, Any]:
-    """The plan of a model as JSON types, for every convolution that has a spec."""
-    return {
-        "onnx_fft_plan": VERSION,
-        "target": target,
-        "convs": [_entry_to_json(name, spec, decisions[name]) for name, spec in specs.items()],
-    }
+def plan_to_json(specs: Mapping[str, Spec], decisions: Mapping[str, Decision], target: str) -> dict[str, Any]:
+    """The plan of a model as JSON types, for every site that has a spec."""
+    lists: dict[str, list[dict[str, Any]]] = {CONVS: []}
+    for name, spec in specs.items():
+        kind = CONVS if isinstance(spec, ConvSpec) else TRANSFORMS
+        lists.setdefault(kind, []).append(_entry_to_json(name, spec, decisions[name]))
+    return {"onnx_fft_plan": VERSION, "target": target, **lists}
 
 
 def load_plan(source: PlanSource) -> PlanFile:
@@ -93,7 +101,7 @@ def load_plan(source: PlanSource) -> PlanFile:
     if target not in list(TARGETS):  # which compares, and hashes nothing
         raise UsageError(f"got target {target!r} in {name}", f"one of {', '.join(TARGETS)}", "correct it")
     try:
-        entries = tuple(map(_read_entry, data["convs"]))
+        entries = tuple(_read_entry(entry, kind) for kind in (CONVS, TRANSFORMS) for entry in data.get(kind, ()))
     except (KeyError, TypeError, ValueError) as error:
         problem = f"got {name} with an entry that cannot be read ({error!r})"
         raise UsageError(problem, hint=f"compare with a plan that was saved: {MAKE_ANEW}") from error
@@ -101,23 +109,26 @@ def load_plan(source: PlanSource) -> PlanFile:
     repeated = [entry for entry, count in name_counts.items() if count > 1]
     if repeated:
         problem = f"got {name} with more than one entry for {repeated[0]!r}"
-        raise UsageError(problem, "one a convolution", "take the others out")
-    return PlanFile(name, target, entries)
+        raise UsageError(problem, "one a site", "take the others out")
+    return PlanFile(name, target, entries, TRANSFORMS in data)
 
 
-def match_plan(plan_file: PlanFile, specs: Mapping[str, ConvSpec]) -> dict[str, PlannedConv]:
-    """What the plan says of each convolution. Raises UsageError if it was made for another model, or is impossible."""
-    _check_model(plan_file, specs)
+def match_plan(plan_file: PlanFile, specs: Mapping[str, Spec]) -> dict[str, PlannedSite]:
+    """What the plan says of each site. Raises UsageError if it was made for another model, or is impossible."""
+    known = {name: spec for name, spec in specs.items() if plan_file.knows_transforms or isinstance(spec, ConvSpec)}
+    _check_model(plan_file, known)
     for entry in plan_file.entries:
-        _check_entry(plan_file, entry, specs[entry.name])
-    return {entry.name: PlannedConv(entry.plan, entry.measured_conv_s, entry.measured_s) for entry in plan_file.entries}
+        _check_entry(plan_file, entry, known[entry.name])
+    unplanned = {name: PlannedSite(None) for name in specs.keys() - known.keys()}
+    planned = {each.name: PlannedSite(each.plan, each.measured_conv_s, each.measured_s) for each in plan_file.entries}
+    return unplanned | planned
 
 
-def _entry_to_json(name: str, spec: ConvSpec, decision: Decision) -> dict[str, Any]:
+def _entry_to_json(name: str, spec: Spec, decision: Decision) -> dict[str, Any]:
     plan = decision.plan
     entry: dict[str, Any] = {
         "name": name,
-        "geometry": describe_spec(spec),
+        "geometry": describe_site(spec),
         "lowering": None if plan is None else plan.lowering,
         "reason": decision.reason,
         "predicted_conv_s": decision.conv_seconds,
@@ -125,8 +136,10 @@ def _entry_to_json(name: str, spec: ConvSpec, decision: Decision) -> dict[str, A
     }
     if decision.measured_conv_s is not None:
         entry |= {"measured_conv_s": decision.measured_conv_s, "measured_s": decision.measured_s}
-    if plan is not None:
+    if isinstance(plan, ConvPlan):
         entry |= {"axes": [asdict(axis) for axis in plan.axes]}
+    elif plan is not None:
+        entry |= {"lengths": list(plan.lengths)}
     return entry
 
 
@@ -161,12 +174,13 @@ def _check_version(name: str, data: Any) -> None:
     if type(version) is int and 0 < version < VERSION:
         problem = f"got {name} of version {version}, which an older version of onnx-fft made"
         raise UsageError(problem, f"version {VERSION}", f"make it anew: {MAKE_ANEW}")
-    if type(version) is not int or version != VERSION or not isinstance(data.get("convs"), list):
-        expected = f"'onnx_fft_plan': {VERSION} and a list 'convs'"
+    lists = [data.get(CONVS), data.get(TRANSFORMS, [])] if isinstance(data, Mapping) else [None]
+    if type(version) is not int or version != VERSION or not all(isinstance(held, list) for held in lists):
+        expected = f"'onnx_fft_plan': {VERSION} and lists '{CONVS}' and, if there are any, '{TRANSFORMS}'"
         raise UsageError(f"got {name}, which is not a plan", expected, f"make one: {MAKE_ANEW}")
 
 
-def _read_entry(entry: Any) -> PlanEntry:
+def _read_entry(entry: Any, kind: str) -> PlanEntry:
     if not isinstance(entry, Mapping):
         raise TypeError(f"{entry!r:.80} is not an object")
     lowering = entry["lowering"]
@@ -175,7 +189,11 @@ def _read_entry(entry: Any) -> PlanEntry:
     for key in ("name", "geometry"):
         if not isinstance(entry[key], str):
             raise TypeError(f"{key} {entry[key]!r:.80} is not a text")
-    plan = None if lowering is None else ConvPlan(lowering, tuple(map(_read_axis, _read_list(entry, "axes"))))
+    plan: Plan | None = None
+    if lowering is not None and kind == CONVS:
+        plan = ConvPlan(lowering, tuple(map(_read_axis, _read_list(entry, "axes"))))
+    elif lowering is not None:
+        plan = FourierPlan(lowering, tuple(map(_read_length, _read_list(entry, "lengths"))))
     seconds = (_read_seconds(entry, "measured_conv_s"), _read_seconds(entry, "measured_s"))
     return PlanEntry(entry["name"], entry["geometry"], plan, *seconds)
 
@@ -199,6 +217,12 @@ def _read_axis(axis: Any) -> AxisPlan:
     return AxisPlan(**axis)
 
 
+def _read_length(length: Any) -> int:
+    if type(length) is not int or not 1 <= length <= MAX_COUNT:
+        raise TypeError(f"length {length!r:.80} is not a count")
+    return length
+
+
 def _read_seconds(entry: Mapping[str, Any], key: str) -> float | None:
     seconds = entry.get(key)
     if seconds is None:
@@ -208,9 +232,9 @@ def _read_seconds(entry: Mapping[str, Any], key: str) -> float | None:
     return float(seconds)
 
 
-def _check_model(plan_file: PlanFile, specs: Mapping[str, ConvSpec]) -> None:
+def _check_model(plan_file: PlanFile, specs: Mapping[str, Spec]) -> None:
     planned = {entry.name: entry.geometry for entry in plan_file.entries}
-    present = {name: describe_spec(spec) for name, spec in specs.items()}
+    present = {name: describe_site(spec) for name, spec in specs.items()}
     differing = [
         f"{name}: plan has {planned[name]}, model has {present[name]}"
         for name in planned.keys() & present
@@ -221,14 +245,14 @@ def _check_model(plan_file: PlanFile, specs: Mapping[str, ConvSpec]) -> None:
     if differing:
         shown = "; ".join(sorted(differing)[:5]) + (f"; and {len(differing) - 5} more" if len(differing) > 5 else "")
         problem = f"got {plan_file.source}, which was made for another model ({shown})"
-        raise UsageError(problem, "the same convolutions", f"make one for this model: {MAKE_ANEW}")
+        raise UsageError(problem, "the same operators", f"make one for this model: {MAKE_ANEW}")
 
 
-def _check_entry(plan_file: PlanFile, entry: PlanEntry, spec: ConvSpec) -> None:
+def _check_entry(plan_file: PlanFile, entry: PlanEntry, spec: Spec) -> None:
     """Raise UsageError if the plan's target does not have the lowering, or the lowering cannot compute `spec` so."""
     if entry.plan is None:
         return
-    names = [lowering.name for lowering in TARGETS[plan_file.target]]
+    names = [lowering.name for lowering in list_lowerings(plan_file.target, type(spec))]
     if entry.plan.lowering not in names:
         raise UsageError(
             f"got lowering {entry.plan.lowering!r} for {entry.name!r} in {plan_file.source}",
@@ -236,7 +260,9 @@ def _check_entry(plan_file: PlanFile, entry: PlanEntry, spec: ConvSpec) -> None:
             "correct one of the two",
         )
     try:
-        find_lowering(entry.plan.lowering).check_plan(spec, entry.plan)
+        if isinstance(spec, ConvSpec) != isinstance(entry.plan, ConvPlan):
+            raise ValueError(f"it is listed among '{CONVS if isinstance(entry.plan, ConvPlan) else TRANSFORMS}'")
+        find_lowering(entry.plan.lowering, type(spec)).check_plan(spec, entry.plan)
         if (growth := growth_bytes(spec, entry.plan)) > MAX_GROWTH_BYTES:
             raise ValueError(f"it adds {growth / 2**30:.0f} GiB to the file, more than {MAX_GROWTH_BYTES >> 30} GiB")
     except (TypeError, ValueError) as error:

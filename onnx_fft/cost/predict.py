@@ -1,21 +1,28 @@
-"""What a convolution costs, in seconds, in ONNX Runtime: its own Conv, and each lowering under a plan.
+"""What a site costs, in seconds, in ONNX Runtime: its own operator, and each lowering under a plan.
 
 A cost is what is counted (`counts`) times the rates of one machine. Predictions need not be right to the percent: a
-Conv is replaced only if they leave a margin (`gains.MIN_GAIN`).
+site is replaced only if they leave a margin (`gains.MIN_GAIN`).
 """
 
 from __future__ import annotations
 
 from onnx_fft.cost.conv import count_conv
 from onnx_fft.cost.extents import count_tensors
+from onnx_fft.cost.fourier import native_fourier_seconds, original_fourier_seconds
 from onnx_fft.cost.lowerings import count_lowering
 from onnx_fft.cost.machines import Machine
 from onnx_fft.cost.native import border_native_seconds, model_seconds, node_seconds
-from onnx_fft.lowering.base import ConvPlan
+from onnx_fft.lowering.base import Plan
 from onnx_fft.native.planning import MAX_RANK
+from onnx_fft.sites.site import Spec
 from onnx_fft.sites.spec import ConvSpec
 
-FFTCONV = "fftconv"
+FFTCONV, FFT = "fftconv", "fft"
+
+
+def original_seconds(spec: Spec, machine: Machine) -> float:
+    """ONNX Runtime's own operator, all optimizations on."""
+    return conv_seconds(spec, machine) if isinstance(spec, ConvSpec) else original_fourier_seconds(spec)
 
 
 def conv_seconds(spec: ConvSpec, machine: Machine) -> float:
@@ -26,15 +33,19 @@ def conv_seconds(spec: ConvSpec, machine: Machine) -> float:
     return seconds / (machine.float16_speed if spec.dtype == "float16" else 1.0)
 
 
-def lowering_seconds(spec: ConvSpec, plan: ConvPlan, machine: Machine) -> float:
+def lowering_seconds(spec: Spec, plan: Plan, machine: Machine) -> float:
     """The lowering named in `plan`, alone."""
-    if plan.lowering == FFTCONV:
+    if isinstance(spec, ConvSpec) and plan.lowering == FFTCONV:
         return node_seconds(spec, machine.library)
+    if not isinstance(spec, ConvSpec) and plan.lowering == FFT:
+        return native_fourier_seconds(spec)
     return count_lowering(spec, plan) * machine.rates
 
 
-def border_seconds(spec: ConvSpec, machine: Machine) -> float:
+def border_seconds(spec: Spec, machine: Machine) -> float:
     """What a replacement costs its neighbours in a model, on top of its own time."""
+    if not isinstance(spec, ConvSpec):
+        return 0.0  # a DFT has no layout of its own
     if machine.library and spec.rank <= MAX_RANK:
         return border_native_seconds(spec, machine.library)
     return 4 * sum(count_tensors(spec)) / machine.border_bytes_s

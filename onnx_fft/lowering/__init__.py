@@ -1,21 +1,27 @@
-"""The ways to compute a convolution in the frequency domain; a new one is a module and a line here, and its counts and
-growth in `cost`."""
+"""The ways to compute a site in the frequency domain; a new one is a module and a line here, and its counts and growth
+in `cost`."""
 
 from onnx_fft.lowering.base import Lowering
 from onnx_fft.lowering.dft import DftLowering
+from onnx_fft.lowering.fft import FftLowering
 from onnx_fft.lowering.fftconv import FFTConvLowering
 from onnx_fft.lowering.matmul import MatMulLowering
+from onnx_fft.lowering.matmul_dft import MatMulDftLowering
+from onnx_fft.lowering.matmul_stft import MatMulStftLowering
 from onnx_fft.lowering.rfft import RfftLowering
+from onnx_fft.sites.site import Spec
+from onnx_fft.sites.spec import ConvSpec
 
 CUDA = "cuda"
 NATIVE = "native"
 
 _MATMUL = MatMulLowering()
+_MATMUL_FOURIER = (MatMulDftLowering(), MatMulStftLowering())
 
 TARGETS: dict[str, tuple[Lowering, ...]] = {
-    "standard": (_MATMUL, DftLowering()),
-    NATIVE: (FFTConvLowering(),),
-    CUDA: (RfftLowering(), _MATMUL),
+    "standard": (_MATMUL, DftLowering(), *_MATMUL_FOURIER),
+    NATIVE: (FFTConvLowering(), FftLowering()),
+    CUDA: (RfftLowering(), _MATMUL, *_MATMUL_FOURIER),
 }
 """What a rewritten model is to run on, and the lowerings for it in the order of preference at equal cost.
 
@@ -27,6 +33,12 @@ LOWERING_NAMES = tuple(dict.fromkeys(lowering.name for lowerings in TARGETS.valu
 """Of every target, each once."""
 
 
-def find_lowering(name: str) -> Lowering:
-    """The lowering of that name; KeyError for a name that none has."""
-    return {lowering.name: lowering for lowerings in TARGETS.values() for lowering in lowerings}[name]
+def find_lowering(name: str, kind: type[Spec] = ConvSpec) -> Lowering:
+    """The lowering of that name for specs of that kind; KeyError if none has both."""
+    known = (lowering for lowerings in TARGETS.values() for lowering in lowerings)
+    return {lowering.name: lowering for lowering in known if kind in lowering.takes}[name]
+
+
+def list_lowerings(target: str, kind: type[Spec] = ConvSpec) -> list[Lowering]:
+    """The lowerings of a target for specs of that kind, in the order of preference."""
+    return [lowering for lowering in TARGETS[target] if kind in lowering.takes]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from onnx_fft.fourier.axis import Axis, AxisPlan, ceil_divide
 from onnx_fft.fourier.axis import check_plan as check_axis_plan
-from onnx_fft.model.weights import ConvWeights
 from onnx_fft.sites.spec import ConvSpec
 
 MAX_COMBINATIONS = 2000
@@ -41,6 +40,10 @@ class FourierPlan:
 
     lowering: str
     lengths: tuple[int, ...] = ()
+
+
+Plan = ConvPlan | FourierPlan
+"""How one site is computed, whatever its kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +77,7 @@ class Ports:
 class FourierPorts:
     """Where the fragment of a DFT or STFT meets its host graph: as `Ports`.
 
-    `window` names the window of an STFT, constant or computed, "" without one; `dft_length` names the tensor that gives
-    a DFT its length in each run, "" if its spec says it.
+    `window` names the window of an STFT, constant or computed, "" without one.
     """
 
     input: str
@@ -83,7 +85,7 @@ class FourierPorts:
     prefix: str
     opset: int
     window: str = ""
-    dft_length: str = ""
+    functions: tuple[onnx.FunctionProto, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,25 +98,33 @@ class Fragment:
 
 
 class Lowering(Protocol):
-    """One way to compute a convolution in the frequency domain."""
+    """One way to compute sites of one kind.
+
+    Plan, weights and ports are of that kind, too: `ConvPlan`, `ConvWeights` and `Ports`, or `FourierPlan`,
+    `FourierWeights` and `FourierPorts`. Two lowerings of one name take different kinds.
+    """
+
+    @property
+    def takes(self) -> tuple[type, ...]:
+        """The types of the specs that it computes."""
 
     name: str
     fuses_epilogues: bool
-    """Whether what follows the convolution is to be part of `spec` when the fragment is built (`sites.epilogue`)."""
+    """Whether what follows the site is to be part of `spec` when the fragment is built (`sites.epilogue`)."""
 
-    def find_obstacle(self, spec: ConvSpec) -> str:
+    def find_obstacle(self, spec: Any) -> str:
         """Why `spec` cannot be computed this way, in one sentence; "" if it can."""
 
-    def min_opset(self, spec: ConvSpec) -> int:
+    def min_opset(self, spec: Any) -> int:
         """The oldest opset of the default domain in which the fragment of `spec` can be written."""
 
-    def candidates(self, spec: ConvSpec) -> list[ConvPlan]:
+    def candidates(self, spec: Any) -> list[Any]:
         """Plans worth considering for `spec`; never empty."""
 
-    def check_plan(self, spec: ConvSpec, plan: ConvPlan) -> None:
+    def check_plan(self, spec: Any, plan: Any) -> None:
         """Raise ValueError if `plan`, which may be written by hand, would not compute `spec`."""
 
-    def build(self, spec: ConvSpec, plan: ConvPlan, weights: ConvWeights, ports: Ports) -> Fragment:
+    def build(self, spec: Any, plan: Any, weights: Any, ports: Any) -> Fragment:
         """The fragment that computes `spec` by `plan`."""
 
 

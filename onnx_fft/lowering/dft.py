@@ -41,6 +41,7 @@ class DftLowering:
     """ONNX's DFT operator."""
 
     name = "dft"
+    takes = (ConvSpec,)
     fuses_epilogues = False
 
     def find_obstacle(self, spec: ConvSpec) -> str:

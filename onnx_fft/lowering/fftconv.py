@@ -62,6 +62,7 @@ class FFTConvLowering:
     """The native library's operator, and the function that stands in for it."""
 
     name = "fftconv"
+    takes = (ConvSpec,)
     fuses_epilogues = True
 
     def find_obstacle(self, spec: ConvSpec) -> str:

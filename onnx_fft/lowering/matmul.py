@@ -37,6 +37,7 @@ class MatMulLowering:
     """DFTs as products with constant matrices."""
 
     name = "matmul"
+    takes = (ConvSpec,)
     fuses_epilogues = False
 
     def find_obstacle(self, spec: ConvSpec) -> str:

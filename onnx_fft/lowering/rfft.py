@@ -60,6 +60,7 @@ class RfftLowering:
     """cuFFT through ONNX Runtime's own operators."""
 
     name = "rfft"
+    takes = (ConvSpec,)
     fuses_epilogues = False
 
     def find_obstacle(self, spec: ConvSpec) -> str:

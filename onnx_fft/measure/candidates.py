@@ -1,25 +1,24 @@
-"""Which plans of a convolution are worth timing, by predicted cost."""
+"""Which plans of a site are worth timing, by predicted cost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 
 from onnx_fft.cost.choose import NEAR_BEST, Request
 from onnx_fft.cost.growth import OWN_WEIGHT, growth_bytes
-from onnx_fft.cost.predict import conv_seconds, lowering_seconds
+from onnx_fft.cost.predict import lowering_seconds, original_seconds
 from onnx_fft.fourier.axis import AxisPlan
-from onnx_fft.lowering.base import ConvPlan
+from onnx_fft.lowering.base import ConvPlan, Plan
 from onnx_fft.measure.choice import Candidate, Contest
 from onnx_fft.model.storage import Storage
-from onnx_fft.sites.spec import ConvSpec
+from onnx_fft.sites.site import Spec, fix_lengths
 
 MAX_CANDIDATES = 3
-"""Plans timed for one convolution."""
+"""Plans timed for one site."""
 
 HOPELESS = 3.0
-"""A plan predicted at more than this many times the Conv, or the best plan, is not timed."""
+"""A plan predicted at more than this many times the original, or the best plan, is not timed."""
 
 DISTINCT_LENGTH = 1.25
 """Plans whose DFT lengths on some axis differ by this factor are worth timing both."""
@@ -27,23 +26,23 @@ DISTINCT_LENGTH = 1.25
 
 @cache
 def make_contest(
-    spec: ConvSpec,
+    spec: Spec,
     opset: int,
     shapes: tuple[tuple[int, ...], ...],
     request: Request,
     storage: Storage = OWN_WEIGHT,
 ) -> Contest:
-    """The contest of a convolution for inputs of `shapes` `[batch, channels, *extents]`; it may have no candidates.
+    """The contest of a site for inputs of `shapes`; it may have no candidates.
 
     The planner's own pick comes first, the smallest of those predicted near the fastest; then the next plans that
     differ from those before. Costs are predicted for `shapes`, for any lowering that `request` and `opset` allow.
     """
-    specs = [replace(spec.at(shape[2:]), batch=shape[0]) for shape in shapes]
-    conv_s = _mean([conv_seconds(each, request.machines[0]) for each in specs])
+    specs = [fix_lengths(spec, shape) for shape in shapes]
+    conv_s = _mean([original_seconds(each, request.machines[0]) for each in specs])
     options = []
-    for lowering in request.lowerings:
+    for lowering in request.find_lowerings(spec):
         applies = opset >= lowering.min_opset(spec) and not lowering.find_obstacle(spec)
-        plans = lowering.candidates(spec) if applies else []
+        plans: list[Plan] = lowering.candidates(spec) if applies else []
         for plan in plans:
             growth = growth_bytes(spec, plan, storage)
             if growth <= request.max_growth_bytes:
@@ -52,9 +51,11 @@ def make_contest(
     return Contest(spec, opset, shapes, conv_s, _pick(options, conv_s))
 
 
-def are_distinct(first: ConvPlan, second: ConvPlan) -> bool:
+def are_distinct(first: Plan, second: Plan) -> bool:
     """Whether two plans differ by more than a few samples: in lowering, structure, or a DFT length."""
-    return first.lowering != second.lowering or any(map(_differ, first.axes, second.axes))
+    if isinstance(first, ConvPlan) and isinstance(second, ConvPlan):
+        return first.lowering != second.lowering or any(map(_differ, first.axes, second.axes))
+    return first != second
 
 
 def _pick(options: Sequence[Candidate], conv_s: float) -> tuple[Candidate, ...]:

@@ -1,4 +1,4 @@
-"""Which option of a convolution wins, told by recorded timings alone: no clock, no session."""
+"""Which option of a site wins, told by recorded timings alone: no clock, no session."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from onnx_fft.cost.choose import Alternative, Decision
 from onnx_fft.errors import Refusal
-from onnx_fft.lowering.base import ConvPlan
-from onnx_fft.sites.spec import ConvSpec
+from onnx_fft.lowering.base import Plan
+from onnx_fft.sites.site import Spec, list_lengths
 from onnx_fft.timing.stats import Ratio, compare
 
 SAME_SPEED = 1.05
@@ -19,21 +19,21 @@ SAME_SPEED = 1.05
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One way to replace a convolution: its plan, predicted mean seconds over the contest's shapes, bytes added."""
+    """One way to replace a site: its plan, predicted mean seconds over the contest's shapes, bytes added."""
 
-    plan: ConvPlan
+    plan: Plan
     predicted_s: float
     growth_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """One distinct convolution and the options to time: ONNX Runtime's own Conv, predicted at `conv_s`, or a candidate.
+    """One distinct site and the options to time: ONNX Runtime's own operator, predicted at `conv_s`, or a candidate.
 
-    `spec` is what the model says, open lengths included; `shapes` are the inputs `[batch, channels, *extents]` to time.
+    `spec` is what the model says, open lengths included; `shapes` are the inputs to time.
     """
 
-    spec: ConvSpec
+    spec: Spec
     opset: int
     shapes: tuple[tuple[int, ...], ...]
     conv_s: float
@@ -106,7 +106,7 @@ def is_settled(timings: Timings) -> bool:
 
 
 def choose_measured(contest: Contest, timings: Timings) -> Decision:
-    """The decision for every convolution of the contest; `timings` has the Conv first, then the candidates in order.
+    """The decision for every site of the contest; `timings` has the original first, then the candidates in order.
 
     A candidate is taken if it is shown faster over all shapes together and shown slower on none of them; of those
     within `SAME_SPEED` of the fastest, the one that adds the fewest bytes.
@@ -145,7 +145,7 @@ def print_shape(shape: Sequence[int]) -> str:
 
 
 def _leave(contest: Contest, timings: Timings, fastest: int) -> Decision:
-    """Leave the Conv, for what `fastest` was measured at."""
+    """Leave the original, for what `fastest` was measured at."""
     ratio = timings.compare(0, fastest)
     sentence = f"{contest.candidates[fastest - 1].plan.lowering} measured at {describe_speed(ratio)}"
     losses = zip(contest.shapes, timings.compare_cases(0, fastest), strict=True)
@@ -165,5 +165,5 @@ def _options(contest: Contest, timings: Timings) -> tuple[Alternative, ...]:
 
 def _name_shapes(contest: Contest) -> str:
     """Where lengths are open, the shapes that were timed."""
-    is_open = None in (contest.spec.batch, *contest.spec.extents)
+    is_open = None in list_lengths(contest.spec)
     return f" on {', '.join(map(print_shape, contest.shapes))}" if is_open else ""

@@ -1,4 +1,4 @@
-"""Timing the options of every distinct convolution, the most promising first, within its share of the budget."""
+"""Timing the options of every distinct site, the most promising first, within its share of the budget."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from onnx_fft.measure.budget import CONV_SHARE, Budget
 from onnx_fft.measure.cache import Cache
 from onnx_fft.measure.choice import Contest, Timings, align_rounds, is_settled
 from onnx_fft.measure.single import make_feeds, make_models
+from onnx_fft.measure.single_fourier import make_fourier_feeds, make_fourier_models
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.progress import Progress
 from onnx_fft.runtime.engines import EngineError
 from onnx_fft.runtime.libraries import find_libraries
-from onnx_fft.sites.spec import describe_spec
+from onnx_fft.sites.site import describe_site
+from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.timing.launch import time_models
 
 TimeContest = Callable[[Contest, float], Timings]
@@ -47,7 +49,7 @@ class Result:
 def run_contests(
     counts: Mapping[Contest, int], time_contest: TimeContest, cache: Cache | None, budget: Budget, progress: Progress
 ) -> dict[Contest, Result]:
-    """A result for each contest; `counts` says how many convolutions of the model it stands for.
+    """A result for each contest; `counts` says how many sites of the model it stands for.
 
     The first to run are those predicted to save most. Each gets an equal part of what time is left. One that
     would take longer than that is not begun. Every result is cached at once, so that an interrupted run is not lost.
@@ -55,7 +57,7 @@ def run_contests(
     results: dict[Contest, Result] = {}
     order = sorted(counts, key=lambda contest: -counts[contest] * contest.predicted_saving_s)
     for number, contest in enumerate(order):
-        what = f"timing {describe_spec(contest.spec)} ({number + 1} of {len(order)})"
+        what = f"timing {describe_site(contest.spec)} ({number + 1} of {len(order)})"
         progress(f"{budget.describe()}: {what}", budget.share)
         share_s = max(0.0, budget.left_s(CONV_SHARE)) / (len(order) - number)
         results[contest] = _run_contest(contest, time_contest, cache, budget, share_s)
@@ -68,7 +70,8 @@ def time_contest_once(contest: Contest, budget_s: float, threads: int | None, cu
     libraries = find_libraries(_models(contest))
     cases = []
     for shape in contest.shapes:
-        feeds = make_feeds(contest.spec, shape)
+        spec = contest.spec
+        feeds = make_feeds(spec, shape) if isinstance(spec, ConvSpec) else make_fourier_feeds(spec, shape)
         slice_s = budget_s / len(contest.shapes)
         models, _ = time_models(sources, feeds, threads=threads, budget_s=slice_s, custom_ops=libraries, cuda=cuda)
         cases.append([model.samples_s for model in models])
@@ -106,4 +109,4 @@ def _predict_slice_s(contest: Contest) -> float:
 @lru_cache(maxsize=1)
 def _models(contest: Contest) -> list[ModelProto]:
     """Of the contest at hand, between its stretches."""
-    return make_models(contest)
+    return make_models(contest) if isinstance(contest.spec, ConvSpec) else make_fourier_models(contest)

@@ -23,7 +23,7 @@ from onnx_fft.hints import Note, Option
 from onnx_fft.host import cpu_model
 from onnx_fft.inputs.feeds import Feed, note_made_up
 from onnx_fft.lowering import CUDA
-from onnx_fft.lowering.base import ConvPlan
+from onnx_fft.lowering.base import Plan
 from onnx_fft.measure.budget import Budget
 from onnx_fft.measure.cache import Cache, Environment
 from onnx_fft.measure.candidates import make_contest
@@ -39,8 +39,7 @@ from onnx_fft.ort import ort_version
 from onnx_fft.progress import Progress
 from onnx_fft.runtime.cuda import check_cuda, gpu_name
 from onnx_fft.runtime.engines import EngineError
-from onnx_fft.sites.conv import ConvSite
-from onnx_fft.sites.spec import ConvSpec
+from onnx_fft.sites.site import Site, Spec
 from onnx_fft.timing.launch import Host
 from onnx_fft.timing.stats import Ratio
 
@@ -49,8 +48,8 @@ LIBRARY_DIGITS = 16
 
 NOT_LOADED = (Note("ONNX Runtime does not load the original, so that the whole model was not compared with it"),)
 
-Build = Callable[[Mapping[str, ConvPlan]], ModelProto]
-"""The whole model with the convolutions of these names replaced."""
+Build = Callable[[Mapping[str, Plan]], ModelProto]
+"""The whole model with the sites of these names replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ class Measurement:
 def measure_model(
     original: LoadedModel,
     loaded: LoadedModel,
-    sites: Sequence[ConvSite],
+    sites: Sequence[Site],
     predicted: Sequence[Decision],
     build: Build,
     request: Request,
@@ -147,13 +146,13 @@ def _check_target(target: str) -> None:
         check_cuda("to measure with")
 
 
-def _is_lacking(site: ConvSite, request: Request) -> bool:
+def _is_lacking(site: Site, request: Request) -> bool:
     """Whether ONNX Runtime has no Conv for it."""
     return site.spec is not None and predict_original(site.spec, request) is None
 
 
 def _find_contests(
-    loaded: LoadedModel, sites: Sequence[ConvSite], feeds: Sequence[Feed], request: Request, options: RewriteOptions
+    loaded: LoadedModel, sites: Sequence[Site], feeds: Sequence[Feed], request: Request, options: RewriteOptions
 ) -> dict[str, Contest]:
     """The contest of each site whose input shapes are known, by site name; equal ones are equal."""
     try:
@@ -189,7 +188,7 @@ def _nothing_promising(predicted: Decision) -> Refusal:
 
 
 def _judge_whole(
-    sites: Sequence[ConvSite], decisions: Sequence[Decision], build: Build, make_timer: Callable[..., ModelTimer]
+    sites: Sequence[Site], decisions: Sequence[Decision], build: Build, make_timer: Callable[..., ModelTimer]
 ) -> tuple[list[Decision], Outcome, Host | None]:
     """The decisions that pay in the model; convolutions of one geometry and plan stand or fall together."""
     groups = _group(sites, decisions)
@@ -210,9 +209,9 @@ def _judge_whole(
     return result, outcome, timer.host
 
 
-def _group(sites: Sequence[ConvSite], decisions: Sequence[Decision]) -> dict[str, list[int]]:
+def _group(sites: Sequence[Site], decisions: Sequence[Decision]) -> dict[str, list[int]]:
     """Positions of the convolutions of one geometry and plan, by the name of the first."""
-    groups: dict[tuple[ConvSpec | None, ConvPlan], list[int]] = {}
+    groups: dict[tuple[Spec | None, Plan], list[int]] = {}
     for position, (site, decision) in enumerate(zip(sites, decisions, strict=True)):
         if decision.plan is not None:
             groups.setdefault((site.spec, decision.plan), []).append(position)

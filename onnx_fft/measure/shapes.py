@@ -1,4 +1,4 @@
-"""Which inputs the convolutions of a model really get: recorded if the model leaves lengths open."""
+"""Which inputs the sites of a model really get: recorded if the model leaves lengths open."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onnx_fft.model.io import LoadedModel
 from onnx_fft.options import RewriteOptions
 from onnx_fft.runtime.libraries import find_libraries
 from onnx_fft.runtime.opening import open_original
-from onnx_fft.sites.conv import ConvSite
+from onnx_fft.sites.site import Site, list_lengths
 
 SEED = 0
 """Of the random inputs."""
@@ -40,9 +40,9 @@ def find_feeds(source: LoadedModel, options: RewriteOptions) -> list[Feed]:
 
 
 def find_shapes(
-    source: LoadedModel, sites: Sequence[ConvSite], feeds: Sequence[Feed], custom_ops: Sequence[str | Path] = ()
+    source: LoadedModel, sites: Sequence[Site], feeds: Sequence[Feed], custom_ops: Sequence[str | Path] = ()
 ) -> dict[str, tuple[Shape, ...]]:
-    """The distinct shapes `[batch, channels, *extents]` of each site's input, by site name.
+    """The distinct shapes of each site's input, by site name.
 
     Read from the model if it fixes them, else recorded under `feeds`; a site with open lengths inside a body or a
     function, in which nothing can be recorded, is left out.
@@ -52,9 +52,10 @@ def find_shapes(
     libraries = find_libraries([source.model], custom_ops)
     for site in sites:
         assert site.spec is not None
-        lengths = [length for length in (site.spec.batch, *site.spec.extents) if length is not None]
-        if len(lengths) == site.spec.rank + 1:
-            shapes[site.name] = ((lengths[0], site.spec.in_channels, *lengths[1:]),)
+        dims = list_lengths(site.spec)
+        lengths = tuple(length for length in dims if length is not None)
+        if len(lengths) == len(dims):
+            shapes[site.name] = (lengths,)
         elif not site.scope.path:
             recorded.append(site)
     for start in range(0, len(recorded), CHUNK):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnx_fft.lowering import find_lowering
-from onnx_fft.lowering.base import ConvPlan, Ports
+from onnx_fft.lowering.base import Plan, Ports
 from onnx_fft.measure.choice import Contest
 from onnx_fft.model.scopes import MICROSOFT_DOMAIN
 from onnx_fft.model.weights import ConvWeights
@@ -29,14 +29,15 @@ MICROSOFT_OPSET = 1
 def make_models(contest: Contest) -> list[ModelProto]:
     """The Conv, then each candidate; input `x` and, for a spec with a sum, `z`; output `y`."""
     spec = contest.spec
+    assert isinstance(spec, ConvSpec)
     rng = np.random.default_rng(SEED)
     shape = (spec.out_channels, spec.in_channels // spec.group, *spec.kernel_shape)
     drawn = rng.standard_normal(shape) if spec.basis_length == 0 else make_basis(spec)
     weight = (drawn / np.sqrt(np.prod(shape[1:]))).astype(spec.dtype)
     bias = rng.standard_normal(spec.out_channels).astype(spec.dtype) if spec.has_bias else None
     weights = ConvWeights(weight.astype(np.float64), None if bias is None else bias.astype(np.float64))
-    lowered = [_lower(contest, candidate.plan, weights) for candidate in contest.candidates]
-    return [_make_conv(contest, weight, bias), *lowered]
+    lowered = [_lower(contest, spec, candidate.plan, weights) for candidate in contest.candidates]
+    return [_make_conv(contest, spec, weight, bias), *lowered]
 
 
 def make_feeds(spec: ConvSpec, shape: Sequence[int]) -> dict[str, NDArray[Any]]:
@@ -49,8 +50,7 @@ def make_feeds(spec: ConvSpec, shape: Sequence[int]) -> dict[str, NDArray[Any]]:
     return feeds
 
 
-def _make_conv(contest: Contest, weight: NDArray[Any], bias: NDArray[Any] | None) -> ModelProto:
-    spec = contest.spec
+def _make_conv(contest: Contest, spec: ConvSpec, weight: NDArray[Any], bias: NDArray[Any] | None) -> ModelProto:
     attributes: dict[str, Any] = {
         "kernel_shape": spec.kernel_shape,
         "strides": spec.strides,
@@ -70,22 +70,23 @@ def _make_conv(contest: Contest, weight: NDArray[Any], bias: NDArray[Any] | None
             attributes["activation_params"] = [float(value) for value in spec.activation.params]
     node = helper.make_node(op_type, inputs, ["y"], "conv", domain=domain, **attributes)
     constants = {"weight": weight} | ({} if bias is None else {"bias": bias})
-    return _make_model(contest, [node], [numpy_helper.from_array(value, name) for name, value in constants.items()])
+    tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    return _make_model(contest, spec, [node], tensors)
 
 
-def _lower(contest: Contest, plan: ConvPlan, weights: ConvWeights) -> ModelProto:
-    ports = Ports("x", "y", "fft/", contest.opset, "z" if contest.spec.has_sum else "")
-    fragment = find_lowering(plan.lowering).build(contest.spec, plan, weights, ports)
-    return _make_model(contest, fragment.nodes, fragment.initializers, fragment.functions)
+def _lower(contest: Contest, spec: ConvSpec, plan: Plan, weights: ConvWeights) -> ModelProto:
+    ports = Ports("x", "y", "fft/", contest.opset, "z" if spec.has_sum else "")
+    fragment = find_lowering(plan.lowering).build(spec, plan, weights, ports)
+    return _make_model(contest, spec, fragment.nodes, fragment.initializers, fragment.functions)
 
 
 def _make_model(
     contest: Contest,
+    spec: ConvSpec,
     nodes: Sequence[NodeProto],
     constants: Sequence[TensorProto],
     functions: Sequence[FunctionProto] = (),
 ) -> ModelProto:
-    spec = contest.spec
     extents = {f"extent{axis}": length for axis, length in enumerate(spec.extents)}
     outputs = {f"{name}_out": length for name, length in zip(extents, spec.output_extents, strict=True)}
     y = _describe(spec, "y", spec.out_channels, outputs)

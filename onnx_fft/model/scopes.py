@@ -73,6 +73,8 @@ class Scope:
     functions: Functions = field(default_factory=dict)
     shapes: dict[str, list[int | None]] = field(default_factory=dict)
     """Shapes of tensors defined here or around, None for an open length; empty unless somebody has looked for them."""
+    types: dict[str, int] = field(default_factory=dict)
+    """Their element types, `TensorProto.DataType`, likewise."""
     evaluate: Evaluate | None = None
     """What computes constants, None for ONNX's own evaluator."""
     unrolled: Unrolled = field(default_factory=lambda: Unrolled())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from onnx_fft.hints import Option, Wording, tell
 from onnx_fft.measure.run import Measurement
 from onnx_fft.report.numbers import format_milliseconds, plural
 from onnx_fft.results import Report, Row
+from onnx_fft.sites.dft import FOURIER
 from onnx_fft.timing.launch import Host
 from onnx_fft.timing.stats import describe_ratio
 from onnx_fft.units import format_growth, format_size
@@ -36,15 +37,21 @@ def describe_measurement(measurement: Measurement) -> str:
 
 
 def explain_row(row: Row, wording: Wording) -> str:
-    """Why a convolution is replaced or left alone, and what changes that."""
+    """Why an operator is replaced or left alone, and what changes that."""
     warning = f"warning: {row.warning}" if row.warning else ""
     along = f"takes along {', '.join(row.followers)}" if row.followers else ""
     return "; ".join(filter(None, (row.reason, along, tell(row.hint, wording), warning)))
 
 
+def name_sites(op_types: Iterable[str]) -> str:
+    """What the operators of a model that are listed are called together: convolutions, if they are nothing else."""
+    return "operator" if any(op_type in FOURIER for op_type in op_types) else "convolution"
+
+
 def summarize_report(report: Report, wording: Wording) -> str:
     """How many are replaced, what that saves, what it adds to the file, and how sure a measured choice is."""
-    text = f"{len(report.replaced)} of {len(report.rows)} convolutions replaced"
+    kind = name_sites(row.op_type for row in report.rows)
+    text = f"{len(report.replaced)} of {len(report.rows)} {kind}s replaced"
     if report.replaced:
         text += f", {_describe_gain(report)}, {format_growth(report.growth_bytes)}"
         if report.memory_bytes:
@@ -62,7 +69,7 @@ def summarize_report(report: Report, wording: Wording) -> str:
 
 
 def _describe_cap(report: Report, code: str, cap: int | None, what: str, wording: Wording) -> str:
-    """How many convolutions a cap costs, "" for none."""
+    """How many operators a cap costs, "" for none."""
     capped = sum(row.code == code for row in report.rows)
     if cap is None or not capped:
         return ""
@@ -84,7 +91,7 @@ def _describe_gain(report: Report) -> str:
 
 
 def _sum_times(rows: Sequence[Row], is_measured: bool) -> tuple[float, float]:
-    """Seconds of all convolutions, and of all that replaces them; what is not known counts as nothing."""
+    """Seconds of all originals, and of all that replaces them; what is not known counts as nothing."""
     pairs = [
         (row.measured_conv_s, row.measured_s) if is_measured else (row.predicted_conv_s, row.predicted_s)
         for row in rows

@@ -1,39 +1,23 @@
-"""Every convolution of a model: where it stands, what it computes, and whether it can be replaced."""
+"""A convolution as a site: what it computes, what is folded into it, and whether it can be replaced."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto
+from onnx import NodeProto
 
 from onnx_fft.errors import InvalidModelError, Refusal
-from onnx_fft.model.io import LoadedModel
-from onnx_fft.model.scopes import (
-    DEFAULT_DOMAINS,
-    MICROSOFT_DOMAIN,
-    Body,
-    Evaluate,
-    Refused,
-    Scope,
-    find_scopes,
-    is_graph,
-    label_node,
-    read_attributes,
-    walk_bodies,
-)
-from onnx_fft.model.shapes import infer_shapes
+from onnx_fft.model.scopes import DEFAULT_DOMAINS, MICROSOFT_DOMAIN, Refused, Scope, read_attributes
 from onnx_fft.model.storage import Storage, count_freed_bytes, is_folded_at_load
-from onnx_fft.model.weights import ConvWeights, find_constants, resolve_constant, resolve_type
-from onnx_fft.provenance import OPERATOR_DOMAIN
+from onnx_fft.model.weights import ConvWeights, resolve_constant, resolve_type
 from onnx_fft.sites.basis import find_basis, may_be_basis
 from onnx_fft.sites.batchnorm import fold_batch_norm, is_foldable
 from onnx_fft.sites.geometry import resolve_spec
-from onnx_fft.sites.quantized import QuantizationTracer
+from onnx_fft.sites.site import Site
 from onnx_fft.sites.spec import ConvSpec
-from onnx_fft.sites.zeros import ZeroTracer
 
 CONVOLUTIONS = (
     "Conv",
@@ -48,63 +32,29 @@ CONVOLUTIONS = (
 )
 """Operators that are listed, in ONNX's default domain and in ONNX Runtime's own."""
 
-CONSTANT_INPUT = "its input is a constant: ONNX Runtime computes it once, when it loads the model"
-
 RUNTIME_DOMAINS = (MICROSOFT_DOMAIN, "com.ms.")
 """Beginnings of the domains ONNX Runtime keeps for itself."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ConvSite:
-    """One convolution node. Exactly one of `spec` and `refusal` is set.
+class ConvSite(Site):
+    """One convolution.
 
-    `name` is unique in the model: the node's own, or its type and position (`Conv#3`), after the path of its scope.
     `followers` holds the BatchNormalization that is folded into the weights, then the nodes of an epilogue that is
-    fused (see `epilogue`), `constants` the names of all constant operands that go with these, `bias_input` that of a
-    bias computed at run time ("" without one).
+    fused (see `epilogue`), `bias_input` the name of a bias computed at run time ("" without one).
     """
 
-    name: str
-    op_type: str
-    scope: Scope
-    node: NodeProto
     spec: ConvSpec | None = None
-    refusal: Refusal | None = None
-    followers: tuple[NodeProto, ...] = ()
-    constants: tuple[str, ...] = ()
     bias_input: str = ""
-    zero_reader: str = ""
-    """The first operator behind it that turns on exact zeros, which a transform makes noise of; "" if there is none."""
     residual: str = ""
     """The tensor that a follower adds, "" if none does."""
     operands: tuple[str, ...] = ()
     """What else the epilogue reads: PRelu's slope, then scale, shift, mean and variance of its BatchNormalization."""
 
     @property
-    def input(self) -> str:
-        """Name of the tensor that is convolved, "" if the node has none."""
-        return self.node.input[0] if self.node.input else ""
-
-    @property
     def sum_input(self) -> str:
         """Name of what is added to the sum: a residual, or FusedConv's fourth input; "" if nothing is."""
         return self.residual or (self.node.input[3] if len(self.node.input) > 3 else "")
-
-    @property
-    def output(self) -> str:
-        """Name of the result, behind the followers."""
-        last = self.followers[-1] if self.followers else self.node
-        return str(last.output[0])
-
-    @property
-    def nodes(self) -> tuple[NodeProto, ...]:
-        """The nodes that a replacement stands for, first to last."""
-        return (self.node, *self.followers)
-
-    @property
-    def opset(self) -> int:
-        """Opset of the default domain that holds here."""
-        return self.scope.opset
 
     @property
     def raw_operands(self) -> tuple[str, str]:
@@ -152,79 +102,17 @@ class ConvSite:
         return value.astype(np.float64)
 
 
-def find_sites(loaded: LoadedModel, evaluate: Evaluate | None = None) -> tuple[ConvSite, ...]:
-    """Every convolution in the graph, in bodies of If, Loop and Scan, and in model-local functions.
-
-    `evaluate` computes constants, ONNX's own evaluator if it is None.
-    """
-    inferred = infer_shapes(loaded.model, loaded.base_dir)
-    scopes = find_scopes(loaded.model, loaded.base_dir, evaluate)
-    readers: dict[Scope, dict[str, NodeProto]] = {}
-    for scope, body in zip(scopes, walk_bodies(inferred), strict=True):
-        own = scope.inputs | scope.tensors.keys() | scope.producers.keys()
-        around = {} if scope.parent is None else scope.parent.shapes
-        scope.shapes = {name: dims for name, dims in around.items() if name not in own} | _known_shapes(body)
-        readers[scope] = {name: node for node in scope.body.node for name in node.input}
-    sites: list[ConvSite] = []
-    quantization, zeros = QuantizationTracer(scopes), ZeroTracer(scopes)
-    constants = find_constants(scopes)
-    for name, scope, node in name_convolutions(scopes):
-        try:
-            if node.input and node.input[0] in constants[scope]:
-                raise Refused("constant-input", CONSTANT_INPUT)
-            site = _resolve_site(name, scope, node, readers[scope])
-            assert site.spec is not None
-            if quantization.is_quantized(scope, node, site.spec.out_channels, site.bias_input):
-                reason = "between DequantizeLinear and QuantizeLinear, ONNX Runtime computes in integers"
-                raise Refused("quantized", reason)
-            sites.append(replace(site, zero_reader=zeros.find_reader(scope, site.output, site.read_bias())))
-        except Refused as refused:
-            sites.append(ConvSite(name, node.op_type, scope, node, refusal=refused.refusal))
-    return tuple(sites)
-
-
-def relocate_sites(sites: Iterable[ConvSite], model: ModelProto, copy: LoadedModel) -> tuple[ConvSite, ...]:
-    """The sites of `model` in an equal `copy` of it, without asking again what they are."""
-    bodies = list(walk_bodies(model))
-    scopes = find_scopes(copy.model, copy.base_dir)
-    counterparts = {id(body): scope for body, scope in zip(bodies, scopes, strict=True)}
-    moved = []
-    for site in sites:
-        scope = counterparts[id(site.scope.body)]
-        scope.shapes, scope.evaluate = site.scope.shapes, site.scope.evaluate
-        places = {id(node): place for place, node in enumerate(site.scope.body.node)}
-        node, *followers = (scope.body.node[places[id(node)]] for node in site.nodes)
-        moved.append(replace(site, scope=scope, node=node, followers=tuple(followers)))
-    return tuple(moved)
-
-
-def name_convolutions(scopes: Iterable[Scope]) -> Iterator[tuple[str, Scope, NodeProto]]:
-    """Every convolution of `scopes`, the scopes of one model in order, with the unique name it goes by everywhere.
-
-    Those in functions of ours stand in for nodes that are replaced already.
-    """
-    names: set[str] = set()
-    for scope in scopes:
-        if not is_graph(scope.body) and scope.body.domain == OPERATOR_DOMAIN:
-            continue
-        for position, node in enumerate(scope.body.node):
-            if not is_convolution(node):
-                continue
-            name = scope.path + label_node(node, position)
-            while name in names:
-                name += f"#{position}"
-            names.add(name)
-            yield name, scope, node
-
-
 def is_convolution(node: NodeProto) -> bool:
     """Whether the node is listed as a convolution, supported or not."""
     known_domain = node.domain in DEFAULT_DOMAINS or node.domain.startswith(RUNTIME_DOMAINS)
     return known_domain and node.op_type in CONVOLUTIONS
 
 
-def _resolve_site(name: str, scope: Scope, node: NodeProto, readers: dict[str, NodeProto]) -> ConvSite:
-    """The site of a convolution that can be replaced; raises `Refused` for another."""
+def resolve_conv(name: str, scope: Scope, node: NodeProto, readers: Mapping[str, NodeProto]) -> ConvSite:
+    """The site of a convolution that can be replaced; raises `Refused` for another.
+
+    `readers` has a node of the scope that reads each tensor.
+    """
     _check_operator(node, scope)
     weight = resolve_type(node.input[1], scope)
     if isinstance(weight, Refusal):
@@ -279,15 +167,3 @@ def _find_bias_input(node: NodeProto, scope: Scope, channels: int) -> str:
 
 def _has_bias(node: NodeProto) -> bool:
     return len(node.input) > 2 and bool(node.input[2])
-
-
-def _known_shapes(body: Body) -> dict[str, list[int | None]]:
-    """Shapes stated or inferred in a body; None for a dimension that is symbolic or absent."""
-    shapes: dict[str, list[int | None]] = {}
-    for value in (*body.value_info, *((*body.input, *body.output) if is_graph(body) else ())):
-        if value.type.tensor_type.HasField("shape"):
-            dims = value.type.tensor_type.shape.dim
-            shapes[value.name] = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
-    if is_graph(body):
-        shapes.update((tensor.name, list(tensor.dims)) for tensor in body.initializer)
-    return shapes

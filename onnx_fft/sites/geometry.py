@@ -30,7 +30,8 @@ MAX_LENGTH = 1 << 26
 MAX_VALUES = 1 << 48
 """Most numbers of one tensor with its padding: more than memory holds, and the native library counts no further."""
 
-_DTYPES: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
+DTYPES: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
+"""Those supported, by element type."""
 
 
 def resolve_spec(
@@ -42,17 +43,17 @@ def resolve_spec(
     `[batch, _, *extents]` or None if not even the number of dimensions is known.
     """
     attributes = read_attributes(node)
-    dtype = _DTYPES.get(elem_type, "")
-    _require(bool(dtype), "dtype", f"weight is {_print_type(elem_type)}, expected one of {', '.join(SUPPORTED_DTYPES)}")
+    dtype = DTYPES.get(elem_type, "")
+    require(bool(dtype), "dtype", f"weight is {print_type(elem_type)}, expected one of {', '.join(SUPPORTED_DTYPES)}")
     rank = len(weight_shape) - 2
-    _require(rank >= 1, "bad-weight", f"weight has shape {list(weight_shape)}, expected at least three dimensions")
-    _require(all(n > 0 for n in weight_shape), "zero-size", f"weight has shape {list(weight_shape)}")
+    require(rank >= 1, "bad-weight", f"weight has shape {list(weight_shape)}, expected at least three dimensions")
+    require(all(n > 0 for n in weight_shape), "zero-size", f"weight has shape {list(weight_shape)}")
     out_channels, group_channels, *kernel_shape = weight_shape
     given = _read_ints(attributes, "kernel_shape", kernel_shape)
-    _require(given == kernel_shape, "bad-kernel-shape", f"kernel_shape is {given}, the weight's is {kernel_shape}")
+    require(given == kernel_shape, "bad-kernel-shape", f"kernel_shape is {given}, the weight's is {kernel_shape}")
     (group,) = _read_ints({"group": [attributes["group"]]} if "group" in attributes else {}, "group", [1])
     divides = group >= 1 and out_channels % group == 0
-    _require(divides, "bad-group", f"group is {group}, which does not divide {out_channels} output channels")
+    require(divides, "bad-group", f"group is {group}, which does not divide {out_channels} output channels")
     batch, _, *extents = _check_input(input_shape, rank, group_channels * group)
     strides = _read_per_axis(attributes, "strides", rank)
     dilations = _read_per_axis(attributes, "dilations", rank)
@@ -83,9 +84,9 @@ def resolve_spec(
 def _check_length(extent: int | None, begin: int, end: int, span: int) -> None:
     """Refuse an axis that is too long, or shorter than the kernel."""
     length = max((extent or 0) + begin + end, span)
-    _require(length <= MAX_LENGTH, "too-long", f"an axis has {length} samples, {MAX_LENGTH} are the most")
+    require(length <= MAX_LENGTH, "too-long", f"an axis has {length} samples, {MAX_LENGTH} are the most")
     fits = extent is None or extent + begin + end >= span
-    _require(fits, "kernel-too-large", f"kernel spans {span} samples, the padded input has {extent} + {begin} + {end}")
+    require(fits, "kernel-too-large", f"kernel spans {span} samples, the padded input has {extent} + {begin} + {end}")
 
 
 def _check_size(batch: int | None, channels: int, axes: Sequence[tuple[int | None, int, int, int]]) -> None:
@@ -93,17 +94,17 @@ def _check_size(batch: int | None, channels: int, axes: Sequence[tuple[int | Non
     assumed = (1 << 18) ** (1 / len(axes))
     lengths = [(extent or max(assumed, 2 * span)) + begin + end for extent, begin, end, span in axes]
     values = prod(lengths, start=(batch or 32) * channels)
-    _require(values <= MAX_VALUES, "too-large", f"a tensor has {values:.1e} numbers, {MAX_VALUES:.1e} are the most")
+    require(values <= MAX_VALUES, "too-large", f"a tensor has {values:.1e} numbers, {MAX_VALUES:.1e} are the most")
 
 
 def _check_input(shape: Dims | None, rank: int, channels: int) -> Dims:
     """`shape` or as many unknowns, once it agrees with the weight."""
     if shape is None:
         return [None] * (rank + 2)
-    _require(len(shape) == rank + 2, "bad-rank", f"input has {len(shape)} dimensions, the weight {rank + 2}")
-    _require(0 not in shape, "zero-size", f"input has shape {list(shape)}")
+    require(len(shape) == rank + 2, "bad-rank", f"input has {len(shape)} dimensions, the weight {rank + 2}")
+    require(0 not in shape, "zero-size", f"input has shape {list(shape)}")
     agree = shape[1] in (None, channels)
-    _require(agree, "bad-channels", f"input has {shape[1]} channels, weight and group ask for {channels}")
+    require(agree, "bad-channels", f"input has {shape[1]} channels, weight and group ask for {channels}")
     return shape
 
 
@@ -114,23 +115,23 @@ def _resolve_pads(
     rank = len(spans)
     mode = _read_text(attributes, "auto_pad") or "NOTSET"
     if mode in ("SAME_UPPER", "SAME_LOWER"):
-        _require(max(dilations) == 1, "dilated-auto-pad", f"auto_pad is {mode} with dilations {list(dilations)}")
+        require(max(dilations) == 1, "dilated-auto-pad", f"auto_pad is {mode} with dilations {list(dilations)}")
         rows = list(zip(extents, strides, spans, strict=True))
         ends = [_resolve_same(mode, *row) for row in rows]
         is_late = any(extent is None and stride > 1 for extent, stride, _ in rows)
         return [begin for begin, _ in ends], [end for _, end in ends], mode if is_late else ""
     if mode == "VALID":
         return [0] * rank, [0] * rank, ""
-    _require(mode == "NOTSET", "bad-auto-pad", f"auto_pad is {mode!r}")
+    require(mode == "NOTSET", "bad-auto-pad", f"auto_pad is {mode!r}")
     pads = _read_ints(attributes, "pads", [0] * 2 * rank)
-    _require(min(pads) >= 0, "bad-pads", f"pads is {pads}, a negative pad crops")
+    require(min(pads) >= 0, "bad-pads", f"pads is {pads}, a negative pad crops")
     return pads[:rank], pads[rank:], ""
 
 
 def _resolve_same(mode: str, extent: int | None, stride: int, span: int) -> tuple[int, int]:
     """The pads of one axis by auto_pad SAME; 0 if they depend on an open extent."""
     least = span - stride if extent is None else (ceil_divide(extent, stride) - 1) * stride + span - extent
-    _require(least >= -1, "cropping-auto-pad", f"auto_pad SAME, stride {stride} and a span of {span} crop the input")
+    require(least >= -1, "cropping-auto-pad", f"auto_pad SAME, stride {stride} and a span of {span} crop the input")
     if extent is None and stride > 1:
         return 0, 0
     return same_padding(mode, extent or 1, stride, span)  # with stride 1 the same for every extent
@@ -139,7 +140,7 @@ def _resolve_same(mode: str, extent: int | None, stride: int, span: int) -> tupl
 def _read_per_axis(attributes: dict[str, Any], name: str, rank: int) -> list[int]:
     """`strides` or `dilations`, 1 if absent."""
     values = _read_ints(attributes, name, [1] * rank)
-    _require(min(values) >= 1, f"bad-{name}", f"{name} is {values}, expected at least 1")
+    require(min(values) >= 1, f"bad-{name}", f"{name} is {values}, expected at least 1")
     return values
 
 
@@ -147,14 +148,14 @@ def _read_ints(attributes: dict[str, Any], name: str, default: list[int]) -> lis
     """An integer list as long as `default`, which stands for an absent or empty one."""
     values = attributes.get(name) or default
     fits = isinstance(values, list) and len(values) == len(default) and all(isinstance(v, int) for v in values)
-    _require(fits, f"bad-{name.replace('_', '-')}", f"{name} is {values}, expected {len(default)} integers")
+    require(fits, f"bad-{name.replace('_', '-')}", f"{name} is {values}, expected {len(default)} integers")
     return list(values)
 
 
 def _read_text(attributes: dict[str, Any], name: str) -> str:
     """A string attribute, "" if absent."""
     value = attributes.get(name, b"")
-    _require(isinstance(value, bytes), f"bad-{name.replace('_', '-')}", f"{name} is {value}, expected a string")
+    require(isinstance(value, bytes), f"bad-{name.replace('_', '-')}", f"{name} is {value}, expected a string")
     return bytes(value).decode("utf-8", "replace")
 
 
@@ -162,18 +163,20 @@ def _read_activation(attributes: dict[str, Any]) -> Activation | None:
     name = _read_text(attributes, "activation")
     if not name:
         return None
-    _require(name in ACTIVATIONS, "activation", f"activation is {name!r}, known are {', '.join(ACTIVATIONS)}")
+    require(name in ACTIVATIONS, "activation", f"activation is {name!r}, known are {', '.join(ACTIVATIONS)}")
     params = attributes.get("activation_params", ())
     count = ACTIVATIONS[name]
-    _require(len(params) >= count, "activation", f"{name} has {len(params)} activation_params, expected {count}")
+    require(len(params) >= count, "activation", f"{name} has {len(params)} activation_params, expected {count}")
     return Activation(name, tuple(params[:count]))
 
 
-def _print_type(elem_type: int) -> str:
+def print_type(elem_type: int) -> str:
+    """The name of an element type."""
     names: dict[int, str] = {number: name.lower() for name, number in TensorProto.DataType.items()}
     return names.get(elem_type, f"of type {elem_type}")
 
 
-def _require(condition: bool, code: str, reason: str) -> None:
+def require(condition: bool, code: str, reason: str) -> None:
+    """Refuse unless `condition` holds."""
     if not condition:
         raise Refused(code, reason)

@@ -1,8 +1,9 @@
-"""Writing out the calls of functions whose convolutions get their weights from the caller, as some exporters have it.
+"""Writing out the calls of functions whose sites get their constants from the caller, as some exporters have it.
 
-Inside such a function the weight is an input, or an attribute that the caller sets, and so may be its pads: they may
-differ from call to call. Written out in the caller's graph they are constants. Only functions that contain such a
-convolution are written out, and those that call them; of another opset, they are converted first.
+Inside such a function the weight of a Conv or the length of a DFT is an input, or an attribute that the caller sets,
+and so may be the pads: they may differ from call to call. Nor is it known there what a DFT reads. Written out in the
+caller's graph, constants are constants and types are known. Only functions that contain such a site are written out,
+and those that call them; of another opset, they are converted first.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.opset import adapt_functions, can_adapt
 from onnx_fft.model.scopes import Evaluate, FunctionKey, Scope, function_key, is_graph
 from onnx_fft.provenance import OPERATOR_DOMAIN
-from onnx_fft.sites.conv import ConvSite, find_sites
+from onnx_fft.sites.find import find_sites
+from onnx_fft.sites.site import Site
+
+GIVEN_BY_CALLERS = ("runtime-weight", "runtime-operand", "unknown-input", "referenced-attribute")
+"""Codes of refusals in a function that may not hold where it is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +38,17 @@ class Inlined:
         return {key for _, key in self.calls}
 
     def find_sources(self, names: Iterable[str]) -> set[FunctionKey]:
-        """The functions that the convolutions of these names come from."""
+        """The functions that the sites of these names come from."""
         names = tuple(names)
         return {key for prefix, key in self.calls if any(f"/{prefix}" in f"/{name}" for name in names)}
 
 
 def inline_for_weights(
-    loaded: LoadedModel, evaluate: Evaluate, is_wanted: Callable[[ConvSite], bool] = lambda site: site.spec is not None
+    loaded: LoadedModel, evaluate: Evaluate, is_wanted: Callable[[Site], bool] = lambda site: site.spec is not None
 ) -> Inlined | None:
-    """The model with those calls written out that give a convolution its weight; None if there are none.
+    """The model with those calls written out that give a site what it lacks; None if there are none.
 
-    `is_wanted` tells which convolutions of the new model are worth it.
+    `is_wanted` tells which sites of the new model are worth it.
     """
     tried: set[FunctionKey] = set()
     inlined: Inlined | None = None
@@ -87,15 +92,15 @@ def find_function(scope: Scope) -> FunctionKey | None:
     return None if is_graph(body) else function_key(body)
 
 
-def _find_functions(sites: Iterable[ConvSite], model: ModelProto) -> set[FunctionKey]:
-    """The functions that hold a convolution whose weight is not known there, and that can be written out."""
+def _find_functions(sites: Iterable[Site], model: ModelProto) -> set[FunctionKey]:
+    """The functions that hold a site of which something is not known there, and that can be written out."""
     found = set()
     functions = {function_key(function): function for function in model.functions}
     endless = find_endless(functions)
     for site in sites:
         key = find_function(site.scope)
         code = "" if site.refusal is None else site.refusal.code
-        if key is None or key[0] == OPERATOR_DOMAIN or code not in ("runtime-weight", "referenced-attribute"):
+        if key is None or key[0] == OPERATOR_DOMAIN or code not in GIVEN_BY_CALLERS:
             continue
         if key not in endless and can_adapt(functions[key], model):
             found.add(key)

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from onnx_fft.errors import Refusal
 from onnx_fft.sites.conv import ConvSite
+from onnx_fft.sites.dft import FourierSite
+from onnx_fft.sites.site import Site
 
 HEADROOM = 2.0**34
 """The dtype's largest number divided by the largest sum of absolute weights, and that by its smallest; see above."""
@@ -22,25 +24,37 @@ COMPUTED_IN = {"float16": "float32", "float32": "float32", "float64": "float64"}
 """What transforms compute in, by the dtype of the convolution."""
 
 
-def refuse_values(site: ConvSite) -> Refusal | None:
-    """Why a site is not replaced because of what its weight and bias hold, None if nothing speaks against it."""
+def refuse_values(site: Site) -> Refusal | None:
+    """Why a site is not replaced because of what its constants hold, None if nothing speaks against it."""
     assert site.spec is not None
+    if isinstance(site, ConvSite):
+        return _refuse_weights(site, site.spec.dtype)
+    window = site.read_window() if isinstance(site, FourierSite) else None
+    if window is None:
+        return None
+    if problem := _find_problem(window, site.spec.dtype):
+        return Refusal("nonfinite", f"its window {problem}")
+    return _refuse_size(float(np.abs(window).sum()), "its window adds up to", site.spec.dtype)
+
+
+def _refuse_weights(site: ConvSite, dtype: str) -> Refusal | None:
     weights = site.read_weights()
     folded = ", with the BatchNormalization folded in," if site.followers else ""
     for what, values in (("weight", weights.weight), ("bias", weights.bias)):
-        if values is not None and (problem := _find_problem(values, site.spec.dtype)):
+        if values is not None and (problem := _find_problem(values, dtype)):
             return Refusal("nonfinite", f"its {what}{folded} {problem}")
     with np.errstate(over="ignore"):
-        largest = float(np.abs(weights.weight).reshape(site.spec.out_channels, -1).sum(axis=1).max())
-    least, most = find_range(site.spec.dtype)
+        largest = float(np.abs(weights.weight).reshape(len(weights.weight), -1).sum(axis=1).max())
+    return _refuse_size(largest, "the weights of an output channel add up to", dtype)
+
+
+def _refuse_size(largest: float, what: str, dtype: str) -> Refusal | None:
+    """`what` is said of `largest`, the largest sum of absolute weights."""
+    least, most = find_range(dtype)
     if largest > most:
-        reason = (
-            f"the weights of one output channel add up to {largest:.1e}, beyond {most:.0e} a transform may overflow"
-        )
-        return Refusal("overflow", reason)
+        return Refusal("overflow", f"{what} {largest:.1e}, beyond {most:.0e} a transform may overflow")
     if 0 < largest < least:
-        reason = f"the weights of no output channel add up to more than {largest:.1e}"
-        return Refusal("underflow", f"{reason}, and below {least:.0e} a transform loses digits")
+        return Refusal("underflow", f"{what} {largest:.1e} at most, and below {least:.0e} a transform loses digits")
     return None
 
 

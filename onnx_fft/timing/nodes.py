@@ -23,7 +23,8 @@ from onnx import ModelProto, NodeProto
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import walk_bodies
 from onnx_fft.provenance import LOWERING_KEY, REPLACES_KEY
-from onnx_fft.sites.conv import ConvSite, find_sites
+from onnx_fft.sites.find import find_sites
+from onnx_fft.sites.site import Site
 from onnx_fft.timing.launch import CONTAINERS, NodeTime
 
 LAYOUT_OPS = ("ReorderInput", "ReorderOutput")
@@ -113,7 +114,7 @@ def _find_marks(model: ModelProto) -> dict[str, tuple[str, str]]:
     return marks
 
 
-def _find_owners(model: ModelProto, sites: Sequence[ConvSite], ran: set[str]) -> dict[str, str]:
+def _find_owners(model: ModelProto, sites: Sequence[Site], ran: set[str]) -> dict[str, str]:
     """The site by the name ONNX Runtime ran it under: the nearest of its possible names that is among `ran`."""
     indexed = {id(node): name for name, node in _walk_indexed(model)}
     owners: dict[str, str] = {}
@@ -132,7 +133,7 @@ def _find_owners(model: ModelProto, sites: Sequence[ConvSite], ran: set[str]) ->
     return owners
 
 
-def _find_readers(site: ConvSite) -> dict[str, list[NodeProto]]:
+def _find_readers(site: Site) -> dict[str, list[NodeProto]]:
     readers: dict[str, list[NodeProto]] = {}
     for node in site.scope.body.node:
         for name in node.input:

@@ -32,7 +32,7 @@ from onnx_fft.cost.growth import growth_bytes
 from onnx_fft.cost.machines import CALIBRATED, CALIBRATION
 from onnx_fft.cost.plan_file import VERSION
 from onnx_fft.cost.predict import conv_seconds, lowering_seconds
-from onnx_fft.lowering import TARGETS
+from onnx_fft.lowering import TARGETS, list_lowerings
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.model.io import load_model
 from onnx_fft.native import library_path
@@ -128,7 +128,7 @@ def replay(conv: ModelProto, spec: ConvSpec, plan: ConvPlan) -> ModelProto:
 def pick_plans(spec: ConvSpec) -> list[ConvPlan]:
     """The plans of `matmul` that look best and second best, and the best of `dft` unless it is hopeless."""
     chosen: list[ConvPlan] = []
-    for lowering, count in zip(TARGETS["standard"], (2, 1), strict=True):
+    for lowering, count in zip(list_lowerings("standard"), (2, 1), strict=True):
         plans = [plan for plan in lowering.candidates(spec) if growth_bytes(spec, plan) <= MAX_GROWTH_BYTES]
         plans.sort(key=lambda plan: lowering_seconds(spec, plan, CALIBRATED))
         chosen += plans[:count]

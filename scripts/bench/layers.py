@@ -27,7 +27,7 @@ from onnx import ModelProto
 
 from onnx_fft.errors import CudaUnavailable, NativeUnavailable
 from onnx_fft.fourier.oracle import Sample, conv_direct, conv_direct_at, sample_conv
-from onnx_fft.lowering import LOWERING_NAMES, TARGETS
+from onnx_fft.lowering import LOWERING_NAMES, list_lowerings
 from onnx_fft.model.io import load_model
 from onnx_fft.options import RewriteOptions
 from onnx_fft.rewrite import rewrite
@@ -155,7 +155,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--peers", action="store_true", help=f"also time other libraries ({INSTALL})")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the speed-ups into this file, .svg or .png")
     options = parser.parse_args(arguments)
-    names = [lowering.name for lowering in TARGETS[options.target]]
+    names = [lowering.name for lowering in list_lowerings(options.target)]
     options.lowering = list(dict.fromkeys(options.lowering or names[:1]))
     if others := [name for name in options.lowering if name not in names]:
         parser.error(f"got --lowering {others[0]} for --target {options.target}; expected {' or '.join(names)}")

@@ -296,3 +296,17 @@ def test_nothing_finite_is_never_the_same() -> None:
     assert not result.ok
     assert result.verdict.startswith("not shown")
     assert "not compared, because no feed gives a finite value there: y" in text(result)
+
+
+def test_what_is_right_passes_though_the_original_is_wrong() -> None:
+    """As ONNX Runtime 1.17's DFT is at some lengths."""
+    truth = RNG.standard_normal(1000)
+    wrong = (truth * 1e20).astype(np.float32)
+
+    def is_passed(values: Array) -> bool:
+        [comparison] = compare_outputs("y", wrong, values.astype(np.float32))
+        return judge_by_truth(comparison, wrong, values.astype(np.float32), truth).ok
+
+    assert is_passed(truth)
+    assert not is_passed(truth * 1.001)
+    assert not is_passed(truth + np.eye(1, 1000, 7)[0] * 0.05)

@@ -15,7 +15,7 @@ from onnx_fft.cost.predict import lowering_seconds
 from onnx_fft.errors import Refusal
 from onnx_fft.fourier.axis import Axis, AxisPlan, check_plan
 from onnx_fft.hints import Option
-from onnx_fft.lowering import TARGETS
+from onnx_fft.lowering import list_lowerings
 from onnx_fft.lowering.base import ConvPlan, spec_axes
 from onnx_fft.rewrite import rewrite
 from onnx_fft.sites.spec import ConvSpec, describe_spec
@@ -25,7 +25,7 @@ from scripts.shared.layers import FIELD, LAYERS, TRAPS, Layer, make_spec
 from tests.marks import by_layer
 
 MIB = 1 << 20
-NAMES = [lowering.name for lowering in TARGETS["standard"]]
+NAMES = [lowering.name for lowering in list_lowerings("standard")]
 ALL_LAYERS = (*LAYERS, *TRAPS, *FIELD)
 LARGE = make_spec((64, 64), (11, 11), (112, 112))
 SMALL = make_spec((64, 64), (3, 3), (56, 56))
@@ -67,7 +67,7 @@ def test_every_candidate_is_exact_and_the_chosen_one_near_the_best(layer: Layer)
     assert decision.plan is not None
     assert decision.seconds is not None
     times = {}
-    for lowering in TARGETS["standard"]:
+    for lowering in list_lowerings("standard"):
         for plan in lowering.candidates(layer.spec):
             for axis, axis_plan in zip(spec_axes(layer.spec), plan.axes, strict=True):
                 check_plan(axis, axis_plan)
@@ -103,7 +103,7 @@ def test_forced_replaces_without_a_gain() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_opset_too_old_is_a_reason(name: str) -> None:
-    needed = next(lowering.min_opset(LARGE) for lowering in TARGETS["standard"] if lowering.name == name)
+    needed = next(lowering.min_opset(LARGE) for lowering in list_lowerings("standard") if lowering.name == name)
     decision = choose(LARGE, needed - 1, Request(lowering=name))
     reason = f"{name} needs opset {needed}, the model has {needed - 1}"
     hint = ("set ", Option("opset", needed))

@@ -15,14 +15,16 @@ from onnx_fft.cost.counts import (
     OperatorRates,
     Rates,
 )
-from onnx_fft.cost.growth import CONSTANTS
-from onnx_fft.cost.lowerings import COUNTS
+from onnx_fft.cost.growth import CONSTANTS, FOURIER_CONSTANTS
+from onnx_fft.cost.lowerings import COUNTS, FOURIER_COUNTS
 from onnx_fft.cost.machines import CALIBRATED, CALIBRATION, make_faster
-from onnx_fft.cost.predict import FFTCONV
+from onnx_fft.cost.predict import FFT, FFTCONV
 from onnx_fft.cost.rfft import count_rfft
 from onnx_fft.fourier.axis import AxisPlan
-from onnx_fft.lowering import LOWERING_NAMES
+from onnx_fft.lowering import TARGETS, list_lowerings
 from onnx_fft.lowering.base import ConvPlan
+from onnx_fft.sites.fourier import DftSpec, StftSpec
+from onnx_fft.sites.spec import ConvSpec
 from scripts.shared.layers import make_spec
 
 
@@ -47,7 +49,10 @@ def test_counts_of_operators_add_up() -> None:
 
 
 def test_every_lowering_is_counted_and_grows() -> None:
-    assert {*COUNTS, FFTCONV} == set(CONSTANTS) == set(LOWERING_NAMES)
+    kinds = (ConvSpec, DftSpec, StftSpec)
+    convs, dfts, stfts = ({each.name for target in TARGETS for each in list_lowerings(target, kind)} for kind in kinds)
+    assert {*COUNTS, FFTCONV} == set(CONSTANTS) == convs
+    assert {*FOURIER_COUNTS, FFT} == set(FOURIER_CONSTANTS) == dfts == stfts
 
 
 def test_everything_counted_has_a_measured_rate() -> None:

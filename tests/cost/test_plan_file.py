@@ -13,15 +13,15 @@ from onnx import TensorProto, helper
 
 from onnx_fft import inspect, rewrite, validate
 from onnx_fft.cli.hints import word_as_flag
-from onnx_fft.cost.plan_file import VERSION, PlannedConv, load_plan, match_plan
+from onnx_fft.cost.plan_file import VERSION, PlannedSite, load_plan, match_plan
 from onnx_fft.errors import OpsetError, UsageError
 from onnx_fft.model.io import load_model
-from onnx_fft.sites.conv import find_sites
 from onnx_fft.sites.spec import describe_spec
 from scripts.shared.running import executed_op_types, list_op_types, open_session, run_model, run_reference
 from tests.comparing import assert_same, dump, own_nodes
 from tests.marks import since_onnxruntime
 from tests.models import B1, BOTH, W1, X, conv, function_model, make_model, two_convs
+from tests.sites.finding import find_convs
 
 # --- plans --------------------------------------------------------------------------------------------------------
 
@@ -121,7 +121,7 @@ def test_a_plan_of_an_older_version_is_to_be_made_anew(target: str, lowering: st
 
 
 def test_a_plan_file_is_read_once_and_then_held_against_the_model(tmp_path: Path) -> None:
-    site, _ = find_sites(load_model(two_convs()))
+    site, _ = find_convs(load_model(two_convs()))
     assert site.spec is not None
     entry = {"name": "a", "geometry": describe_spec(site.spec), "lowering": None, "measured_conv_s": 1e-3}
     path = tmp_path / "plan.json"
@@ -129,7 +129,7 @@ def test_a_plan_file_is_read_once_and_then_held_against_the_model(tmp_path: Path
     plan_file = load_plan(path)
     path.unlink()
     assert plan_file.target == "native"
-    assert match_plan(plan_file, {"a": site.spec}) == {"a": PlannedConv(None, 1e-3)}
+    assert match_plan(plan_file, {"a": site.spec}) == {"a": PlannedSite(None, 1e-3)}
     with pytest.raises(UsageError, match="a: not in the model; b: not in the plan"):
         match_plan(plan_file, {"b": site.spec})
 

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from onnx import ModelProto
 
 from onnx_fft import bench, rewrite, validate
-from onnx_fft.lowering import TARGETS
+from onnx_fft.lowering import list_lowerings
 from onnx_fft.lowering.base import Lowering
 from onnx_fft.report import describe
 from onnx_fft.runtime.contrib import Evaluator
@@ -35,7 +35,7 @@ from tests.strategies import Trial, trials
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(find_cuda_problem()), reason=f"got {find_cuda_problem()}")]
 
-LOWERINGS = TARGETS["cuda"]
+LOWERINGS = list_lowerings("cuda")
 
 
 def run_on_gpu(model: ModelProto, feeds: dict[str, Array]) -> tuple[list[Array], Counter[tuple[str, str]]]:

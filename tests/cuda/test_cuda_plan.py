@@ -21,7 +21,7 @@ from onnx_fft.cost.rfft import count_rfft
 from onnx_fft.errors import UsageError
 from onnx_fft.fourier.axis import AxisPlan
 from onnx_fft.fourier.tiling import smooth_plans
-from onnx_fft.lowering import TARGETS, find_lowering
+from onnx_fft.lowering import find_lowering, list_lowerings
 from onnx_fft.lowering.base import ConvPlan, spec_axes
 from scripts.shared.layers import FIELD, LAYERS, TRAPS, Layer, make_spec
 from tests.marks import by_layer
@@ -50,7 +50,7 @@ def test_only_long_kernels_are_replaced(layer: Layer) -> None:
 
 
 def test_both_lowerings_are_among_those_tested_without_a_gpu() -> None:
-    assert set(TARGETS["cuda"]) <= set(FRAGMENT_LOWERINGS)
+    assert set(list_lowerings("cuda")) <= set(FRAGMENT_LOWERINGS)
 
 
 def test_the_margin_is_wider_than_where_something_is_measured() -> None:
@@ -65,7 +65,7 @@ def test_the_preferred_lowering_is_the_one_predicted_faster() -> None:
             best = max(decision.options, key=lambda option: option.gain)
             assert decision.plan == best.plan
             chosen[layer.name] = best.lowering
-    assert set(chosen.values()) == {lowering.name for lowering in TARGETS["cuda"]}, chosen
+    assert set(chosen.values()) == {lowering.name for lowering in list_lowerings("cuda")}, chosen
 
 
 @pytest.mark.parametrize("max_growth_bytes, code", [(1 << 20, "no-lowering"), (1 << 30, "no-gain")])

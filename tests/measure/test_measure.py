@@ -17,7 +17,7 @@ from onnx_fft.cli import main
 from onnx_fft.cost.choose import Request, choose
 from onnx_fft.errors import UsageError
 from onnx_fft.hints import Option
-from onnx_fft.lowering import TARGETS
+from onnx_fft.lowering import list_lowerings
 from onnx_fft.measure.cache import Cache, cache_folder, list_entries
 from onnx_fft.measure.candidates import HOPELESS, MAX_CANDIDATES, are_distinct, make_contest
 from onnx_fft.measure.choice import Candidate
@@ -26,7 +26,7 @@ from onnx_fft.measure.single import make_feeds, make_models
 from onnx_fft.model.io import LoadedModel, load_model
 from onnx_fft.options import RewriteOptions
 from onnx_fft.report import describe
-from onnx_fft.sites.conv import find_sites
+from onnx_fft.sites.find import find_sites
 from onnx_fft.sites.spec import Activation, ConvSpec
 from onnx_fft.timing.launch import Host, ModelTiming
 from scripts.shared.conv_models import build_conv_model
@@ -85,7 +85,7 @@ def test_the_options_of_a_contest_compute_the_same(spec: ConvSpec) -> None:
     shape = (2 if spec.batch is None else 1, 8, 40, 40)
     contest = make_contest(spec, 17, (shape,), Request(select="measure", max_growth_bytes=1 << 30))
     if not contest.candidates:
-        contest = replace(contest, candidates=(Candidate(TARGETS["standard"][0].candidates(spec)[0], 1.0, 0),))
+        contest = replace(contest, candidates=(Candidate(list_lowerings("standard")[0].candidates(spec)[0], 1.0, 0),))
     feeds = make_feeds(spec, shape)
     (conv,), *lowered = [run_model(model, feeds) for model in make_models(contest)]
     assert lowered

@@ -15,11 +15,11 @@ from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import find_scopes
 from onnx_fft.model.weights import resolve_constant
 from onnx_fft.runtime.constants import evaluate_constants
-from onnx_fft.sites.conv import find_sites
 from scripts.shared.conv_models import Array
 from scripts.shared.running import run_model
 from tests.marks import since_onnxruntime
 from tests.models import body_graph, build_model, info, make_model
+from tests.sites.finding import find_convs
 
 RNG = np.random.default_rng(5)
 C: Array = RNG.standard_normal((4, 3, 5, 5)).astype(np.float32)
@@ -212,7 +212,7 @@ LENGTHS = [
 def test_lengths_that_the_model_fixes_are_constants(place: int, is_known: bool) -> None:
     constants = {"one": np.array([place]), "four": np.array([4]), "rest": np.array([5, 5]), "k": C[:, :1].copy()}
     model = make_model([*LENGTHS, node("Conv", "x w", "y", pads=[2] * 4)], constants, x=("N", 3, "H", 11), y=None)
-    (site,) = find_sites(LoadedModel(model), evaluate_constants)
+    (site,) = find_convs(LoadedModel(model), evaluate_constants)
     if not is_known:
         assert site.refusal is not None and "leaves open" in site.refusal.reason
         return
@@ -240,7 +240,7 @@ def test_a_convolution_of_constants_is_left_to_onnxruntime(op_types: list[str]) 
     model = make_model(
         [*steps, node("Conv", f"{names[-1]} f", "k"), node("Add", "k x", "y")], {"c": C, **FILTER}, y=None
     )
-    *_, site = find_sites(LoadedModel(model))
+    *_, site = find_convs(LoadedModel(model))
     assert site.refusal is not None and site.refusal.code == "constant-input"
 
 
@@ -249,5 +249,5 @@ def test_a_convolution_of_constants_in_a_body_is_left_to_onnxruntime() -> None:
     nodes = [node("If", "t", "y", then_branch=body, else_branch=branch("Sin"))]
     values = [info("t", 9, ())]
     model = build_model(nodes, values, [info("y")], {"c": C, **FILTER})
-    (site,) = find_sites(LoadedModel(model))
+    (site,) = find_convs(LoadedModel(model))
     assert site.refusal is not None and site.refusal.code == "constant-input"

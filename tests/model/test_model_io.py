@@ -15,10 +15,10 @@ from onnx_fft.errors import InvalidModelError, OpsetError, UsageError
 from onnx_fft.model.io import load_model
 from onnx_fft.model.opset import convert_opset, model_opset
 from onnx_fft.model.shapes import infer_shapes, set_input_shapes
-from onnx_fft.sites.conv import find_sites
 from scripts.shared.running import open_session, run_model
 from scripts.shared.standard_cases import DATA
 from tests.model.external import TEXT, parse
+from tests.sites.finding import find_convs
 
 # --- loading ------------------------------------------------------------------------------------------------------
 
@@ -92,7 +92,7 @@ def test_names_and_texts_of_no_encoding(tmp_path: Path) -> None:
     model.graph.node[0].name = "+++"
     data = model.SerializeToString()
     (tmp_path / "doc.onnx").write_bytes(data.replace(b"~~~", b"\xff\xfe\xfd"))
-    assert len(find_sites(load_model(tmp_path / "doc.onnx"))) == 1
+    assert len(find_convs(load_model(tmp_path / "doc.onnx"))) == 1
     (tmp_path / "name.onnx").write_bytes(data.replace(b"+++", b"\xff\xfe\xfd"))
     with pytest.raises(InvalidModelError, match="UTF-8"):
         load_model(tmp_path / "name.onnx")
@@ -222,7 +222,7 @@ def test_real_models_convert(real_model: Callable[[str], Path], name: str) -> No
     converted = convert_opset(loaded.model, 17)
     onnx.checker.check_model(converted, full_check=True)
     open_session(converted)
-    assert [site.name for site in find_sites(load_model(converted))] == [site.name for site in find_sites(loaded)]
+    assert [site.name for site in find_convs(load_model(converted))] == [site.name for site in find_convs(loaded)]
 
 
 LACKS: dict[str, tuple[str, str]] = {

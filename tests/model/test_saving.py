@@ -16,13 +16,13 @@ from onnx_fft.errors import InvalidModelError, OutputError, UsageError
 from onnx_fft.model.io import load_model
 from onnx_fft.model.saving import save_model, staged_model
 from onnx_fft.provenance import is_own
-from onnx_fft.sites.conv import find_sites
 from scripts.shared.conv_models import Array
 from scripts.shared.running import open_session, run_model
 from scripts.shared.standard_cases import light_paths
 from tests.commands import list_paths
 from tests.model.external import parse, write_external
 from tests.model.splicing import splice_site
+from tests.sites.finding import find_convs
 
 
 @pytest.mark.slow
@@ -31,7 +31,7 @@ def test_unchanged_model_is_written_byte_for_byte(tmp_path: Path) -> None:
         if not path.exists():
             onnx.save(parse(), path)
         loaded = load_model(path)
-        find_sites(loaded)
+        find_convs(loaded)
         save_model(loaded.model, tmp_path / f"{number}.onnx", loaded.base_dir)
         assert (tmp_path / f"{number}.onnx").read_bytes() == path.read_bytes()
 
@@ -142,7 +142,7 @@ def test_failure_leaves_what_was_there(
 
 def test_too_large_models_keep_our_constants_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load_model(parse("g (float[1,3,8,50] x) => (float[1,4,6,11] y) { h = Relu(x) y = Conv(h, W) }"))
-    site = find_sites(loaded)[0]
+    site = find_convs(loaded)[0]
     weight = numpy_helper.from_array(site.read_weights().weight.astype(np.float32), "own")
     foreign = numpy_helper.from_array(np.zeros(2000, np.float32), "foreign")
     loaded.model.graph.initializer.append(foreign)

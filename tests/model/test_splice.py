@@ -12,12 +12,13 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 
 from onnx_fft.model.io import load_model
 from onnx_fft.model.splice import unused_prefix
-from onnx_fft.sites.conv import ConvSite, find_sites
+from onnx_fft.sites.conv import ConvSite
 from scripts.shared.conv_models import Array
 from scripts.shared.running import list_op_types, run_model
 from scripts.shared.standard_cases import STANDARD_ATOL, STANDARD_RTOL, Case, conv_cases, converted_cases
 from tests.model.splicing import splice_site
 from tests.models import parse_model
+from tests.sites.finding import find_convs
 
 RNG = np.random.default_rng(3)
 CONSTANTS = {"W": RNG.random((3, 3, 3, 3), np.float32), "V": RNG.random((3, 3, 3, 3), np.float32)}
@@ -55,7 +56,7 @@ def splice_all(model: ModelProto, sites: Iterable[ConvSite] | None = None) -> Mo
     """A copy with every Conv replaced."""
     loaded = load_model(model)
     prefix = unused_prefix(loaded.model)
-    for number, site in enumerate(find_sites(loaded) if sites is None else sites):
+    for number, site in enumerate(find_convs(loaded) if sites is None else sites):
         splice_site(site, *make_fragment(site, f"{prefix}{number}/"), lowering="plain")
     return loaded.model
 
@@ -117,7 +118,7 @@ def test_shared_weights_go_with_their_last_reader() -> None:
         b = Conv(x, W, B)
     }"""
     loaded = load_model(parse(text))
-    first, second = find_sites(loaded)
+    first, second = find_convs(loaded)
     splice_site(first, *make_fragment(first, "p/"))
     assert names(loaded.model.graph.initializer) == ["W", "V", "B", "p/w", "p/b", "p/shape"]
     splice_site(second, *make_fragment(second, "q/"))
@@ -185,7 +186,7 @@ def test_old_models_keep_their_inputs() -> None:
     }"""
     model = parse(text, ir_version=3, opset=8)
     loaded = load_model(model)
-    site = find_sites(loaded)[0]
+    site = find_convs(loaded)[0]
     splice_site(site, *make_fragment(site, "p/"))
     assert names(loaded.model.graph.input) == ["x", "V", "p/w", "p/b", "p/shape"]
     assert names(loaded.model.graph.initializer) == ["V", "p/w", "p/b", "p/shape"]
@@ -224,7 +225,7 @@ def test_bodies_release_weights_of_the_scopes_around() -> None:
 def test_weights_that_a_body_reads_stay() -> None:
     text = IF.replace("U = Identity(V)", "U = Conv(V, W)").replace("Conv(x, U, B)", "Identity(x)")
     loaded = load_model(parse(text.replace("Conv(V, W)", "Conv(x, W)")))
-    outer = find_sites(loaded)[0]
+    outer = find_convs(loaded)[0]
     splice_site(outer, *make_fragment(outer, "p/"))
     assert "W" in names(loaded.model.graph.initializer)
 

@@ -8,7 +8,7 @@ import pytest
 from onnx import ModelProto, helper
 
 from onnx_fft import rewrite
-from onnx_fft.lowering import TARGETS
+from onnx_fft.lowering import list_lowerings
 from onnx_fft.provenance import REPLACES_KEY
 from onnx_fft.rewrite import Rewritten
 from scripts.shared.running import list_op_types
@@ -24,7 +24,7 @@ from scripts.shared.standard_cases import (
 from tests.lowered import executed_ops, run_fragment
 from tests.marks import mark_slow
 
-LOWERING_NAMES = (*(lowering.name for lowering in TARGETS["standard"]), "auto")
+LOWERING_NAMES = (*(lowering.name for lowering in list_lowerings("standard")), "auto")
 ALL_LOWERING_NAMES = (*LOWERING_NAMES, "rfft")
 TARGET_OF = {"rfft": "cuda"}
 """Of the lowerings that plain ONNX Runtime does not have."""

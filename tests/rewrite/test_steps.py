@@ -12,7 +12,7 @@ from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.opset import model_opset
 from onnx_fft.options import LEAST_GROWTH_BYTES, RewriteOptions
 from onnx_fft.replacement import build_variant
-from onnx_fft.sites.conv import find_sites, relocate_sites
+from onnx_fft.sites.find import find_sites, relocate_sites
 from onnx_fft.state import State, run_steps
 from onnx_fft.steps import DECIDING, read
 from tests.comparing import assert_same, dump, own_nodes
@@ -83,7 +83,7 @@ def test_sites_are_found_in_a_copy_without_asking_again(
 ) -> None:
     loaded = LoadedModel(model)
     sites, copy = find_sites(loaded), loaded.copy()
-    monkeypatch.setattr("onnx_fft.sites.conv.infer_shapes", None)
+    monkeypatch.setattr("onnx_fft.sites.find.infer_shapes", None)
     moved = relocate_sites(sites, model, copy)
     assert [(site.name, site.spec) for site in moved] == [(site.name, site.spec) for site in sites]
     for old, new in zip(sites, moved, strict=True):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from onnx import ModelProto
 
-from onnx_fft.model.io import load_model
-from onnx_fft.sites.conv import ConvSite, find_sites
+from onnx_fft.model.io import LoadedModel, load_model
+from onnx_fft.model.scopes import Evaluate
+from onnx_fft.sites.conv import ConvSite
+from onnx_fft.sites.find import find_sites
 from onnx_fft.sites.spec import ConvSpec
 from tests.models import parse_model
 
@@ -20,8 +22,12 @@ def parse(text: str, **versions: int) -> ModelProto:
     return parse_model(text, CONSTANTS, **versions)
 
 
+def find_convs(source: LoadedModel, evaluate: Evaluate | None = None) -> tuple[ConvSite, ...]:
+    return tuple(site for site in find_sites(source, evaluate) if isinstance(site, ConvSite))
+
+
 def only_site(model: ModelProto) -> ConvSite:
-    (site,) = find_sites(load_model(model))
+    (site,) = find_convs(load_model(model))
     return site
 
 

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from onnx_fft.model.io import load_model
-from onnx_fft.sites.conv import find_sites
 from scripts.shared.conv_models import build_conv_model
 from scripts.shared.running import run_model
-from tests.sites.finding import only_site, parse
+from tests.sites.finding import find_convs, only_site, parse
 
 NORMALIZED = "g (float[1,3,8,8] x) => (float[1,4,6,6] y) { h = Conv(x, W, B) y = BatchNormalization(h, S, B, S, S) }"
 
@@ -44,7 +43,7 @@ def test_batch_normalization_folds() -> None:
     ids=["training", "outputs", "graph-output", "second-reader", "parameter", "bias", "activation", "captured"],
 )
 def test_batch_normalization_stays(text: str) -> None:
-    site = find_sites(load_model(parse(text)))[0]
+    site = find_convs(load_model(parse(text)))[0]
     assert site.refusal is None
     assert site.followers == ()
     assert site.output == "h"

@@ -15,13 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_fft.errors import InvalidModelError
 from onnx_fft.model.io import LoadedModel, load_model
 from onnx_fft.model.scopes import Refused
-from onnx_fft.sites.conv import find_sites
 from onnx_fft.sites.geometry import Dims, resolve_spec
 from onnx_fft.sites.spec import Activation, ConvSpec, describe_spec
 from scripts.shared.conv_models import Array
 from scripts.shared.running import list_op_types, run_model
 from scripts.shared.standard_cases import conv_cases, converted_cases, light_paths
-from tests.sites.finding import only_site, parse, spec_of
+from tests.sites.finding import find_convs, only_site, parse, spec_of
 
 FLOAT = TensorProto.FLOAT
 
@@ -154,7 +153,7 @@ def test_shapes_pass_through_fused_conv() -> None:
         h = com.microsoft.FusedConv<activation="Relu">(x, W, B)
         y = Conv(h, V)
     }"""
-    _, second = find_sites(load_model(parse(text)))
+    _, second = find_convs(load_model(parse(text)))
     assert second.spec is not None and second.spec.extents == (6, 6)
 
 
@@ -177,7 +176,7 @@ def test_other_operators_are_listed(node: str) -> None:
 
 
 def test_foreign_conv_is_not_ours() -> None:
-    assert find_sites(load_model(parse("g (float[1,3,8,8] x) => (float[N] y) { y = plugin.Conv(x, W) }"))) == ()
+    assert find_convs(load_model(parse("g (float[1,3,8,8] x) => (float[N] y) { y = plugin.Conv(x, W) }"))) == ()
 
 
 NESTED = """g (bool c, float[1,3,8,8] x) => (float[1,4,H,W0] y) {
@@ -195,7 +194,7 @@ NESTED = """g (bool c, float[1,3,8,8] x) => (float[1,4,H,W0] y) {
 
 def test_bodies_at_any_depth() -> None:
     model = parse(NESTED)
-    sites = find_sites(load_model(model))
+    sites = find_convs(load_model(model))
     assert [(site.name, site.spec and site.spec.extents) for site in sites] == [
         ("If#0.then_branch/Conv#0", (8, 8)),
         ("If#0.else_branch/inner.then_branch/Conv#1", (8, 8)),
@@ -213,7 +212,7 @@ def test_functions_have_their_own_opset_and_no_extents() -> None:
         c = Conv(a, w)
         b = Conv(c, k)
     }"""
-    runtime, constant = find_sites(load_model(parse(text)))
+    runtime, constant = find_convs(load_model(parse(text)))
     assert runtime.refusal is not None and runtime.refusal.code == "runtime-weight"
     assert constant.name == "local:F/Conv#2"
     assert constant.opset == 13
@@ -238,7 +237,7 @@ def test_names_are_unique_and_printable() -> None:
     }"""
     model = parse(text)
     model.graph.node[2].name = "new\nline"
-    assert [site.name for site in find_sites(load_model(model))] == ["same", "same#1", "new?line"]
+    assert [site.name for site in find_convs(load_model(model))] == ["same", "same#1", "new?line"]
 
 
 def test_stale_claims_and_minus_one() -> None:
@@ -250,7 +249,7 @@ def test_stale_claims_and_minus_one() -> None:
     }"""
     model = parse(text)
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = -1
-    first, second = find_sites(load_model(model))
+    first, second = find_convs(load_model(model))
     assert first.spec is not None and (first.spec.batch, first.spec.extents) == (None, (None, 8))
     assert second.spec is not None and second.spec.extents == (9, 9)  # nobody else knows what plugin.Resample gives
 
@@ -267,7 +266,7 @@ def test_lengths_that_a_loop_body_or_an_output_claims_are_not_believed() -> None
     model = parse(text)
     model.graph.initializer.append(numpy_helper.from_array(np.ones((3, 3, 3, 3), np.float32), "V"))
     model.graph.initializer.append(numpy_helper.from_array(np.array([0, 0, 1, 1, 0, 0, 1, 1]), "P"))
-    plain, looped = find_sites(load_model(model))
+    plain, looped = find_convs(load_model(model))
     assert looped.spec is not None and looped.spec.extents == (None, None)
     assert plain.spec is not None and plain.spec.extents == (None, 8)
 
@@ -303,7 +302,7 @@ def test_operators_behind_it_that_lack_inputs_are_no_fault_of_a_convolution(inpu
     model.graph.node.extend(onnx.helper.make_node(name, inputs, [f"of_{name}"]) for name in operators)
     with pytest.raises(InvalidModelError, match="of operator"):
         load_model(model)
-    first, *others = find_sites(LoadedModel(model))
+    first, *others = find_convs(LoadedModel(model))
     assert first.spec is not None
     assert all(other.refusal is not None for other in others)
 
@@ -332,7 +331,7 @@ def test_standard_cases_are_all_found() -> None:
     cases = [*conv_cases(), *converted_cases()]
     assert cases
     for case in cases:
-        sites = find_sites(load_model(case.model))
+        sites = find_convs(load_model(case.model))
         assert [site.spec is not None for site in sites] == [True] * list_op_types(case.model)["Conv"], case.name
         assert None not in {extent for site in sites if site.spec for extent in site.spec.extents}
 
@@ -341,7 +340,7 @@ def test_standard_cases_are_all_found() -> None:
 @pytest.mark.parametrize("name", sorted(light_paths()))
 def test_imagenet_graphs_are_all_found(name: str) -> None:
     loaded = load_model(light_paths()[name])
-    sites = find_sites(loaded)
+    sites = find_convs(loaded)
     assert len(sites) == list_op_types(loaded.model)["Conv"] > 0
     assert all(site.spec is not None and None not in site.spec.extents for site in sites)
 
@@ -359,7 +358,7 @@ def test_imagenet_graphs_are_all_found(name: str) -> None:
 def test_real_models(real_model: Callable[[str], Path], name: str, count: int, kernel_shape: tuple[int, ...]) -> None:
     loaded: LoadedModel = load_model(real_model(name))
     before = loaded.model.SerializeToString()
-    sites = find_sites(loaded)
+    sites = find_convs(loaded)
     assert len({site.name for site in sites}) == len(sites) == count
     assert all(site.spec is not None for site in sites)
     assert kernel_shape in {site.spec.kernel_shape for site in sites if site.spec}
@@ -369,7 +368,7 @@ def test_real_models(real_model: Callable[[str], Path], name: str, count: int, k
 def test_a_constant_input_is_left_to_constant_folding() -> None:
     """ONNX Runtime computes it when it loads the model: replaced, it would be computed in every run."""
     model = parse("g (float[N] n) => (float[N] y) { c = Conv(W, W) y = Add(n, n) }")
-    (site,) = find_sites(load_model(model))
+    (site,) = find_convs(load_model(model))
     assert site.refusal is not None and site.refusal.code == "constant-input"
 
 

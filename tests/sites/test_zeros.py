@@ -12,7 +12,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnx_fft import describe, inspect, rewrite
 from onnx_fft.model.io import LoadedModel
-from onnx_fft.sites.conv import find_sites
+from onnx_fft.sites.find import find_sites
 from scripts.shared.conv_models import Array
 from scripts.shared.running import run_model, run_with_library
 

@@ -1,4 +1,4 @@
-"""What was checked, on the page: each replaced convolution against float64, the outputs, the probes."""
+"""What was checked, on the page: each replaced site against float64, the outputs, the probes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from onnx_fft.checks.probes import Probe
 from onnx_fft.checks.result import Validation
 from onnx_fft.hints import Wording
 from onnx_fft.report.numbers import format_error, plural
+from onnx_fft.report.sentences import name_sites
 
 MAX_OPEN_ROWS = 8
 """Rows of outputs, and findings of a probe, that are shown without asking."""
@@ -42,7 +43,7 @@ PROBES = {
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A replaced convolution: `marks` are pairs of a class of the style sheet and a place in percent of the scale.
+    """A replaced site: `marks` are pairs of a class of the style sheet and a place in percent of the scale.
 
     `sentence` is what to say in their place if there are no numbers.
     """
@@ -67,8 +68,13 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """What the section shows; `scale` says what the marks of `checks` are placed on."""
+    """What the section shows; `scale` says what the marks of `checks` are placed on.
 
+    `kind` is what the operators are called, `own` one of the original's.
+    """
+
+    kind: str
+    own: str
     ok: bool
     words: str
     bisection: str
@@ -102,7 +108,10 @@ def show_accuracy(validation: Validation, wording: Wording) -> Accuracy:
     """The section on the comparison of the two models; `wording` puts options into words."""
     low, high = _find_scale(validation.convs)
     outputs = tuple(_list_outputs(validation))
+    kind = name_sites(check.op_type for check in validation.convs)
     return Accuracy(
+        kind=kind,
+        own="Conv" if kind == "convolution" else kind,
         ok=validation.ok,
         words=validation.verdict.removeprefix("same: ").removeprefix("different: "),
         bisection="" if validation.bisection is None else validation.bisection.sentence,

@@ -1,4 +1,4 @@
-"""The convolutions on the page: a portrait of the model, those replaced with bars and reasons, those left alone."""
+"""The sites on the page: a portrait of the model, those replaced with bars and reasons, those left alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from onnx_fft.hints import Wording, tell
 from onnx_fft.measure.run import Measurement
 from onnx_fft.report.html.bars import Bar, is_slower, make_bar, pair_bars
 from onnx_fft.report.numbers import format_growth, format_time, plural
-from onnx_fft.report.sentences import describe_measurement, explain_row
+from onnx_fft.report.sentences import describe_measurement, explain_row, name_sites
 from onnx_fft.results import Report, Row
 
 MIN_PORTRAIT = 8
@@ -68,8 +68,12 @@ class Portrait:
 
 @dataclass(frozen=True, slots=True)
 class Convs:
-    """What the section shows; `legend` is pairs of a class of the style sheet and its word."""
+    """What the section shows; `legend` is pairs of a class of the style sheet and its word.
 
+    `kind` is what the operators are called.
+    """
+
+    kind: str
     introduction: str
     measurement: tuple[str, ...]
     legend: tuple[tuple[str, str], ...]
@@ -82,21 +86,23 @@ class Convs:
 
 
 def show_convs(report: Report, wording: Wording) -> Convs:
-    """The section on convolutions; `wording` puts options into words."""
+    """The section on sites; `wording` puts options into words."""
     longest = max((seconds for row in report.rows for seconds in _list_times(row)), default=0.0)
     left = [row for row in report.rows if row.lowering is None]
     codes = Counter(row.code for row in left)
+    kind = name_sites(row.op_type for row in report.rows)
     has_portrait = len(report.rows) >= MIN_PORTRAIT and longest
     among_measured = any(row.is_measured for row in report.rows)
     return Convs(
+        kind=kind,
         introduction=_introduce(report),
-        measurement=() if report.measurement is None else _describe(report.measurement, wording),
+        measurement=() if report.measurement is None else _describe(report.measurement, kind, wording),
         legend=_list_marks(report) if longest else (),
         portrait=_draw_portrait(report.rows, longest) if has_portrait else None,
         replaced=tuple(_show_replaced(row, longest, among_measured, wording) for row in report.replaced),
         tally=tuple(f"{count} {code.replace('-', ' ')}" for code, count in codes.most_common()),
         left=tuple(_show_left(row, longest, among_measured, wording) for row in left),
-        left_summary=f"{plural(len(left), 'convolution')} left alone, with reasons",
+        left_summary=f"{plural(len(left), kind)} left alone, with reasons",
         is_left_open=len(left) <= MAX_OPEN_ROWS,
     )
 
@@ -104,16 +110,17 @@ def show_convs(report: Report, wording: Wording) -> Convs:
 def _introduce(report: Report) -> str:
     count, replaced = len(report.rows), len(report.replaced)
     if not count:
-        return "The model holds no convolution."
+        return "The model holds no convolution, DFT or STFT."
+    kind = name_sites(row.op_type for row in report.rows)
     source = "are those the cost model predicts"
     if any(row.is_measured for row in report.rows):
-        source = "were measured on this machine, each convolution alone, unless they say otherwise"
-    return f"{replaced} of {plural(count, 'convolution')} replaced. Times {source}; all bars are to one scale."
+        source = f"were measured on this machine, each {kind} alone, unless they say otherwise"
+    return f"{replaced} of {plural(count, kind)} replaced. Times {source}; all bars are to one scale."
 
 
-def _describe(measurement: Measurement, wording: Wording) -> tuple[str, ...]:
+def _describe(measurement: Measurement, kind: str, wording: Wording) -> tuple[str, ...]:
     """What was timed for how long, what it showed, and its notes."""
-    timed = f"{plural(measurement.contests, 'distinct convolution')} timed"
+    timed = f"{plural(measurement.contests, f'distinct {kind}')} timed"
     known = f", {measurement.cached} of them known from before" if measurement.cached else ""
     left = f"; {measurement.unmeasured} judged by prediction" if measurement.unmeasured else ""
     spent = f"{measurement.spent_s:.0f} of {measurement.budget_s:.0f} s spent"
@@ -129,10 +136,11 @@ def _list_marks(report: Report) -> tuple[tuple[str, str], ...]:
 
 
 def _draw_portrait(rows: Sequence[Row], longest: float) -> Portrait:
+    kind = name_sites(row.op_type for row in rows)
     return Portrait(
         columns=tuple(_draw_column(row, position, longest) for position, row in enumerate(rows)),
         width=len(rows) * COLUMN,
-        label=f"Time of {plural(len(rows), 'convolution')} in the model's order; see the tables below",
+        label=f"Time of {plural(len(rows), kind)} in the model's order; see the tables below",
         caption=f"The model from input to output; the tallest is {format_time(longest)}",
     )
 

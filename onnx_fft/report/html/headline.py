@@ -8,6 +8,7 @@ from onnx_fft.bench import Benchmark
 from onnx_fft.checks.result import Validation
 from onnx_fft.report.html.accuracy import find_worst_error
 from onnx_fft.report.numbers import format_bytes, format_error, format_growth, format_time, plural
+from onnx_fft.report.sentences import name_sites
 from onnx_fft.results import Report
 from onnx_fft.timing.stats import Ratio, describe_verdict
 
@@ -42,7 +43,8 @@ def _show_speed(report: Report | None, benchmark: Benchmark | None) -> Figure:
     known = [(row, row.predicted_conv_s) for row in report.rows if row.predicted_conv_s is not None]
     before = sum(seconds for _, seconds in known)
     after = sum(seconds if row.predicted_s is None or not row.lowering else row.predicted_s for row, seconds in known)
-    note = f"for the convolutions together, {format_time(before)} → {format_time(after)}; not measured"
+    kind = name_sites(row.op_type for row in report.rows)
+    note = f"for the {kind}s together, {format_time(before)} → {format_time(after)}; not measured"
     ratio = before / after if after else 1.0
     return Figure("Predicted speed", f"{ratio:.2f}×", note, "good" if ratio > 1 else "bad" if ratio < 1 else "")
 
@@ -59,7 +61,7 @@ def _show_error(report: Report, validation: Validation | None) -> Figure:
     worst = format_error(find_worst_error(validation))
     if not validation.ok:
         return Figure("Worst error", worst, "the models do not compute the same", "bad")
-    checked = plural(sum(conv.ok is True for conv in validation.convs), "convolution")
+    checked = plural(sum(c.ok is True for c in validation.convs), name_sites(c.op_type for c in validation.convs))
     return Figure("Worst error", worst, f"relative L2 of an output; {checked} held against float64")
 
 

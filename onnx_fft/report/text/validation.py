@@ -55,7 +55,7 @@ def describe_probe(probe: Probe) -> str:
 def _draw_checks(validation: Validation) -> list[Drawing]:
     """Each output under each feed, and each convolution alone."""
     rows = [row for feed in (*validation.feeds, *validation.sparse) for row in _list_feed(feed)]
-    rows += [(_mark(conv.ok), f"Conv {shorten(conv.name)}", conv.sentence) for conv in validation.convs]
+    rows += [(_mark(conv.ok), f"{conv.op_type} {shorten(conv.name)}", conv.sentence) for conv in validation.convs]
     return [make_table(("", "what", "found"), rows)] if rows else []
 
 
