@@ -8,6 +8,7 @@
 namespace onnx_fft {
 
 constexpr int kMostLines = 16;  // lanes of the widest vector
+constexpr int kNeighbours = 4;  // vectors of columns, or of rows, of a long line that are computed together
 
 // How the samples of the lines of one group lie in memory.
 enum class LineLayout {
@@ -79,7 +80,7 @@ int64_t values_of(const FourierPlan<Real>& plan) {
 template <typename Real>
 int64_t scratch_of(const ComplexDft<Real>& dft) {
   const int64_t longest = dft.line.length > dft.row_line.length ? dft.line.length : dft.row_line.length;
-  return 3 * longest;
+  return (dft.is_long() ? kNeighbours + 2 : 3) * longest;
 }
 template <typename Real>
 int64_t scratch_of(const FourierPlan<Real>& plan) {

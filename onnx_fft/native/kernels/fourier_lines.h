@@ -191,7 +191,7 @@ void transform_values(const FourierPlan<Real>& plan, Real* scratch) {
   const bool is_packed = spec.form != FourierForm::kComplex && length % 2 == 0;
   const int64_t points = is_packed ? length / 2 : length;
   const int half = static_cast<int>(length / 2);
-  const Line<Real> line{scratch}, work = line.from(length + 1 + kLanes<Real>);
+  const Line<Real> line{scratch}, work = line.from(length + 1 + kLanes<Real>);  // values_of, in kernels/fourier.h
   if (spec.form == FourierForm::kHalf) {
     if (is_packed) {
       join(half, plan.real_roots.data(), line, line);

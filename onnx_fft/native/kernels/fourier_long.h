@@ -34,17 +34,26 @@ void turn_columns(const ComplexDft<Real>& dft, int64_t block, int64_t count, con
   }
 }
 
+// Neighbours are read, and written, together: a vector of one row alone is less than the memory's bursts.
 template <typename Real>
 void transform_columns(const ComplexDft<Real>& dft, const LongInput<Real>& in, int64_t first, int64_t last,
                        Real* between, Real* scratch) {
   constexpr int L = kLanes<Real>;
   const int64_t length = dft.line.length, rows = dft.rows;
-  const Line<Real> line{scratch}, work = line.from(length);
-  for (int64_t block = first; block < last; ++block) {
-    const int64_t column = block * L, count = clamp(rows - column, 0, L);
-    for (int64_t a = 0; a < length; ++a) line.put(a, read_long(in, rows * a + column, count));
-    transform_line(dft.line, dft.roots.data(), line, line, work);
-    turn_columns(dft, block, count, scratch, between);
+  const Line<Real> lines{scratch}, work = lines.from(kNeighbours * length);
+  for (int64_t block = first; block < last; block += kNeighbours) {
+    const int64_t there = clamp(last - block, 0, kNeighbours);
+    for (int64_t a = 0; a < length; ++a) {
+      for (int64_t i = 0; i < there; ++i) {
+        const int64_t column = (block + i) * L;
+        lines.put(i * length + a, read_long(in, rows * a + column, clamp(rows - column, 0, L)));
+      }
+    }
+    for (int64_t i = 0; i < there; ++i) {
+      const Line<Real> line = lines.from(i * length);
+      transform_line(dft.line, dft.roots.data(), line, line, work);
+      turn_columns(dft, block + i, clamp(rows - (block + i) * L, 0, L), line.re, between);
+    }
   }
 }
 
@@ -53,12 +62,18 @@ void transform_rows(const ComplexDft<Real>& dft, const Real* between, const Long
                     int64_t last, Real* scratch) {
   constexpr int L = kLanes<Real>;
   const int64_t length = dft.line.length, rows = dft.rows;
-  const Line<Real> line{scratch}, work = line.from(rows);
-  for (int64_t block = first; block < last; ++block) {
-    const int64_t column = block * L, count = clamp(length - column, 0, L);
-    const Line<Real> in{const_cast<Real*>(between) + block * rows * 2 * L};
-    transform_line(dft.row_line, dft.row_roots.data(), in, line, work);
-    for (int64_t d = 0; d < rows; ++d) write_long(out, column + length * d, line.get(d), count);
+  const Line<Real> lines{scratch}, work = lines.from(kNeighbours * rows), in{const_cast<Real*>(between)};
+  for (int64_t block = first; block < last; block += kNeighbours) {
+    const int64_t there = clamp(last - block, 0, kNeighbours);
+    for (int64_t i = 0; i < there; ++i) {
+      transform_line(dft.row_line, dft.row_roots.data(), in.from((block + i) * rows), lines.from(i * rows), work);
+    }
+    for (int64_t d = 0; d < rows; ++d) {
+      for (int64_t i = 0; i < there; ++i) {
+        const int64_t column = (block + i) * L;
+        write_long(out, column + length * d, lines.get(i * rows + d), clamp(length - column, 0, L));
+      }
+    }
   }
 }
 
