@@ -126,7 +126,7 @@ def test_a_real_signal_ignores_what_it_cannot_have() -> None:
     other = x.copy()
     other[:, [0, 6], 1] = 7
     spec = make_dft_spec(x.shape, inverse=True, onesided=True)
-    for factors in ((12,), (3, 4), (6, 4)):
+    for factors in ((12,), (3, 4), (4, 3), (6, 4)):
         model = lower_dft(spec, FourierPlan("matmul", factors))
         np.testing.assert_array_equal(run_model(model, {"x": x})[0], run_model(model, {"x": other})[0])
 
