@@ -23,6 +23,10 @@ NATIVE_FLOP_S, NATIVE_BYTE_S, NATIVE_START_S = 0.04e-9, 0.1e-9, 3e-6
 cases none takes longer than predicted, and most half of it (2-core AMD EPYC, AVX2, 2026-11): what they are held against
 takes ten to two hundred times as long."""
 
+MATMUL_SLACK, MATMUL_INNER_SLACK = 2.5, 6.0
+"""What matrix products take over what is counted of them, nearly at worst: of rows, and of an axis with others behind
+it, whose real and imaginary parts are put side by side for every stage."""
+
 ASSUMED_LENGTHS = (256, 4096, 65536)
 """Lengths of an axis or a signal that the model leaves open, at which it is judged."""
 
@@ -71,6 +75,12 @@ def original_fourier_seconds(spec: FourierSpec) -> float:
     size = points if is_power else 1 << ceil(log2(2 * points - 1))
     butterflies = (1 if is_power else 3) * size * log2(size) / 2
     return START_S + rows * (ROW_S + butterflies * BUTTERFLY_S)
+
+
+def matmul_slack(spec: FourierSpec) -> float:
+    """What the counted time of matrix products is multiplied by."""
+    is_inner = not isinstance(spec, StftSpec) and prod(length or 2 for length in spec.shape[spec.axis + 1 : -1]) > 1
+    return MATMUL_INNER_SLACK if is_inner else MATMUL_SLACK
 
 
 def native_fourier_seconds(spec: FourierSpec) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from onnx_fft.cost.conv import count_conv
 from onnx_fft.cost.extents import count_tensors
-from onnx_fft.cost.fourier import native_fourier_seconds, original_fourier_seconds
+from onnx_fft.cost.fourier import matmul_slack, native_fourier_seconds, original_fourier_seconds
 from onnx_fft.cost.lowerings import count_lowering
 from onnx_fft.cost.machines import Machine
 from onnx_fft.cost.native import border_native_seconds, model_seconds, node_seconds
@@ -39,7 +39,8 @@ def lowering_seconds(spec: Spec, plan: Plan, machine: Machine) -> float:
         return node_seconds(spec, machine.library)
     if not isinstance(spec, ConvSpec) and plan.lowering == FFT:
         return native_fourier_seconds(spec)
-    return count_lowering(spec, plan) * machine.rates
+    seconds = count_lowering(spec, plan) * machine.rates
+    return seconds if isinstance(spec, ConvSpec) else seconds * matmul_slack(spec)
 
 
 def border_seconds(spec: Spec, machine: Machine) -> float:
