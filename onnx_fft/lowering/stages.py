@@ -116,7 +116,7 @@ def _write_real(
     if len(factors) > 1:
         places, signs = gather_half_spectrum(factors)
         x = _take(b, x, transform.read, places, inner, rows)
-        x = b.op("Mul", x, b.real(signs[..., None]))
+        x = b.op("Mul", b.reshape(x, -1, len(places), 2, inner), b.real(signs[..., None]))
     return _write_backward(b, x, list_stages(transform, factors), transform.sign, inner, scale)
 
 

@@ -154,6 +154,13 @@ def test_other_dtypes_keep_their_precision(dtype: str) -> None:
             assert_dft(spec, plan)
 
 
+@pytest.mark.parametrize(("parts", "inverse", "onesided"), FORMS)
+def test_rows_that_are_turned_side_by_side(parts: int, inverse: bool, onesided: bool) -> None:
+    extent = 33 if inverse and onesided else 64
+    spec = make_dft_spec((16, extent, parts), 1, 64, inverse=inverse, onesided=onesided)
+    assert_dft(spec, FourierPlan("matmul", (8, 8)))
+
+
 @pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.data())
