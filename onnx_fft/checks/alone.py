@@ -15,9 +15,9 @@ import numpy as np
 from onnx import GraphProto, TensorProto, helper
 
 from onnx_fft.checks.compare import Array
-from onnx_fft.checks.convcheck import ConvCheck, check_conv, resolve_geometry, run_fragment
+from onnx_fft.checks.convcheck import ConvCheck, check_conv, list_varying, resolve_geometry, run_fragment
 from onnx_fft.checks.fouriercheck import check_fourier
-from onnx_fft.checks.fragments import CutError, is_constant
+from onnx_fft.checks.fragments import CutError
 from onnx_fft.checks.replaced import Replaced
 from onnx_fft.errors import Refusal
 from onnx_fft.model.external import tensor_array
@@ -147,8 +147,9 @@ def _draw_signal(
 def _read_constants(original: LoadedModel, conv: Replaced, custom_ops: Sequence[str | Path]) -> dict[str, Array]:
     """The constants the Conv reads, in their own dtypes; CutError if the weight is not a constant."""
     values = {}
+    varying = list_varying(conv)
     for name in conv.reads:
-        if name == conv.node.input[0] or not is_constant(conv.scope, name):
+        if name in varying:
             continue
         owner = conv.scope.find_owner(name)
         stored = None if owner is None else owner.tensors.get(name)

@@ -106,8 +106,7 @@ def check_conv(
     """
     assert conv.counterpart is not None  # or there is nothing to cut out
     x, weight = np.asarray(tensors[conv.node.input[0]]), np.asarray(tensors[conv.node.input[1]])
-    varying = [name for name in conv.reads if name == conv.node.input[0] or not is_constant(conv.scope, name)]
-    given = {name: tensors[name] for name in varying}
+    given = {name: tensors[name] for name in list_varying(conv)}
     new = tensors.get(conv.output)
     try:
         if new is None:
@@ -138,6 +137,11 @@ def check_conv(
     with suppress(CutError, EngineError):
         own = _take(run_fragment(original, conv.scope, [conv.output], given, custom_ops)[conv.output], parts)
     return judge(own)
+
+
+def list_varying(site: Replaced) -> list[str]:
+    """What it reads that is not a constant, and what is convolved or transformed, constant or not."""
+    return [name for name in site.reads if name == site.node.input[0] or not is_constant(site.scope, name)]
 
 
 def run_fragment(

@@ -16,8 +16,8 @@ from onnx import NodeProto, helper
 from onnx.reference.op_run import OpRun
 
 from onnx_fft.checks.compare import Array
-from onnx_fft.checks.convcheck import ConvCheck, judge_output, run_fragment
-from onnx_fft.checks.fragments import CutError, is_constant
+from onnx_fft.checks.convcheck import ConvCheck, judge_output, list_varying, run_fragment
+from onnx_fft.checks.fragments import CutError
 from onnx_fft.checks.replaced import Replaced
 from onnx_fft.fourier.oracle import Float64Array
 from onnx_fft.fourier.transforms import dft, stft
@@ -72,9 +72,7 @@ def check_fourier(
     """Check one that can be cut out of both models, for the values `tensors` of all it reads; see `check_conv`."""
     assert site.counterpart is not None  # or there is nothing to cut out
     x = np.asarray(tensors[site.node.input[0]])
-    signal = site.node.input[0]
-    varying = [name for name in site.reads if name == signal or not is_constant(site.scope, name)]
-    given = {name: tensors[name] for name in varying}
+    given = {name: tensors[name] for name in list_varying(site)}
     new = tensors.get(site.output)
     try:
         if new is None:

@@ -65,7 +65,7 @@ def _direct_basis(axis: Axis, plan: AxisPlan) -> AxisBasis:
     inputs = np.arange(plan.input_length(axis))
     outputs = np.arange(plan.output_length(axis)) * axis.stride
     forward = np.exp(_turns(-np.outer(frequencies, inputs), length))
-    inverse = np.exp(_turns(np.outer(outputs, frequencies), length)) * _mirror_weight(length) / length
+    inverse = np.exp(_turns(np.outer(outputs, frequencies), length)) * mirror_weight(length) / length
 
     complex_bins = (frequencies > 0) & (2 * frequencies != length)
     keep = np.stack([np.ones_like(complex_bins), complex_bins, complex_bins], axis=1).ravel()
@@ -96,7 +96,7 @@ def _factored_basis(axis: Axis, plan: AxisPlan) -> AxisBasis:
     real = np.stack([back.real - back.imag, -back.imag, -back.real], axis=3)
     imaginary = np.stack([back.real + back.imag, back.real, -back.imag], axis=3)
     second_back = np.stack([real, imaginary], axis=1).reshape(len(f1), -1, 3 * columns)
-    first_back = np.exp(_turns(np.outer(np.arange(rows_out), f1), rows)) * _mirror_weight(rows) / length
+    first_back = np.exp(_turns(np.outer(np.arange(rows_out), f1), rows)) * mirror_weight(rows) / length
     first_back_real = np.stack([first_back.real, -first_back.imag], axis=2).reshape(1, rows_out, 2 * len(f1))
     return AxisBasis((first_real, second), (second_back, first_back_real))
 
@@ -106,7 +106,7 @@ def _turns(numerator: NDArray[np.int64], denominator: int) -> NDArray[np.complex
     return (2j * np.pi * (numerator % denominator) / denominator).astype(np.complex128)
 
 
-def _mirror_weight(length: int) -> Array:
+def mirror_weight(length: int) -> Array:
     """How often each bin of the half-spectrum stands in the full one: once for 0 and `length / 2`, else twice."""
     weight = np.full(length // 2 + 1, 2.0)
     weight[0] = 1.0

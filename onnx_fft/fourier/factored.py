@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_fft.fourier.axis import ceil_divide
+from onnx_fft.fourier.basis import mirror_weight
 
 Array = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
@@ -159,15 +160,6 @@ def gather_half_spectrum(lengths: Sequence[int]) -> tuple[IndexArray, Array]:
 def scatter_digits(spectrum: ComplexArray, lengths: Sequence[int]) -> ComplexArray:
     """A spectrum `[prod(lengths)]` in the order of the digits."""
     return spectrum.reshape(tuple(lengths)[::-1]).transpose().ravel()
-
-
-def mirror_weight(length: int) -> Array:
-    """How often each bin of the half-spectrum stands in the full one: once for 0 and `length / 2`, else twice."""
-    weight = np.full(length // 2 + 1, 2.0)
-    weight[0] = 1.0
-    if length % 2 == 0:
-        weight[-1] = 1.0
-    return weight
 
 
 def _to_real(matrix: ComplexArray) -> Array:

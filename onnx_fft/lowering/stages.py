@@ -17,6 +17,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
+from onnx_fft.fourier.basis import mirror_weight
 from onnx_fft.fourier.factored import (
     Stage,
     backward_matrix,
@@ -24,7 +25,6 @@ from onnx_fft.fourier.factored import (
     gather_half_spectrum,
     locate_bins,
     make_twiddles,
-    mirror_weight,
     scatter_digits,
 )
 from onnx_fft.fourier.plans import (

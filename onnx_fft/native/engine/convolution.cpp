@@ -28,12 +28,6 @@ constexpr size_t kMostShapes = 64, kMostSpectra = 4;
 // Spectra of fewer bytes are made faster than threads are started.
 constexpr size_t kThreadedBytes = 1 << 20;
 
-std::string describe(const int64_t* values, int count) {
-  std::string text;
-  for (int i = 0; i < count; ++i) text += (i ? "x" : "") + std::to_string(values[i]);
-  return text;
-}
-
 int lanes_of(DType dtype) { return kernels().vector_bytes / (dtype == DType::kFloat64 ? 8 : 4); }
 
 }  // namespace
@@ -78,7 +72,7 @@ struct Convolution::State {
   void check_shape(const int64_t* x_shape) const {
     if (x_shape[1] == in_channels * attributes.group) return;
     throw std::invalid_argument("got an input of " + std::to_string(x_shape[1]) + " channels, " +
-                                describe(x_shape, attributes.rank + 2) + "; the weights take " +
+                                join_lengths(x_shape, attributes.rank + 2) + "; the weights take " +
                                 std::to_string(in_channels * attributes.group) + " in " +
                                 std::to_string(attributes.group) + " group(s)");
   }
@@ -90,7 +84,7 @@ struct Convolution::State {
       const int64_t span = known.span(a), room = x_shape[2 + a] + known.pads_begin[a] + known.pads_end[a] - span;
       if (room < 0) {
         throw std::invalid_argument(
-            "got an input of " + describe(x_shape, attributes.rank + 2) + ", whose axis " + std::to_string(2 + a) +
+            "got an input of " + join_lengths(x_shape, attributes.rank + 2) + ", whose axis " + std::to_string(2 + a) +
             " with its padding is shorter than the kernel, which spans " + std::to_string(span));
       }
       y_shape.push_back(room / known.strides[a] + 1);

@@ -8,6 +8,7 @@
 #include "engine/fourier_run.h"
 #include "engine/lru.h"
 #include "engine/scratch.h"
+#include "engine/shared.h"
 #include "kernels/half.h"
 #include "kernels/isa.h"
 
@@ -73,16 +74,7 @@ struct FourierEngine::State {
   };
 
   std::shared_ptr<ScratchPool> pool = ScratchPool::shared();
-  std::shared_ptr<Shared> shared = share();
-
-  static std::shared_ptr<Shared> share() {
-    static std::mutex mutex;
-    static std::weak_ptr<Shared> existing;
-    const std::lock_guard<std::mutex> lock(mutex);
-    std::shared_ptr<Shared> found = existing.lock();
-    if (found == nullptr) existing = found = std::make_shared<Shared>();
-    return found;
-  }
+  std::shared_ptr<Shared> shared = share<Shared>();
 
   template <typename Real>
   std::shared_ptr<const FourierPlan<Real>> plan_for(const FourierSpec& spec, bool is_long) const {

@@ -13,6 +13,8 @@
 #include <sys/mman.h>
 #endif
 
+#include "engine/shared.h"
+
 namespace onnx_fft {
 
 // By operator new, since Windows has no std::aligned_alloc.
@@ -57,14 +59,7 @@ inline Block allocate_block(size_t bytes) {
 // goes with the last of them.
 class ScratchPool {
  public:
-  static std::shared_ptr<ScratchPool> shared() {
-    static std::mutex mutex;
-    static std::weak_ptr<ScratchPool> existing;
-    const std::lock_guard<std::mutex> lock(mutex);
-    std::shared_ptr<ScratchPool> pool = existing.lock();
-    if (pool == nullptr) existing = pool = std::make_shared<ScratchPool>();
-    return pool;
-  }
+  static std::shared_ptr<ScratchPool> shared() { return share<ScratchPool>(); }
 
   // A block with whatever its last user wrote to it.
   Block take(size_t bytes) {

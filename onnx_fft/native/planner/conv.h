@@ -68,6 +68,12 @@ inline ConvAttributes resolve_padding(ConvAttributes attributes, const int64_t* 
   return attributes;
 }
 
+inline std::string join_lengths(const int64_t* lengths, int count) {
+  std::string text;
+  for (int i = 0; i < count; ++i) text += (i > 0 ? "x" : "") + std::to_string(lengths[i]);
+  return text;
+}
+
 // Elements of a tensor of this shape; no length is negative. Throws std::invalid_argument for more than any memory
 // holds, with which products of lengths would overflow.
 inline int64_t count_elements(const int64_t* shape, int rank) {
@@ -75,9 +81,7 @@ inline int64_t count_elements(const int64_t* shape, int rank) {
   double count = 1;
   for (int axis = 0; axis < rank; ++axis) count *= double(shape[axis]);
   if (count <= kMost) return static_cast<int64_t>(count);
-  std::string text;
-  for (int axis = 0; axis < rank; ++axis) text += (axis > 0 ? "x" : "") + std::to_string(shape[axis]);
-  throw std::invalid_argument("got a tensor of " + text + ", which is more than any memory holds");
+  throw std::invalid_argument("got a tensor of " + join_lengths(shape, rank) + ", which is more than any memory holds");
 }
 
 }  // namespace onnx_fft

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "draws.h"
 #include "engine/machine.h"
 #include "kernels/half.h"
 #include "kernels/isa.h"
@@ -21,11 +22,6 @@
 namespace {
 
 using namespace onnx_fft;
-using Random = std::mt19937;
-
-int64_t pick(Random& random, int64_t least, int64_t most) {
-  return std::uniform_int_distribution<int64_t>(least, most)(random);
-}
 
 // Axes as the planner makes them: without their tiles.
 struct Case {
@@ -68,24 +64,6 @@ Case draw_case(Random& random) {
   c.conv.in_channels = pick(random, 1, 20);
   c.conv.out_channels = pick(random, 2, 20);
   return c;
-}
-
-std::vector<double> draw_values(Random& random, int64_t size) {
-  std::normal_distribution<double> normal;
-  std::vector<double> values(static_cast<size_t>(size));
-  for (double& value : values) value = static_cast<float>(normal(random));
-  return values;
-}
-
-template <typename Storage>
-std::vector<Storage> store(std::vector<double>& values) {
-  using Real = decltype(widen(Storage{}));
-  std::vector<Storage> stored(values.size());
-  for (size_t i = 0; i < values.size(); ++i) {
-    narrow(static_cast<Real>(values[i]), &stored[i]);
-    values[i] = widen(stored[i]);
-  }
-  return stored;
 }
 
 // The sums of one output channel of one image, with the root of the sum of their squared terms.

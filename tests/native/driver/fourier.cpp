@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "draws.h"
 #include "kernels/half.h"
 #include "kernels/isa.h"
 #include "threads.h"
@@ -22,12 +23,7 @@
 namespace {
 
 using namespace onnx_fft;
-using Random = std::mt19937;
 using Number = std::complex<double>;
-
-int64_t pick(Random& random, int64_t least, int64_t most) {
-  return std::uniform_int_distribution<int64_t>(least, most)(random);
-}
 
 struct Case {
   FourierSpec spec;

@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "draws.h"
 #include "engine/convolution.h"
 #include "kernels/half.h"
 #include "kernels/isa.h"
@@ -24,13 +25,8 @@ namespace {
 using onnx_fft::ConvAttributes;
 using onnx_fft::Convolution;
 using onnx_fft::DType;
-using Random = std::mt19937;
 
 constexpr double kPi = 3.14159265358979323846;
-
-int64_t pick(Random& random, int64_t least, int64_t most) {
-  return std::uniform_int_distribution<int64_t>(least, most)(random);
-}
 
 struct Case {
   ConvAttributes attributes;
@@ -76,17 +72,6 @@ std::vector<double> draw_basis(const Case& c, Random& random) {
     }
   }
   return weights;
-}
-
-template <typename Storage>
-std::vector<Storage> store(std::vector<double>& values) {
-  using Real = decltype(onnx_fft::widen(Storage{}));
-  std::vector<Storage> stored(values.size());
-  for (size_t i = 0; i < values.size(); ++i) {
-    onnx_fft::narrow(static_cast<Real>(values[i]), &stored[i]);
-    values[i] = onnx_fft::widen(stored[i]);
-  }
-  return stored;
 }
 
 double expect(const Case& c, int64_t plane, int64_t channel, int64_t frame, const std::vector<double>& x,

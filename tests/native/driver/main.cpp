@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "draws.h"
 #include "engine/convolution.h"
 #include "epilogues.h"
 #include "kernels/half.h"
@@ -26,7 +27,6 @@ using onnx_fft::ConvAttributes;
 using onnx_fft::Convolution;
 using onnx_fft::DType;
 using onnx_fft::kMaxRank;
-using Random = std::mt19937;
 using Shape = std::vector<int64_t>;
 
 struct Case {
@@ -45,10 +45,6 @@ struct Case {
     return shape;
   }
 };
-
-int64_t pick(Random& random, int64_t least, int64_t most) {
-  return std::uniform_int_distribution<int64_t>(least, most)(random);
-}
 
 size_t count(const Shape& shape) {
   size_t total = 1;
@@ -107,13 +103,6 @@ Case draw_wild_case(Random& random) {
   return c;
 }
 
-std::vector<double> draw_values(Random& random, size_t size) {
-  std::normal_distribution<double> normal;
-  std::vector<double> values(size);
-  for (double& value : values) value = static_cast<float>(normal(random));
-  return values;
-}
-
 // An output, and the sum of its squared terms, which says how large it might be.
 struct Sum {
   double value = 0, squares = 0;
@@ -148,18 +137,6 @@ Sum sum_at(const Case& c, const Shape& at, const std::vector<double>& x, const s
     }
   }
   return sum;
-}
-
-// The values as they are stored; `values` are rounded likewise.
-template <typename Storage>
-std::vector<Storage> store(std::vector<double>& values) {
-  using Real = decltype(onnx_fft::widen(Storage{}));
-  std::vector<Storage> stored(values.size());
-  for (size_t i = 0; i < values.size(); ++i) {
-    onnx_fft::narrow(static_cast<Real>(values[i]), &stored[i]);
-    values[i] = onnx_fft::widen(stored[i]);
-  }
-  return stored;
 }
 
 // Whether the sum by its definition, its arrays, and the padded input, all of which is transformed, are small enough to
