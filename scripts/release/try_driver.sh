@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the native test driver for another machine with the toolchain of the wheels, and compares its kernels with sums
-# by their definition there, in emulation. Arguments: arm64 or windows, a scratch folder, and the number of convolutions.
-# PYTHON names a Python that has requirements.txt installed; needs qemu-user-static or wine.
+# by their definition there, in emulation. Arguments: arm64, windows or avx512 (a Linux machine), a scratch folder, and the
+# number of convolutions. PYTHON names a Python that has requirements.txt installed; needs scripts/setup/emulators.sh, or
+# wine.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -11,7 +12,8 @@ case "$machine" in
   # Debian's C library for Arm, which comes with its cross compilers.
   arm64) ONNX_FFT_ZIG_TARGET=aarch64-linux-gnu.2.17 run=(qemu-aarch64-static -L /usr/aarch64-linux-gnu) isas=(neon) ;;
   windows) ONNX_FFT_ZIG_TARGET=x86_64-windows-gnu run=(wine) isas=(baseline avx2 avx512) ;;
-  *) echo "got the machine $machine; expected arm64 or windows" >&2; exit 2 ;;
+  avx512) ONNX_FFT_ZIG_TARGET=x86_64-linux-musl run=(bash scripts/release/in_bochs.sh) isas=(avx512) ;;
+  *) echo "got the machine $machine; expected arm64, windows or avx512" >&2; exit 2 ;;
 esac
 ONNX_FFT_ZIG="$("$python" -c 'import pathlib, ziglang; print(pathlib.Path(ziglang.__file__).parent / "zig")')"
 export ONNX_FFT_ZIG ONNX_FFT_ZIG_TARGET WINEDEBUG=-all WINEPREFIX="$scratch/wine"
@@ -24,6 +26,7 @@ for program in "$scratch/$machine"/native_test*; do
   for isa in "${isas[@]}"; do
     status=0
     ONNX_FFT_ISA="$isa" "${run[@]}" "$program" "$count" || status=$?
-    [ "$status" -eq 0 ] || [ "$status" -eq 2 ] || exit "$status" # 2: this CPU has no such instructions
+    # 2: this CPU has no such instructions, which Bochs has.
+    [ "$status" -eq 0 ] || { [ "$status" -eq 2 ] && [ "$machine" != avx512 ]; } || exit "$status"
   done
 done

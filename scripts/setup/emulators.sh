@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Installs Debian's emulator of Arm programs, with which scripts/release/try_driver.sh runs the kernels, if it is missing.
-# Needs root.
+# Installs Debian's emulators with which scripts/release/try_driver.sh runs the kernels, if they are missing: qemu for
+# programs for Arm; Bochs, and what makes a disk for it to boot from. Needs root.
 set -euo pipefail
 
-command -v qemu-aarch64-static >/dev/null && exit 0
+command -v qemu-aarch64-static bochs grub-mkrescue xorriso mformat cpio >/dev/null && [ -x /bin/busybox ] && exit 0
 export DEBIAN_FRONTEND=noninteractive
 apt-get update --quiet
-apt-get install --yes --quiet --no-install-recommends qemu-user-static
+apt-get install --yes --quiet --no-install-recommends qemu-user-static bochs bochs-term bochsbios busybox-static cpio \
+  grub-common grub-pc-bin mtools xorriso
