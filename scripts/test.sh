@@ -15,4 +15,6 @@ run mypy
 run vermin --quiet --violations --no-tips --target=3.10- --exclude str.decode onnx_fft scripts tests
 run lint-imports
 run python -m scripts.models.fetch
-run python -m pytest -n "${ONNX_FFT_TEST_WORKERS:-2}" "$@"
+export OPENBLAS_NUM_THREADS=1 # more wait for the other workers' most of the time
+# worksteal: neighbours, which share models and programs that they make, run in one worker.
+run python -m pytest -n "${ONNX_FFT_TEST_WORKERS:-2}" --dist worksteal "$@"

@@ -66,9 +66,13 @@ def lower_trial(trial: Trial) -> Lowered:
     )
 
 
+TRIALS = 200
+"""So many reach every corner, see below."""
+
+
 @with_addends
 @pytest.mark.slow
-@settings(max_examples=600)
+@settings(max_examples=TRIALS)
 @given(trials())
 def test_any_convolution_is_exact(trial: Trial) -> None:
     lowered = lower_trial(trial)
@@ -100,7 +104,7 @@ REACHED: dict[str, Callable[[Trial], bool]] = {
 def test_random_trials_reach_every_corner() -> None:
     missing = set(REACHED)
 
-    @settings(max_examples=600, derandomize=True, database=None)
+    @settings(max_examples=TRIALS, derandomize=True, database=None)
     @given(trials())
     def look(trial: Trial) -> None:
         missing.difference_update([name for name in missing if REACHED[name](trial)])
@@ -253,7 +257,7 @@ def test_every_pair_of_plan_kinds(lowering: Lowering, extent: int | None, rng: n
 
 @pytest.mark.slow
 @by_lowering
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_every_plan_gives_the_same(lowering: Lowering, data: st.DataObject) -> None:
     """One convolution, two plans drawn from the candidates: both right."""

@@ -79,7 +79,7 @@ def test_the_cases_of_the_standard_in_float64(case: Case) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(trials())
 def test_any_convolution_is_exact(trial: Trial) -> None:
     assume(not FFTCONV.find_obstacle(trial.spec))
