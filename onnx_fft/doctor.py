@@ -22,6 +22,7 @@ from onnx_fft.lowering import find_lowering
 from onnx_fft.lowering.base import Ports
 from onnx_fft.model.weights import ConvWeights
 from onnx_fft.native import library_path, read_origin
+from onnx_fft.native.planning import read_isa
 from onnx_fft.native.profile import describe_profile
 from onnx_fft.ort import import_ort
 from onnx_fft.provenance import OPERATOR_DOMAIN
@@ -133,16 +134,6 @@ def _judge_self_test(relative_l2: float, ran: list[str]) -> str:
     else:
         return ""
     return f"{problem}; please report this, with what is printed here"
-
-
-def read_isa() -> str:
-    """The instruction set whose kernels the library uses here: "baseline", "avx2", "avx512", "neon"."""
-    node = helper.make_node("LibraryInfo", [], ["name"], domain=OPERATOR_DOMAIN)
-    graph = helper.make_graph(
-        [node], "info", [], [helper.make_tensor_value_info("name", TensorProto.UINT8, ["length"])]
-    )
-    (name,) = InferenceSession(_make_model(graph)).run(None, {})
-    return bytes(name).decode()
 
 
 def _run_self_test() -> tuple[float, list[str]]:

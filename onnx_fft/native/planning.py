@@ -136,7 +136,7 @@ def unit_names() -> tuple[str, ...]:
 
 
 def read_isa() -> str:
-    """The instruction set whose kernels the library uses here: "baseline", "avx2", "avx512"."""
+    """The instruction set whose kernels the library uses here: "baseline", "avx2", "avx512", "neon"."""
     text = ctypes.create_string_buffer(TEXT_BYTES)
     _check(_load().OnnxFftIsa(text, TEXT_BYTES), text)
     return text.value.decode()

@@ -21,8 +21,9 @@ from onnx import ModelProto
 import onnx_fft
 import onnx_fft.doctor
 from onnx_fft import native
-from onnx_fft.doctor import examine, read_isa
+from onnx_fft.doctor import examine
 from onnx_fft.errors import NativeUnavailable
+from onnx_fft.native.planning import read_isa
 from scripts.shared.paths import ROOT
 from tests.commands import run
 from tests.native.isa import ISA_FLAGS, runs_here
