@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from onnx_fft.doctor import read_isa
+from onnx_fft.native.planning import read_isa
 from tests.native.isa import ISA_FLAGS, runs_here
 
 pytestmark = pytest.mark.usefixtures("native_library")
@@ -34,6 +34,9 @@ MODULES = (
 )
 SAME_ON_ALL = "leak bench measured default_target command_line decides million wrong cost handed crepe_full vgg nmp OCR"
 """Parts of the names of tests that take long or do not depend on the kernels."""
+
+MARKS = "not (slow and real_model)"
+"""The test driver holds convolutions of any shape against their definition on every set; of real models a few do."""
 
 LEAST = 400
 """How many tests must have run."""
@@ -55,7 +58,7 @@ def test_on(isa: str, tmp_path: Path) -> None:
     files = [str(here.with_name(f"test_{module}.py")) for module in MODULES]
     files.append(f"{here}::{test_the_instruction_set_in_use.__name__}")
     left_out = f"not ({' or '.join(SAME_ON_ALL.split())})"
-    options = ["-q", "-p", "no:cacheprovider", "-k", left_out, f"--junitxml={result}"]
+    options = ["-q", "-p", "no:cacheprovider", "-m", MARKS, "-k", left_out, f"--junitxml={result}"]
     command = [sys.executable, "-m", "pytest", *options, *files]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment["ONNX_FFT_ISA"] = isa
