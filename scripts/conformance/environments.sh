@@ -10,3 +10,8 @@ make_venv() { # folder, options of pip install...
   [ -x "$environments/$1/bin/python" ] || "${PYTHON:-python3}" -m venv "$environments/$1"
   "$environments/$1/bin/python" -m pip install --quiet --disable-pip-version-check "${@:2}"
 }
+install_runtimes() { # all that the matrix runs
+  install_javascript
+  make_venv oldest --constraint tests/oldest.txt numpy onnxruntime
+  make_venv openvino --requirement scripts/conformance/openvino.txt
+}

@@ -7,7 +7,5 @@ cd "$(dirname "$0")/../.."
 source scripts/conformance/environments.sh
 bin="$(bash scripts/setup/venv.sh '.[test]')"
 
-make_venv oldest --constraint tests/oldest.txt numpy onnxruntime
-make_venv openvino --requirement scripts/conformance/openvino.txt
-install_javascript
+install_runtimes
 "$bin/python" -m scripts.conformance.run --environments "$environments" "$@"
