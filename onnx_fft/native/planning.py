@@ -37,6 +37,10 @@ class _Conv(ctypes.Structure):
     )
 
 
+class _ConvTranspose(ctypes.Structure):
+    _fields_ = (("conv", _Conv), ("output_padding", _Axes))
+
+
 class _Prediction(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_double) for name in ("seconds", "kernel_seconds", "model_seconds", "border_seconds")),
@@ -68,15 +72,38 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class TransposedQuestion:
+    """A transposed convolution `[batch, in_channels, *extents]` of known shape; pads crop the output."""
+
+    batch: int
+    in_channels: int
+    out_channels: int
+    group: int
+    extents: tuple[int, ...]
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads_begin: tuple[int, ...]
+    pads_end: tuple[int, ...]
+    output_padding: tuple[int, ...]
+    element_bytes: int = 4
+    vector_bytes: int = 0
+    """Of the instruction set to predict for; 0 for the one in use here."""
+    basis_length: int = 0
+    """Of the DFT whose windowed basis the weights are, as `find_basis_length` says of them as `[in_channels, taps]`.
+    Only of one output channel a group, and of taps along one axis."""
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """What a node does for one shape. Seconds are those of one core."""
 
     seconds: float
     """The library's own way."""
     kernel_seconds: float
-    """ONNX Runtime's Conv, which the node can call instead."""
+    """ONNX Runtime's Conv or ConvTranspose, which the node can call instead."""
     model_seconds: float
-    """The Conv of a model, which may run in ONNX Runtime's blocked layout."""
+    """The same in a model, where a Conv may run in ONNX Runtime's blocked layout."""
     border_seconds: float
     """What a node in its place costs its neighbours, whose blocked layout ends there."""
     weight_bytes: float
@@ -97,23 +124,16 @@ class Prediction:
 
 def predict(question: Question, rates: Rates) -> Prediction:
     """The prediction for a machine of these rates. Raises NativeUnavailable without the library."""
-    names = unit_names()
-    if len(rates) != len(names):
-        raise ValueError(f"got {len(rates)} rates; expected {len(names)}")
-    asked, found = _fill(question), _Prediction()
-    given = (ctypes.c_double * len(rates))(*rates)
-    if _load().OnnxFftPredict(ctypes.byref(asked), given, ctypes.byref(found)):
-        raise ValueError(found.plan.decode())
-    return Prediction(
-        found.seconds,
-        found.kernel_seconds,
-        found.model_seconds,
-        found.border_seconds,
-        found.weight_bytes,
-        found.scratch_bytes,
-        dict(zip(names, found.work, strict=False)),
-        found.plan.decode(),
-    )
+    return _ask(_load().OnnxFftPredict, _fill(question), rates)
+
+
+def predict_transposed(question: TransposedQuestion, rates: Rates) -> Prediction:
+    """The same of a transposed convolution.
+
+    Raises ValueError for one that has no outputs or more than fit any memory, NativeUnavailable without the library.
+    """
+    asked = _ConvTranspose(_fill(question), _Axes(*question.output_padding))
+    return _ask(_load().OnnxFftPredictTransposed, asked, rates)
 
 
 def find_basis_length(weights: NDArray[Any]) -> int:
@@ -155,7 +175,27 @@ def _check(failed: int, text: Any) -> None:
         raise NativeUnavailable(text.value.decode())
 
 
-def _fill(question: Question) -> _Conv:
+def _ask(function: Any, asked: ctypes.Structure, rates: Rates) -> Prediction:
+    names = unit_names()
+    if len(rates) != len(names):
+        raise ValueError(f"got {len(rates)} rates; expected {len(names)}")
+    found = _Prediction()
+    given = (ctypes.c_double * len(rates))(*rates)
+    if function(ctypes.byref(asked), given, ctypes.byref(found)):
+        raise ValueError(found.plan.decode())
+    return Prediction(
+        found.seconds,
+        found.kernel_seconds,
+        found.model_seconds,
+        found.border_seconds,
+        found.weight_bytes,
+        found.scratch_bytes,
+        dict(zip(names, found.work, strict=False)),
+        found.plan.decode(),
+    )
+
+
+def _fill(question: Question | TransposedQuestion) -> _Conv:
     def axes(values: Sequence[int]) -> Any:
         return _Axes(*values)
 
@@ -189,7 +229,8 @@ def _open(path: Path) -> ctypes.CDLL:
         library.OnnxFftUnitName.argtypes = [ctypes.c_int32]
         library.OnnxFftBasisLength.restype = ctypes.c_int64
         library.OnnxFftBasisLength.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64]
-        library.OnnxFftPredict.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+        for function in (library.OnnxFftPredict, library.OnnxFftPredictTransposed):
+            function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
         library.OnnxFftRates.argtypes = [ctypes.c_int32, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int64]
         library.OnnxFftIsa.argtypes = [ctypes.c_char_p, ctypes.c_int64]
     except (OSError, AttributeError) as error:

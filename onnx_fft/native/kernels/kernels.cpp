@@ -103,6 +103,7 @@ void transform_weights(const TilePlan& plan, Real scale, Real* scratch, Real* sp
 
 extern const DenseTable dense_table;
 extern const FourierTable fourier_table;
+extern const TransposedTable transposed_table;
 extern const KernelTable table;
 const KernelTable table = {
     ONNX_FFT_NAME(ONNX_FFT_ISA),
@@ -117,6 +118,7 @@ const KernelTable table = {
     {transform_weights<double>, multiply<double>},
     &dense_table,
     &fourier_table,
+    &transposed_table,
 };
 
 }  // namespace ONNX_FFT_ISA

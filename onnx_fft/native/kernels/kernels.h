@@ -122,6 +122,8 @@ struct SpectrumKernels {
   void (*multiply)(const Product<Real>&);
 };
 
+struct TransposedTable;
+
 // The kernels of one instruction set, by the type of the elements in memory.
 struct KernelTable {
   const char* name;
@@ -132,6 +134,7 @@ struct KernelTable {
   SpectrumKernels<double> f64_spectra;
   const DenseTable* dense;
   const FourierTable* fourier;
+  const TransposedTable* transposed;
 };
 
 }  // namespace onnx_fft

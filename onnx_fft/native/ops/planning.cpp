@@ -1,6 +1,7 @@
 // The functions that Python's planner calls: the library's own predictions, and the rates of this machine.
 #include "ops/planning.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -16,6 +17,7 @@
 #include "planner/choice.h"
 #include "planner/dense_plan.h"
 #include "planner/frames.h"
+#include "planner/transposed.h"
 
 namespace onnx_fft {
 namespace {
@@ -43,6 +45,11 @@ std::string describe(const ConvPlan& plan) {
          " in lanes";
 }
 
+std::string describe(const OverlapPlan& plan) {
+  return "inverse frames " + std::to_string(plan.length) + ", " + std::to_string(plan.signals * plan.frames) +
+         " frames, in lanes";
+}
+
 ConvAttributes attributes_of(const OnnxFftConv& conv) {
   if (conv.rank < 1 || conv.rank > kMaxRank) throw std::invalid_argument("got rank " + std::to_string(conv.rank));
   ConvAttributes a;
@@ -58,6 +65,23 @@ ConvAttributes attributes_of(const OnnxFftConv& conv) {
   return a;
 }
 
+int lanes_of(const OnnxFftConv& conv) {
+  const int64_t bytes = conv.vector_bytes > 0 ? conv.vector_bytes : kernels().vector_bytes;
+  return static_cast<int>(bytes / (conv.element_bytes == 8 ? 8 : 4));
+}
+
+void report(const OnnxFftConv& conv, const Choice& choice, const std::string& plan, OnnxFftPrediction* prediction) {
+  const double wider = conv.element_bytes == 8 ? 2 : 1;  // the planner counts bytes in float32
+  prediction->seconds = choice.seconds;
+  prediction->kernel_seconds = choice.kernel_seconds;
+  prediction->model_seconds = choice.model_seconds;
+  prediction->border_seconds = choice.border_seconds;
+  prediction->weight_bytes = wider * choice.weight_bytes;
+  prediction->scratch_bytes = wider * choice.scratch_bytes;
+  std::memcpy(prediction->work, choice.work.of, sizeof choice.work.of);
+  copy_text(plan, prediction->plan, sizeof prediction->plan);
+}
+
 void predict(const OnnxFftConv& conv, const Rates& rates, OnnxFftPrediction* prediction) {
   const ConvAttributes attributes = attributes_of(conv);
   std::vector<int64_t> x{conv.batch, conv.in_channels}, y{conv.batch, conv.out_channels};
@@ -69,19 +93,38 @@ void predict(const OnnxFftConv& conv, const Rates& rates, OnnxFftPrediction* pre
   }
   count_elements(x.data(), attributes.rank + 2);
   count_elements(y.data(), attributes.rank + 2);
-  const int64_t bytes = conv.vector_bytes > 0 ? conv.vector_bytes : kernels().vector_bytes;
-  const int lanes = static_cast<int>(bytes / (conv.element_bytes == 8 ? 8 : 4));
   const Choice choice = choose_execution(attributes, x.data(), y.data(), conv.in_channels / conv.group,
-                                         conv.out_channels, conv.basis_length, lanes, rates);
-  const double wider = conv.element_bytes == 8 ? 2 : 1;  // the planner counts bytes in float32
-  prediction->seconds = choice.seconds;
-  prediction->kernel_seconds = choice.kernel_seconds;
-  prediction->model_seconds = choice.model_seconds;
-  prediction->border_seconds = choice.border_seconds;
-  prediction->weight_bytes = wider * choice.weight_bytes;
-  prediction->scratch_bytes = wider * choice.scratch_bytes;
-  std::memcpy(prediction->work, choice.work.of, sizeof choice.work.of);
-  copy_text(describe(choice.plan), prediction->plan, sizeof prediction->plan);
+                                         conv.out_channels, conv.basis_length, lanes_of(conv), rates);
+  report(conv, choice, describe(choice.plan), prediction);
+}
+
+void predict_transposed(const OnnxFftConvTranspose& asked, const Rates& rates, OnnxFftPrediction* prediction) {
+  const OnnxFftConv& conv = asked.conv;
+  TransposedAttributes attributes{attributes_of(conv)};
+  std::copy_n(asked.output_padding, kMaxRank, attributes.output_padding);
+  std::vector<int64_t> x{conv.batch, conv.in_channels};
+  x.insert(x.end(), conv.extents, conv.extents + attributes.conv.rank);
+  count_elements(x.data(), attributes.conv.rank + 2);
+  const std::vector<int64_t> y = transposed_shape(attributes, x.data(), conv.out_channels);
+  const TransposedChoice choice =
+      choose_transposed(attributes, x.data(), y.data(), conv.in_channels / conv.group, conv.out_channels,
+                        conv.basis_length, lanes_of(conv), rates);
+  report(conv, choice, choice.overlap != nullptr ? describe(*choice.overlap) : describe(choice.plan), prediction);
+}
+
+template <typename Question>
+int32_t answer(void (*predict)(const Question&, const Rates&, OnnxFftPrediction*), const Question& question,
+               const double* seconds_per_unit, OnnxFftPrediction* prediction) {
+  std::memset(prediction, 0, sizeof *prediction);
+  try {
+    Rates rates;
+    std::memcpy(rates.of, seconds_per_unit, sizeof rates.of);
+    predict(question, rates, prediction);
+    return 0;
+  } catch (const std::exception& error) {
+    copy_text(error.what(), prediction->plan, sizeof prediction->plan);
+    return 1;
+  }
 }
 
 }  // namespace
@@ -92,16 +135,13 @@ extern "C" {
 // 0, or 1 with a sentence in `prediction->plan`. `seconds_per_unit`: the machine's rates, in the order of the units.
 ONNX_FFT_EXPORT int32_t OnnxFftPredict(const OnnxFftConv* conv, const double* seconds_per_unit,
                                        OnnxFftPrediction* prediction) {
-  std::memset(prediction, 0, sizeof *prediction);
-  try {
-    onnx_fft::Rates rates;
-    std::memcpy(rates.of, seconds_per_unit, sizeof rates.of);
-    onnx_fft::predict(*conv, rates, prediction);
-    return 0;
-  } catch (const std::exception& error) {
-    onnx_fft::copy_text(error.what(), prediction->plan, sizeof prediction->plan);
-    return 1;
-  }
+  return onnx_fft::answer(onnx_fft::predict, *conv, seconds_per_unit, prediction);
+}
+
+// The same of a transposed convolution, and of ONNX Runtime's ConvTranspose.
+ONNX_FFT_EXPORT int32_t OnnxFftPredictTransposed(const OnnxFftConvTranspose* conv, const double* seconds_per_unit,
+                                                 OnnxFftPrediction* prediction) {
+  return onnx_fft::answer(onnx_fft::predict_transposed, *conv, seconds_per_unit, prediction);
 }
 
 // The length of the DFT whose windowed basis the weights [rows, taps] are, stored in elements of so many bytes; 0 if

@@ -16,6 +16,12 @@ struct OnnxFftConv {
   int64_t basis_length;   // of the DFT whose windowed basis the weights are, as OnnxFftBasisLength finds it; else 0
 };
 
+// One transposed convolution: what `conv` says, its pads those that crop the output.
+struct OnnxFftConvTranspose {
+  OnnxFftConv conv;  // basis_length: of weights [in_channels, *kernel] of one output channel a group
+  int64_t output_padding[3];
+};
+
 // Predicted seconds are those of one core.
 struct OnnxFftPrediction {
   double seconds;         // of this library's own way

@@ -1,6 +1,8 @@
 #include "planner/choice.h"
 
 #include <algorithm>
+#include <cmath>
+#include <vector>
 
 #include "planner/cost.h"
 #include "planner/dense_plan.h"
@@ -44,6 +46,44 @@ Choice choose_execution(const ConvAttributes& attributes, const int64_t* x_shape
   const Work in_model = count_model_conv(shape, lanes);
   choice.model_seconds = rates.seconds(in_model);
   choice.border_seconds = rates.of[kBlockedBytes] * in_model.of[kBlockedBytes];
+  return choice;
+}
+
+namespace {
+
+// By the equal convolution.
+void choose_equal(const TransposedAttributes& attributes, const int64_t* x_shape, const int64_t* y_shape,
+                  int64_t in_channels, int64_t out_channels, int lanes, const Rates& rates, TransposedChoice& choice) {
+  if (!has_equal_conv(attributes, out_channels, in_channels)) {
+    choice.plan.seconds = choice.seconds = INFINITY;
+    return;
+  }
+  const std::vector<int64_t> equal = equal_shape(attributes, y_shape);
+  static_cast<Choice&>(choice) = choose_execution(equal_conv(attributes), x_shape, equal.data(), in_channels,
+                                                  out_channels * attributes.residues(), 0, lanes, rates);
+  const Work interleave = count_interleave(attributes, y_shape);
+  for (int unit = 0; unit < kUnits; ++unit) choice.work.of[unit] += interleave.of[unit];
+  choice.seconds += rates.seconds(interleave);
+  choice.weight_bytes += 4 * count_weights(attributes, out_channels, in_channels);
+  if (attributes.residues() > 1) choice.scratch_bytes += 4 * double(count_elements(equal.data(), attributes.conv.rank + 2));
+}
+
+}  // namespace
+
+TransposedChoice choose_transposed(const TransposedAttributes& attributes, const int64_t* x_shape,
+                                   const int64_t* y_shape, int64_t in_channels, int64_t out_channels,
+                                   int64_t basis_length, int lanes, const Rates& rates) {
+  TransposedChoice choice;
+  if (basis_length > 0) choice.overlap = plan_overlap(attributes, x_shape, y_shape, basis_length, lanes);
+  if (choice.overlap != nullptr) {
+    choice.work = choice.overlap->work;
+    choice.seconds = rates.seconds(choice.work);
+  } else {
+    choose_equal(attributes, x_shape, y_shape, in_channels, out_channels, lanes, rates, choice);
+  }
+  const Work ort = count_transposed_conv({attributes.conv, x_shape, y_shape, in_channels, out_channels});
+  choice.kernel_seconds = choice.model_seconds = rates.seconds(ort);
+  choice.border_seconds = 0;
   return choice;
 }
 

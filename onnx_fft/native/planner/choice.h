@@ -1,7 +1,11 @@
 // The one place where the ways to compute a convolution are compared.
 #pragma once
 
+#include <memory>
+
+#include "planner/overlap.h"
 #include "planner/plan.h"
+#include "planner/transposed.h"
 #include "planner/work.h"
 
 namespace onnx_fft {
@@ -24,5 +28,18 @@ struct Choice {
 // of the DFT whose windowed basis the weights are (basis.h), 0 if they are none.
 Choice choose_execution(const ConvAttributes& attributes, const int64_t* x_shape, const int64_t* y_shape,
                         int64_t in_channels, int64_t out_channels, int64_t basis_length, int lanes, const Rates& rates);
+
+// Of a transposed convolution; ONNX Runtime's ConvTranspose takes the place of its Conv.
+struct TransposedChoice : Choice {
+  // Of the equal convolution; or `overlap`, if the weights are a DFT basis. Neither has a tile if both would take
+  // gigabytes.
+  std::shared_ptr<const OverlapPlan> overlap;
+};
+
+// As above, with the channels of the transposed convolution. `basis_length`: of the basis that its weights
+// [in_channels * group, *kernel] of one output channel a group are.
+TransposedChoice choose_transposed(const TransposedAttributes& attributes, const int64_t* x_shape,
+                                   const int64_t* y_shape, int64_t in_channels, int64_t out_channels,
+                                   int64_t basis_length, int lanes, const Rates& rates);
 
 }  // namespace onnx_fft

@@ -106,4 +106,16 @@ Work count_model_conv(const ConvShape& shape, int lanes) {
   return work;
 }
 
+Work count_transposed_conv(const ConvShape& shape) {
+  const double group = double(shape.attributes.group), outputs = double(shape.out_channels) / group;
+  const double points = elements(shape.x, shape.attributes.rank) / double(std::max<int64_t>(1, shape.x[1]));
+  const double folded = points * group * outputs * taps(shape);
+  Work work;
+  work.of[kGemmFlops] = 2 * folded * double(shape.in_channels);
+  work.of[kUnfolded] = folded;
+  work.of[kBytes] = tensor_bytes(shape);
+  work.of[kConvCalls] = 1;
+  return work;
+}
+
 }  // namespace onnx_fft

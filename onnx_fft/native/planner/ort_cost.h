@@ -22,4 +22,8 @@ bool is_blocked(const ConvShape& shape, int lanes);
 Work count_model_conv(const ConvShape& shape, int lanes);
 Work count_kernel_conv(const ConvShape& shape);
 
+// Of its ConvTranspose, which is the same in a model and within a node: a product whose every result is then added to
+// an output (col2im). `in_channels` of `shape` are those of a group.
+Work count_transposed_conv(const ConvShape& shape);
+
 }  // namespace onnx_fft

@@ -1,0 +1,45 @@
+// What a transposed convolution asks of the kernels, beside those of the convolution that it equals.
+#pragma once
+
+#include "kernels/kernels.h"
+
+namespace onnx_fft {
+
+// Frames that are computed together, one in each lane, from their spectra: rows of `x`, of which each is a part of one
+// bin, the frames side by side.
+template <typename Real>
+struct OverlapFrames {
+  const BinRow<Real>* rows;
+  int64_t row_count;
+  const void* x;   // the first frame of the first row
+  int64_t x_step;  // from one row to the next, in elements
+  int count;       // frames; no more than lanes
+  const Real* window;
+  int64_t taps;
+  Real* sums;      // where the first frame begins
+  int64_t stride;  // from one frame to the next
+};
+
+template <typename Real>
+struct OverlapKernels {
+  // Adds frames to the sums, one after the other. `scratch` is that of a group of lines.
+  void (*add)(const FourierPlan<Real>&, const OverlapFrames<Real>&, Real* scratch);
+};
+
+// Rows of one output row's residues, of which the outputs [first, first + count) are every `stride`-th.
+struct Residues {
+  const void* rows;  // sample 0 of residue 0
+  int64_t step;      // from one residue to the next, in elements
+  int64_t stride;
+  int64_t first, count;
+};
+
+struct TransposedTable {
+  // by the type of the elements in memory
+  OverlapKernels<float> f16, f32;
+  OverlapKernels<double> f64;
+  // by the bytes of an element: 2, 4, 8
+  void (*interleave[3])(const Residues&, void* y);
+};
+
+}  // namespace onnx_fft
