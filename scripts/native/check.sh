@@ -37,6 +37,7 @@ run_tests() { # instruction set
   run_test native_test "$1" "$cases"
   run_test native_test_dense "$1" "$((cases / 3))"
   run_test native_test_frames "$1" "$((cases / 3))"
+  run_test native_test_transposed "$1" "$cases"
   run_test native_test_fourier "$1" "$((4 * cases))"
 }
 running=()

@@ -47,6 +47,22 @@ AutoPad read_auto_pad(const ort::NodeInfo& node) {
   return AutoPad::kSameLower;
 }
 
+// Weights [rank + 2], whose first two axes are channels.
+void check_kernel(const ConvAttributes& attributes, const ort::Shape& w) {
+  ort::Shape expected{-1, -1};
+  expected.insert(expected.end(), attributes.kernel, attributes.kernel + attributes.rank);
+  bool fits = w.size() == expected.size();
+  for (size_t axis = 2; fits && axis < w.size(); ++axis) fits = w[axis] < 0 || w[axis] == expected[axis];
+  if (!fits) refuse("weights of shape " + ort::describe(w), ort::describe(expected) + ", by 'kernel_shape'");
+  if (w[0] == 0 || w[1] == 0) refuse("weights of shape " + ort::describe(w), "at least one channel in and out");
+}
+
+void check_rank(const ConvAttributes& attributes, const ort::Shape& x) {
+  if (x.size() == static_cast<size_t>(attributes.rank) + 2) return;
+  refuse("an input of shape " + ort::describe(x),
+         std::to_string(attributes.rank + 2) + " dimensions, by the length of 'kernel_shape'");
+}
+
 }  // namespace
 
 ConvAttributes read_attributes(const ort::NodeInfo& node, ActivationKind activation, bool pads_itself) {
@@ -75,13 +91,25 @@ ConvAttributes read_attributes(const ort::NodeInfo& node, ActivationKind activat
   return attributes;
 }
 
+TransposedAttributes read_transposed_attributes(const ort::NodeInfo& node) {
+  TransposedAttributes attributes{read_attributes(node, ActivationKind::kNone, false)};
+  const ConvAttributes& conv = attributes.conv;
+  for (const int64_t pad : node.integers("pads")) check_value("'pads' with ", pad, 0);
+  const std::vector<int64_t> paddings = read_list(node, "output_padding", static_cast<size_t>(conv.rank), 0);
+  for (int axis = 0; axis < conv.rank; ++axis) {
+    const int64_t padding = paddings[static_cast<size_t>(axis)];
+    const int64_t limit = std::max(conv.strides[axis], conv.dilations[axis]);
+    if (padding >= limit) {
+      refuse("'output_padding' with " + std::to_string(padding),
+             "less than the stride or the dilation, of which the larger is " + std::to_string(limit));
+    }
+    attributes.output_padding[axis] = padding;
+  }
+  return attributes;
+}
+
 void check_weight_shape(const ConvAttributes& attributes, const ort::Shape& w) {
-  ort::Shape expected{-1, -1};
-  expected.insert(expected.end(), attributes.kernel, attributes.kernel + attributes.rank);
-  bool fits = w.size() == expected.size();
-  for (size_t axis = 2; fits && axis < w.size(); ++axis) fits = w[axis] < 0 || w[axis] == expected[axis];
-  if (!fits) refuse("weights of shape " + ort::describe(w), ort::describe(expected) + ", by 'kernel_shape'");
-  if (w[0] == 0 || w[1] == 0) refuse("weights of shape " + ort::describe(w), "at least one channel in and out");
+  check_kernel(attributes, w);
   if (w[0] > 0 && w[0] % attributes.group != 0) {
     refuse(
         "weights for " + std::to_string(w[0]) + " output channels in " + std::to_string(attributes.group) + " groups",
@@ -89,11 +117,17 @@ void check_weight_shape(const ConvAttributes& attributes, const ort::Shape& w) {
   }
 }
 
-void check_input_shape(const ConvAttributes& attributes, const ort::Shape& x, const ort::Shape& w) {
-  if (x.size() != static_cast<size_t>(attributes.rank) + 2) {
-    refuse("an input of shape " + ort::describe(x),
-           std::to_string(attributes.rank + 2) + " dimensions, by the length of 'kernel_shape'");
+void check_transposed_weight_shape(const TransposedAttributes& attributes, const ort::Shape& w) {
+  check_kernel(attributes.conv, w);
+  if (w[0] > 0 && w[0] % attributes.conv.group != 0) {
+    refuse("weights for " + std::to_string(w[0]) + " input channels in " + std::to_string(attributes.conv.group) +
+               " groups",
+           "a multiple of 'group'");
   }
+}
+
+void check_input_shape(const ConvAttributes& attributes, const ort::Shape& x, const ort::Shape& w) {
+  check_rank(attributes, x);
   const int64_t expected = w[1] < 0 ? -1 : w[1] * attributes.group;
   if (x[1] >= 0 && expected >= 0 && x[1] != expected) {
     refuse("an input of " + std::to_string(x[1]) + " channels", std::to_string(expected) + ", by weights of shape " +
@@ -102,9 +136,17 @@ void check_input_shape(const ConvAttributes& attributes, const ort::Shape& x, co
   }
 }
 
-void check_bias_shape(const ort::Shape& bias, const ort::Shape& w) {
-  if (bias.size() != 1 || bias[0] != w[0]) {
-    refuse("a bias of shape " + ort::describe(bias), std::to_string(w[0]) + ", the number of output channels");
+void check_transposed_input_shape(const TransposedAttributes& attributes, const ort::Shape& x, const ort::Shape& w) {
+  check_rank(attributes.conv, x);
+  if (x[1] < 0 || w[0] < 0 || x[1] == w[0]) return;
+  refuse("an input of " + std::to_string(x[1]) + " channels",
+         std::to_string(w[0]) + ", by weights of shape " + ort::describe(w));
+}
+
+void check_bias_shape(const ort::Shape& bias, int64_t out_channels) {
+  if (bias.size() != 1 || bias[0] != out_channels) {
+    refuse("a bias of shape " + ort::describe(bias),
+           std::to_string(out_channels) + ", the number of output channels");
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include "ops/ort.h"
 #include "planner/conv.h"
+#include "planner/transposed.h"
 
 namespace onnx_fft {
 
@@ -13,6 +14,11 @@ ConvAttributes read_attributes(const ort::NodeInfo& node, ActivationKind activat
 // `x` and `w` [rank + 2], with -1 for what is not known yet.
 void check_weight_shape(const ConvAttributes& attributes, const ort::Shape& w);
 void check_input_shape(const ConvAttributes& attributes, const ort::Shape& x, const ort::Shape& w);
-void check_bias_shape(const ort::Shape& bias, const ort::Shape& w);
+void check_bias_shape(const ort::Shape& bias, int64_t out_channels);
+
+// The same of a ConvTranspose, whose weights are [in_channels, out_channels / group, *kernel].
+TransposedAttributes read_transposed_attributes(const ort::NodeInfo& node);
+void check_transposed_weight_shape(const TransposedAttributes& attributes, const ort::Shape& w);
+void check_transposed_input_shape(const TransposedAttributes& attributes, const ort::Shape& x, const ort::Shape& w);
 
 }  // namespace onnx_fft

@@ -31,6 +31,20 @@ Dimensions read_input(const OrtApi& api, OrtShapeInferContext* context, size_t i
   return found;
 }
 
+// Sums and products of larger numbers overflow; the node refuses them when it is made.
+constexpr int64_t kMost = int64_t{1} << 31;
+
+bool is_sane(int64_t number) { return -kMost <= number && number <= kMost; }
+
+std::optional<int64_t> read_integer(const OrtApi& api, OrtShapeInferContext* context, const char* name) {
+  const OrtOpAttr* attribute = nullptr;
+  if (!ort::succeeded(api, ort::shape_infer_context_get_attribute(api, context, name, &attribute))) return std::nullopt;
+  int64_t value = 0;
+  size_t bytes = 0;
+  OrtStatus* status = ort::read_op_attr(api, attribute, kOrtInt, &value, sizeof value, &bytes);
+  return ort::succeeded(api, status) && is_sane(value) ? std::optional(value) : std::nullopt;
+}
+
 std::optional<std::vector<int64_t>> read_list(const OrtApi& api, OrtShapeInferContext* context, const char* name) {
   const OrtOpAttr* attribute = nullptr;
   if (!ort::succeeded(api, ort::shape_infer_context_get_attribute(api, context, name, &attribute))) return std::nullopt;
@@ -39,11 +53,7 @@ std::optional<std::vector<int64_t>> read_list(const OrtApi& api, OrtShapeInferCo
   OrtStatus* status = ort::read_op_attr(api, attribute, kOrtInts, values.data(), sizeof(values), &bytes);
   if (!ort::succeeded(api, status)) return std::nullopt;
   const std::vector<int64_t> list(values.begin(), values.begin() + static_cast<ptrdiff_t>(bytes / sizeof(int64_t)));
-  // Sums and products of larger ones overflow; the node refuses them when it is made.
-  constexpr int64_t kMost = int64_t{1} << 31;
-  const bool is_sane =
-      std::all_of(list.begin(), list.end(), [](int64_t each) { return -kMost <= each && each <= kMost; });
-  return is_sane ? std::optional(list) : std::nullopt;
+  return std::all_of(list.begin(), list.end(), is_sane) ? std::optional(list) : std::nullopt;
 }
 
 // Sets `y` along one axis; false if the input's size does not determine it.
@@ -70,28 +80,68 @@ void set_output(const OrtApi& api, OrtShapeInferContext* context, const Dimensio
   ort::check(api, ort::shape_infer_context_set_output_type_shape(api, context, 0, info));
 }
 
+// Sets the output's shape [batch, channels, ...] if each axis is known: `infer(axis, y)` sets it and says so.
+template <typename Infer>
+void infer_axes(const OrtApi& api, OrtShapeInferContext* context, const Dimensions& x, int64_t channels,
+                const Infer& infer) {
+  Dimensions y{ort::Shape(x.sizes.size(), -1), std::vector<std::string>(x.sizes.size()), x.type};
+  y.sizes[0] = x.sizes[0];
+  y.names[0] = x.names[0];
+  y.sizes[1] = channels;
+  bool known = x.sizes[0] >= 0 || !x.names[0].empty();
+  for (size_t axis = 2; axis < x.sizes.size(); ++axis) known = known && infer(axis, y);
+  if (known) set_output(api, context, y);
+}
+
+// The lists that Conv and ConvTranspose have in common.
+struct Lists {
+  std::vector<int64_t> kernel, strides, dilations, pads;
+
+  size_t rank() const { return kernel.size(); }
+  int64_t span(size_t axis) const { return dilations[axis] * (kernel[axis] - 1) + 1; }
+  int64_t padding(size_t axis) const { return pads[axis] + pads[axis + rank()]; }
+};
+
+// Nothing if one is missing, as pads are in an op for lengths that nobody knows yet, or does not fit x and w.
+std::optional<Lists> read_lists(const OrtApi& api, OrtShapeInferContext* context, const Dimensions& x,
+                                const Dimensions& w) {
+  const auto kernel = read_list(api, context, "kernel_shape"), strides = read_list(api, context, "strides");
+  const auto dilations = read_list(api, context, "dilations"), pads = read_list(api, context, "pads");
+  if (!kernel || !strides || !dilations || !pads) return std::nullopt;
+  const size_t rank = kernel->size();
+  const bool fits = x.sizes.size() == rank + 2 && w.sizes.size() == rank + 2 && strides->size() == rank &&
+                    dilations->size() == rank && pads->size() == 2 * rank;
+  return fits ? std::optional(Lists{*kernel, *strides, *dilations, *pads}) : std::nullopt;
+}
+
 }  // namespace
 
 void infer_output_shape(const OrtApi& api, OrtShapeInferContext* context) {
-  const auto kernel = read_list(api, context, "kernel_shape"), strides = read_list(api, context, "strides");
-  const auto dilations = read_list(api, context, "dilations"), pads = read_list(api, context, "pads");
-  if (!kernel || !strides || !dilations || !pads) return;  // an op without pads is for lengths that nobody knows yet
   const Dimensions x = read_input(api, context, 0), w = read_input(api, context, 1);
-  const size_t rank = kernel->size();
-  if (x.sizes.size() != rank + 2 || w.sizes.size() != rank + 2 || w.sizes[0] < 0 || strides->size() != rank ||
-      dilations->size() != rank || pads->size() != 2 * rank) {
-    return;
-  }
-  Dimensions y{ort::Shape(rank + 2, -1), std::vector<std::string>(rank + 2), x.type};
-  y.sizes[0] = x.sizes[0];
-  y.names[0] = x.names[0];
-  y.sizes[1] = w.sizes[0];
-  bool known = x.sizes[0] >= 0 || !x.names[0].empty();
-  for (size_t axis = 0; axis < rank; ++axis) {
-    const int64_t span = (*dilations)[axis] * ((*kernel)[axis] - 1) + 1;
-    known = known && infer_axis(x, axis + 2, (*pads)[axis] + (*pads)[axis + rank], span, (*strides)[axis], y);
-  }
-  if (known) set_output(api, context, y);
+  const auto lists = read_lists(api, context, x, w);
+  if (!lists || w.sizes[0] < 0) return;
+  infer_axes(api, context, x, w.sizes[0], [&](size_t axis, Dimensions& y) {
+    return infer_axis(x, axis, lists->padding(axis - 2), lists->span(axis - 2), lists->strides[axis - 2], y);
+  });
+}
+
+void infer_transposed_shape(const OrtApi& api, OrtShapeInferContext* context) {
+  const Dimensions x = read_input(api, context, 0), w = read_input(api, context, 1);
+  const auto lists = read_lists(api, context, x, w);
+  const auto paddings = read_list(api, context, "output_padding");
+  const std::optional<int64_t> group = read_integer(api, context, "group");
+  if (!lists || !paddings || paddings->size() != lists->rank() || !group || w.sizes[1] < 0 || !is_sane(w.sizes[1])) return;
+  infer_axes(api, context, x, w.sizes[1] * *group, [&](size_t axis, Dimensions& y) {
+    const int64_t stride = lists->strides[axis - 2];
+    const int64_t rest = (*paddings)[axis - 2] + lists->span(axis - 2) - lists->padding(axis - 2);
+    if (x.sizes[axis] < 0) {
+      y.names[axis] = x.names[axis];
+      return stride == 1 && rest == 1 && !x.names[axis].empty();  // as long as the input
+    }
+    if (x.sizes[axis] > kMost) return false;  // products of larger ones overflow
+    y.sizes[axis] = stride * (x.sizes[axis] - 1) + rest;
+    return y.sizes[axis] > 0;
+  });
 }
 
 }  // namespace onnx_fft

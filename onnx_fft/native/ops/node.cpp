@@ -1,24 +1,11 @@
 #include "ops/node.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "ops/attributes.h"
 
 namespace onnx_fft {
-namespace {
-
-// Whether all lengths are known, and such a tensor can be: a model may state any.
-bool is_fixed(const ort::Shape& shape) {
-  constexpr double kMostElements = double(int64_t{1} << 48);
-  double elements = 1;
-  for (const int64_t length : shape) elements *= length > 0 ? double(length) : INFINITY;
-  return elements <= kMostElements;
-}
-
-}  // namespace
-
 struct FftConvNode::Inputs {
   const OrtValue* values[Steps::kMostInputs] = {};  // X, W, B, then what the steps read; B may be nullptr
   ort::Shape x_shape, w_shape;
@@ -61,7 +48,7 @@ void FftConvNode::create_ort_conv(const OrtKernelInfo* info, size_t input_count)
 
 void FftConvNode::prepare(const ort::NodeInfo& node) const {
   const auto x_shape = node.input_shape(0);
-  if (!x_shape || !is_fixed(*x_shape)) return;
+  if (!x_shape || !ort::is_fixed(*x_shape)) return;
   const auto execution = convolution_->execution_for(x_shape->data());
   if (!(ort_conv_ && execution->prefers_ort_conv)) convolution_->prepare(*execution);
 }
@@ -90,7 +77,7 @@ FftConvNode::Inputs FftConvNode::read_inputs(const OrtKernelContext* context) co
   inputs.w_shape = ort::tensor_shape(api_, inputs.values[1]);
   check_weight_shape(attributes_, inputs.w_shape);
   check_input_shape(attributes_, inputs.x_shape, inputs.w_shape);
-  if (inputs.values[2] != nullptr) check_bias_shape(ort::tensor_shape(api_, inputs.values[2]), inputs.w_shape);
+  if (inputs.values[2] != nullptr) check_bias_shape(ort::tensor_shape(api_, inputs.values[2]), inputs.w_shape[0]);
   return inputs;
 }
 

@@ -15,6 +15,7 @@
 #include "ops/node.h"
 #include "ops/ort.h"
 #include "ops/stay.h"
+#include "ops/transposed_op.h"
 
 namespace onnx_fft {
 namespace {
@@ -151,17 +152,19 @@ OrtCustomOp make_info() {
 // Made once and kept: ORT holds on to it for as long as there are sessions.
 struct Domain {
   std::vector<FftConvOp> convolutions;
+  std::vector<TransposedOp> transposed;
   std::vector<FourierOp> transforms = list_fourier_ops();
   OrtCustomOp info = make_info();
   OrtCustomOpDomain* domain = nullptr;
 
-  Domain(const OrtApi& api, const char* version) {
+  Domain(const OrtApi& api, const char* version) : transposed(list_transposed_ops(api, infers_shapes_safely(version))) {
     for (const OpType& op_type : list_op_types()) {
       for (const NamedType& type : kTypes) convolutions.push_back(make_fft_conv(op_type, type, api));
     }
     for (FftConvOp& op : convolutions) op.infer_output_shape = infers_shapes_safely(version) ? infer_fft_conv : nullptr;
     ort::check(api, ort::create_custom_op_domain(api, kDomain, &domain));
     for (const FftConvOp& op : convolutions) ort::check(api, ort::custom_op_domain_add(api, domain, &op));
+    for (const TransposedOp& op : transposed) ort::check(api, ort::custom_op_domain_add(api, domain, &op));
     for (const FourierOp& op : transforms) ort::check(api, ort::custom_op_domain_add(api, domain, &op));
     ort::check(api, ort::custom_op_domain_add(api, domain, &info));
   }

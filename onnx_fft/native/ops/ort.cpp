@@ -1,5 +1,6 @@
 #include "ops/ort.h"
 
+#include <cmath>
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -46,6 +47,13 @@ std::string describe(const Shape& shape) {
   std::string text;
   for (const int64_t length : shape) text += (text.empty() ? "" : "x") + (length < 0 ? "?" : std::to_string(length));
   return text;
+}
+
+bool is_fixed(const Shape& shape) {
+  constexpr double kMostElements = double(int64_t{1} << 48);
+  double elements = 1;
+  for (const int64_t length : shape) elements *= length > 0 ? double(length) : INFINITY;
+  return elements <= kMostElements;
 }
 
 Shape dimensions(const OrtApi& api, const OrtTensorTypeAndShapeInfo* info) {

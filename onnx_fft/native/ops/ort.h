@@ -61,6 +61,9 @@ OrtStatus* guard(const OrtApi& api, const std::string& where, Function&& functio
 // "2x3x4"; "a scalar" if there are no dimensions, and "?" for an open one.
 std::string describe(const Shape& shape);
 
+// Whether all lengths are known and positive, and such a tensor can be: a model may state any.
+bool is_fixed(const Shape& shape);
+
 Shape dimensions(const OrtApi& api, const OrtTensorTypeAndShapeInfo* info);
 Shape tensor_shape(const OrtApi& api, const OrtValue* value);
 void* tensor_data(const OrtApi& api, const OrtValue* value);

@@ -8,7 +8,7 @@
 namespace onnx_fft {
 namespace {
 
-constexpr int kConvOpset = 11;  // the oldest one whose kernel is in every ORT since 1.17
+constexpr int kConvOpset = 11;  // the oldest one whose kernels are in every ORT since 1.17
 
 // Conv's attributes as ORT's objects.
 class Attributes {
@@ -43,6 +43,14 @@ class Attributes {
 }  // namespace
 
 OrtConv::OrtConv(const OrtApi& api, const OrtKernelInfo* info, const ConvAttributes& conv, size_t input_count)
+    : OrtConv(api, info, conv, nullptr, input_count) {}
+
+OrtConv::OrtConv(const OrtApi& api, const OrtKernelInfo* info, const TransposedAttributes& transposed,
+                 size_t input_count)
+    : OrtConv(api, info, transposed.conv, transposed.output_padding, input_count) {}
+
+OrtConv::OrtConv(const OrtApi& api, const OrtKernelInfo* info, const ConvAttributes& conv,
+                 const int64_t* output_padding, size_t input_count)
     : api_(api), input_count_(input_count) {
   const auto list = [&](const int64_t* values) { return std::vector<int64_t>(values, values + conv.rank); };
   Attributes attributes(api);
@@ -57,9 +65,11 @@ OrtConv::OrtConv(const OrtApi& api, const OrtKernelInfo* info, const ConvAttribu
   } else {
     attributes.add("auto_pad", conv.auto_pad == AutoPad::kSameUpper ? "SAME_UPPER" : "SAME_LOWER");
   }
+  if (output_padding != nullptr) attributes.add("output_padding", list(output_padding));
+  const char* const name = output_padding != nullptr ? "ConvTranspose" : "Conv";
   const char* constraint = "T";
   const OrtElementType type = kOrtFloat;
-  ort::check(api, ort::create_op(api, info, "Conv", "", kConvOpset, &constraint, &type, 1, attributes.data(),
+  ort::check(api, ort::create_op(api, info, name, "", kConvOpset, &constraint, &type, 1, attributes.data(),
                                  attributes.size(), static_cast<int>(input_count), 1, &op_));
 }
 
