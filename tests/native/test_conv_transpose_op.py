@@ -28,7 +28,7 @@ ORT = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
 
 @dataclass(frozen=True)
 class Transposed:
-    """One transposed convolution: `x [batch, channels[0], *extents]`, `w [channels[0], channels[1] / group, *kernel]`."""
+    """One transposed convolution `[batch, channels[0], *extents]` -> `[batch, channels[1], ...]`."""
 
     extents: tuple[int, ...] = (9, 11)
     kernel: tuple[int, ...] = (5, 4)
@@ -76,9 +76,12 @@ class Transposed:
         y = np.zeros((len(x), self.group, w.shape[2], *full))
         for tap in np.ndindex(*kernel):
             first = np.array(tap) * dilations
-            places = tuple(slice(a, a + s * n, s) for a, s, n in zip(first, strides, extents, strict=True))
-            y[(..., *places)] += np.einsum("ngi...,gio->ngo...", x, w[(..., *tap)])
-        crop = tuple(slice(pads[axis], full[axis] - pads[axis + rank]) for axis in range(rank))
+            places: tuple[Any, ...] = tuple(
+                slice(a, a + s * n, s) for a, s, n in zip(first, strides, extents, strict=True)
+            )
+            taps: tuple[Any, ...] = (..., *tap)
+            y[(..., *places)] += np.einsum("ngi...,gio->ngo...", x, w[taps])
+        crop: tuple[Any, ...] = tuple(slice(pads[axis], full[axis] - pads[axis + rank]) for axis in range(rank))
         y = y.reshape(len(x), self.channels[1], *full)[(..., *crop)]
         return y + arrays["b"].astype(np.float64).reshape(-1, *[1] * rank) if self.bias else y
 
@@ -116,7 +119,8 @@ class Transposed:
 def check(case: Transposed, arrays: dict[str, Array], y: Array) -> None:
     """An error is judged by the terms of the sums: where few taps reach an output, they are as small as around it."""
     expected = case.expect(arrays)
-    assert (y.shape, y.dtype) == (expected.shape, case.dtype)
+    assert y.shape == expected.shape
+    assert y.dtype == case.dtype
     assert np.isfinite(y).all()
     terms = case.channels[0] / case.group
     size = max(np.linalg.norm(expected), np.sqrt(expected.size * terms))
@@ -193,7 +197,8 @@ def test_an_empty_batch_has_no_outputs(dtype: str, fixed: bool) -> None:
     case = Transposed(batch=0, dtype=dtype, strides=(2, 2))
     arrays = case.arrays()
     y = run(case, arrays, fixed=fixed)
-    assert (y.shape, y.dtype) == (case.expect(arrays).shape, dtype)
+    assert y.shape == case.expect(arrays).shape
+    assert y.dtype == dtype
 
 
 def test_both_ways_are_among_the_cases() -> None:
@@ -371,7 +376,7 @@ def change(w: Array, kind: str) -> Array:
         return w[rng.permutation(len(w))]
     if kind == "scaled":
         scales = rng.uniform(0.1, 10, len(w)) * rng.choice([-1, 1], len(w))
-        return w * scales[:, None, None]
+        w = w * scales[:, None, None]
     if kind == "a part":
         return w[10:90]
     return np.concatenate([w, w[5:9]]) if kind == "twice" else w
@@ -410,7 +415,8 @@ def test_inverse_stfts(name: str, dtype: str) -> None:
 
 def assert_close(case: Transposed, arrays: dict[str, Array], y: Array) -> None:
     expected = case.expect(arrays)
-    assert (y.shape, y.dtype) == (expected.shape, case.dtype)
+    assert y.shape == expected.shape
+    assert y.dtype == case.dtype
     assert np.linalg.norm(y - expected) <= RELATIVE_L2[case.dtype] * np.linalg.norm(expected)
 
 

@@ -66,7 +66,7 @@ class OverlapRunner {
   }
 
  private:
-  int64_t transform_reals() const { return scratch_of(*tables_.dft) * 2 * tables_.dft->lanes; }
+  int64_t transform_reals() const { return scratch_of_groups(*tables_.dft) * 2 * tables_.dft->lanes; }
   // Frames reach beyond both ends of the range.
   int64_t sum_count() const { return plan_.range + 2 * (plan_.taps - 1); }
 
@@ -82,8 +82,9 @@ class OverlapRunner {
     frames.window = tables_.window.data();
     frames.taps = plan_.taps;
     frames.stride = plan_.stride;
-    for (int64_t frame = first; frame < last; frame += tables_.dft->lanes) {
-      frames.count = static_cast<int>(std::min(last - frame, tables_.dft->lanes));
+    const int64_t together = kFrameGroups * tables_.dft->lanes;
+    for (int64_t frame = first; frame < last; frame += together) {
+      frames.count = std::min(last - frame, together);
       frames.x = x + frame;
       frames.sums = sums + plan_.taps - 1 + frame * plan_.stride - begin;
       kernels_.add(*tables_.dft, frames, scratch);

@@ -145,8 +145,9 @@ struct TransposedConvolution::State {
   void run_equal(const TransposedExecution& execution, const void* x, const void* w, const void* bias, void* y,
                  const Executor& executor) {
     if (execution.equal.plan == nullptr) {
-      throw std::invalid_argument("got taps or strides so far apart that transforms would take gigabytes; expected "
-                                  "smaller dilations or strides");
+      throw std::invalid_argument(
+          "got taps or strides so far apart that transforms would take gigabytes; expected "
+          "smaller dilations or strides");
     }
     const size_t size = element_bytes(dtype);
     const bool interleaves = attributes.residues() > 1;
@@ -210,9 +211,8 @@ void TransposedConvolution::run(const TransposedExecution& execution, const void
                                 void* y, const Executor& executor) const {
   if (execution.outputs == 0) return;
   if (execution.overlap == nullptr) return state_->run_equal(execution, x, w, bias, y, executor);
-  with_element(state_->dtype, [&](auto element) {
-    state_->run_overlap<decltype(element)>(*execution.overlap, x, bias, y, executor);
-  });
+  with_element(state_->dtype,
+               [&](auto element) { state_->run_overlap<decltype(element)>(*execution.overlap, x, bias, y, executor); });
 }
 
 }  // namespace onnx_fft

@@ -17,8 +17,8 @@ struct OverlapPlan;
 // What is decided for inputs of one shape, once.
 struct TransposedExecution {
   std::vector<int64_t> y_shape;
-  int64_t outputs = 0;  // elements of y; if there are none, nothing else is decided
-  Execution equal;      // of the equal convolution; without a plan if that would take gigabytes
+  int64_t outputs = 0;                         // elements of y; if there are none, nothing else is decided
+  Execution equal;                             // of the equal convolution; without a plan if that would take gigabytes
   std::shared_ptr<const OverlapPlan> overlap;  // in place of that
   bool prefers_ort = false;                    // whether ORT's own ConvTranspose is expected to be faster
 };

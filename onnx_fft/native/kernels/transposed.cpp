@@ -1,4 +1,5 @@
-// The kernels of transposed convolutions for one instruction set: like kernels.cpp, this file is compiled once for each.
+// The kernels of transposed convolutions for one instruction set: like kernels.cpp, this file is compiled once for
+// each.
 #include "kernels/transposed.h"
 
 #include "kernels/epilogue.h"
@@ -7,21 +8,32 @@
 namespace onnx_fft {
 namespace ONNX_FFT_ISA {
 
-// The spectra of a group of frames, where `transform_values` expects them.
+// The spectra of `groups` of frames, each where `transform_values` expects it, `apart` reals from the one before.
 template <typename Real, typename Storage>
-void load_spectra(const FourierPlan<Real>& plan, const OverlapFrames<Real>& frames, Real* values) {
+void load_spectra(const FourierPlan<Real>& plan, const OverlapFrames<Real>& frames, int groups, ptrdiff_t apart,
+                  Real* values) {
   constexpr int L = kLanes<Real>;
+  constexpr int64_t kAhead = 16;  // rows
   const Vec<Real> zero = {};
-  for (int64_t i = 0; i < 2 * plan.spec.half_bins(); ++i) store(values + i * L, zero);
+  for (int group = 0; group < groups; ++group) {
+    for (int64_t i = 0; i < 2 * plan.spec.half_bins(); ++i) store(values + group * apart + i * L, zero);
+  }
   const Storage* x = static_cast<const Storage*>(frames.x);
   for (int64_t row = 0; row < frames.row_count; ++row, x += frames.x_step) {
-    Real* const part = values + frames.rows[row].position;
-    store(part, load(part) + load_values<Real>(x, frames.count) * frames.rows[row].scale);
+    const BinRow<Real> bin = frames.rows[row];
+    Real* part = values + bin.position;
+    int64_t left = frames.count;
+    for (int group = 0; group < groups; ++group, part += apart, left -= L) {
+      prefetch<false>(x, kAhead * frames.x_step + group * L);
+      store(part, load(part) + load_values<Real>(x + group * L, left < L ? left : L) * bin.scale);
+    }
   }
 }
 
+// The frames of one group, of which there are `count`.
 template <typename Real>
-void add_samples(const FourierPlan<Real>& plan, const OverlapFrames<Real>& frames, const Real* values) {
+void add_samples(const FourierPlan<Real>& plan, const OverlapFrames<Real>& frames, int64_t count, const Real* values,
+                 Real* sums) {
   constexpr int L = kLanes<Real>;
   const ptrdiff_t step = plan.spec.is_packed() ? L : 2 * L;
   for (int64_t first = 0; first < frames.taps; first += L) {
@@ -29,18 +41,24 @@ void add_samples(const FourierPlan<Real>& plan, const OverlapFrames<Real>& frame
     unroll<L>(ONNX_FFT_STEP(i) { block[i] = load(values + (first + i) * step) * frames.window[first + i]; });
     transpose_samples<Real>(block);
     const int64_t wanted = clamp(frames.taps - first, 0, L);
-    for (int lane = 0; lane < frames.count; ++lane) {
-      Real* const sums = frames.sums + lane * frames.stride + first;
-      store_lanes(sums, load_lanes(sums, 0, wanted) + block[lane], 0, wanted);
+    for (int64_t lane = 0; lane < count; ++lane) {
+      Real* const to = sums + lane * frames.stride + first;
+      store_lanes(to, load_lanes(to, 0, wanted) + block[lane], 0, wanted);
     }
   }
 }
 
 template <typename Real, typename Storage>
 void add_frames(const FourierPlan<Real>& plan, const OverlapFrames<Real>& frames, Real* scratch) {
-  load_spectra<Real, Storage>(plan, frames, scratch);
-  transform_values(plan, scratch);
-  add_samples(plan, frames, scratch);
+  constexpr int L = kLanes<Real>;
+  const ptrdiff_t apart = values_of(plan) * kPair<Real>;
+  const int groups = static_cast<int>((frames.count + L - 1) / L);
+  load_spectra<Real, Storage>(plan, frames, groups, apart, scratch);
+  for (int group = groups - 1; group >= 0; --group) {
+    const int64_t count = clamp(frames.count - group * L, 0, L);
+    transform_values(plan, scratch + group * apart);
+    add_samples(plan, frames, count, scratch + group * apart, frames.sums + group * L * frames.stride);
+  }
 }
 
 // Whole samples of all residues, one after the other; a stride that is known is unrolled.

@@ -5,7 +5,10 @@
 
 namespace onnx_fft {
 
-// Frames that are computed together, one in each lane, from their spectra: rows of `x`, of which each is a part of one
+// Groups of frames whose spectra are read together: a row of so many is a few whole cache lines.
+constexpr int kFrameGroups = 4;
+
+// Frames that are computed from their spectra, one in each lane of a group: rows of `x`, of which each is a part of one
 // bin, the frames side by side.
 template <typename Real>
 struct OverlapFrames {
@@ -13,7 +16,7 @@ struct OverlapFrames {
   int64_t row_count;
   const void* x;   // the first frame of the first row
   int64_t x_step;  // from one row to the next, in elements
-  int count;       // frames; no more than lanes
+  int64_t count;   // frames; no more than the lanes of all groups
   const Real* window;
   int64_t taps;
   Real* sums;      // where the first frame begins
@@ -22,9 +25,16 @@ struct OverlapFrames {
 
 template <typename Real>
 struct OverlapKernels {
-  // Adds frames to the sums, one after the other. `scratch` is that of a group of lines.
+  // Adds frames to the sums.
   void (*add)(const FourierPlan<Real>&, const OverlapFrames<Real>&, Real* scratch);
 };
+
+// Complex vectors of scratch memory: the values of all groups, and the work area of one. A group's lies behind its
+// values, where others have theirs: the last group is the first to be transformed.
+template <typename Real>
+int64_t scratch_of_groups(const FourierPlan<Real>& plan) {
+  return (kFrameGroups - 1) * values_of(plan) + scratch_of(plan);
+}
 
 // Rows of one output row's residues, of which the outputs [first, first + count) are every `stride`-th.
 struct Residues {

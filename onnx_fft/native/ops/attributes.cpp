@@ -145,8 +145,7 @@ void check_transposed_input_shape(const TransposedAttributes& attributes, const 
 
 void check_bias_shape(const ort::Shape& bias, int64_t out_channels) {
   if (bias.size() != 1 || bias[0] != out_channels) {
-    refuse("a bias of shape " + ort::describe(bias),
-           std::to_string(out_channels) + ", the number of output channels");
+    refuse("a bias of shape " + ort::describe(bias), std::to_string(out_channels) + ", the number of output channels");
   }
 }
 

@@ -130,7 +130,8 @@ void infer_transposed_shape(const OrtApi& api, OrtShapeInferContext* context) {
   const auto lists = read_lists(api, context, x, w);
   const auto paddings = read_list(api, context, "output_padding");
   const std::optional<int64_t> group = read_integer(api, context, "group");
-  if (!lists || !paddings || paddings->size() != lists->rank() || !group || w.sizes[1] < 0 || !is_sane(w.sizes[1])) return;
+  if (!lists || !paddings || paddings->size() != lists->rank() || !group || w.sizes[1] < 0 || !is_sane(w.sizes[1]))
+    return;
   infer_axes(api, context, x, w.sizes[1] * *group, [&](size_t axis, Dimensions& y) {
     const int64_t stride = lists->strides[axis - 2];
     const int64_t rest = (*paddings)[axis - 2] + lists->span(axis - 2) - lists->padding(axis - 2);

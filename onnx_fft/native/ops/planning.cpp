@@ -106,9 +106,8 @@ void predict_transposed(const OnnxFftConvTranspose& asked, const Rates& rates, O
   x.insert(x.end(), conv.extents, conv.extents + attributes.conv.rank);
   count_elements(x.data(), attributes.conv.rank + 2);
   const std::vector<int64_t> y = transposed_shape(attributes, x.data(), conv.out_channels);
-  const TransposedChoice choice =
-      choose_transposed(attributes, x.data(), y.data(), conv.in_channels / conv.group, conv.out_channels,
-                        conv.basis_length, lanes_of(conv), rates);
+  const TransposedChoice choice = choose_transposed(attributes, x.data(), y.data(), conv.in_channels / conv.group,
+                                                    conv.out_channels, conv.basis_length, lanes_of(conv), rates);
   report(conv, choice, choice.overlap != nullptr ? describe(*choice.overlap) : describe(choice.plan), prediction);
 }
 

@@ -74,8 +74,7 @@ std::shared_ptr<const TransposedConvolution> TransposedNode::convolution_for(con
   if (constant_weights_) return convolution_;
   const std::lock_guard lock(mutex_);
   if (!convolution_ || w_shape_ != w_shape) {
-    convolution_ =
-        std::make_shared<const TransposedConvolution>(attributes_, dtype_, w_shape[0], w_shape[1], nullptr);
+    convolution_ = std::make_shared<const TransposedConvolution>(attributes_, dtype_, w_shape[0], w_shape[1], nullptr);
     w_shape_ = w_shape;
   }
   return convolution_;

@@ -48,9 +48,8 @@ std::vector<TransposedOp> list_transposed_ops(const OrtApi& api, bool infers_sha
     TransposedOp op{common_op(), type, &api};
     op.get_name = [](const OrtCustomOp*) { return kName; };
     op.get_input_type_count = [](const OrtCustomOp*) { return TransposedNode::kInputs; };
-    op.get_input_type = op.get_output_type = [](const OrtCustomOp* self, size_t) {
-      return self_of(self).type.element_type;
-    };
+    op.get_input_type =
+        op.get_output_type = [](const OrtCustomOp* self, size_t) { return self_of(self).type.element_type; };
     op.get_input_characteristic = [](const OrtCustomOp*, size_t index) {
       return index + 1 == TransposedNode::kInputs ? kOrtOptional : kOrtRequired;
     };

@@ -65,7 +65,8 @@ void choose_equal(const TransposedAttributes& attributes, const int64_t* x_shape
   for (int unit = 0; unit < kUnits; ++unit) choice.work.of[unit] += interleave.of[unit];
   choice.seconds += rates.seconds(interleave);
   choice.weight_bytes += 4 * count_weights(attributes, out_channels, in_channels);
-  if (attributes.residues() > 1) choice.scratch_bytes += 4 * double(count_elements(equal.data(), attributes.conv.rank + 2));
+  if (attributes.residues() > 1)
+    choice.scratch_bytes += 4 * double(count_elements(equal.data(), attributes.conv.rank + 2));
 }
 
 }  // namespace

@@ -32,8 +32,8 @@ Work count_work(const OverlapPlan& plan, int lanes) {
                transform = points * std::log2(points) * (has_large_prime(spec.points()) ? kChirp : 1);
   Work work;
   work.of[kCalls] = 1;
-  work.of[kDenseTransforms] = groups * (double(plan.rows) * kRowCycles + transform * kPointCycles +
-                                        double(plan.taps) * kSampleCycles);
+  work.of[kDenseTransforms] =
+      groups * (double(plan.rows) * kRowCycles + transform * kPointCycles + double(plan.taps) * kSampleCycles);
   work.of[kBytes] = 4 * double(plan.signals) * (double(plan.rows * plan.frames) + double(plan.outputs));
   return work;
 }

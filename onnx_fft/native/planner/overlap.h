@@ -1,5 +1,5 @@
-// How a ConvTranspose whose weights are an inverse windowed DFT basis is computed: each sample of its input along the one
-// axis is a spectrum, whose inverse DFT is a frame, and frames that overlap are added.
+// How a ConvTranspose whose weights are an inverse windowed DFT basis is computed: each sample of its input along the
+// one axis is a spectrum, whose inverse DFT is a frame, and frames that overlap are added.
 #pragma once
 
 #include <cstdint>

@@ -54,7 +54,8 @@ std::vector<int64_t> transposed_shape(const TransposedAttributes& attributes, co
   for (int axis = 0; axis < conv.rank; ++axis) {
     const int64_t extent = x_shape[2 + axis];
     if (extent < 1) throw std::invalid_argument(input + "; expected at least one sample along each axis");
-    const int64_t rest = attributes.output_padding[axis] + conv.span(axis) - conv.pads_begin[axis] - conv.pads_end[axis];
+    const int64_t rest =
+        attributes.output_padding[axis] + conv.span(axis) - conv.pads_begin[axis] - conv.pads_end[axis];
     const double outputs = double(conv.strides[axis]) * double(extent - 1) + double(rest);
     if (outputs > kMost) throw std::invalid_argument(input + ", whose output is more than any memory holds");
     if (outputs < 1) {

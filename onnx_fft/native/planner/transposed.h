@@ -1,7 +1,7 @@
 // A transposed convolution as a convolution of stride 1.
 //
-// Along an axis with stride s, dilation d and taps w[k], sample i of the input adds x[i] w[k] to sample s i + d k of the
-// full output, of which the pads crop both ends. With h[d k] = w[k], and zeros between, the samples s u + r of one
+// Along an axis with stride s, dilation d and taps w[k], sample i of the input adds x[i] w[k] to sample s i + d k of
+// the full output, of which the pads crop both ends. With h[d k] = w[k], and zeros between, the samples s u + r of one
 // residue r are
 //
 //     y[s u + r] = sum over j of x[u - j] h[s j + r]

@@ -1,6 +1,8 @@
 // Transposed convolutions against the sum by its definition, in double, some of them with weights that are an inverse
 // windowed DFT basis. For the sanitizers. Arguments: number of convolutions, seed. Prints what failed, and exits with 1
 // if anything did, or with 2 if this CPU lacks the instruction set that ONNX_FFT_ISA asks for.
+#include "engine/transposed.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -12,7 +14,6 @@
 #include <vector>
 
 #include "draws.h"
-#include "engine/transposed.h"
 #include "kernels/half.h"
 #include "kernels/isa.h"
 #include "planner/basis.h"
@@ -47,8 +48,8 @@ void draw_pads(Case& c, Random& random) {
   for (int axis = 0; axis < c.rank(); ++axis) {
     c.attributes.output_padding[axis] =
         pick(random, 0, 1) ? 0 : pick(random, 0, std::max(conv.strides[axis], conv.dilations[axis]) - 1);
-    const int64_t full = conv.strides[axis] * (c.extents[axis] - 1) + c.attributes.output_padding[axis] +
-                         conv.span(axis);
+    const int64_t full =
+        conv.strides[axis] * (c.extents[axis] - 1) + c.attributes.output_padding[axis] + conv.span(axis);
     conv.pads_begin[axis] = pick(random, 0, 1) ? 0 : pick(random, 0, std::min(full - 1, conv.span(axis) + 3));
     conv.pads_end[axis] = pick(random, 0, 1) ? 0 : pick(random, 0, full - 1 - conv.pads_begin[axis]);
   }
@@ -124,8 +125,8 @@ std::vector<double> expect(const Case& c, const std::vector<int64_t>& y_shape, c
     int64_t point = pair / taps, tap = pair % taps, place = 0, step = 1;
     bool inside = true;
     for (int axis = c.rank() - 1; axis >= 0; --axis) {
-      const int64_t at = point % c.extents[axis] * conv.strides[axis] +
-                         tap % conv.kernel[axis] * conv.dilations[axis] - conv.pads_begin[axis];
+      const int64_t at = point % c.extents[axis] * conv.strides[axis] + tap % conv.kernel[axis] * conv.dilations[axis] -
+                         conv.pads_begin[axis];
       inside = inside && at >= 0 && at < y_shape[static_cast<size_t>(2 + axis)];
       place += at * step;
       step *= y_shape[static_cast<size_t>(2 + axis)];
@@ -153,8 +154,8 @@ std::vector<Storage> run(const Case& c, const TransposedConvolution& convolution
                          const std::vector<int64_t>& x_shape, size_t threads) {
   const auto execution = convolution.execution_for(x_shape.data());
   std::vector<Storage> y(static_cast<size_t>(execution->outputs));
-  convolution.run(*execution, x.data(), c.has_constant_weights ? nullptr : w.data(),
-                  c.has_bias ? bias.data() : nullptr, y.data(), {&threads, run_on_threads});
+  convolution.run(*execution, x.data(), c.has_constant_weights ? nullptr : w.data(), c.has_bias ? bias.data() : nullptr,
+                  y.data(), {&threads, run_on_threads});
   return y;
 }
 
