@@ -1,4 +1,4 @@
-"""The slow float64 truth: ONNX Conv by its definition, one kernel tap at a time.
+"""The slow float64 truth: ONNX Conv and ConvTranspose by their definitions, one kernel tap at a time.
 
     y[n, o, t] = b[o] + sum_c sum_k w[o, c, k] * x[n, g(o) * C + c, t * stride + k * dilation - pad_begin]
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,25 @@ class ConvGeometry:
         """Output length of each spatial axis, 0 if the kernel does not fit into the padded input."""
         rows = zip(extents, kernel_shape, self.strides, self.dilations, self.pads_begin, self.pads_end, strict=True)
         return tuple(max(0, (x + begin + end - (d * (k - 1) + 1)) // s + 1) for x, k, s, d, begin, end in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class TransposedGeometry:
+    """The attributes of one ConvTranspose, resolved: one entry a spatial axis; pads crop."""
+
+    group: int
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads_begin: tuple[int, ...]
+    pads_end: tuple[int, ...]
+    output_padding: tuple[int, ...]
+
+    def output_extents(self, extents: Sequence[int], kernel_shape: Sequence[int]) -> tuple[int, ...]:
+        """Output length of each spatial axis, 0 if the pads leave nothing."""
+        spans = (d * (k - 1) + 1 for d, k in zip(self.dilations, kernel_shape, strict=True))
+        added = (span + more for span, more in zip(spans, self.output_padding, strict=True))
+        rows = zip(extents, self.strides, added, self.pads_begin, self.pads_end, strict=True)
+        return tuple(max(0, s * (x - 1) + more - begin - end) for x, s, more, begin, end in rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +111,60 @@ def conv_direct_at(
     total = sum_up(np.asarray(inputs, np.float64), w64[rows], geometry, sample.positions)
     total = total.reshape(len(picked), rows.size, *total.shape[3:])[:, places]
     return _add_bias(total, None if bias is None else np.asarray(bias, np.float64)[sample.channels])
+
+
+def conv_transpose_direct(
+    x: npt.ArrayLike, weight: npt.ArrayLike, bias: npt.ArrayLike | None, geometry: TransposedGeometry
+) -> Float64Array:
+    """Whole ConvTranspose in float64: `x [N, Cin, *extents]`, `weight [Cin, Cout/group, *kernel]`, `bias [Cout]`.
+
+    Each tap adds the input, times its weight, to the outputs from `tap * dilation` on that are `stride` apart; of that,
+    pads are cropped (https://onnx.ai/onnx/operators/onnx__ConvTranspose.html). Returns `[N, Cout, *output_extents]`.
+    Raises ValueError if channels and group do not fit together.
+    """
+    x64, w64 = np.asarray(x, np.float64), np.asarray(weight, np.float64)
+    batch, in_channels, *extents = x64.shape
+    group, outputs = geometry.group, geometry.output_extents(extents, w64.shape[2:])
+    if w64.shape[0] != in_channels or in_channels % group:
+        raise ValueError(f"input {x64.shape} and weight {w64.shape} do not fit together with group {group}")
+    axes = zip(geometry.strides, extents, geometry.dilations, w64.shape[2:], geometry.pads_begin, outputs, strict=True)
+    lengths = [max(s * (n - 1) + d * (k - 1) + 1, begin + count) for s, n, d, k, begin, count in axes]
+    full = np.zeros((batch, group, w64.shape[1], *lengths))
+    inputs = x64.reshape(batch, group, in_channels // group, math.prod(extents))
+    taps = w64.reshape(group, in_channels // group, w64.shape[1], -1).transpose(0, 2, 1, 3)
+    every = (slice(None),) * 3
+    for number, tap in enumerate(itertools.product(*(range(k) for k in w64.shape[2:]))):
+        reached = tuple(
+            slice(k * d, k * d + s * (n - 1) + 1, s)
+            for k, d, s, n in zip(tap, geometry.dilations, geometry.strides, extents, strict=True)
+        )
+        spread = _multiply(taps[..., number], inputs)
+        full[(*every, *reached)] += spread.reshape(*spread.shape[:3], *extents)
+    kept = tuple(slice(begin, begin + count) for begin, count in zip(geometry.pads_begin, outputs, strict=True))
+    return _add_bias(full[(*every, *kept)].reshape(batch, -1, *outputs), bias)
+
+
+def conv_transpose_maps(
+    x: npt.NDArray[Any], weight: npt.NDArray[Any], geometry: TransposedGeometry, budget: float, seed: int
+) -> tuple[Sample, Float64Array]:
+    """The same without bias, of as many batch rows and channels as `budget` multiply-adds pay for, at least one.
+
+    Which ones is drawn with `seed`; the sample holds every position, both ends of each axis included.
+    """
+    rng = np.random.default_rng(seed)
+    group, per_group, per_in = geometry.group, weight.shape[1], len(weight) // geometry.group
+    paid = int(budget / max(1, math.prod(x.shape[2:]) * math.prod(weight.shape[2:]) * per_in))
+    channels = _draw(rng, group * per_group, max(1, paid))
+    batch = _draw(rng, x.shape[0], max(1, paid // len(channels)))
+    outputs = geometry.output_extents(x.shape[2:], weight.shape[2:])
+    values = np.zeros((len(batch), len(channels), *outputs))
+    alone = replace(geometry, group=1)
+    for number in np.unique(channels // per_group):
+        here = channels // per_group == number
+        read = slice(number * per_in, (number + 1) * per_in)
+        taps = weight[read][:, channels[here] % per_group]
+        values[:, here] = conv_transpose_direct(x[batch, read], taps, None, alone)
+    return Sample(batch, channels, tuple(np.arange(count, dtype=np.int64) for count in outputs)), values
 
 
 def count_multiply_adds(x_shape: Sequence[int], weight_shape: Sequence[int], geometry: ConvGeometry) -> int:

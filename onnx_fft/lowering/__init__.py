@@ -9,19 +9,20 @@ from onnx_fft.lowering.matmul import MatMulLowering
 from onnx_fft.lowering.matmul_dft import MatMulDftLowering
 from onnx_fft.lowering.matmul_stft import MatMulStftLowering
 from onnx_fft.lowering.rfft import RfftLowering
+from onnx_fft.lowering.transposed import TransposedLowering
 from onnx_fft.sites.site import Spec
 from onnx_fft.sites.spec import ConvSpec
 
 CUDA = "cuda"
 NATIVE = "native"
 
-_MATMUL = MatMulLowering()
+_MATMUL, _DFT, _RFFT = MatMulLowering(), DftLowering(), RfftLowering()
 _MATMUL_FOURIER = (MatMulDftLowering(), MatMulStftLowering())
 
 TARGETS: dict[str, tuple[Lowering, ...]] = {
-    "standard": (_MATMUL, DftLowering(), *_MATMUL_FOURIER),
+    "standard": (_MATMUL, _DFT, TransposedLowering(_MATMUL), TransposedLowering(_DFT), *_MATMUL_FOURIER),
     NATIVE: (FFTConvLowering(), FftLowering()),
-    CUDA: (RfftLowering(), _MATMUL, *_MATMUL_FOURIER),
+    CUDA: (_RFFT, _MATMUL, TransposedLowering(_RFFT), TransposedLowering(_MATMUL), *_MATMUL_FOURIER),
 }
 """What a rewritten model is to run on, and the lowerings for it in the order of preference at equal cost.
 

@@ -81,7 +81,7 @@ class ConvSite(Site):
 
     def read_weights(self) -> ConvWeights:
         """Weight and bias in float64, the BatchNormalization folded in; InvalidModelError if they are gone."""
-        weight, bias = self._fold(self._read(self.node.input[1]))
+        weight, bias = self._fold(read_operand(self, self.node.input[1]))
         return ConvWeights(weight, bias, self.bias_input)
 
     def read_bias(self) -> NDArray[np.float64] | None:
@@ -89,17 +89,11 @@ class ConvSite(Site):
         return self._fold(np.zeros((1, 1)))[1]
 
     def _fold(self, weight: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-        bias = self._read(self.node.input[2]) if _has_bias(self.node) and not self.bias_input else None
+        bias = read_operand(self, self.node.input[2]) if has_bias(self.node) and not self.bias_input else None
         for node in self._batch_norms:
             epsilon = read_attributes(node).get("epsilon", 1e-5)
-            weight, bias = fold_batch_norm(weight, bias, [self._read(name) for name in node.input[1:]], epsilon)
+            weight, bias = fold_batch_norm(weight, bias, [read_operand(self, name) for name in node.input[1:]], epsilon)
         return weight, bias
-
-    def _read(self, name: str) -> NDArray[np.float64]:
-        value = resolve_constant(name, self.scope)
-        if isinstance(value, Refusal):
-            raise InvalidModelError(f"{name!r}, which {self.name!r} reads, has no value: {value.reason}", "a constant")
-        return value.astype(np.float64)
 
 
 def is_convolution(node: NodeProto) -> bool:
@@ -118,8 +112,8 @@ def resolve_conv(name: str, scope: Scope, node: NodeProto, readers: Mapping[str,
     if isinstance(weight, Refusal):
         raise Refused(weight.code, weight.reason, weight.hint)
     input_shape = scope.shapes.get(node.input[0])
-    spec = resolve_spec(node, weight.shape, weight.elem_type, input_shape, has_bias=_has_bias(node))
-    bias_input = _find_bias_input(node, scope, spec.out_channels)
+    spec = resolve_spec(node, weight.shape, weight.elem_type, input_shape, has_bias=has_bias(node))
+    bias_input = find_bias_input(node, scope, spec.out_channels)
     operands = [operand for operand in node.input[1:3] if operand and operand != bias_input]
     followers: tuple[NodeProto, ...] = ()
     follower = readers.get(node.output[0])
@@ -153,9 +147,17 @@ def _check_operator(node: NodeProto, scope: Scope) -> None:
         raise Refused("bad-node", f"inputs are {list(node.input)}, outputs {list(node.output)}, expected x, w, and y")
 
 
-def _find_bias_input(node: NodeProto, scope: Scope, channels: int) -> str:
+def read_operand(site: Site, name: str) -> NDArray[np.float64]:
+    """A constant that the site reads, in float64; InvalidModelError if it is gone."""
+    value = resolve_constant(name, site.scope)
+    if isinstance(value, Refusal):
+        raise InvalidModelError(f"{name!r}, which {site.name!r} reads, has no value: {value.reason}", "a constant")
+    return value.astype(np.float64)
+
+
+def find_bias_input(node: NodeProto, scope: Scope, channels: int) -> str:
     """The name of a bias computed at run time, "" for a constant or absent one."""
-    if not _has_bias(node):
+    if not has_bias(node):
         return ""
     bias = resolve_type(node.input[2], scope)
     if isinstance(bias, Refusal):
@@ -165,5 +167,6 @@ def _find_bias_input(node: NodeProto, scope: Scope, channels: int) -> str:
     return ""
 
 
-def _has_bias(node: NodeProto) -> bool:
+def has_bias(node: NodeProto) -> bool:
+    """Whether a Conv or ConvTranspose has a third input."""
     return len(node.input) > 2 and bool(node.input[2])

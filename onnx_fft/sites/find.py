@@ -13,6 +13,7 @@ from onnx_fft.model.shapes import infer_shapes
 from onnx_fft.model.weights import find_constants
 from onnx_fft.provenance import OPERATOR_DOMAIN
 from onnx_fft.sites.conv import ConvSite, is_convolution, resolve_conv
+from onnx_fft.sites.conv_transpose import ConvTransposeSite, is_conv_transpose, resolve_conv_transpose
 from onnx_fft.sites.dft import FourierSite, is_fourier, resolve_fourier
 from onnx_fft.sites.quantized import QuantizationTracer
 from onnx_fft.sites.site import Site
@@ -37,7 +38,11 @@ def find_sites(loaded: LoadedModel, evaluate: Evaluate | None = None) -> tuple[S
             raise Refused("constant-input", CONSTANT_INPUT)
         if is_fourier(node):
             return resolve_fourier(name, scope, node)
-        site = resolve_conv(name, scope, node, readers[scope])
+        site: ConvSite | ConvTransposeSite
+        if is_conv_transpose(node):
+            site = resolve_conv_transpose(name, scope, node)
+        else:
+            site = resolve_conv(name, scope, node, readers[scope])
         assert site.spec is not None
         if quantization.is_quantized(scope, node, site.spec.out_channels, site.bias_input):
             raise Refused("quantized", "between DequantizeLinear and QuantizeLinear, ONNX Runtime computes in integers")
@@ -48,7 +53,7 @@ def find_sites(loaded: LoadedModel, evaluate: Evaluate | None = None) -> tuple[S
         try:
             sites.append(find_site(name, scope, node))
         except Refused as refused:
-            kind = FourierSite if is_fourier(node) else ConvSite
+            kind = FourierSite if is_fourier(node) else ConvTransposeSite if is_conv_transpose(node) else ConvSite
             sites.append(kind(name, node.op_type, scope, node, refusal=refused.refusal))
     return tuple(sites)
 

@@ -49,14 +49,14 @@ def resolve_spec(
     require(rank >= 1, "bad-weight", f"weight has shape {list(weight_shape)}, expected at least three dimensions")
     require(all(n > 0 for n in weight_shape), "zero-size", f"weight has shape {list(weight_shape)}")
     out_channels, group_channels, *kernel_shape = weight_shape
-    given = _read_ints(attributes, "kernel_shape", kernel_shape)
+    given = read_ints(attributes, "kernel_shape", kernel_shape)
     require(given == kernel_shape, "bad-kernel-shape", f"kernel_shape is {given}, the weight's is {kernel_shape}")
-    (group,) = _read_ints({"group": [attributes["group"]]} if "group" in attributes else {}, "group", [1])
+    (group,) = read_ints({"group": [attributes["group"]]} if "group" in attributes else {}, "group", [1])
     divides = group >= 1 and out_channels % group == 0
     require(divides, "bad-group", f"group is {group}, which does not divide {out_channels} output channels")
-    batch, _, *extents = _check_input(input_shape, rank, group_channels * group)
-    strides = _read_per_axis(attributes, "strides", rank)
-    dilations = _read_per_axis(attributes, "dilations", rank)
+    batch, _, *extents = check_input(input_shape, rank, group_channels * group)
+    strides = read_per_axis(attributes, "strides", rank)
+    dilations = read_per_axis(attributes, "dilations", rank)
     spans = [d * (k - 1) + 1 for d, k in zip(dilations, kernel_shape, strict=True)]
     begin, end, auto_pad = _resolve_pads(attributes, extents, strides, dilations, spans)
     for axis in zip(extents, begin, end, spans, strict=True):
@@ -97,7 +97,7 @@ def _check_size(batch: int | None, channels: int, axes: Sequence[tuple[int | Non
     require(values <= MAX_VALUES, "too-large", f"a tensor has {values:.1e} numbers, {MAX_VALUES:.1e} are the most")
 
 
-def _check_input(shape: Dims | None, rank: int, channels: int) -> Dims:
+def check_input(shape: Dims | None, rank: int, channels: int) -> Dims:
     """`shape` or as many unknowns, once it agrees with the weight."""
     if shape is None:
         return [None] * (rank + 2)
@@ -113,7 +113,7 @@ def _resolve_pads(
 ) -> tuple[list[int], list[int], str]:
     """Pads at the beginning and at the end of each axis; then the `auto_pad` that run time has to resolve, or ""."""
     rank = len(spans)
-    mode = _read_text(attributes, "auto_pad") or "NOTSET"
+    mode = read_text(attributes, "auto_pad") or "NOTSET"
     if mode in ("SAME_UPPER", "SAME_LOWER"):
         require(max(dilations) == 1, "dilated-auto-pad", f"auto_pad is {mode} with dilations {list(dilations)}")
         rows = list(zip(extents, strides, spans, strict=True))
@@ -123,7 +123,7 @@ def _resolve_pads(
     if mode == "VALID":
         return [0] * rank, [0] * rank, ""
     require(mode == "NOTSET", "bad-auto-pad", f"auto_pad is {mode!r}")
-    pads = _read_ints(attributes, "pads", [0] * 2 * rank)
+    pads = read_ints(attributes, "pads", [0] * 2 * rank)
     require(min(pads) >= 0, "bad-pads", f"pads is {pads}, a negative pad crops")
     return pads[:rank], pads[rank:], ""
 
@@ -137,14 +137,14 @@ def _resolve_same(mode: str, extent: int | None, stride: int, span: int) -> tupl
     return same_padding(mode, extent or 1, stride, span)  # with stride 1 the same for every extent
 
 
-def _read_per_axis(attributes: dict[str, Any], name: str, rank: int) -> list[int]:
+def read_per_axis(attributes: dict[str, Any], name: str, rank: int) -> list[int]:
     """`strides` or `dilations`, 1 if absent."""
-    values = _read_ints(attributes, name, [1] * rank)
+    values = read_ints(attributes, name, [1] * rank)
     require(min(values) >= 1, f"bad-{name}", f"{name} is {values}, expected at least 1")
     return values
 
 
-def _read_ints(attributes: dict[str, Any], name: str, default: list[int]) -> list[int]:
+def read_ints(attributes: dict[str, Any], name: str, default: list[int]) -> list[int]:
     """An integer list as long as `default`, which stands for an absent or empty one."""
     values = attributes.get(name) or default
     fits = isinstance(values, list) and len(values) == len(default) and all(isinstance(v, int) for v in values)
@@ -152,7 +152,7 @@ def _read_ints(attributes: dict[str, Any], name: str, default: list[int]) -> lis
     return list(values)
 
 
-def _read_text(attributes: dict[str, Any], name: str) -> str:
+def read_text(attributes: dict[str, Any], name: str) -> str:
     """A string attribute, "" if absent."""
     value = attributes.get(name, b"")
     require(isinstance(value, bytes), f"bad-{name.replace('_', '-')}", f"{name} is {value}, expected a string")
@@ -160,7 +160,7 @@ def _read_text(attributes: dict[str, Any], name: str) -> str:
 
 
 def _read_activation(attributes: dict[str, Any]) -> Activation | None:
-    name = _read_text(attributes, "activation")
+    name = read_text(attributes, "activation")
     if not name:
         return None
     require(name in ACTIVATIONS, "activation", f"activation is {name!r}, known are {', '.join(ACTIVATIONS)}")

@@ -11,10 +11,11 @@ from onnx_fft.model.scopes import Scope
 from onnx_fft.model.storage import Storage, count_freed_bytes
 from onnx_fft.sites.fourier import DftSpec, StftSpec, describe_fourier
 from onnx_fft.sites.spec import ConvSpec, describe_spec
+from onnx_fft.sites.transposed import ConvTransposeSpec, describe_transposed
 
 FourierSpec = DftSpec | StftSpec
 
-Spec = ConvSpec | DftSpec | StftSpec
+Spec = ConvSpec | ConvTransposeSpec | DftSpec | StftSpec
 """What a site computes, whatever its kind: all that lowerings, costs and plans ask about."""
 
 
@@ -67,14 +68,14 @@ class Site:
 
 def list_lengths(spec: Spec) -> tuple[int | None, ...]:
     """The shape of a site's input, None for what the model does not fix."""
-    if isinstance(spec, ConvSpec):
+    if isinstance(spec, ConvSpec | ConvTransposeSpec):
         return (spec.batch, spec.in_channels, *spec.extents)
     return spec.shape if isinstance(spec, DftSpec) else (spec.batch, spec.length, spec.parts)
 
 
 def fix_lengths(spec: Spec, shape: tuple[int, ...]) -> Spec:
     """The site on an input of this shape."""
-    if isinstance(spec, ConvSpec):
+    if isinstance(spec, ConvSpec | ConvTransposeSpec):
         return replace(spec.at(shape[2:]), batch=shape[0])
     if isinstance(spec, StftSpec):
         return replace(spec, batch=shape[0], length=shape[1])
@@ -84,4 +85,6 @@ def fix_lengths(spec: Spec, shape: tuple[int, ...]) -> Spec:
 
 def describe_site(spec: Spec) -> str:
     """The geometry of a site on one line."""
+    if isinstance(spec, ConvTransposeSpec):
+        return describe_transposed(spec)
     return describe_spec(spec) if isinstance(spec, ConvSpec) else describe_fourier(spec)
