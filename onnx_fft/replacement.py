@@ -23,6 +23,7 @@ from onnx_fft.model.splice import splice, unused_prefix
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.provenance import make_marks
 from onnx_fft.sites.conv import ConvSite
+from onnx_fft.sites.conv_transpose import ConvTransposeSite
 from onnx_fft.sites.dft import FourierSite
 from onnx_fft.sites.epilogue import grow_epilogue
 from onnx_fft.sites.find import relocate_sites
@@ -118,19 +119,11 @@ def _build(model: ModelProto, site: Site, plan: Plan, prefix: str) -> Fragment:
                 site.input, site.output, prefix, site.opset, window=site.window, functions=functions
             )
             return lowering.build(site.spec, plan, FourierWeights(site.read_window()), fourier_ports)
-        assert isinstance(site, ConvSite)
+        assert isinstance(site, ConvSite | ConvTransposeSite)
         weight, bias = site.raw_operands
-        ports = Ports(
-            site.input,
-            site.output,
-            prefix,
-            site.opset,
-            site.sum_input,
-            weight=weight,
-            bias=bias,
-            functions=functions,
-            operands=site.operands,
-        )
+        ports = Ports(site.input, site.output, prefix, site.opset, weight=weight, bias=bias, functions=functions)
+        if isinstance(site, ConvSite):
+            ports = replace(ports, sum_input=site.sum_input, operands=site.operands)
         return lowering.build(site.spec, plan, site.read_weights(), ports)
     except MemoryError as error:  # as many constants as the caller allows need not fit in memory
         problem = f"got {site.name!r}, whose replacement takes more memory than there is ({one_line(error)})"

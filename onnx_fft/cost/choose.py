@@ -20,6 +20,7 @@ from onnx_fft.model.storage import Storage
 from onnx_fft.options import DEFAULTS, LEAST_GROWTH_BYTES, LEAST_MEMORY_BYTES
 from onnx_fft.sites.site import Spec
 from onnx_fft.sites.spec import ConvSpec
+from onnx_fft.sites.transposed import ConvTransposeSpec
 from onnx_fft.units import format_size
 
 NEAR_BEST = 1.15
@@ -153,13 +154,14 @@ def _choose(spec: Spec, opset: int, request: Request, storage: Storage, machines
         return leave(Refusal("growth" if missed else "no-gain", sentence), conv_s, options)
     reason = f"predicted at {best.gain:.2f}x the speed{basis}"
     if conv_s is None:
-        reason = f"the original does not load in ONNX Runtime, which has no {spec.dtype} Conv on CPUs; this does"
+        own = "ConvTranspose" if isinstance(spec, ConvTransposeSpec) else "Conv"
+        reason = f"the original does not load in ONNX Runtime, which has no {spec.dtype} {own} on CPUs; this does"
     return Decision(best.plan, None, conv_s, best.seconds, best.growth_bytes, options, reason)
 
 
 def predict_original(spec: Spec, request: Request) -> float | None:
     """Seconds of ONNX Runtime's own operator on the machine to report; None if it has none for `spec`."""
-    if isinstance(spec, ConvSpec) and request.target != CUDA and spec.dtype not in RUNNABLE_DTYPES:
+    if isinstance(spec, ConvSpec | ConvTransposeSpec) and request.target != CUDA and spec.dtype not in RUNNABLE_DTYPES:
         return None
     return original_seconds(spec, request.machines[0])
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from math import prod
+from typing import TypeVar
 
 from onnx_fft.fourier.axis import Axis
 from onnx_fft.lowering.base import spec_axes
+from onnx_fft.lowering.transposed import as_conv
 from onnx_fft.sites.spec import ConvSpec
+from onnx_fft.sites.transposed import ConvTransposeSpec
+
+Summed = TypeVar("Summed", ConvSpec, ConvTransposeSpec, ConvSpec | ConvTransposeSpec)
+"""A kind of convolution; a transposed one is judged on the inputs that the Conv that stands for it is."""
 
 ASSUMED_EXTENTS = (64, 256)
 """Lengths at which a spatial extent that the model leaves open is judged, or twice the kernel if that is longer."""
@@ -20,19 +26,20 @@ ASSUMED_BATCHES = (1, 8, 32)
 """Likewise, for a batch that the model leaves open."""
 
 
-def assume_extents(spec: ConvSpec, length: int) -> ConvSpec:
+def assume_extents(spec: Summed, length: int) -> Summed:
     """The convolution with `length` for every open extent.
 
     An open axis that the kernel does not reach along counts as one added to make 2-D work 3-D, of length 1.
     """
     extents: list[int] = []
-    for axis, span in zip(spec_axes(spec), spec.effective_kernel_shape, strict=True):
+    conv = as_conv(spec) if isinstance(spec, ConvTransposeSpec) else spec
+    for axis, span in zip(spec_axes(conv), conv.effective_kernel_shape, strict=True):
         assumed = 1 if axis.is_pointwise else max(length, 2 * span)
         extents.append(assumed if axis.extent is None else axis.extent)
     return spec.at(extents)
 
 
-def assume_sizes(spec: ConvSpec) -> list[ConvSpec]:
+def assume_sizes(spec: Summed) -> list[Summed]:
     """The convolution at every combination of `ASSUMED_BATCHES` and `ASSUMED_SIZES` that the model leaves open."""
     batches = ASSUMED_BATCHES if spec.batch is None else (spec.batch,)
     lengths = ASSUMED_SIZES.get(spec.rank, ASSUMED_EXTENTS) if None in spec.extents else (0,)
@@ -40,14 +47,20 @@ def assume_sizes(spec: ConvSpec) -> list[ConvSpec]:
     return list(dict.fromkeys(sizes))
 
 
+def know_extents(spec: Summed) -> Summed:
+    """The convolution with the longest assumed length for every open extent."""
+    return assume_extents(spec, ASSUMED_EXTENTS[-1])
+
+
 @cache
 def known_axes(spec: ConvSpec) -> tuple[Axis, ...]:
     """The axes, each with an extent, the longest assumed one if the model leaves it open."""
-    return spec_axes(assume_extents(spec, ASSUMED_EXTENTS[-1]))
+    return spec_axes(know_extents(spec))
 
 
-def count_tensors(spec: ConvSpec) -> tuple[int, int]:
+def count_tensors(spec: ConvSpec | ConvTransposeSpec) -> tuple[int, int]:
     """Numbers in the input and in the output; an open batch is one, an open extent the longest assumed one."""
-    axes, batch = known_axes(spec), spec.batch or 1
-    inputs = batch * spec.in_channels * prod(axis.extent or 1 for axis in axes)
-    return inputs, batch * spec.out_channels * prod(axis.output_extent or 1 for axis in axes)
+    known: ConvSpec | ConvTransposeSpec = know_extents(spec)
+    batch = spec.batch or 1
+    inputs = batch * spec.in_channels * prod(extent or 1 for extent in known.extents)
+    return inputs, batch * spec.out_channels * prod(extent or 1 for extent in known.output_extents)

@@ -10,8 +10,9 @@ from onnx_fft.cost.machines import CPU_MACHINES, Machine
 from onnx_fft.cost.predict import FFTCONV, border_seconds, lowering_seconds, original_seconds
 from onnx_fft.lowering import CUDA, NATIVE
 from onnx_fft.lowering.base import Plan
+from onnx_fft.sites.fourier import DftSpec, StftSpec
 from onnx_fft.sites.site import Spec, list_lengths
-from onnx_fft.sites.spec import ConvSpec, describe_lengths
+from onnx_fft.sites.spec import describe_lengths
 
 MIN_GAIN = 1.4
 """Predicted speed-up from which on a site is replaced.
@@ -54,17 +55,23 @@ def least_gain(target: str) -> float:
 def describe_basis(spec: Spec, lowering: str, gain: float, target: str) -> str:
     """What a predicted speed holds for, unless it is the very site on a measured machine."""
     by = " by datasheets" if target == CUDA else ""
-    if not isinstance(spec, ConvSpec):
+    if isinstance(spec, DftSpec | StftSpec):
         shapes = [describe_lengths(list_lengths(known)) for known in judge_at(spec)]
         return (f" on {' and '.join(shapes)}" if len(shapes) > 1 else "") + by
-    judged = [known for known in judged_specs(spec, lowering) if isinstance(known, ConvSpec)]
+    judged = judged_specs(spec, lowering)
     if lowering == FFTCONV and len(judged) > 1:
-        sizes = [describe_lengths((known.batch, *known.extents)) for known in judged]
+        sizes = [_describe_input(known, 0) for known in judged]
         which = "worst" if is_worst(spec, lowering, gain) else "best"
         return f" at the {which} of {len(sizes)} sizes from {sizes[0]} to {sizes[-1]}"
-    known_lengths = [describe_lengths(known.extents) for known in judged]
+    known_lengths = [_describe_input(known, 2) for known in judged]
     lengths = f" on {' and '.join(known_lengths)}" if None in spec.extents else ""
     return lengths + by
+
+
+def _describe_input(spec: Spec, first: int) -> str:
+    """Batch and extents of a convolution's input, or the extents alone, from dimension `first` on."""
+    batch, _, *extents = list_lengths(spec)
+    return describe_lengths((batch, *extents) if first == 0 else tuple(extents))
 
 
 def is_worst(spec: Spec, lowering: str, gain: float) -> bool:
@@ -74,7 +81,7 @@ def is_worst(spec: Spec, lowering: str, gain: float) -> bool:
 
 def judged_specs(spec: Spec, lowering: str) -> Sequence[Spec]:
     """The site itself, or one for each assumed length if lengths are open."""
-    if not isinstance(spec, ConvSpec):
+    if isinstance(spec, DftSpec | StftSpec):
         return judge_at(spec)
     if lowering == FFTCONV:
         return assume_sizes(spec)

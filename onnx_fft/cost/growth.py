@@ -12,10 +12,12 @@ from onnx_fft.fourier.axis import Axis, AxisPlan
 from onnx_fft.fourier.basis import spectrum_length
 from onnx_fft.lowering.base import ConvPlan, FourierPlan, Plan, spec_axes
 from onnx_fft.lowering.rfft import signal_lengths
+from onnx_fft.lowering.transposed import as_conv
 from onnx_fft.model.storage import Storage
-from onnx_fft.sites.fourier import StftSpec
+from onnx_fft.sites.fourier import DftSpec, StftSpec
 from onnx_fft.sites.site import FourierSpec, Spec
 from onnx_fft.sites.spec import ConvSpec
+from onnx_fft.sites.transposed import ConvTransposeSpec
 
 OWN_WEIGHT = Storage()
 """Of a site that holds its constants as it computes with them, alone."""
@@ -29,13 +31,14 @@ def growth_bytes(spec: Spec, plan: Plan, storage: Storage = OWN_WEIGHT) -> int:
 
     Constants that several fragments share are counted for each of them.
     """
-    if not isinstance(spec, ConvSpec) or not isinstance(plan, ConvPlan):
-        assert isinstance(plan, FourierPlan) and not isinstance(spec, ConvSpec)
+    if isinstance(spec, DftSpec | StftSpec):
+        assert isinstance(plan, FourierPlan)
         return FOURIER_CONSTANTS[plan.lowering](know_lengths(spec), plan) - (storage.freed_bytes or 0)
-    if plan.lowering in READS_WEIGHT and storage.is_readable:
-        return 0
+    assert isinstance(plan, ConvPlan)
     freed = _weight_bytes(spec) if storage.freed_bytes is None else storage.freed_bytes
-    return CONSTANTS[plan.lowering](spec, plan) - freed
+    if plan.lowering in READS_WEIGHT:
+        return 0 if storage.is_readable else _fftconv_bytes(spec) - freed
+    return CONSTANTS[plan.lowering](as_conv(spec) if isinstance(spec, ConvTransposeSpec) else spec, plan) - freed
 
 
 def _matmul_bytes(spec: ConvSpec, plan: ConvPlan) -> int:
@@ -57,7 +60,7 @@ def _rfft_bytes(spec: ConvSpec, plan: ConvPlan) -> int:
     return _spectrum_bytes(spec, signal_lengths(plan)) + _index_bytes(spec, plan)
 
 
-def _fftconv_bytes(spec: ConvSpec, plan: ConvPlan) -> int:
+def _fftconv_bytes(spec: ConvSpec | ConvTransposeSpec) -> int:
     """The weight and a bias, if the node cannot read those of the Conv."""
     return _weight_bytes(spec) + spec.out_channels * ITEMSIZES[spec.dtype]
 
@@ -66,9 +69,8 @@ CONSTANTS: dict[str, Callable[[ConvSpec, ConvPlan], int]] = {
     "matmul": _matmul_bytes,
     "dft": _dft_bytes,
     "rfft": _rfft_bytes,
-    "fftconv": _fftconv_bytes,
 }
-"""Bytes of the constants that each lowering stores, by its name."""
+"""Bytes of the constants that each lowering stores, by its name; see `READS_WEIGHT` for the others."""
 
 
 def _fft_bytes(spec: FourierSpec, plan: FourierPlan) -> int:
@@ -101,8 +103,8 @@ def _spectrum_bytes(spec: ConvSpec, lengths: Sequence[int]) -> int:
     return spec.out_channels * spec.in_channels // spec.group * numbers * _constant_itemsize(spec)
 
 
-def _weight_bytes(spec: ConvSpec) -> int:
-    """Bytes of the Conv's own weight."""
+def _weight_bytes(spec: ConvSpec | ConvTransposeSpec) -> int:
+    """Bytes of the original's own weight."""
     return spec.out_channels * spec.in_channels // spec.group * prod(spec.kernel_shape) * ITEMSIZES[spec.dtype]
 
 

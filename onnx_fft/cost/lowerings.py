@@ -13,16 +13,20 @@ from onnx_fft.cost.fourier import know_lengths
 from onnx_fft.cost.matmul import count_matmul
 from onnx_fft.cost.matmul_fourier import count_matmul_fourier
 from onnx_fft.cost.rfft import count_rfft
+from onnx_fft.cost.transposed import add_interleaving
 from onnx_fft.lowering.base import ConvPlan, FourierPlan, Plan
+from onnx_fft.lowering.transposed import as_conv
+from onnx_fft.sites.fourier import DftSpec, StftSpec
 from onnx_fft.sites.site import FourierSpec, Spec
 from onnx_fft.sites.spec import ConvSpec
+from onnx_fft.sites.transposed import ConvTransposeSpec
 
 COUNTS: dict[str, Callable[[ConvSpec, ConvPlan], Counts]] = {
     "matmul": count_matmul,
     "dft": count_dft,
     "rfft": count_rfft,
 }
-"""Every open extent is the longest assumed one."""
+"""Every open extent is the longest assumed one. A ConvTranspose is counted as the Conv that stands for it."""
 
 
 FOURIER_COUNTS: dict[str, Callable[[FourierSpec, FourierPlan], Counts]] = {"matmul": count_matmul_fourier}
@@ -33,5 +37,7 @@ def count_lowering(spec: Spec, plan: Plan) -> Counts:
     """What the fragment of `plan` does in one run."""
     if isinstance(spec, ConvSpec) and isinstance(plan, ConvPlan):
         return COUNTS[plan.lowering](spec, plan)
-    assert isinstance(plan, FourierPlan) and not isinstance(spec, ConvSpec)
+    if isinstance(spec, ConvTransposeSpec) and isinstance(plan, ConvPlan):
+        return add_interleaving(spec, COUNTS[plan.lowering](as_conv(spec), plan))
+    assert isinstance(plan, FourierPlan) and isinstance(spec, DftSpec | StftSpec)
     return FOURIER_COUNTS[plan.lowering](know_lengths(spec), plan)

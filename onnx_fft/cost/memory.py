@@ -18,8 +18,8 @@ from onnx_fft.cost.predict import FFTCONV
 from onnx_fft.errors import NativeUnavailable, Refusal
 from onnx_fft.hints import Option
 from onnx_fft.native.planning import Rates
-from onnx_fft.sites.site import Spec
-from onnx_fft.sites.spec import ConvSpec
+from onnx_fft.sites.fourier import DftSpec, StftSpec
+from onnx_fft.sites.site import Spec, list_lengths
 from onnx_fft.units import format_size
 
 MOST_TILE_SIZES = 4
@@ -45,7 +45,7 @@ def hold(spec: Spec, decision: Decision, rates: Rates) -> Held:
 
     Nothing is held for shapes at which the node calls ONNX Runtime's Conv.
     """
-    if not isinstance(spec, ConvSpec) or decision.plan is None or decision.plan.lowering != FFTCONV:
+    if isinstance(spec, DftSpec | StftSpec) or decision.plan is None or decision.plan.lowering != FFTCONV:
         return Held()
     found = [predict_fftconv(known, rates) for known in assume_sizes(spec)]
     used = [each for each in found if each.seconds <= each.kernel_seconds] or found
@@ -81,7 +81,7 @@ def limit_memory(specs: Sequence[Spec | None], decisions: Sequence[Decision], re
             f"of the {format_size(request.max_memory_bytes)} that all may hold"
         )
         spec = specs[number]
-        is_open = isinstance(spec, ConvSpec) and None in (spec.batch, *spec.extents)
+        is_open = spec is not None and None in list_lengths(spec)
         result[number] = leave_after_all(decision, Refusal("memory", sentence, STATE_SIZES if is_open else ""))
     return result
 

@@ -8,30 +8,31 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from onnx_fft.cost.extents import known_axes
+from onnx_fft.cost.extents import know_extents, known_axes
 from onnx_fft.cost.growth import ITEMSIZES
-from onnx_fft.native.planning import Prediction, Question, Rates, predict
+from onnx_fft.native.planning import Prediction, Question, Rates, TransposedQuestion, predict, predict_transposed
 from onnx_fft.sites.spec import ConvSpec
+from onnx_fft.sites.transposed import ConvTransposeSpec
 
 THREADS = 2
 """Threads that seconds are predicted for; the library's predictions are of one core."""
 
 
-def predict_fftconv(spec: ConvSpec, rates: Rates) -> Prediction:
+def predict_fftconv(spec: ConvSpec | ConvTransposeSpec, rates: Rates) -> Prediction:
     """Of one core; every open extent is the longest assumed one, an open batch is one."""
-    return _predict(ask(spec), rates)
+    return _predict(ask_transposed(spec) if isinstance(spec, ConvTransposeSpec) else ask(spec), rates)
 
 
-def node_seconds(spec: ConvSpec, rates: Rates) -> float:
-    """Of the node on `THREADS` threads: the library's way, or ONNX Runtime's Conv if that is faster."""
+def node_seconds(spec: ConvSpec | ConvTransposeSpec, rates: Rates) -> float:
+    """Of the node on `THREADS` threads: the library's way, or ONNX Runtime's operator if that is faster."""
     found = predict_fftconv(spec, rates)
-    # ONNX Runtime has kernels for Conv on float32 alone that a node can call, and they do not crop.
+    # ONNX Runtime has kernels on float32 alone that a node can call, and they do not take negative pads.
     has_conv = spec.dtype == "float32" and min(spec.pads_begin + spec.pads_end) >= 0
     return (min(found.seconds, found.kernel_seconds) if has_conv else found.seconds) / THREADS
 
 
-def model_seconds(spec: ConvSpec, rates: Rates) -> float:
-    """Of the Conv in a model, on `THREADS` threads."""
+def model_seconds(spec: ConvSpec | ConvTransposeSpec, rates: Rates) -> float:
+    """Of ONNX Runtime's operator in a model, on `THREADS` threads."""
     return predict_fftconv(spec, rates).model_seconds / THREADS
 
 
@@ -41,7 +42,9 @@ def border_native_seconds(spec: ConvSpec, rates: Rates) -> float:
 
 
 @lru_cache(maxsize=4096)
-def _predict(question: Question, rates: Rates) -> Prediction:
+def _predict(question: Question | TransposedQuestion, rates: Rates) -> Prediction:
+    if isinstance(question, TransposedQuestion):
+        return predict_transposed(question, rates)
     return predict(question, rates)
 
 
@@ -59,6 +62,25 @@ def ask(spec: ConvSpec) -> Question:
         spec.dilations,
         tuple(axis.pad_begin for axis in axes),
         tuple(axis.pad_end for axis in axes),
+        ITEMSIZES[spec.dtype],
+        basis_length=spec.basis_length,
+    )
+
+
+def ask_transposed(spec: ConvTransposeSpec) -> TransposedQuestion:
+    """The same of a ConvTranspose."""
+    return TransposedQuestion(
+        spec.batch or 1,
+        spec.in_channels,
+        spec.out_channels,
+        spec.group,
+        tuple(extent or 1 for extent in know_extents(spec).extents),
+        spec.kernel_shape,
+        spec.strides,
+        spec.dilations,
+        spec.pads_begin,
+        spec.pads_end,
+        spec.output_padding,
         ITEMSIZES[spec.dtype],
         basis_length=spec.basis_length,
     )

@@ -8,10 +8,11 @@
      "transforms": [
       {"name": "frontend/stft", "geometry": "...", "lowering": "matmul", "reason": "...", "lengths": [20, 20]}]}
 
-`target` is what the model is to run on, "standard" if it is absent. `transforms` are DFTs and STFTs; a plan without the
-list leaves them alone. `lowering: null` leaves a site alone; `fftconv` and `fft` plan by themselves, and their `axes`
-or `lengths` are empty. Everything but `target`, `name`, `geometry`, `lowering`, `axes` and `lengths` is for the reader.
-A replay reports the measured times again: take them out of entries that you change.
+`target` is what the model is to run on, "standard" if it is absent. `transforms` are DFTs and STFTs, and `transposed`
+ConvTransposes, whose `axes` are those of the Conv that stands for them; a plan without a list leaves these alone.
+`lowering: null` leaves a site alone; `fftconv` and `fft` plan by themselves, and their `axes` or `lengths` are empty.
+Everything but `target`, `name`, `geometry`, `lowering`, `axes` and `lengths` is for the reader. A replay reports the
+measured times again: take them out of entries that you change.
 """
 
 from __future__ import annotations
@@ -31,14 +32,22 @@ from onnx_fft.hints import Option
 from onnx_fft.lowering import TARGETS, find_lowering, list_lowerings
 from onnx_fft.lowering.base import ConvPlan, FourierPlan, Plan
 from onnx_fft.options import DEFAULTS, PlanSource
+from onnx_fft.sites.fourier import DftSpec, StftSpec
 from onnx_fft.sites.site import Spec, describe_site
 from onnx_fft.sites.spec import ConvSpec
+from onnx_fft.sites.transposed import ConvTransposeSpec
 
 VERSION = 2
 """1 had other names for targets and lowerings."""
 
-CONVS, TRANSFORMS = "convs", "transforms"
-"""The lists of entries, by kind of site."""
+CONVS, TRANSPOSED, TRANSFORMS = "convs", "transposed", "transforms"
+"""The lists of entries, by kind of site: Convs, ConvTransposes, and DFTs and STFTs."""
+
+KINDS: dict[str, tuple[type[Spec], ...]] = {
+    CONVS: (ConvSpec,),
+    TRANSPOSED: (ConvTransposeSpec,),
+    TRANSFORMS: (DftSpec, StftSpec),
+}
 
 MAX_GROWTH_BYTES = 1 << 33
 """What one entry may add to the file: more is a slip of the hand, which would take all memory there is."""
@@ -59,6 +68,7 @@ class PlanEntry:
 
     name: str
     geometry: str
+    kind: str
     plan: Plan | None
     measured_conv_s: float | None
     measured_s: float | None
@@ -66,12 +76,12 @@ class PlanEntry:
 
 @dataclass(frozen=True, slots=True)
 class PlanFile:
-    """A plan as read; `source` is what messages call it. `knows_transforms` says if it may have entries for them."""
+    """A plan as read; `source` is what messages call it. `lists` are those it has: of other kinds it knows nothing."""
 
     source: str
     target: str
     entries: tuple[PlanEntry, ...]
-    knows_transforms: bool = False
+    lists: tuple[str, ...] = (CONVS,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +97,7 @@ def plan_to_json(specs: Mapping[str, Spec], decisions: Mapping[str, Decision], t
     """The plan of a model as JSON types, for every site that has a spec."""
     lists: dict[str, list[dict[str, Any]]] = {CONVS: []}
     for name, spec in specs.items():
-        kind = CONVS if isinstance(spec, ConvSpec) else TRANSFORMS
-        lists.setdefault(kind, []).append(_entry_to_json(name, spec, decisions[name]))
+        lists.setdefault(_find_list(spec), []).append(_entry_to_json(name, spec, decisions[name]))
     return {"onnx_fft_plan": VERSION, "target": target, **lists}
 
 
@@ -101,7 +110,7 @@ def load_plan(source: PlanSource) -> PlanFile:
     if target not in list(TARGETS):  # which compares, and hashes nothing
         raise UsageError(f"got target {target!r} in {name}", f"one of {', '.join(TARGETS)}", "correct it")
     try:
-        entries = tuple(_read_entry(entry, kind) for kind in (CONVS, TRANSFORMS) for entry in data.get(kind, ()))
+        entries = tuple(_read_entry(entry, kind) for kind in KINDS for entry in data.get(kind, ()))
     except (KeyError, TypeError, ValueError) as error:
         problem = f"got {name} with an entry that cannot be read ({error!r})"
         raise UsageError(problem, hint=f"compare with a plan that was saved: {MAKE_ANEW}") from error
@@ -110,18 +119,23 @@ def load_plan(source: PlanSource) -> PlanFile:
     if repeated:
         problem = f"got {name} with more than one entry for {repeated[0]!r}"
         raise UsageError(problem, "one a site", "take the others out")
-    return PlanFile(name, target, entries, TRANSFORMS in data)
+    return PlanFile(name, target, entries, tuple(kind for kind in KINDS if kind in data))
 
 
 def match_plan(plan_file: PlanFile, specs: Mapping[str, Spec]) -> dict[str, PlannedSite]:
     """What the plan says of each site. Raises UsageError if it was made for another model, or is impossible."""
-    known = {name: spec for name, spec in specs.items() if plan_file.knows_transforms or isinstance(spec, ConvSpec)}
+    known = {name: spec for name, spec in specs.items() if _find_list(spec) in plan_file.lists}
     _check_model(plan_file, known)
     for entry in plan_file.entries:
         _check_entry(plan_file, entry, known[entry.name])
     unplanned = {name: PlannedSite(None) for name in specs.keys() - known.keys()}
     planned = {each.name: PlannedSite(each.plan, each.measured_conv_s, each.measured_s) for each in plan_file.entries}
     return unplanned | planned
+
+
+def _find_list(spec: Spec) -> str:
+    """The list that a site of this kind has its entry in."""
+    return next(kind for kind, types in KINDS.items() if isinstance(spec, types))
 
 
 def _entry_to_json(name: str, spec: Spec, decision: Decision) -> dict[str, Any]:
@@ -174,9 +188,12 @@ def _check_version(name: str, data: Any) -> None:
     if type(version) is int and 0 < version < VERSION:
         problem = f"got {name} of version {version}, which an older version of onnx-fft made"
         raise UsageError(problem, f"version {VERSION}", f"make it anew: {MAKE_ANEW}")
-    lists = [data.get(CONVS), data.get(TRANSFORMS, [])] if isinstance(data, Mapping) else [None]
+    own = data if isinstance(data, Mapping) else {}
+    lists = [own.get(kind, None if kind == CONVS else []) for kind in KINDS]
     if type(version) is not int or version != VERSION or not all(isinstance(held, list) for held in lists):
-        expected = f"'onnx_fft_plan': {VERSION} and lists '{CONVS}' and, if there are any, '{TRANSFORMS}'"
+        expected = (
+            f"'onnx_fft_plan': {VERSION} and lists '{CONVS}' and, if there are any, '{TRANSPOSED}', '{TRANSFORMS}'"
+        )
         raise UsageError(f"got {name}, which is not a plan", expected, f"make one: {MAKE_ANEW}")
 
 
@@ -190,12 +207,12 @@ def _read_entry(entry: Any, kind: str) -> PlanEntry:
         if not isinstance(entry[key], str):
             raise TypeError(f"{key} {entry[key]!r:.80} is not a text")
     plan: Plan | None = None
-    if lowering is not None and kind == CONVS:
+    if lowering is not None and kind != TRANSFORMS:
         plan = ConvPlan(lowering, tuple(map(_read_axis, _read_list(entry, "axes"))))
     elif lowering is not None:
         plan = FourierPlan(lowering, tuple(map(_read_length, _read_list(entry, "lengths"))))
     seconds = (_read_seconds(entry, "measured_conv_s"), _read_seconds(entry, "measured_s"))
-    return PlanEntry(entry["name"], entry["geometry"], plan, *seconds)
+    return PlanEntry(entry["name"], entry["geometry"], kind, plan, *seconds)
 
 
 def _read_list(entry: Mapping[str, Any], key: str) -> list[Any]:
@@ -260,8 +277,8 @@ def _check_entry(plan_file: PlanFile, entry: PlanEntry, spec: Spec) -> None:
             "correct one of the two",
         )
     try:
-        if isinstance(spec, ConvSpec) != isinstance(entry.plan, ConvPlan):
-            raise ValueError(f"it is listed among '{CONVS if isinstance(entry.plan, ConvPlan) else TRANSFORMS}'")
+        if entry.kind != _find_list(spec):
+            raise ValueError(f"it is listed among '{entry.kind}'")
         find_lowering(entry.plan.lowering, type(spec)).check_plan(spec, entry.plan)
         if (growth := growth_bytes(spec, entry.plan)) > MAX_GROWTH_BYTES:
             raise ValueError(f"it adds {growth / 2**30:.0f} GiB to the file, more than {MAX_GROWTH_BYTES >> 30} GiB")

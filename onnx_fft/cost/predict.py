@@ -12,41 +12,50 @@ from onnx_fft.cost.fourier import matmul_slack, native_fourier_seconds, original
 from onnx_fft.cost.lowerings import count_lowering
 from onnx_fft.cost.machines import Machine
 from onnx_fft.cost.native import border_native_seconds, model_seconds, node_seconds
+from onnx_fft.cost.transposed import count_conv_transpose
 from onnx_fft.lowering.base import Plan
 from onnx_fft.native.planning import MAX_RANK
+from onnx_fft.sites.fourier import DftSpec, StftSpec
 from onnx_fft.sites.site import Spec
 from onnx_fft.sites.spec import ConvSpec
+from onnx_fft.sites.transposed import ConvTransposeSpec
 
 FFTCONV, FFT = "fftconv", "fft"
 
 
 def original_seconds(spec: Spec, machine: Machine) -> float:
     """ONNX Runtime's own operator, all optimizations on."""
-    return conv_seconds(spec, machine) if isinstance(spec, ConvSpec) else original_fourier_seconds(spec)
+    if isinstance(spec, DftSpec | StftSpec):
+        return original_fourier_seconds(spec)
+    return conv_seconds(spec, machine)
 
 
-def conv_seconds(spec: ConvSpec, machine: Machine) -> float:
-    """ONNX Runtime's own Conv, all optimizations on."""
+def conv_seconds(spec: ConvSpec | ConvTransposeSpec, machine: Machine) -> float:
+    """ONNX Runtime's own Conv or ConvTranspose, all optimizations on."""
     if machine.library and spec.rank <= MAX_RANK:
         return model_seconds(spec, machine.library)
-    seconds = count_conv(spec, machine.least_output_channels) * machine.rates
+    if isinstance(spec, ConvTransposeSpec):
+        seconds = count_conv_transpose(spec) * machine.rates
+    else:
+        seconds = count_conv(spec, machine.least_output_channels) * machine.rates
     return seconds / (machine.float16_speed if spec.dtype == "float16" else 1.0)
 
 
 def lowering_seconds(spec: Spec, plan: Plan, machine: Machine) -> float:
     """The lowering named in `plan`, alone."""
-    if isinstance(spec, ConvSpec) and plan.lowering == FFTCONV:
+    if isinstance(spec, DftSpec | StftSpec):
+        if plan.lowering == FFT:
+            return native_fourier_seconds(spec)
+        return count_lowering(spec, plan) * machine.rates * matmul_slack(spec)
+    if plan.lowering == FFTCONV:
         return node_seconds(spec, machine.library)
-    if not isinstance(spec, ConvSpec) and plan.lowering == FFT:
-        return native_fourier_seconds(spec)
-    seconds = count_lowering(spec, plan) * machine.rates
-    return seconds if isinstance(spec, ConvSpec) else seconds * matmul_slack(spec)
+    return count_lowering(spec, plan) * machine.rates
 
 
 def border_seconds(spec: Spec, machine: Machine) -> float:
     """What a replacement costs its neighbours in a model, on top of its own time."""
     if not isinstance(spec, ConvSpec):
-        return 0.0  # a DFT has no layout of its own
+        return 0.0  # neither a DFT nor a ConvTranspose has a layout of its own
     if machine.library and spec.rank <= MAX_RANK:
         return border_native_seconds(spec, machine.library)
     return 4 * sum(count_tensors(spec)) / machine.border_bytes_s

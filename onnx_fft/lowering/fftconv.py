@@ -39,6 +39,7 @@ from onnx_fft.model.weights import ConvWeights
 from onnx_fft.provenance import OPERATOR_DOMAIN
 from onnx_fft.sites.activations import CLIP_INPUTS_OPSET
 from onnx_fft.sites.spec import Activation, ConvSpec
+from onnx_fft.sites.transposed import ConvTransposeSpec
 
 OP_TYPE = "FFTConv"
 SAME_OP_TYPE = "FFTConvSame"
@@ -88,7 +89,7 @@ class FFTConvLowering:
 
     def build(self, spec: ConvSpec, plan: ConvPlan, weights: ConvWeights, ports: Ports) -> Fragment:
         """See the module's docstring."""
-        own = _store_operands(spec, weights, ports)
+        own = store_operands(spec, weights, ports)
         weight = ports.weight or own[0].name
         bias = ports.bias or weights.bias_input or own[-1].name
         operands = {"X": ports.input, "W": weight, "B": bias, "Z": ports.sum_input}
@@ -145,7 +146,7 @@ def _list_numbers(spec: ConvSpec) -> dict[str, float]:
 def _split_steps(spec: ConvSpec, ports: Ports) -> tuple[ConvSpec, ConvSpec]:
     """`spec` with the most steps for which the model has room, and with those left over."""
     kept, left = spec, replace(spec, has_sum=False, activation=None, norm_epsilon=None)
-    while (kept.auto_pad and _list_steps(kept)) or not _is_free(make_conv_function(kept, ports.opset), ports.functions):
+    while (kept.auto_pad and _list_steps(kept)) or not is_free(make_conv_function(kept, ports.opset), ports.functions):
         if kept.norm_epsilon is not None:
             kept, left = replace(kept, norm_epsilon=None), replace(left, norm_epsilon=kept.norm_epsilon)
         elif kept.activation is not None:
@@ -223,7 +224,7 @@ def _activate(
     return [make_node(name, [x, *([slope] if name == "PRelu" else [])], [y], f"{prefix}{name}", **attributes)]
 
 
-def _store_operands(spec: ConvSpec, weights: ConvWeights, ports: Ports) -> list[TensorProto]:
+def store_operands(spec: ConvSpec | ConvTransposeSpec, weights: ConvWeights, ports: Ports) -> list[TensorProto]:
     """Weight and bias in the dtype of the convolution, if the host has no such constants; the bias comes last."""
 
     def store(name: str, values: NDArray[np.float64]) -> TensorProto:
@@ -236,7 +237,7 @@ def _store_operands(spec: ConvSpec, weights: ConvWeights, ports: Ports) -> list[
     return [*own, store("bias", bias)]
 
 
-def _is_free(function: FunctionProto, known: Sequence[FunctionProto]) -> bool:
+def is_free(function: FunctionProto, known: Sequence[FunctionProto]) -> bool:
     """Whether the model has no other function of that name."""
     return all(
         is_same_function(function, other)

@@ -63,7 +63,7 @@ class TransposedLowering:
 
     def min_opset(self, spec: ConvTransposeSpec) -> int:
         """What the Conv needs."""
-        return max(self._inner.min_opset(as_conv(spec)), SLICE_OPSET if _crops(spec) else 0)
+        return max(self._inner.min_opset(as_conv(spec)), SLICE_OPSET if crops(spec) else 0)
 
     def candidates(self, spec: ConvTransposeSpec) -> list[ConvPlan]:
         """Those of the Conv."""
@@ -77,7 +77,7 @@ class TransposedLowering:
         """The fragment of the Conv, with its bias, and what puts its outputs where they belong."""
         conv, own = as_conv(spec), as_conv_weights(spec, weights)
         alone = replace(ports, weight="", bias="")
-        if prod(spec.strides) == 1 and not _crops(spec):
+        if prod(spec.strides) == 1 and not crops(spec):
             return self._inner.build(conv, plan, own, alone)
         middle = replace(alone, output=f"{ports.prefix}residues", prefix=f"{ports.prefix}conv/")
         first = self._inner.build(conv, plan, own, middle)
@@ -167,7 +167,7 @@ def spread_taps(spec: ConvTransposeSpec, weight: NDArray[np.float64]) -> NDArray
     return spread.reshape(*weight.shape[:2], *pairs)
 
 
-def _crops(spec: ConvTransposeSpec) -> bool:
+def crops(spec: ConvTransposeSpec) -> bool:
     """Whether the interleaved outputs of the Conv are more than those wanted."""
     return any(axis.crop_begin or axis.crop_end for axis in split_axes(spec))
 
@@ -184,7 +184,7 @@ def _interleave(spec: ConvTransposeSpec, ports: Ports, x: str, bias_input: str) 
         y = b.transpose(y, 0, 1, *(n for axis in range(rank) for n in (2 + rank + axis, 2 + axis)))
         lengths = [b.multiply(n, stride) for n, stride in zip(places, spec.strides, strict=True)]
         y = b.op("Reshape", y, b.vector(-1, spec.out_channels, *lengths))
-    if _crops(spec):
+    if crops(spec):
         y = _crop(b, spec, y, axes, x)
     if bias_input and prod(spec.strides) > 1:
         y = b.op("Add", y, b.reshape(b.host_tensor(bias_input), -1, *[1] * rank))

@@ -12,13 +12,15 @@ from onnx_fft.measure.budget import CONV_SHARE, Budget
 from onnx_fft.measure.cache import Cache
 from onnx_fft.measure.choice import Contest, Timings, align_rounds, is_settled
 from onnx_fft.measure.single import make_feeds, make_models
-from onnx_fft.measure.single_fourier import make_fourier_feeds, make_fourier_models
+from onnx_fft.measure.single_fourier import make_fourier_models, make_random_feeds
+from onnx_fft.measure.single_transposed import make_transposed_models
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.progress import Progress
 from onnx_fft.runtime.engines import EngineError
 from onnx_fft.runtime.libraries import find_libraries
 from onnx_fft.sites.site import describe_site
 from onnx_fft.sites.spec import ConvSpec
+from onnx_fft.sites.transposed import ConvTransposeSpec
 from onnx_fft.timing.launch import time_models
 
 TimeContest = Callable[[Contest, float], Timings]
@@ -71,7 +73,7 @@ def time_contest_once(contest: Contest, budget_s: float, threads: int | None, cu
     cases = []
     for shape in contest.shapes:
         spec = contest.spec
-        feeds = make_feeds(spec, shape) if isinstance(spec, ConvSpec) else make_fourier_feeds(spec, shape)
+        feeds = make_feeds(spec, shape) if isinstance(spec, ConvSpec) else make_random_feeds(spec, shape)
         slice_s = budget_s / len(contest.shapes)
         models, _ = time_models(sources, feeds, threads=threads, budget_s=slice_s, custom_ops=libraries, cuda=cuda)
         cases.append([model.samples_s for model in models])
@@ -109,4 +111,6 @@ def _predict_slice_s(contest: Contest) -> float:
 @lru_cache(maxsize=1)
 def _models(contest: Contest) -> list[ModelProto]:
     """Of the contest at hand, between its stretches."""
+    if isinstance(contest.spec, ConvTransposeSpec):
+        return make_transposed_models(contest)
     return make_models(contest) if isinstance(contest.spec, ConvSpec) else make_fourier_models(contest)

@@ -19,7 +19,7 @@ from onnx_fft.measure.single import IR_VERSION, SEED
 from onnx_fft.sites.dft import AXIS_INPUT_OPSET
 from onnx_fft.sites.fourier import DftSpec, StftSpec
 from onnx_fft.sites.site import FourierSpec, list_lengths
-from onnx_fft.sites.spec import ConvSpec
+from onnx_fft.sites.transposed import ConvTransposeSpec
 
 WINDOW = "window"
 
@@ -27,7 +27,7 @@ WINDOW = "window"
 def make_fourier_models(contest: Contest) -> list[ModelProto]:
     """The operator, then each candidate; input `x`, output `y`."""
     spec = contest.spec
-    assert not isinstance(spec, ConvSpec)
+    assert isinstance(spec, DftSpec | StftSpec)
     window = None
     if isinstance(spec, StftSpec):
         window = np.random.default_rng(SEED).uniform(0.1, 1.0, spec.frame_length).astype(spec.dtype)
@@ -35,7 +35,7 @@ def make_fourier_models(contest: Contest) -> list[ModelProto]:
     return [_make_original(contest, spec, window), *lowered]
 
 
-def make_fourier_feeds(spec: FourierSpec, shape: Sequence[int]) -> dict[str, NDArray[Any]]:
+def make_random_feeds(spec: FourierSpec | ConvTransposeSpec, shape: Sequence[int]) -> dict[str, NDArray[Any]]:
     """Random input of this shape."""
     return {"x": np.random.default_rng(SEED + 1).standard_normal(shape).astype(spec.dtype)}
 

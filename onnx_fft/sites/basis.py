@@ -2,7 +2,8 @@
 
 Row `r` of such a weight is `scale[r] * window[k] * cos(2 pi bin[r] k / length)`, or the same of `-sin`, with one window
 for all rows. The native library knows it by its numbers, and computes such a node by an FFT of each frame: so the
-weight has a part in what the node costs, which for all others the geometry alone tells.
+weight has a part in what the node costs, which for all others the geometry alone tells. An inverse STFT is written as
+a ConvTranspose, with such rows as its input channels.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from onnx_fft.errors import NativeUnavailable
 from onnx_fft.model.weights import ConvWeights
 from onnx_fft.native.planning import find_basis_length
 from onnx_fft.sites.spec import ConvSpec
+from onnx_fft.sites.transposed import ConvTransposeSpec
 
 
 def may_be_basis(spec: ConvSpec) -> bool:
@@ -28,18 +30,41 @@ def find_basis(spec: ConvSpec, weights: ConvWeights) -> int:
 
     Without the library nothing is known of it, and nothing needed.
     """
+    return _find_length(weights.weight, spec.dtype)
+
+
+def _find_length(weight: NDArray[np.float64], dtype: str) -> int:
     with np.errstate(over="ignore"):
-        rows = weights.weight.astype(spec.dtype).reshape(spec.out_channels, -1)
+        rows = weight.astype(dtype).reshape(len(weight), -1)
     try:
         return find_basis_length(rows)
     except NativeUnavailable:
         return 0
 
 
+def may_be_inverse(spec: ConvTransposeSpec) -> bool:
+    """Whether the geometry is that of an inverse STFT: one output channel a group, and taps along one axis alone."""
+    return spec.out_channels == spec.group and sorted(spec.kernel_shape)[:-1] == [1] * (spec.rank - 1)
+
+
+def find_inverse(spec: ConvTransposeSpec, weights: ConvWeights) -> int:
+    """Points of the DFT whose inverse, windowed, the weight of a ConvTranspose is; see `find_basis`."""
+    return _find_length(weights.weight, spec.dtype)
+
+
+def make_inverse(spec: ConvTransposeSpec) -> NDArray[np.float64]:
+    """A weight that is such a basis, of the length that the spec says."""
+    return _make_rows(spec.in_channels, max(spec.kernel_shape), spec.basis_length).reshape(spec.weight_shape)
+
+
 def make_basis(spec: ConvSpec) -> NDArray[np.float64]:
     """A weight that is such a basis, of the length that the spec says."""
-    taps, length = max(spec.kernel_shape), spec.basis_length
-    rows = np.arange(spec.out_channels)
-    angles = 2 * np.pi / length * (rows[:, None] // 2 % (length // 2 + 1) * np.arange(taps) % length)
-    basis: NDArray[np.float64] = np.where(rows[:, None] % 2, -np.sin(angles), np.cos(angles))
-    return basis.reshape(spec.out_channels, 1, *spec.kernel_shape)
+    rows = _make_rows(spec.out_channels, max(spec.kernel_shape), spec.basis_length)
+    return rows.reshape(spec.out_channels, 1, *spec.kernel_shape)
+
+
+def _make_rows(count: int, taps: int, length: int) -> NDArray[np.float64]:
+    rows = np.arange(count)[:, None]
+    angles = 2 * np.pi / length * (rows // 2 % (length // 2 + 1) * np.arange(taps) % length)
+    basis: NDArray[np.float64] = np.where(rows % 2, -np.sin(angles), np.cos(angles))
+    return basis

@@ -22,6 +22,7 @@ from onnx_fft.errors import Refusal
 from onnx_fft.model.scopes import DEFAULT_DOMAINS, Refused, Scope, read_attributes
 from onnx_fft.model.storage import Storage, count_freed_bytes, is_folded_at_load
 from onnx_fft.model.weights import ConvWeights, resolve_type
+from onnx_fft.sites.basis import find_inverse, may_be_inverse
 from onnx_fft.sites.conv import find_bias_input, has_bias, read_operand
 from onnx_fft.sites.geometry import (
     DTYPES,
@@ -90,7 +91,10 @@ def resolve_conv_transpose(name: str, scope: Scope, node: NodeProto) -> ConvTran
     spec = _resolve_spec(node, weight.shape, dtype, scope.shapes.get(node.input[0]))
     bias_input = find_bias_input(node, scope, spec.out_channels)
     constants = tuple(operand for operand in node.input[1:3] if operand and operand != bias_input)
-    return ConvTransposeSite(name, node.op_type, scope, node, spec, constants=constants, bias_input=bias_input)
+    site = ConvTransposeSite(name, node.op_type, scope, node, spec, constants=constants, bias_input=bias_input)
+    if not may_be_inverse(spec):
+        return site
+    return replace(site, spec=replace(spec, basis_length=find_inverse(spec, site.read_weights())))
 
 
 def _resolve_spec(node: NodeProto, weight: tuple[int, ...], dtype: str, shape: Dims | None) -> ConvTransposeSpec:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from onnx_fft.errors import Refusal
 from onnx_fft.sites.conv import ConvSite
+from onnx_fft.sites.conv_transpose import ConvTransposeSite
 from onnx_fft.sites.dft import FourierSite
 from onnx_fft.sites.site import Site
 
@@ -27,7 +28,7 @@ COMPUTED_IN = {"float16": "float32", "float32": "float32", "float64": "float64"}
 def refuse_values(site: Site) -> Refusal | None:
     """Why a site is not replaced because of what its constants hold, None if nothing speaks against it."""
     assert site.spec is not None
-    if isinstance(site, ConvSite):
+    if isinstance(site, ConvSite | ConvTransposeSite):
         return _refuse_weights(site, site.spec.dtype)
     window = site.read_window() if isinstance(site, FourierSite) else None
     if window is None:
@@ -37,14 +38,19 @@ def refuse_values(site: Site) -> Refusal | None:
     return _refuse_size(float(np.abs(window).sum()), "its window adds up to", site.spec.dtype)
 
 
-def _refuse_weights(site: ConvSite, dtype: str) -> Refusal | None:
+def _refuse_weights(site: ConvSite | ConvTransposeSite, dtype: str) -> Refusal | None:
     weights = site.read_weights()
     folded = ", with the BatchNormalization folded in," if site.followers else ""
     for what, values in (("weight", weights.weight), ("bias", weights.bias)):
         if values is not None and (problem := _find_problem(values, dtype)):
             return Refusal("nonfinite", f"its {what}{folded} {problem}")
     with np.errstate(over="ignore"):
-        largest = float(np.abs(weights.weight).reshape(len(weights.weight), -1).sum(axis=1).max())
+        sizes = np.abs(weights.weight)
+        if isinstance(site, ConvTransposeSite):  # input channels first; those of one group meet in an output channel
+            assert site.spec is not None
+            sizes = sizes.reshape(site.spec.group, -1, *sizes.shape[1:]).sum(axis=1)
+            sizes = sizes.reshape(site.spec.out_channels, -1)
+        largest = float(sizes.reshape(len(sizes), -1).sum(axis=1).max())
     return _refuse_size(largest, "the weights of an output channel add up to", dtype)
 
 
