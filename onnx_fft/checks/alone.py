@@ -19,6 +19,7 @@ from onnx_fft.checks.convcheck import ConvCheck, check_conv, list_varying, resol
 from onnx_fft.checks.fouriercheck import check_fourier
 from onnx_fft.checks.fragments import CutError
 from onnx_fft.checks.replaced import Replaced
+from onnx_fft.checks.transposedcheck import check_transposed, read_geometry
 from onnx_fft.errors import Refusal
 from onnx_fft.model.external import tensor_array
 from onnx_fft.model.io import LoadedModel
@@ -26,6 +27,7 @@ from onnx_fft.model.scopes import Body, Scope, walk_bodies
 from onnx_fft.model.shapes import infer_shapes, strip_data
 from onnx_fft.model.weights import resolve_constant
 from onnx_fft.runtime.engines import EngineError
+from onnx_fft.sites.conv_transpose import is_conv_transpose
 from onnx_fft.sites.dft import is_fourier
 
 Dims = tuple[int | None, ...]
@@ -74,18 +76,21 @@ def check_alone(
     try:
         constants = _read_constants(original, conv, custom_ops)
         dims = known.find_dims(conv.scope, conv.node.input[0])
-        is_transform = is_fourier(conv.node)
-        shapes = (
-            make_fourier_shapes(conv, constants, dims)
-            if is_transform
-            else make_shapes(conv, constants[conv.node.input[1]].shape, dims)
-        )
+        is_transform, is_transposed = is_fourier(conv.node), is_conv_transpose(conv.node)
+        if is_transform:
+            shapes = make_fourier_shapes(conv, constants, dims)
+        else:
+            weight_shape = constants[conv.node.input[1]].shape
+            shapes = (make_transposed_shapes if is_transposed else make_shapes)(conv, weight_shape, dims)
         checks = []
         for number, shape in enumerate(shapes):
             rng = np.random.default_rng([seed, number])
             if is_transform:
                 tensors = _draw_signal(conv, constants, shape, rng)
                 check = check_fourier(original, rewritten, conv, tensors, seed, custom_ops)
+            elif is_transposed:
+                tensors = _draw_inputs(conv, constants, shape, rng)
+                check = check_transposed(original, rewritten, conv, tensors, seed, custom_ops, budget)
             else:
                 tensors = _draw_tensors(conv, constants, shape, rng)
                 check = check_conv(original, rewritten, conv, tensors, seed, custom_ops, budget)
@@ -109,11 +114,24 @@ def make_shapes(conv: Replaced, weight_shape: Sequence[int], known: Dims) -> lis
             cropped = max(0, -geometry.pads_begin[axis]) + max(0, -geometry.pads_end[axis])
             length = cropped + (number + 1) * (span + 2 * geometry.strides[axis]) + 4 + 2 * axis
             shape.append(length + (length + number) % 2)
-        if len(known) == len(shape):
-            fixed = (known[0], None, *known[2:])
-            shape = [length or made for length, made in zip(fixed, shape, strict=True)]
-        shapes.append(tuple(shape))
+        shapes.append(_fix_known(shape, known))
     return list(dict.fromkeys(shapes))
+
+
+def make_transposed_shapes(site: Replaced, weight_shape: Sequence[int], known: Dims) -> list[tuple[int, ...]]:
+    """The same for a ConvTranspose: open lengths of which the pads leave a few outputs, one even and one odd."""
+    axes = len(weight_shape) - 2
+    geometry = read_geometry(site.node, (1, 1, *[OPEN_LENGTH] * axes), weight_shape)
+    cropped = map(sum, zip(geometry.pads_begin, geometry.pads_end, strict=True))
+    lengths = [6 + -(-pads // stride) for pads, stride in zip(cropped, geometry.strides, strict=True)]
+    opens = [(n + 1, weight_shape[0], *(length + length % 2 + n for length in lengths)) for n in (0, 1)]
+    return list(dict.fromkeys(_fix_known(shape, known) for shape in opens))
+
+
+def _fix_known(shape: Sequence[int], known: Dims) -> tuple[int, ...]:
+    """A shape `[batch, channels, *extents]` with those lengths that are known."""
+    fixed = (known[0], None, *known[2:]) if len(known) == len(shape) else [None] * len(shape)
+    return tuple(length or made for length, made in zip(fixed, shape, strict=True))
 
 
 def make_fourier_shapes(site: Replaced, constants: Mapping[str, Array], known: Dims) -> list[tuple[int, ...]]:
@@ -142,6 +160,19 @@ def _draw_signal(
     kinds = [value.dtype for value in constants.values() if value.dtype.kind == "f"]
     dtype = kinds[0] if kinds else helper.tensor_dtype_to_np_dtype(site.scope.types.get(name, TensorProto.FLOAT))
     return {**constants, name: np.asarray(rng.standard_normal(shape)).astype(dtype)}
+
+
+def _draw_inputs(
+    site: Replaced, constants: Mapping[str, Array], shape: tuple[int, ...], rng: np.random.Generator
+) -> dict[str, Array]:
+    """Everything that a ConvTranspose reads: constants as they are, input and a bias of run time at random."""
+    weight = constants[site.node.input[1]]
+    channels = weight.shape[1] * read_geometry(site.node, shape, weight.shape).group
+    tensors = dict(constants)
+    for name, wanted in zip(site.node.input, (shape, weight.shape, (channels,)), strict=False):
+        if name and name not in tensors:
+            tensors[name] = np.asarray(rng.standard_normal(wanted)).astype(weight.dtype)
+    return tensors
 
 
 def _read_constants(original: LoadedModel, conv: Replaced, custom_ops: Sequence[str | Path]) -> dict[str, Array]:

@@ -20,12 +20,14 @@ from onnx_fft.checks.coverage import Coverage
 from onnx_fft.checks.fouriercheck import check_fourier
 from onnx_fft.checks.fragments import CutError, is_constant
 from onnx_fft.checks.replaced import Replaced, find_replaced
+from onnx_fft.checks.transposedcheck import check_transposed
 from onnx_fft.inputs.feeds import Feed
 from onnx_fft.inputs.recording import CHUNK, record_tensors
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import Scope, find_scopes
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.runtime.engines import EngineError, Value
+from onnx_fft.sites.conv_transpose import is_conv_transpose
 from onnx_fft.sites.dft import is_fourier
 from onnx_fft.sites.inlined import inline_missing
 from onnx_fft.sites.values import COMPUTED_IN, find_range
@@ -65,10 +67,13 @@ def check_convs(
             check = ConvCheck(conv.name, None, conv.obstacle, seed=seed)
         elif tensors is not None and _is_usable(tensors.get(conv.node.input[0])):
             with_own = monotonic() - started < MAX_OWN_S
+            given = original, rewritten, conv, tensors, seed, custom_ops
             if is_fourier(conv.node):
-                check = check_fourier(original, rewritten, conv, tensors, seed, custom_ops, with_own=with_own)
+                check = check_fourier(*given, with_own=with_own)
+            elif is_conv_transpose(conv.node):
+                check = check_transposed(*given, budget, with_own=with_own)
             else:
-                check = check_conv(original, rewritten, conv, tensors, seed, custom_ops, budget, with_own=with_own)
+                check = check_conv(*given, budget, with_own=with_own)
             if check.ok is False and _leaves_range(tensors[conv.node.input[0]], tensors.get(conv.output)):
                 told = f"{check.sentence}; its numbers are beyond the range of a transform, so the outputs judge them"
                 check = replace(check, ok=None, sentence=told)

@@ -31,7 +31,8 @@ LIMITS: dict[int, np.finfo[Any]] = {
     for kind in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 }
 """Rounding and the largest number of the types that a replaced Conv may have."""
-CONV_ATTRIBUTES = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
+SHAPING = ("auto_pad", "dilations", "group", "kernel_shape", "output_padding", "output_shape", "pads", "strides")
+"""Attributes of Conv and ConvTranspose."""
 
 
 def disturb_model(original: LoadedModel, rewritten: LoadedModel, seed: int) -> LoadedModel:
@@ -40,7 +41,7 @@ def disturb_model(original: LoadedModel, rewritten: LoadedModel, seed: int) -> L
     types = find_types(copy)
     for number, conv in enumerate(find_replaced(copy, rewritten)):
         kind = types.get(conv.node.output[0], TensorProto.FLOAT)
-        if kind in LIMITS and (is_fourier(conv.node) or conv.node.op_type == "Conv"):
+        if kind in LIMITS and (is_fourier(conv.node) or conv.node.op_type in ("Conv", "ConvTranspose")):
             (_disturb_transform if is_fourier(conv.node) else _disturb)(conv, kind, float(seed + number))
     return copy
 
@@ -64,8 +65,8 @@ def _disturb(conv: Replaced, kind: int, seed: float) -> None:
     exact, whole, size = (f"{output}/{what}" for what in ("exact", "whole", "size"))
     operands = [f"{output}/size_{number}" for number in range(2)]
     made = [helper.make_node("Abs", [name], [operand]) for name, operand in zip(node.input, operands, strict=False)]
-    made += [NodeProto(op_type="Conv", input=operands, output=[whole])]
-    made[-1].attribute.extend(attribute for attribute in node.attribute if attribute.name in CONV_ATTRIBUTES)
+    made += [NodeProto(op_type=node.op_type, input=operands, output=[whole])]
+    made[-1].attribute.extend(attribute for attribute in node.attribute if attribute.name in SHAPING)
     made += [*_add_rounding(exact, whole, size, kind), *_add_noise(exact, size, output, kind, seed)]
     node.output[0] = exact
     for new in reversed(made):

@@ -1,4 +1,4 @@
-"""Which Convs, DFTs and STFTs a rewritten model replaced, in the main graph, in bodies and in functions.
+"""Which Convs, ConvTransposes, DFTs and STFTs a rewritten model replaced, in the graph, in bodies and in functions.
 
 Found by names alone, whatever rewrote the model: the node's output (or that of what followed a Conv: a normalization, a
 residual sum, an activation) still exists in the same body of the rewritten model, but no such node makes it. Both sides
@@ -16,6 +16,7 @@ from onnx import ModelProto, NodeProto
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import Body, Scope, find_bodies, find_scopes, free_inputs
 from onnx_fft.sites.conv import is_convolution
+from onnx_fft.sites.conv_transpose import is_conv_transpose
 from onnx_fft.sites.dft import is_fourier
 from onnx_fft.sites.find import name_sites
 
@@ -75,7 +76,7 @@ def find_replaced(original: LoadedModel, rewritten: LoadedModel) -> tuple[Replac
     found = [
         _find_replacement(name, node, scope, after.get(keys[scope]), users[scope])
         for name, scope, node in name_sites(scopes)
-        if _is_checked(node) and node.output
+        if _find_kind(node) and node.output
     ]
     return tuple(conv for conv in found if conv is not None)
 
@@ -87,7 +88,7 @@ def _find_replacement(name: str, node: NodeProto, scope: Scope, after: Scope | N
         return Replaced(name, node, output, scope, None, obstacle="the body that held it is no longer there")
     maker = after.producers.get(output)
     if maker is not None:
-        return None if _is_checked(maker) else Replaced(name, node, output, scope, after)
+        return None if _find_kind(maker) == _find_kind(node) else Replaced(name, node, output, scope, after)
     missing, followers, ends = [output], list[NodeProto](), set[str]()
     while missing and len(followers) <= MOST_FOLLOWERS:
         tensor = missing.pop()
@@ -105,9 +106,15 @@ def _find_replacement(name: str, node: NodeProto, scope: Scope, after: Scope | N
     return Replaced(name, node, output, scope, None, obstacle=f"its output {output!r} is no longer there")
 
 
-def _is_checked(node: NodeProto) -> bool:
-    """Whether the node is of a kind that an oracle is there for."""
-    return is_fourier(node) or (is_convolution(node) and node.op_type in CONV_TYPES and len(node.input) > 1)
+def _find_kind(node: NodeProto) -> str:
+    """The kind of node that an oracle is there for; "" for any other."""
+    if is_fourier(node):
+        return "transform"
+    if len(node.input) < 2:
+        return ""
+    if is_conv_transpose(node):
+        return "transposed"
+    return "conv" if is_convolution(node) and node.op_type in CONV_TYPES else ""
 
 
 def _index_users(scope: Scope) -> Users:

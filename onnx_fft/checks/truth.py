@@ -8,6 +8,7 @@ what is right is known. A rewritten model that is no farther from that than `TRU
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from onnx.reference.op_run import OpRun
 from onnx_fft.checks.compare import Array, Comparison, allowed_error, measure_rms
 from onnx_fft.checks.convcheck import resolve_geometry
 from onnx_fft.checks.fouriercheck import make_transforms
+from onnx_fft.checks.transposedcheck import read_geometry
 from onnx_fft.errors import one_line
-from onnx_fft.fourier.oracle import conv_direct, count_multiply_adds
+from onnx_fft.fourier.oracle import conv_direct, conv_transpose_direct, count_multiply_adds
 from onnx_fft.inputs.feeds import Feed
 from onnx_fft.model.external import tensor_array
 from onnx_fft.model.io import LoadedModel
@@ -41,7 +43,6 @@ SLOW = frozenset(
         "MaxPool",
         "AveragePool",
         "LpPool",
-        "ConvTranspose",
         "LSTM",
         "GRU",
         "RNN",
@@ -74,7 +75,7 @@ def run_in_float64(source: LoadedModel, feed: Feed, names: list[str]) -> dict[st
     wide = {name: value.astype(np.float64) if _is_float(value) else value for name, value in feed.arrays.items()}
     try:
         with np.errstate(all="ignore"):
-            values = ReferenceEvaluator(model, new_ops=[_make_conv(), *make_transforms()]).run(names, wide)
+            values = ReferenceEvaluator(model, new_ops=[*_make_convs(), *make_transforms()]).run(names, wide)
     except Exception as error:  # whatever NumPy and onnx raise
         raise EngineError(one_line(error)) from error
     return {name: value for name, value in zip(names, values, strict=True) if _is_float(value)}
@@ -110,22 +111,33 @@ def judge_by_truth(comparison: Comparison, reference: Array, candidate: Array, t
     return replace(comparison, ok=True, sentence=sentence, relative_l2=shares[1], relative_l2_limit=limit)
 
 
-def _make_conv() -> type[OpRun]:
-    """Conv by its definition, within a budget for all calls."""
+def _make_convs() -> list[type[OpRun]]:
+    """Conv and ConvTranspose by their definitions, within a budget for all calls."""
     left = BUDGET
+
+    def spend(multiply_adds: int) -> None:
+        nonlocal left
+        left -= multiply_adds
+        if left < 0:
+            raise ValueError("its Convs take too long in float64")
 
     class Conv(OpRun):
         op_domain = ""
 
         def _run(self, x: Array, weight: Array, bias: Array | None = None, **_: Any) -> tuple[Array]:
-            nonlocal left
             geometry = resolve_geometry(self.onnx_node, x.shape, weight.shape)
-            left -= count_multiply_adds(x.shape, weight.shape, geometry)
-            if left < 0:
-                raise ValueError("its Convs take too long in float64")
+            spend(count_multiply_adds(x.shape, weight.shape, geometry))
             return (conv_direct(x, weight, bias, geometry),)
 
-    return Conv
+    class ConvTranspose(OpRun):
+        op_domain = ""
+
+        def _run(self, x: Array, weight: Array, bias: Array | None = None, **_: Any) -> tuple[Array]:
+            geometry = read_geometry(self.onnx_node, x.shape, weight.shape)
+            spend(x.size * prod(weight.shape[1:]))
+            return (conv_transpose_direct(x, weight, bias, geometry),)
+
+    return [Conv, ConvTranspose]
 
 
 def _is_float(value: Value) -> bool:

@@ -14,7 +14,7 @@ from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.sites.transposed import ConvTransposeSpec
 
 Summed = TypeVar("Summed", ConvSpec, ConvTransposeSpec, ConvSpec | ConvTransposeSpec)
-"""A kind of convolution; a transposed one is judged on the inputs that the Conv that stands for it is."""
+"""A kind of convolution. For a transposed one, assumed lengths are those of its outputs."""
 
 ASSUMED_EXTENTS = (64, 256)
 """Lengths at which a spatial extent that the model leaves open is judged, or twice the kernel if that is longer."""
@@ -32,9 +32,9 @@ def assume_extents(spec: Summed, length: int) -> Summed:
     An open axis that the kernel does not reach along counts as one added to make 2-D work 3-D, of length 1.
     """
     extents: list[int] = []
-    conv = as_conv(spec) if isinstance(spec, ConvTransposeSpec) else spec
-    for axis, span in zip(spec_axes(conv), conv.effective_kernel_shape, strict=True):
-        assumed = 1 if axis.is_pointwise else max(length, 2 * span)
+    conv, ups = (as_conv(spec), spec.strides) if isinstance(spec, ConvTransposeSpec) else (spec, (1,) * spec.rank)
+    for axis, span, up in zip(spec_axes(conv), conv.effective_kernel_shape, ups, strict=True):
+        assumed = 1 if axis.is_pointwise else max(length // up, 2 * span)
         extents.append(assumed if axis.extent is None else axis.extent)
     return spec.at(extents)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from onnx_fft.cost.counts import Counts
 from onnx_fft.cost.dft import count_dft
+from onnx_fft.cost.extents import know_extents
 from onnx_fft.cost.fourier import know_lengths
 from onnx_fft.cost.matmul import count_matmul
 from onnx_fft.cost.matmul_fourier import count_matmul_fourier
@@ -38,6 +39,7 @@ def count_lowering(spec: Spec, plan: Plan) -> Counts:
     if isinstance(spec, ConvSpec) and isinstance(plan, ConvPlan):
         return COUNTS[plan.lowering](spec, plan)
     if isinstance(spec, ConvTransposeSpec) and isinstance(plan, ConvPlan):
-        return add_interleaving(spec, COUNTS[plan.lowering](as_conv(spec), plan))
+        known = know_extents(spec)
+        return add_interleaving(known, COUNTS[plan.lowering](as_conv(known), plan))
     assert isinstance(plan, FourierPlan) and isinstance(spec, DftSpec | StftSpec)
     return FOURIER_COUNTS[plan.lowering](know_lengths(spec), plan)

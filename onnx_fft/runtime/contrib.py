@@ -13,6 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from onnx_fft.model.scopes import MICROSOFT_DOMAIN
+from onnx_fft.runtime.conv_transpose import ConvTranspose
 
 Array = NDArray[Any]
 
@@ -66,11 +67,14 @@ NAMES = tuple(operator.__name__ for operator in OPERATORS)
 
 
 class Evaluator(ReferenceEvaluator):
-    """ONNX's evaluator with these operators, in the model's functions too, to which it does not pass `new_ops` on."""
+    """ONNX's evaluator with these operators and a ConvTranspose that runs.
+
+    They are in the model's functions too, to which it does not pass `new_ops` on.
+    """
 
     def __init__(self, proto: Any, **options: Any) -> None:
         """As for `ReferenceEvaluator`."""
-        super().__init__(proto, **{**options, "new_ops": list(OPERATORS)})
+        super().__init__(proto, **{**options, "new_ops": [*OPERATORS, ConvTranspose]})
 
 
 def is_cuda_only(domain: str, op_type: str) -> bool:
