@@ -61,9 +61,15 @@ def causal_cases() -> tuple[Case, ...]:
 
 
 @lru_cache
+def transposed_cases() -> tuple[Case, ...]:
+    """The ConvTranspose node cases of the standard, the same."""
+    return tuple(_bake_weights(case) for case in _node_cases("ConvTranspose"))
+
+
+@lru_cache
 def other_cases() -> tuple[Case, ...]:
-    """Node cases of the operators that are to be left alone: ConvTranspose, ConvInteger, QLinearConv."""
-    return tuple(case for kind in ("ConvTranspose", "ConvInteger", "QLinearConv") for case in _node_cases(kind))
+    """Node cases of the operators that are to be left alone: ConvInteger, QLinearConv."""
+    return tuple(case for kind in ("ConvInteger", "QLinearConv") for case in _node_cases(kind))
 
 
 @lru_cache
