@@ -1,4 +1,4 @@
-"""DFT and STFT: the native library beside ONNX Runtime's own operators, SciPy and PyTorch.
+"""DFT, STFT and ConvTranspose: the native library beside ONNX Runtime's own operators, SciPy and PyTorch.
 
     python -m scripts.bench.fourier
 
@@ -24,6 +24,7 @@ from onnx_fft.report.numbers import format_ms
 from onnx_fft.timing.stats import compare, summarize
 from scripts.bench.fourier_rows import CONTENDERS, ROWS, Row, Run, as_complex
 from scripts.bench.options import write_results
+from scripts.bench.transposed_rows import TRANSPOSED_CONTENDERS, TRANSPOSED_ROWS, TransposedRow
 from scripts.shared.conv_models import Array
 from scripts.shared.tables import Table
 
@@ -35,27 +36,34 @@ WRONG = 1e-2
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description="time DFT and STFT")
+    parser = argparse.ArgumentParser(description="time DFT, STFT and ConvTranspose")
     parser.add_argument("--select", metavar="REGEX", default="", help="only rows whose name matches")
     parser.add_argument("--threads", type=int, default=2, help="threads of each (default: 2)")
     parser.add_argument("--budget", type=float, default=3.0, metavar="S", help="seconds of timed runs a row")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table to this file")
     options = parser.parse_args(arguments)
     columns = ("case", "native ms", *(f"over {name}" for name in list(CONTENDERS)[1:]), "error (operator's)")
-    rows = [make_row(row, options.threads, options.budget) for row in ROWS if re.search(options.select, row.name)]
+    chosen = [row for row in (*ROWS, *TRANSPOSED_ROWS) if re.search(options.select, row.name)]
+    rows = [make_row(row, options.threads, options.budget) for row in chosen]
     header = [
         f"ONNX Runtime {ort.__version__}, {options.threads} threads, kernels for {read_isa()}, {platform.machine()}; "
         "how many times faster the native operator is than each; errors are relative L2 against float64."
     ]
-    write_results(options, "DFT and STFT", header, Table(columns, tuple(rows)), [])
+    write_results(options, "DFT, STFT and ConvTranspose", header, Table(columns, tuple(rows)), [])
 
 
-def make_row(row: Row, threads: int, budget_s: float) -> tuple[str, ...]:
+def make_row(row: Row | TransposedRow, threads: int, budget_s: float) -> tuple[str, ...]:
     """The cells of one row."""
-    opened = {name: open_contender(row, threads) for name, open_contender in CONTENDERS.items()}
+    if isinstance(row, Row):
+        opened = {name: open_contender(row, threads) for name, open_contender in CONTENDERS.items()}
+    else:
+        opened = {name: open_contender(row, threads) for name, open_contender in TRANSPOSED_CONTENDERS.items()}
     runs = {name: run for name, run in opened.items() if run is not None}
     truth = row.expect(row.draw())
-    errors = {name: measure_error(as_complex(row, run()), truth) for name, run in runs.items()}
+    errors = {
+        name: measure_error(as_complex(row, run()) if isinstance(row, Row) else run(), truth)
+        for name, run in runs.items()
+    }
     if wrong := {name: error for name, error in errors.items() if not error < WRONG}:
         raise ValueError(f"got errors of {wrong} for {row.name}; expected below {WRONG}")
     samples = take_turns(runs, budget_s)

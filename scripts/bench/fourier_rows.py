@@ -79,7 +79,7 @@ def make_model(row: Row, domain: str) -> ModelProto:
         constants = {"length": np.array(row.length)}
         attributes: dict[str, Any] = {"axis": row.axis, "inverse": 0, "onesided": 1}
         node = helper.make_node("DFT", ["x", *constants], ["y"], domain=domain, **attributes)
-    return _wrap(node, constants, (*row.shape, 1), domain)
+    return wrap_node(node, constants, (*row.shape, 1), domain)
 
 
 def make_conv_model(row: Row) -> ModelProto:
@@ -87,10 +87,11 @@ def make_conv_model(row: Row) -> ModelProto:
     turns = np.outer(np.arange(row.length // 2 + 1), np.arange(row.length)) / row.length
     basis = np.concatenate([np.cos(2 * np.pi * turns), -np.sin(2 * np.pi * turns)]) * row.window
     node = helper.make_node("Conv", ["x", "w"], ["y"], strides=[row.step])
-    return _wrap(node, {"w": basis[:, None].astype(np.float32)}, (row.shape[0], 1, row.shape[1]), "")
+    return wrap_node(node, {"w": basis[:, None].astype(np.float32)}, (row.shape[0], 1, row.shape[1]), "")
 
 
-def _wrap(node: Any, constants: dict[str, Array], shape: tuple[int, ...], domain: str) -> ModelProto:
+def wrap_node(node: Any, constants: dict[str, Array], shape: tuple[int, ...], domain: str) -> ModelProto:
+    """A model of one node, from `x` to `y`."""
     tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
@@ -99,7 +100,8 @@ def _wrap(node: Any, constants: dict[str, Array], shape: tuple[int, ...], domain
     return helper.make_model(graph, opset_imports=imports, ir_version=8)
 
 
-def _open(model: ModelProto, x: Array, threads: int) -> Run:
+def open_model(model: ModelProto, x: Array, threads: int) -> Run:
+    """What runs it, with the native library at hand."""
     options = onnx_fft.register(ort.SessionOptions())
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.force_spinning_stop", "1")  # else it takes the cores of the next one
@@ -109,17 +111,17 @@ def _open(model: ModelProto, x: Array, threads: int) -> Run:
 
 def open_native(row: Row, threads: int) -> Run:
     """The library's operator."""
-    return _open(make_model(row, OPERATOR_DOMAIN), row.draw()[..., None], threads)
+    return open_model(make_model(row, OPERATOR_DOMAIN), row.draw()[..., None], threads)
 
 
 def open_operator(row: Row, threads: int) -> Run:
     """ONNX Runtime's own."""
-    return _open(make_model(row, ""), row.draw()[..., None], threads)
+    return open_model(make_model(row, ""), row.draw()[..., None], threads)
 
 
 def open_conv(row: Row, threads: int) -> Run | None:
     """An STFT as a Conv in ONNX Runtime."""
-    return _open(make_conv_model(row), row.draw()[:, None], threads) if row.step else None
+    return open_model(make_conv_model(row), row.draw()[:, None], threads) if row.step else None
 
 
 def open_scipy(row: Row, threads: int) -> Run | None:

@@ -206,12 +206,12 @@ def test_the_report_is_json_and_gives_every_reason() -> None:
     model = make_model(nodes, {"w1": W1, "w2": W2, "v": W2}, inputs=[info("v", FLOAT, W2.shape)])
     result = rewrite(model, select="all")
     data = json.loads(json.dumps(result.report.to_dict(), allow_nan=False))
-    assert (data["convs"], data["replaced"], data["opset"]) == (3, 1, 17)
-    assert [row["code"] for row in data["rows"]] == ["", "operator", "overridable-weight"]
+    assert (data["convs"], data["replaced"], data["opset"]) == (3, 2, 17)
+    assert [row["code"] for row in data["rows"]] == ["", "", "overridable-weight"]
     assert all(row["reason"] for row in data["rows"])
     assert data["growth_bytes"] == result.model.ByteSize() - model.ByteSize()
     assert 0 < data["rows"][0]["growth_bytes"] < data["growth_bytes"], "which leaves out the text of nodes"
-    assert "1 of 3" in describe(result.report)
+    assert "2 of 3" in describe(result.report)
     assert len(describe(result.report).splitlines()) == 1 + 3 + 1, "the headings, three rows, the summary"
 
 

@@ -160,7 +160,6 @@ def test_shapes_pass_through_fused_conv() -> None:
 @pytest.mark.parametrize(
     "node",
     [
-        "y = ConvTranspose(x, W)",
         "y = ConvInteger(x, W)",
         "y = QLinearConv(x, S, S, W, S, S, S, S)",
         "y = com.microsoft.NhwcConv(x, W)",
