@@ -26,9 +26,8 @@ by_graph = _by_name(light_paths(), QUICK_GRAPHS)
 """Every ImageNet graph of the onnx package."""
 
 REMAINING = {
-    "ch_PP-OCRv4_det": {("ConvTranspose", "operator"): 2},
     "tumor_vgg16": {("Conv", "growth"): 5},
-    "deepbet": {("ConvTranspose", "operator"): 6, ("Conv", "growth"): 14},
+    "deepbet": {("ConvTranspose", "growth"): 2, ("Conv", "growth"): 16},
 }
 """Convolutions left by `select="all"`, by operator and by the reason's code; none in the other models."""
 

@@ -34,7 +34,7 @@ def assume_extents(spec: Summed, length: int) -> Summed:
     extents: list[int] = []
     conv, ups = (as_conv(spec), spec.strides) if isinstance(spec, ConvTransposeSpec) else (spec, (1,) * spec.rank)
     for axis, span, up in zip(spec_axes(conv), conv.effective_kernel_shape, ups, strict=True):
-        assumed = 1 if axis.is_pointwise else max(length // up, 2 * span)
+        assumed = 1 if axis.is_pointwise and up == 1 else max(length // up, 2 * span)
         extents.append(assumed if axis.extent is None else axis.extent)
     return spec.at(extents)
 

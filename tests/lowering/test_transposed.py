@@ -32,7 +32,7 @@ SOME = {
     "gaps, run-time batch": Transposed(kernel=(2, 3), open=(True,), attributes=(("strides", (3, 1)),)),
     "dilations": Transposed(attributes=(("strides", (2, 1)), ("dilations", (3, 2)), ("output_padding", (1, 0)))),
     "crop, open": Transposed(open=(True, True, True), attributes=(("strides", (2, 3)), ("pads", (3, 0, 4, 2)))),
-    "pads beyond the kernel": Transposed((9,), (2,), attributes=(("strides", (2,)), ("pads", (5, 4)))),
+    "pads beyond the kernel": Transposed((9,), (3,), attributes=(("strides", (2,)), ("pads", (5, 4)))),
     "depthwise, float16": Transposed(per_group=1, group=4, dtype="float16", has_bias=False),
     "3-D, float64": Transposed((3, 4, 5), (2, 3, 1), dtype="float64", attributes=(("strides", (2, 1, 3)),)),
 }
