@@ -22,18 +22,33 @@ namespace onnx_fft {
 template <typename Real>
 struct OverlapTables {
   std::shared_ptr<const FourierPlan<Real>> dft;
-  std::vector<Real> window;        // filled up to a vector more
-  std::vector<BinRow<Real>> rows;  // of all groups
+  std::vector<Real> window;                 // filled up to a vector more
+  std::vector<SpectrumRow<Real>> rows;      // of all groups
+  std::vector<std::vector<int64_t>> zeros;  // of each group, the positions that no row sets
 
-  OverlapTables(const WindowedBasis& basis, const FourierEngine& engine)
+  OverlapTables(const WindowedBasis& basis, int64_t groups, const FourierEngine& engine)
       : dft(engine.plan_lines<Real>({basis.length, FourierForm::kHalf, true, true})),
         window(basis.window.begin(), basis.window.end()) {
     window.resize(window.size() + static_cast<size_t>(dft->lanes));
-    for (const BasisRow& row : basis.rows) {
+    const size_t rows_each = basis.rows.size() / static_cast<size_t>(groups);
+    for (size_t first = 0; first < basis.rows.size(); first += rows_each) add_group(basis, first, first + rows_each);
+  }
+
+ private:
+  void add_group(const WindowedBasis& basis, size_t first, size_t last) {
+    std::vector<bool> is_set(static_cast<size_t>(2 * dft->spec.half_bins()));
+    for (size_t i = first; i < last; ++i) {
+      const BasisRow& row = basis.rows[i];
       // The inverse DFT reads a bin together with its mirror image, of which these two have none.
       const bool is_alone = row.bin == 0 || 2 * row.bin == basis.length;
+      const size_t part = static_cast<size_t>(2 * row.bin + row.is_imaginary);
       rows.push_back(
-          {(2 * row.bin + row.is_imaginary) * dft->lanes, static_cast<Real>(row.scale * (is_alone ? 1 : 0.5))});
+          {static_cast<int64_t>(part) * dft->lanes, static_cast<Real>(row.scale * (is_alone ? 1 : 0.5)), is_set[part]});
+      is_set[part] = true;
+    }
+    zeros.emplace_back();
+    for (size_t part = 0; part < is_set.size(); ++part) {
+      if (!is_set[part]) zeros.back().push_back(static_cast<int64_t>(part) * dft->lanes);
     }
   }
 };
@@ -76,8 +91,11 @@ class OverlapRunner {
     const int64_t first = begin < plan_.taps ? 0 : (begin - plan_.taps) / plan_.stride + 1;
     const int64_t last = std::min(plan_.frames, (end - 1) / plan_.stride + 1);
     OverlapFrames<Real> frames{};
-    frames.rows = tables_.rows.data() + signal * plan_.rows % static_cast<int64_t>(tables_.rows.size());
+    const size_t group = static_cast<size_t>(signal) % tables_.zeros.size();
+    frames.rows = tables_.rows.data() + static_cast<int64_t>(group) * plan_.rows;
     frames.row_count = plan_.rows;
+    frames.zeros = tables_.zeros[group].data();
+    frames.zero_count = static_cast<int64_t>(tables_.zeros[group].size());
     frames.x_step = plan_.frames;
     frames.window = tables_.window.data();
     frames.taps = plan_.taps;

@@ -63,9 +63,9 @@ struct TransposedConvolution::State {
       const auto basis = recognize_basis(values.data(), in_channels, taps, dtype);
       if (basis == nullptr) return;
       if (dtype == DType::kFloat64) {
-        f64_tables = std::make_shared<const OverlapTables<double>>(*basis, engine);
+        f64_tables = std::make_shared<const OverlapTables<double>>(*basis, attributes.conv.group, engine);
       } else {
-        f32_tables = std::make_shared<const OverlapTables<float>>(*basis, engine);
+        f32_tables = std::make_shared<const OverlapTables<float>>(*basis, attributes.conv.group, engine);
       }
     });
   }

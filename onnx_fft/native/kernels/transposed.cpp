@@ -15,17 +15,18 @@ void load_spectra(const FourierPlan<Real>& plan, const OverlapFrames<Real>& fram
   constexpr int L = kLanes<Real>;
   constexpr int64_t kAhead = 16;  // rows
   const Vec<Real> zero = {};
-  for (int group = 0; group < groups; ++group) {
-    for (int64_t i = 0; i < 2 * plan.spec.half_bins(); ++i) store(values + group * apart + i * L, zero);
+  for (int64_t i = 0; i < frames.zero_count; ++i) {
+    for (int group = 0; group < groups; ++group) store(values + group * apart + frames.zeros[i], zero);
   }
   const Storage* x = static_cast<const Storage*>(frames.x);
   for (int64_t row = 0; row < frames.row_count; ++row, x += frames.x_step) {
-    const BinRow<Real> bin = frames.rows[row];
+    const SpectrumRow<Real> bin = frames.rows[row];
     Real* part = values + bin.position;
     int64_t left = frames.count;
     for (int group = 0; group < groups; ++group, part += apart, left -= L) {
       prefetch<false>(x, kAhead * frames.x_step + group * L);
-      store(part, load(part) + load_values<Real>(x + group * L, left < L ? left : L) * bin.scale);
+      const Vec<Real> value = load_values<Real>(x + group * L, left < L ? left : L) * bin.scale;
+      store(part, bin.adds ? load(part) + value : value);
     }
   }
 }

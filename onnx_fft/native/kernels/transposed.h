@@ -6,14 +6,24 @@
 namespace onnx_fft {
 
 // Groups of frames whose spectra are read together: a row of so many is a few whole cache lines.
-constexpr int kFrameGroups = 4;
+constexpr int kFrameGroups = 8;
+
+// A row of inputs, which is a part of one bin.
+template <typename Real>
+struct SpectrumRow {
+  int64_t position;  // of the vector that it is, in reals
+  Real scale;
+  bool adds;  // to a row before it, which is the same part of the same bin
+};
 
 // Frames that are computed from their spectra, one in each lane of a group: rows of `x`, of which each is a part of one
 // bin, the frames side by side.
 template <typename Real>
 struct OverlapFrames {
-  const BinRow<Real>* rows;
+  const SpectrumRow<Real>* rows;
   int64_t row_count;
+  const int64_t* zeros;  // positions that no row sets
+  int64_t zero_count;
   const void* x;   // the first frame of the first row
   int64_t x_step;  // from one row to the next, in elements
   int64_t count;   // frames; no more than the lanes of all groups

@@ -85,7 +85,7 @@ Case draw_inverse_stft(Random& random) {
   conv.strides[0] = pick(random, 1, conv.kernel[0] + 5);
   c.length = pick(random, 0, 1) ? conv.kernel[0] : pick(random, conv.kernel[0], 2 * conv.kernel[0]);
   c.batch = pick(random, 1, 2);
-  c.inputs = pick(random, 24, 60);
+  c.inputs = pick(random, 40, 70);
   c.outputs = 1;
   c.extents[0] = pick(random, 1, 60);
   c.has_bias = pick(random, 0, 1);
