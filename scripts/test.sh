@@ -10,11 +10,13 @@ run ruff check .
 run ruff format --check .
 mapfile -t sources < <(find onnx_fft scripts tests -name '*.cpp' -o -name '*.h')
 run clang-format --dry-run --Werror "${sources[@]}"
-run mypy
+run mypy & # takes as long as the others and the download together
+types="$!"
 # str.decode: taken for one of Python 2.
 run vermin --quiet --violations --no-tips --target=3.10- --exclude str.decode onnx_fft scripts tests
 run lint-imports
 run python -m scripts.models.fetch
-export OPENBLAS_NUM_THREADS=1 # more wait for the other workers' most of the time
+wait "$types"
+export OPENBLAS_NUM_THREADS=1 # threads of one worker would wait for those of the other
 # worksteal: neighbours, which share models and programs that they make, run in one worker.
 run python -m pytest -n "${ONNX_FFT_TEST_WORKERS:-2}" --dist worksteal "$@"
