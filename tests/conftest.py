@@ -23,6 +23,17 @@ from tests.commands import SPEC
 
 os.environ.setdefault("ONNX_FFT_PROFILE", "amd")  # predictions must not depend on how busy a machine is
 
+
+class SleepingOptions(onnxruntime.SessionOptions):  # type: ignore[misc]
+    """Threads that have nothing to do sleep: spinning, they would take the core that another worker computes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_session_config_entry("session.intra_op.allow_spinning", "0")
+
+
+onnxruntime.SessionOptions = SleepingOptions
+
 SEED = int(os.environ.get("ONNX_FFT_SEED", "20260101"))
 
 settings.register_profile(
