@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from onnx_fft.doctor import read_isa
+from onnx_fft.native.planning import read_isa
 from onnx_fft.report.numbers import format_ms
 from onnx_fft.timing.stats import compare, summarize
 from scripts.bench.fourier_rows import CONTENDERS, ROWS, Row, Run, as_complex
