@@ -3,7 +3,12 @@
 # programs for Arm; Bochs, and what makes a disk for it to boot from. Needs root.
 set -euo pipefail
 
-command -v qemu-aarch64-static bochs grub-mkrescue xorriso mformat cpio >/dev/null && [ -x /bin/busybox ] && exit 0
+# One `command -v` for all would be content with any of them.
+is_complete=true
+for program in qemu-aarch64-static bochs grub-mkrescue xorriso mformat cpio busybox; do
+  command -v "$program" >/dev/null || is_complete=false
+done
+"$is_complete" && exit 0
 export DEBIAN_FRONTEND=noninteractive
 apt-get update --quiet
 apt-get install --yes --quiet --no-install-recommends qemu-user-static bochs bochs-term bochsbios busybox-static cpio \
