@@ -10,12 +10,19 @@
 
 namespace onnx_fft {
 
+// Keeps its memory from line to line.
 template <typename Real>
 class LongLine {
  public:
   LongLine(const FourierPlan<Real>& plan, const FourierKernels<Real>& kernels, ScratchPool& pool,
            const Executor& executor)
-      : plan_(plan), kernels_(kernels), pool_(pool), executor_(executor) {
+      : plan_(plan),
+        kernels_(kernels),
+        executor_(executor),
+        between_(pool, static_cast<size_t>(count_blocks(plan.dft.line.length) * plan.dft.rows) * vector_pair()),
+        whole_(pool, plan.spec.form == FourierForm::kHalf ? complex_bytes(plan.spec.points()) : 0),
+        chirped_(pool, plan.has_chirp() ? 2 * complex_bytes(plan.dft.points()) : 0),
+        scratch_(pool, static_cast<size_t>(scratch_of(plan.dft)) * vector_pair()) {
     const double points = static_cast<double>(plan.dft.points());
     tasks_ = count_tasks(5 * points * std::log2(points));
   }
@@ -49,8 +56,7 @@ class LongLine {
 
   void run_half(const Real* in, int64_t reals, Real* out) const {
     const FourierSpec& spec = plan_.spec;
-    const ScratchPool::Lease lease(pool_, static_cast<size_t>(2 * spec.points()) * sizeof(Real));
-    Real* const whole = lease.as<Real>();
+    Real* const whole = whole_.template as<Real>();
     if (spec.is_packed()) {
       split(pair_blocks(),
             [&](int64_t first, int64_t last) { kernels_.join(plan_, {in, reals, false, false}, whole, first, last); });
@@ -79,8 +85,7 @@ class LongLine {
     in.is_swapped = out.is_swapped = plan_.spec.inverse && plan_.spec.form != FourierForm::kReal;
     if (!plan_.has_chirp()) return four_steps(in, out);
     const int64_t points = plan_.spec.points(), padded = plan_.dft.points();
-    const ScratchPool::Lease lease(pool_, static_cast<size_t>(4 * padded) * sizeof(Real));
-    Real *const chirped = lease.as<Real>(), *const product = chirped + 2 * padded;
+    Real *const chirped = chirped_.template as<Real>(), *const product = chirped + 2 * padded;
     const auto whole = [&](Real* to, bool swaps) {
       return LongOutput<Real>{to, padded, false, swaps, Real(1), Real(1)};
     };
@@ -94,30 +99,31 @@ class LongLine {
   void multiply(const LongInput<Real>& in, const std::vector<Real>& table, int64_t count,
                 const LongOutput<Real>& out) const {
     const int64_t lanes = plan_.lanes;
-    split((count + lanes - 1) / lanes, [&](int64_t first, int64_t last) {
+    split(count_blocks(count), [&](int64_t first, int64_t last) {
       kernels_.multiply(in, table.data(), out, first * lanes, std::min(last * lanes, count));
     });
   }
 
   void four_steps(const LongInput<Real>& in, const LongOutput<Real>& out) const {
     const ComplexDft<Real>& dft = plan_.dft;
-    const int64_t lanes = plan_.lanes, blocks = (dft.line.length + lanes - 1) / lanes;
-    const size_t vector_pair = static_cast<size_t>(2 * lanes) * sizeof(Real);
-    const ScratchPool::Lease lease(pool_, static_cast<size_t>(blocks * dft.rows) * vector_pair);
-    Real* const between = lease.as<Real>();
-    TaskScratch scratch(pool_, static_cast<size_t>(scratch_of(dft)) * vector_pair);
-    split((dft.rows + lanes - 1) / lanes, [&](int64_t first, int64_t last) {
-      const TaskScratch::Use use(scratch);
+    Real* const between = between_.template as<Real>();
+    split(count_blocks(dft.rows), [&](int64_t first, int64_t last) {
+      const TaskScratch::Use use(scratch_);
       kernels_.columns(dft, in, first, last, between, use.as<Real>());
     });
-    split(blocks, [&](int64_t first, int64_t last) {
-      const TaskScratch::Use use(scratch);
+    split(count_blocks(dft.line.length), [&](int64_t first, int64_t last) {
+      const TaskScratch::Use use(scratch_);
       kernels_.rows(dft, between, out, first, last, use.as<Real>());
     });
   }
 
+  // Vectors that hold so many lanes.
+  int64_t count_blocks(int64_t count) const { return (count + plan_.lanes - 1) / plan_.lanes; }
+  size_t vector_pair() const { return complex_bytes(plan_.lanes); }
+  static size_t complex_bytes(int64_t count) { return static_cast<size_t>(2 * count) * sizeof(Real); }
+
   int64_t pair_blocks() const {
-    return std::max<int64_t>((plan_.spec.points() / 2 + plan_.lanes - 1) / plan_.lanes, 1);
+    return std::max<int64_t>(count_blocks(plan_.spec.points() / 2), 1);
   }
 
   template <typename Body>
@@ -127,8 +133,9 @@ class LongLine {
 
   const FourierPlan<Real>& plan_;
   const FourierKernels<Real>& kernels_;
-  ScratchPool& pool_;
   const Executor& executor_;
+  const ScratchPool::Lease between_, whole_, chirped_;  // between columns and rows; of a half-spectrum; of a chirp
+  mutable TaskScratch scratch_;
   int64_t tasks_;
 };
 

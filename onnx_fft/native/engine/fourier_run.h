@@ -84,19 +84,21 @@ class FourierRunner {
   }
 
   void run_long(const Real* x, Real* y, const Executor& executor) const {
-    constexpr int64_t kFew = 4;  // lines that share all threads
+    constexpr int64_t kFew = 4, kMostTasks = 32;  // lines that share all threads; ranges of more lines
     const int64_t lines = line_count();
     if (lines < kFew) {
-      for (int64_t line = 0; line < lines; ++line) run_line(line, x, y, executor);
+      const LongLine<Real> runner(plan_, kernels_, pool_, executor);
+      for (int64_t line = 0; line < lines; ++line) run_line(runner, line, x, y);
       return;
     }
-    each_range(executor, lines, lines, [&](int64_t first, int64_t last) {
-      for (int64_t line = first; line < last; ++line) run_line(line, x, y, serial_executor());
+    each_range(executor, lines, kMostTasks, [&](int64_t first, int64_t last) {
+      const Executor serial = serial_executor();
+      const LongLine<Real> runner(plan_, kernels_, pool_, serial);
+      for (int64_t line = first; line < last; ++line) run_line(runner, line, x, y);
     });
   }
 
-  void run_line(int64_t line, const Real* x, Real* y, const Executor& executor) const {
-    const LongLine<Real> runner(plan_, kernels_, pool_, executor);
+  void run_line(const LongLine<Real>& runner, int64_t line, const Real* x, Real* y) const {
     const int64_t outer = line / layout_.inner, inner = line % layout_.inner;
     const int64_t reals = available_ * spec_.in_parts(), out_reals = spec_.out_samples() * spec_.out_parts();
     const Real* in = input(x, outer, inner);

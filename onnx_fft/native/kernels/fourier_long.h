@@ -7,30 +7,50 @@
 namespace onnx_fft {
 namespace ONNX_FFT_ISA {
 
+// Turns L bins of each of `count` columns, of which `there` exist, and lays them out across the lanes. A full block has L
+// of both.
+template <bool Full, typename Real>
+ONNX_FFT_INLINE void turn_bins(const Real* roots, const Real* lane_roots, const Real* values, int64_t there,
+                               int64_t count, Real* to) {
+  constexpr int L = kLanes<Real>;
+  Vec<Real> re[L] = {}, im[L] = {};
+  const auto turn = ONNX_FFT_STEP(i) {
+    const Real* const across = lane_roots + i * 2 * L;
+    const Complex<Real> factor = multiply_complex<Real>({load_lanes(across, 0, L), load_lanes(across + L, 0, L)},
+                                                        roots[2 * i], roots[2 * i + 1]);
+    const Complex<Real> value = multiply_vectors<Real>({load(values + i * 2 * L), load(values + i * 2 * L + L)}, factor);
+    re[i] = value.re;
+    im[i] = value.im;
+  };
+  if constexpr (Full) {
+    unroll<L>(turn);
+  } else {
+    for (int64_t i = 0; i < there; ++i) turn(i);
+  }
+  transpose_samples<Real>(re);
+  transpose_samples<Real>(im);
+  const auto lay = ONNX_FFT_STEP(i) {
+    store(to + i * 2 * L, re[i]);
+    store(to + i * 2 * L + L, im[i]);
+  };
+  if constexpr (Full) {
+    unroll<L>(lay);
+  } else {
+    for (int64_t i = 0; i < count; ++i) lay(i);
+  }
+}
+
 // Turns the bins of some columns and lays them out across the lanes of `between` [A / lanes, B] complex vectors.
 template <typename Real>
 void turn_columns(const ComplexDft<Real>& dft, int64_t block, int64_t count, const Real* values, Real* between) {
   constexpr int L = kLanes<Real>;
   const int64_t length = dft.line.length, rows = dft.rows;
-  const Real* root = dft.block_roots.data() + 2 * block * length;
-  const Real* lane_root = dft.lane_roots.data();
+  const Real *const roots = dft.block_roots.data() + 2 * block * length, *const lane_roots = dft.lane_roots.data();
   for (int64_t first = 0; first < length; first += L) {
-    Vec<Real> re[L] = {}, im[L] = {};
     const int64_t there = clamp(length - first, 0, L);
-    for (int64_t i = 0; i < there; ++i, root += 2, lane_root += 2 * L, values += 2 * L) {
-      const Complex<Real> turn =
-          multiply_complex<Real>({load_lanes(lane_root, 0, L), load_lanes(lane_root + L, 0, L)}, root[0], root[1]);
-      const Complex<Real> value = multiply_vectors<Real>({load(values), load(values + L)}, turn);
-      re[i] = value.re;
-      im[i] = value.im;
-    }
-    transpose_samples<Real>(re);
-    transpose_samples<Real>(im);
     Real* const to = between + (first / L * rows + block * L) * 2 * L;
-    for (int64_t i = 0; i < count; ++i) {
-      store(to + i * 2 * L, re[i]);
-      store(to + i * 2 * L + L, im[i]);
-    }
+    const auto turn = there == L && count == L ? turn_bins<true, Real> : turn_bins<false, Real>;
+    turn(roots + 2 * first, lane_roots + 2 * L * first, values + 2 * L * first, there, count, to);
   }
 }
 
@@ -41,9 +61,17 @@ void transform_columns(const ComplexDft<Real>& dft, const LongInput<Real>& in, i
   constexpr int L = kLanes<Real>;
   const int64_t length = dft.line.length, rows = dft.rows;
   const Line<Real> lines{scratch}, work = lines.from(kNeighbours * length);
+  const Line<Real> read = in.is_swapped ? lines.swapped() : lines;
   for (int64_t block = first; block < last; block += kNeighbours) {
-    const int64_t there = clamp(last - block, 0, kNeighbours);
+    const int64_t there = clamp(last - block, 0, kNeighbours), end = (block + kNeighbours) * L;
+    const bool is_full = there == kNeighbours && end <= rows && !in.is_real;
     for (int64_t a = 0; a < length; ++a) {
+      if (is_full && 2 * (rows * a + end) <= in.reals) {
+        const Real* const from = in.data + 2 * (rows * a + block * L);
+        unroll<kNeighbours>(
+            ONNX_FFT_STEP(i) { read.put(i * length + a, load_pairs<Real>(from + i * 2 * L, 2 * L)); });
+        continue;
+      }
       for (int64_t i = 0; i < there; ++i) {
         const int64_t column = (block + i) * L;
         lines.put(i * length + a, read_long(in, rows * a + column, clamp(rows - column, 0, L)));
@@ -63,12 +91,22 @@ void transform_rows(const ComplexDft<Real>& dft, const Real* between, const Long
   constexpr int L = kLanes<Real>;
   const int64_t length = dft.line.length, rows = dft.rows;
   const Line<Real> lines{scratch}, work = lines.from(kNeighbours * rows), in{const_cast<Real*>(between)};
+  const Line<Real> written = out.is_swapped ? lines.swapped() : lines;
   for (int64_t block = first; block < last; block += kNeighbours) {
-    const int64_t there = clamp(last - block, 0, kNeighbours);
+    const int64_t there = clamp(last - block, 0, kNeighbours), end = (block + kNeighbours) * L;
     for (int64_t i = 0; i < there; ++i) {
       transform_line(dft.row_line, dft.row_roots.data(), in.from((block + i) * rows), lines.from(i * rows), work);
     }
+    const bool is_full = there == kNeighbours && end <= length && !out.is_real;
     for (int64_t d = 0; d < rows; ++d) {
+      if (is_full && end + length * d <= out.samples) {
+        Real* const to = out.data + 2 * (block * L + length * d);
+        unroll<kNeighbours>(ONNX_FFT_STEP(i) {
+          const Complex<Real> value = written.get(i * rows + d);
+          store_pairs<Real>(to + i * 2 * L, {value.re * out.re_scale, value.im * out.im_scale}, 2 * L);
+        });
+        continue;
+      }
       for (int64_t i = 0; i < there; ++i) {
         const int64_t column = (block + i) * L;
         write_long(out, column + length * d, lines.get(i * rows + d), clamp(length - column, 0, L));
@@ -78,24 +116,29 @@ void transform_rows(const ComplexDft<Real>& dft, const Real* between, const Long
 }
 
 // One pair of bins after the other, with lanes across k: `pair(a, b, w)` makes of Z[k] and Z[h - k] what is written in
-// their places.
+// their places. Neither side is real or swapped.
 template <typename Real, typename Pair>
 ONNX_FFT_INLINE void for_pairs(const FourierPlan<Real>& plan, const LongInput<Real>& in, const LongOutput<Real>& out,
                                int64_t first, int64_t last, const Pair& pair) {
   constexpr int L = kLanes<Real>;
   const int64_t half = plan.spec.length / 2;
+  const bool is_full = in.reals >= 2 * half && out.samples >= half;
+  const auto write = [&](int64_t n, Complex<Real> value) __attribute__((always_inline)) {
+    store_pairs<Real>(out.data + 2 * n, {value.re * out.re_scale, value.im * out.im_scale}, 2 * L);
+  };
   for (int64_t block = first; block < last; ++block) {
     const int64_t k = 1 + block * L, count = clamp(half / 2 + 1 - k, 0, L), mirrored = half - k - (L - 1);
     const Real* const roots = plan.real_roots.data() + block * 2 * L;
     const Complex<Real> w = {load_lanes(roots, 0, L), load_lanes(roots + L, 0, L)};
-    if (mirrored > k + L - 1) {
-      Complex<Real> a = read_long(in, k, L), b = reverse(read_long(in, mirrored, L));
+    if (mirrored > k + L - 1 && is_full) {
+      Complex<Real> a = load_pairs<Real>(in.data + 2 * k, 2 * L);
+      Complex<Real> b = reverse(load_pairs<Real>(in.data + 2 * mirrored, 2 * L));
       pair(a, b, w);
-      write_long(out, k, a, L);
-      write_long(out, mirrored, reverse(b), L);
+      write(k, a);
+      write(mirrored, reverse(b));
       continue;
     }
-    for (int64_t i = 0; i < count; ++i) {  // where both ends meet: one at a time, in the first lane
+    for (int64_t i = 0; i < count; ++i) {  // where both ends meet, or the input ends: one at a time, in the first lane
       Complex<Real> a = read_long(in, k + i, 1), b = read_long(in, half - k - i, 1);
       pair(a, b, Complex<Real>{broadcast(roots[i]), broadcast(roots[i + L])});
       write_long(out, k + i, a, 1);
