@@ -24,9 +24,8 @@ MAX_DIRECT = 1024
 """Points up to which one matrix may do it all, 8 MiB of it."""
 
 MAX_NARROW = 640
-"""Values up to which one sum may take them one after the other: error 5e-7 in float32 at 900, 4.5e-7 here. ONNX
-Runtime does so with a matrix on the left of few columns; elsewhere its sums are of blocks, and 3e-7 off at any length.
-"""
+"""Values up to which one sum may take them one after the other, as a Conv may: error 5e-7 in float32 at 900, 4.5e-7
+here. ONNX Runtime's products with a matrix on the right are sums of blocks, and 3e-7 off at any length."""
 
 MAX_FACTOR = 256
 """Longest factor of a DFT that is factored."""
@@ -67,14 +66,12 @@ class Transform:
         return self.read + self.wanted - 1
 
 
-def list_factors(transform: Transform, *, is_last: bool = True) -> list[tuple[int, ...]]:
+def list_factors(transform: Transform) -> list[tuple[int, ...]]:
     """Factors worth considering, one alone first, then the most promising of each number of factors.
 
     None for some lengths of many millions of points.
-    `is_last` says that nothing stands behind the axis, so that the matrix stands on the right.
     """
-    takes_one = transform.length <= MAX_DIRECT and (is_last or transform.parts * transform.read <= MAX_NARROW)
-    found: list[tuple[int, ...]] = [(transform.length,)] if takes_one else []
+    found: list[tuple[int, ...]] = [(transform.length,)] if transform.length <= MAX_DIRECT else []
     found += _best_factors(transform.length, MAX_FACTOR)
     if any(len(factors) > 1 for factors in found) or transform.length <= MAX_FACTOR:
         return found

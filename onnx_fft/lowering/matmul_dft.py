@@ -2,7 +2,9 @@
 
     crop or pad -> MatMul, and a factor between each two of them -> Gather that sorts the bins
 
-Short transforms are one MatMul. The mathematics is in `fourier.factored`, the nodes in `lowering.stages`.
+Short transforms are one MatMul. An axis that has others behind it becomes the last one by a Transpose, and goes back by
+another: together they take less time than products from the left, whose parts have to be put side by side. The
+mathematics is in `fourier.factored`, the nodes in `lowering.stages`.
 """
 
 from __future__ import annotations
@@ -42,8 +44,7 @@ class MatMulDftLowering:
 
     def candidates(self, spec: DftSpec) -> list[FourierPlan]:
         """By several numbers of factors."""
-        is_last = all(length == 1 for length in spec.shape[spec.axis + 1 : -1])
-        return [FourierPlan(self.name, factors) for factors in list_factors(dft_transform(spec), is_last=is_last)]
+        return [FourierPlan(self.name, factors) for factors in list_factors(dft_transform(spec))]
 
     def check_plan(self, spec: DftSpec, plan: FourierPlan) -> None:
         """Any factors of the length, or of a length that Bluestein's convolution fits into."""
@@ -55,15 +56,14 @@ class MatMulDftLowering:
         x = b.input()
         transform = dft_transform(spec)
         inner = _inner_length(b, x, spec)
+        is_last = isinstance(inner, int) and inner == 1
         scale = 1 / transform.length if spec.inverse else 1.0
+        parts = 1 if spec.gives_real else 2
         z = _fit_axis(b, x, spec, transform.read)
-        y = write_transform(b, z, transform, plan.lengths, inner, outer=outer_length(spec), scale=scale)
-        shape = [
-            *spec.shape[: spec.axis],
-            transform.wanted,
-            *spec.shape[spec.axis + 1 : -1],
-            1 if spec.gives_real else 2,
-        ]
+        z = z if is_last else _turn(b, z, transform.read, inner, transform.parts)
+        y = write_transform(b, z, transform, plan.lengths, rows=count_lines(spec), scale=scale)
+        y = y if is_last else _turn(b, y, inner, transform.wanted, parts)
+        shape = [*spec.shape[: spec.axis], transform.wanted, *spec.shape[spec.axis + 1 : -1], parts]
         return b.close(b.op("Reshape", y, b.vector(*_output_dims(b, x, shape))))
 
 
@@ -79,10 +79,17 @@ def dft_transform(spec: DftSpec) -> Transform:
     return Transform(length, read, wanted, parts, 1 if spec.inverse else -1, spec.gives_real)
 
 
-def outer_length(spec: DftSpec) -> int | None:
-    """Product of the dimensions before the axis; None if one is open."""
-    before = spec.shape[: spec.axis]
-    return None if None in before else prod(length or 0 for length in before)
+def count_lines(spec: DftSpec) -> int | None:
+    """Product of the dimensions beside the axis; None if one is open."""
+    beside = [length for axis, length in enumerate(spec.shape[:-1]) if axis != spec.axis]
+    return None if None in beside else prod(length or 0 for length in beside)
+
+
+def _turn(b: NodeBuilder, x: gs.Tensor, rows: Dim, columns: Dim, parts: int) -> gs.Variable:
+    """`[outer, rows, columns, parts]` -> `[outer, columns, rows, parts]`."""
+    if parts == 1:
+        return b.transpose(b.reshape(x, -1, rows, columns), 0, 2, 1)
+    return b.transpose(b.reshape(x, -1, rows, columns, parts), 0, 2, 1, 3)
 
 
 def _fit_axis(b: NodeBuilder, x: gs.Variable, spec: DftSpec, read: int) -> gs.Variable:

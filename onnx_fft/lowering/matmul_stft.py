@@ -82,8 +82,8 @@ class MatMulStftLowering:
             return b.close(_convolve_first(b, x, spec, plan, weights.window, batch))
         frames = _gather_frames(b, x, spec, batch)
         if ports.window:
-            frames = b.op("Mul", frames, _find_window(b, weights, ports))
-        y = write_transform(b, frames, frame_transform(spec), plan.lengths, 1, outer=count_frames(spec))
+            frames = b.op("Mul", frames, _find_window(b, spec, weights, ports))
+        y = write_transform(b, frames, frame_transform(spec), plan.lengths, rows=count_frames(spec))
         return b.close(b.op("Reshape", y, b.vector(batch, -1, spec.bins, 2)))
 
 
@@ -114,10 +114,10 @@ def run_length(spec: StftSpec) -> int:
     return gcd(spec.step, spec.frame_length)
 
 
-def _find_window(b: NodeBuilder, weights: FourierWeights, ports: FourierPorts) -> gs.Tensor:
-    """`[frame_length, 1]`, constant or computed."""
+def _find_window(b: NodeBuilder, spec: StftSpec, weights: FourierWeights, ports: FourierPorts) -> gs.Tensor:
+    """`[frame_length, parts]` if it is constant, so that runs are long; `[frame_length, 1]` if it is computed."""
     if weights.window is not None:
-        return b.real(weights.window[:, None])
+        return b.real(np.repeat(weights.window[:, None], spec.parts, axis=1))
     return b.reshape(b.host_tensor(ports.window), -1, 1)
 
 
@@ -147,7 +147,8 @@ def _convolve_first(
     z = b.op("MatMul", b.real(forward_matrix(last, transform.sign)), b.reshape(y, batch, first.digits, 2 * run, -1))
     z = b.reshape(z, batch, first.digits * last.bins, 2, -1)
     places = locate_bins((first, last), spec.bins)
-    return b.transpose(b.op("Gather", z, b.integers(places), axis=1), 0, 3, 1, 2)
+    bins = b.reshape(b.op("Gather", z, b.integers(places), axis=1), batch, 2 * spec.bins, -1)
+    return b.reshape(b.transpose(bins, 0, 2, 1), batch, -1, spec.bins, 2)  # a Transpose of matrices is the fastest
 
 
 def _first_weights(stage: Stage, sign: int, window: NDArray[np.float64]) -> NDArray[np.float64]:
