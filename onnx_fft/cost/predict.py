@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from onnx_fft.cost.conv import count_conv
 from onnx_fft.cost.extents import count_tensors
-from onnx_fft.cost.fourier import matmul_slack, native_fourier_seconds, original_fourier_seconds
+from onnx_fft.cost.fourier import count_original_fourier
 from onnx_fft.cost.lowerings import count_lowering
 from onnx_fft.cost.machines import Machine
 from onnx_fft.cost.native import border_native_seconds, model_seconds, node_seconds
@@ -17,12 +17,14 @@ from onnx_fft.native.planning import MAX_RANK
 from onnx_fft.sites.site import Spec
 from onnx_fft.sites.spec import ConvSpec
 
-FFTCONV, FFT = "fftconv", "fft"
+FFTCONV = "fftconv"
 
 
 def original_seconds(spec: Spec, machine: Machine) -> float:
     """ONNX Runtime's own operator, all optimizations on."""
-    return conv_seconds(spec, machine) if isinstance(spec, ConvSpec) else original_fourier_seconds(spec)
+    if isinstance(spec, ConvSpec):
+        return conv_seconds(spec, machine)
+    return count_original_fourier(spec) * machine.rates
 
 
 def conv_seconds(spec: ConvSpec, machine: Machine) -> float:
@@ -37,10 +39,7 @@ def lowering_seconds(spec: Spec, plan: Plan, machine: Machine) -> float:
     """The lowering named in `plan`, alone."""
     if isinstance(spec, ConvSpec) and plan.lowering == FFTCONV:
         return node_seconds(spec, machine.library)
-    if not isinstance(spec, ConvSpec) and plan.lowering == FFT:
-        return native_fourier_seconds(spec)
-    seconds = count_lowering(spec, plan) * machine.rates
-    return seconds if isinstance(spec, ConvSpec) else seconds * matmul_slack(spec)
+    return count_lowering(spec, plan) * machine.rates
 
 
 def border_seconds(spec: Spec, machine: Machine) -> float:

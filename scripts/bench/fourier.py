@@ -1,16 +1,18 @@
 """DFT and STFT: the native library beside ONNX Runtime's own operators, SciPy and PyTorch.
 
-    python -m scripts.bench.fourier
+    python -m scripts.bench.fourier --markdown scripts/bench/results/fourier.md
 
 All of them run in one process with equally many threads and take turns in short blocks, so that what slows the machine
 slows all. A block gives one sample, the median of its runs; times are medians over the blocks. What is not installed
 has an empty column. Results are compared with NumPy's in float64: a contender that computes something else is an error.
+
+The column `limit` is the share that the native operator reaches of `max(flops / rate, bytes / bandwidth)`: 2.5 N log2 N
+flops a real DFT at the rate of the dense engine's transforms, the signal and the bins at the bandwidth of a copy.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
 import re
 import time
 from collections.abc import Sequence
@@ -20,15 +22,22 @@ import numpy as np
 import onnxruntime as ort
 
 from onnx_fft.doctor import read_isa
+from onnx_fft.host import cpu_model
+from onnx_fft.native.planning import unit_names
+from onnx_fft.native.profile import find_rates
 from onnx_fft.report.numbers import format_ms
 from onnx_fft.timing.stats import compare, summarize
 from scripts.bench.fourier_rows import CONTENDERS, ROWS, Row, Run, as_complex
+from scripts.bench.machine_limits import Limits, measure_limits
 from scripts.bench.options import write_results
 from scripts.shared.conv_models import Array
 from scripts.shared.tables import Table
 
 BLOCK_S = 0.02
 MIN_BLOCKS = 5
+REST_S = 0.004
+"""Between blocks: threads spin for a while after a run, and would take the cores of the next contender."""
+
 WRONG = 1e-2
 """ONNX Runtime's DFT of 65,000 points is off by half of this."""
 
@@ -41,16 +50,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--budget", type=float, default=3.0, metavar="S", help="seconds of timed runs a row")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table to this file")
     options = parser.parse_args(arguments)
-    columns = ("case", "native ms", *(f"over {name}" for name in list(CONTENDERS)[1:]), "error (operator's)")
-    rows = [make_row(row, options.threads, options.budget) for row in ROWS if re.search(options.select, row.name)]
+    over = [f"over {name}" for name in list(CONTENDERS)[1:]]
+    columns = ("case", "native ms", "limit", *over, "standard over the operator", "error (operator's)")
+    limits = measure_limits(options.threads)
+    chosen = [row for row in ROWS if re.search(options.select, row.name)]
+    rows = [make_row(row, limits, options.threads, options.budget) for row in chosen]
     header = [
-        f"ONNX Runtime {ort.__version__}, {options.threads} threads, kernels for {read_isa()}, {platform.machine()}; "
-        "how many times faster the native operator is than each; errors are relative L2 against float64."
+        f"{cpu_model()}, ONNX Runtime {ort.__version__}, {options.threads} threads, kernels for {read_isa()}; "
+        "how many times faster the native operator is than each; errors are relative L2 against float64.",
+        f"Limit: {flop_rate(options.threads) / 1e9:.0f} Gflop/s of transforms, {limits.bytes_per_s / 1e9:.1f} GB/s.",
     ]
     write_results(options, "DFT and STFT", header, Table(columns, tuple(rows)), [])
 
 
-def make_row(row: Row, threads: int, budget_s: float) -> tuple[str, ...]:
+def flop_rate(threads: int) -> float:
+    """Flops a second of the dense engine's transforms."""
+    return threads / dict(zip(unit_names(), find_rates(), strict=True))["transform_flops"]
+
+
+def make_row(row: Row, limits: Limits, threads: int, budget_s: float) -> tuple[str, ...]:
     """The cells of one row."""
     opened = {name: open_contender(row, threads) for name, open_contender in CONTENDERS.items()}
     runs = {name: run for name, run in opened.items() if run is not None}
@@ -61,8 +79,15 @@ def make_row(row: Row, threads: int, budget_s: float) -> tuple[str, ...]:
     samples = take_turns(runs, budget_s)
     native, *others = CONTENDERS
     ratios = [f"{compare(samples[name], samples[native]).value:.2f}x" if name in samples else "" for name in others]
-    found = [format_ms(summarize(samples[native]).median), *ratios]
-    return (row.name, *found, f"{errors[native]:.0e} ({errors[others[0]]:.0e})")
+    native_s, least_s = summarize(samples[native]).median, find_limit(row, limits, threads)
+    standard = f"{compare(samples[others[0]], samples['standard']).value:.2f}x"
+    error = f"{errors[native]:.0e} ({errors[others[0]]:.0e})"
+    return (row.name, format_ms(native_s), f"{least_s / native_s:.0%}", *ratios, standard, error)
+
+
+def find_limit(row: Row, limits: Limits, threads: int) -> float:
+    """The seconds that a row takes at least."""
+    return max(row.flops / flop_rate(threads), row.moved_bytes / limits.bytes_per_s)
 
 
 def take_turns(runs: dict[str, Run], budget_s: float) -> dict[str, list[float]]:
@@ -71,15 +96,16 @@ def take_turns(runs: dict[str, Run], budget_s: float) -> dict[str, list[float]]:
     turns, started = list(runs.items()), time.perf_counter()
     while len(samples[turns[0][0]]) < MIN_BLOCKS or time.perf_counter() - started < budget_s:
         for name, run in turns:
+            time.sleep(REST_S)
             samples[name].append(time_block(run))
         turns.reverse()
     return samples
 
 
-def time_block(run: Run) -> float:
-    """The median of as many runs as take BLOCK_S; the first, which warms up, counts only if it is alone."""
+def time_block(run: Run, seconds: float = BLOCK_S) -> float:
+    """The median of as many runs as take so long; the first, which warms up, counts only if it is alone."""
     found: list[float] = []
-    while not found or sum(found) < BLOCK_S:
+    while not found or sum(found) < seconds:
         started = time.perf_counter()
         run()
         found.append(time.perf_counter() - started)
