@@ -6,8 +6,8 @@ All of them run in one process with equally many threads and take turns in short
 slows all. A block gives one sample, the median of its runs; times are medians over the blocks. What is not installed
 has an empty column. Results are compared with NumPy's in float64: a contender that computes something else is an error.
 
-The column `limit` is the share that the native operator reaches of `max(flops / rate, bytes / bandwidth)`: 2.5 N log2 N
-flops a real DFT at the rate of the dense engine's transforms, the signal and the bins at the bandwidth of a copy.
+The column `limit` is the share that the native operator reaches of `max(flops / peak, bytes / bandwidth)`: 2.5 N log2 N
+flops a real DFT at the peak of a matrix product, the signal and the bins at the bandwidth of a copy.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ import onnxruntime as ort
 
 from onnx_fft.doctor import read_isa
 from onnx_fft.host import cpu_model
-from onnx_fft.native.planning import unit_names
-from onnx_fft.native.profile import find_rates
 from onnx_fft.report.numbers import format_ms
 from onnx_fft.timing.stats import compare, summarize
 from scripts.bench.fourier_rows import CONTENDERS, ROWS, Row, Run, as_complex
@@ -58,14 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     header = [
         f"{cpu_model()}, ONNX Runtime {ort.__version__}, {options.threads} threads, kernels for {read_isa()}; "
         "how many times faster the native operator is than each; errors are relative L2 against float64.",
-        f"Limit: {flop_rate(options.threads) / 1e9:.0f} Gflop/s of transforms, {limits.bytes_per_s / 1e9:.1f} GB/s.",
+        f"Limit: {limits.flops_per_s / 1e9:.0f} Gflop/s of a matrix product, {limits.bytes_per_s / 1e9:.1f} GB/s.",
     ]
     write_results(options, "DFT and STFT", header, Table(columns, tuple(rows)), [])
-
-
-def flop_rate(threads: int) -> float:
-    """Flops a second of the dense engine's transforms."""
-    return threads / dict(zip(unit_names(), find_rates(), strict=True))["transform_flops"]
 
 
 def make_row(row: Row, limits: Limits, threads: int, budget_s: float) -> tuple[str, ...]:
@@ -79,15 +72,15 @@ def make_row(row: Row, limits: Limits, threads: int, budget_s: float) -> tuple[s
     samples = take_turns(runs, budget_s)
     native, *others = CONTENDERS
     ratios = [f"{compare(samples[name], samples[native]).value:.2f}x" if name in samples else "" for name in others]
-    native_s, least_s = summarize(samples[native]).median, find_limit(row, limits, threads)
+    native_s, least_s = summarize(samples[native]).median, find_limit(row, limits)
     standard = f"{compare(samples[others[0]], samples['standard']).value:.2f}x"
     error = f"{errors[native]:.0e} ({errors[others[0]]:.0e})"
     return (row.name, format_ms(native_s), f"{least_s / native_s:.0%}", *ratios, standard, error)
 
 
-def find_limit(row: Row, limits: Limits, threads: int) -> float:
+def find_limit(row: Row, limits: Limits) -> float:
     """The seconds that a row takes at least."""
-    return max(row.flops / flop_rate(threads), row.moved_bytes / limits.bytes_per_s)
+    return max(row.flops / limits.flops_per_s, row.moved_bytes / limits.bytes_per_s)
 
 
 def take_turns(runs: dict[str, Run], budget_s: float) -> dict[str, list[float]]:
