@@ -1,4 +1,4 @@
-"""What a DFT or STFT costs: ONNX Runtime's own operator and the native library's, and the lengths both are judged at.
+"""What a DFT or STFT does in a run, ONNX Runtime's own or the native library's, and the lengths both are judged at.
 
 ONNX Runtime computes both on one thread: an FFT of radix 2 for powers of two, for other lengths Bluestein's algorithm,
 which is three FFTs of the next power of two above twice the length. The native library's FFTs take any length
@@ -10,22 +10,12 @@ from __future__ import annotations
 from dataclasses import replace
 from math import ceil, log2, prod
 
+from onnx_fft.cost.counts import Counts, FourierCounts
 from onnx_fft.sites.fourier import StftSpec
 from onnx_fft.sites.site import FourierSpec
 
-BUTTERFLY_S, ROW_S, START_S = 5e-9, 60e-9, 3e-6
-"""Of ONNX Runtime's operators: seconds a radix-2 butterfly, a row or frame, and a run. Of 48 cases from 4 to 65,536
-points none is predicted at more than 1.2 times, and a few at half, of what it takes (2-core AMD EPYC, AVX2, ONNX
-Runtime 1.32, 2026-11): an error goes the original's way."""
-
-NATIVE_FLOP_S, NATIVE_BYTE_S, NATIVE_START_S = 0.04e-9, 0.1e-9, 3e-6
-"""Of the native library's operators, on two threads: seconds a flop of an FFT, a byte read or written, and a run. Of 15
-cases none takes longer than predicted, and most half of it (2-core AMD EPYC, AVX2, 2026-11): what they are held against
-takes ten to two hundred times as long."""
-
-MATMUL_SLACK, MATMUL_INNER_SLACK = 2.5, 6.0
-"""What matrix products take over what is counted of them, nearly at worst: of rows, and of an axis with others behind
-it, whose real and imaginary parts are put side by side for every stage."""
+LARGEST_RADIX = 13
+"""Of the native library; a length with a greater prime factor is a convolution with a chirp there."""
 
 ASSUMED_LENGTHS = (256, 4096, 65536)
 """Lengths of an axis or a signal that the model leaves open, at which it is judged."""
@@ -68,24 +58,39 @@ def count_numbers(spec: FourierSpec) -> tuple[float, float]:
     return float(prod(length or 1 for length in spec.shape)), rows * bins * (1 if spec.gives_real else 2)
 
 
-def original_fourier_seconds(spec: FourierSpec) -> float:
+def count_original_fourier(spec: FourierSpec) -> Counts:
     """ONNX Runtime's own operator."""
-    rows, points = count_rows(know_lengths(spec))
+    known = know_lengths(spec)
+    lines, points = count_rows(known)
     is_power = points & (points - 1) == 0
     size = points if is_power else 1 << ceil(log2(2 * points - 1))
     butterflies = (1 if is_power else 3) * size * log2(size) / 2
-    return START_S + rows * (ROW_S + butterflies * BUTTERFLY_S)
+    return Counts(
+        fourier=FourierCounts(
+            butterflies=lines * butterflies if is_power else 0,
+            chirped_butterflies=0 if is_power else lines * butterflies,
+            lines=lines,
+            line_numbers=sum(count_numbers(known)),
+            own_operators=1,
+        )
+    )
 
 
-def matmul_slack(spec: FourierSpec) -> float:
-    """What the counted time of matrix products is multiplied by."""
-    is_inner = not isinstance(spec, StftSpec) and prod(length or 2 for length in spec.shape[spec.axis + 1 : -1]) > 1
-    return MATMUL_INNER_SLACK if is_inner else MATMUL_SLACK
-
-
-def native_fourier_seconds(spec: FourierSpec) -> float:
+def count_fft(spec: FourierSpec) -> Counts:
     """The native library's operator."""
     known = know_lengths(spec)
-    rows, points = count_rows(known)
-    flops = rows * 5 * points * log2(points + 1)
-    return NATIVE_START_S + flops * NATIVE_FLOP_S + 4 * sum(count_numbers(known)) * NATIVE_BYTE_S
+    lines, length = count_rows(known)
+    is_real = known.parts == 1 if isinstance(known, StftSpec) else not known.is_complex or known.gives_real
+    points = length // 2 if is_real and length % 2 == 0 else length
+    transforms = 1
+    if _has_large_prime(points):
+        points, transforms = 2 * points, 2
+    flops = lines * transforms * 5 * points * log2(points + 1)
+    return Counts(fourier=FourierCounts(fft_flops=flops, fft_numbers=sum(count_numbers(known)), fft_operators=1))
+
+
+def _has_large_prime(points: int) -> bool:
+    for factor in range(2, LARGEST_RADIX + 1):
+        while points % factor == 0:
+            points //= factor
+    return points > 1

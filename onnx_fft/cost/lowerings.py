@@ -1,6 +1,6 @@
 """What each lowering does under a plan, by its name; a new lowering is a line here and one in `growth`.
 
-The native library counts by itself, see `native`.
+Of convolutions, the native library counts by itself, see `native`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from onnx_fft.cost.counts import Counts
 from onnx_fft.cost.dft import count_dft
 from onnx_fft.cost.extents import know_extents
-from onnx_fft.cost.fourier import know_lengths
+from onnx_fft.cost.fourier import count_fft, know_lengths
 from onnx_fft.cost.matmul import count_matmul
 from onnx_fft.cost.matmul_fourier import count_matmul_fourier
 from onnx_fft.cost.rfft import count_rfft
@@ -30,7 +30,12 @@ COUNTS: dict[str, Callable[[ConvSpec, ConvPlan], Counts]] = {
 """Every open extent is the longest assumed one. A ConvTranspose is counted as the Conv that stands for it."""
 
 
-FOURIER_COUNTS: dict[str, Callable[[FourierSpec, FourierPlan], Counts]] = {"matmul": count_matmul_fourier}
+FFT = "fft"
+
+FOURIER_COUNTS: dict[str, Callable[[FourierSpec, FourierPlan], Counts]] = {
+    "matmul": count_matmul_fourier,
+    FFT: lambda spec, _: count_fft(spec),
+}
 """The same for a DFT or STFT."""
 
 

@@ -16,13 +16,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from onnx_fft.cost.counts import ConvRates, OperatorRates, Rates
+from onnx_fft.cost.counts import ConvRates, FourierRates, OperatorRates, Rates
 from onnx_fft.host import cpu_model
 from onnx_fft.lowering import CUDA, NATIVE
 from onnx_fft.native import planning, profile
 
 CALIBRATION = Path(__file__).with_name("calibration.json")
 """Written by `scripts.bench.calibrate`: the machine, when and how it was measured, and `seconds_per` unit counted."""
+
+FOURIER_CALIBRATION = CALIBRATION.with_name("calibration_fourier.json")
+"""The same for DFTs and STFTs, by `scripts.bench.calibrate_fourier`."""
 
 GPUS = Path(__file__).with_name("gpus.json")
 
@@ -56,7 +59,8 @@ def load_calibration(path: Path = CALIBRATION) -> Machine:
     """The machine that `scripts.bench.calibrate` measured."""
     data = json.loads(path.read_text(encoding="utf-8"))
     found = data["seconds_per"]
-    rates = Rates(OperatorRates(**found["operators"]), ConvRates(**found["conv"]))
+    fourier = json.loads(FOURIER_CALIBRATION.read_text(encoding="utf-8"))["seconds_per"]["fourier"]
+    rates = Rates(OperatorRates(**found["operators"]), ConvRates(**found["conv"]), FourierRates(**fourier))
     return Machine(data["cpu"], rates)
 
 
@@ -66,7 +70,7 @@ def make_faster(machine: Machine) -> Machine:
     The factors are those between `calibration.json` and the times of 15 Convs on another 2-core AVX-512 machine
     (250 GF/s a core; ONNX Runtime 1.32, 2 threads, autumn 2026).
     """
-    operators, conv = machine.rates.operators, machine.rates.conv
+    operators, conv, fourier = machine.rates.operators, machine.rates.conv, machine.rates.fourier
     rates = Rates(
         replace(operators, gemm_flops=operators.gemm_flops * 0.43),
         replace(
@@ -75,6 +79,7 @@ def make_faster(machine: Machine) -> Machine:
             depthwise_flops=conv.depthwise_flops * 0.73,
             im2col_flops=conv.im2col_flops * 0.43,
         ),
+        replace(fourier, product_flops=fourier.product_flops * 0.43),
     )
     return Machine(f"{machine.name}, faster at arithmetic", rates)
 
@@ -111,8 +116,28 @@ def _make_gpu(gpu: dict[str, Any], data: dict[str, Any]) -> Machine:
         im2col_flops=conv_flop_s,
         im2col_bytes=conv_byte_s,
     )
-    rates = Rates(operators, conv)
+    rates = Rates(operators, conv, _make_gpu_fourier(operators))
     return Machine(gpu["name"], rates, (), 1 / byte_s, gpu["float16_speed"], data["least_output_channels"])
+
+
+def _make_gpu_fourier(operators: OperatorRates) -> FourierRates:
+    """Products and what stands between them; ONNX Runtime's own operators have no kernel there, and run on the CPU."""
+    number_s = 4 * operators.memory_bytes
+    return replace(
+        CALIBRATED.rates.fourier,
+        product_flops=operators.gemm_flops,
+        products=0.0,
+        packed_numbers=0.0,
+        cached_numbers=number_s,
+        memory_numbers=number_s,
+        runs=0.0,
+        serial_numbers=number_s,
+        turned_numbers=2 * number_s,
+        turned_pairs=4 * number_s,
+        far_numbers=0.0,
+        framed_numbers=2 * number_s,
+        operators=operators.operators,
+    )
 
 
 CALIBRATED = load_calibration()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from onnx_fft.cost.conv import count_conv
 from onnx_fft.cost.extents import count_tensors
-from onnx_fft.cost.fourier import matmul_slack, native_fourier_seconds, original_fourier_seconds
+from onnx_fft.cost.fourier import count_original_fourier
 from onnx_fft.cost.lowerings import count_lowering
 from onnx_fft.cost.machines import Machine
 from onnx_fft.cost.native import border_native_seconds, model_seconds, node_seconds
@@ -20,13 +20,13 @@ from onnx_fft.sites.site import Spec
 from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.sites.transposed import ConvTransposeSpec
 
-FFTCONV, FFT = "fftconv", "fft"
+FFTCONV = "fftconv"
 
 
 def original_seconds(spec: Spec, machine: Machine) -> float:
     """ONNX Runtime's own operator, all optimizations on."""
     if isinstance(spec, DftSpec | StftSpec):
-        return original_fourier_seconds(spec)
+        return count_original_fourier(spec) * machine.rates
     return conv_seconds(spec, machine)
 
 
@@ -43,11 +43,7 @@ def conv_seconds(spec: ConvSpec | ConvTransposeSpec, machine: Machine) -> float:
 
 def lowering_seconds(spec: Spec, plan: Plan, machine: Machine) -> float:
     """The lowering named in `plan`, alone."""
-    if isinstance(spec, DftSpec | StftSpec):
-        if plan.lowering == FFT:
-            return native_fourier_seconds(spec)
-        return count_lowering(spec, plan) * machine.rates * matmul_slack(spec)
-    if plan.lowering == FFTCONV:
+    if isinstance(spec, ConvSpec | ConvTransposeSpec) and plan.lowering == FFTCONV:
         return node_seconds(spec, machine.library)
     return count_lowering(spec, plan) * machine.rates
 

@@ -200,6 +200,7 @@ def fit() -> None:
         "seconds_per": {
             family: {key: float(f"{value:.4g}") for key, value in found.items()}
             for family, found in asdict(rates).items()
+            if any(found.values())  # those of `calibrate_fourier` have a file of their own
         },
     }
     CALIBRATION.write_text(json.dumps(data, indent=2) + "\n")

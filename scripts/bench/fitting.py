@@ -58,20 +58,27 @@ def solve(cases: list[Case]) -> Rates:
     samples = [(count_lowering(spec, plan), s) for spec, _, plans in cases for plan, s in plans]
     samples += [(count_conv(spec), s) for spec, s, _ in cases]
     every = np.array([counts.to_values() for counts, _ in samples])
-    values = np.zeros(every.shape[1])
-    wanted = every.any(axis=0)
-    values[wanted] = _minimize(every[:, wanted], np.array([s for _, s in samples]))
-    return _group_rates(values)
+    return _group_rates(fit_rates(every, np.array([s for _, s in samples])))
 
 
-def _minimize(counts: NDArray[np.float64], seconds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rates of the columns of `counts`, one row a sample."""
+def fit_rates(counts: NDArray[np.float64], seconds: NDArray[np.float64], late: float = OUTLIER) -> NDArray[np.float64]:
+    """The rates of the columns of `counts`, one row a sample; 0 for what is never counted.
+
+    Times above the predicted ones weigh linearly from `late` on: what is disturbed is late, never early.
+    """
+    values = np.zeros(counts.shape[1])
+    wanted = counts.any(axis=0)
+    values[wanted] = _minimize(counts[:, wanted], seconds, late)
+    return values
+
+
+def _minimize(counts: NDArray[np.float64], seconds: NDArray[np.float64], late: float) -> NDArray[np.float64]:
 
     def loss(logarithms: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         rates = np.exp(logarithms)
         predicted = counts @ rates
         error = np.log(predicted / seconds)
-        bounded = np.clip(error, -OUTLIER, OUTLIER)
+        bounded = np.clip(error, -late, OUTLIER)
         value = np.sum(bounded * (error - bounded / 2))
         return float(value), (bounded / predicted) @ counts * rates
 

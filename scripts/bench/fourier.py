@@ -1,16 +1,18 @@
 """DFT, STFT and ConvTranspose: the native library beside ONNX Runtime's own operators, SciPy and PyTorch.
 
-    python -m scripts.bench.fourier
+    python -m scripts.bench.fourier --markdown scripts/bench/results/fourier.md
 
 All of them run in one process with equally many threads and take turns in short blocks, so that what slows the machine
 slows all. A block gives one sample, the median of its runs; times are medians over the blocks. What is not installed
 has an empty column. Results are compared with NumPy's in float64: a contender that computes something else is an error.
+
+The column `limit` is the share that the native operator reaches of `max(flops / peak, bytes / bandwidth)`: 2.5 N log2 N
+flops a real DFT at the peak of a matrix product, the signal and the bins at the bandwidth of a copy.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
 import re
 import time
 from collections.abc import Sequence
@@ -19,10 +21,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from onnx_fft.host import cpu_model
 from onnx_fft.native.planning import read_isa
 from onnx_fft.report.numbers import format_ms
 from onnx_fft.timing.stats import compare, summarize
 from scripts.bench.fourier_rows import CONTENDERS, ROWS, Row, Run, as_complex
+from scripts.bench.machine_limits import Limits, measure_limits
 from scripts.bench.options import write_results
 from scripts.bench.transposed_rows import TRANSPOSED_CONTENDERS, TRANSPOSED_ROWS, TransposedRow
 from scripts.shared.conv_models import Array
@@ -30,6 +34,9 @@ from scripts.shared.tables import Table
 
 BLOCK_S = 0.02
 MIN_BLOCKS = 5
+REST_S = 0.004
+"""Between blocks: threads spin for a while after a run, and would take the cores of the next contender."""
+
 WRONG = 1e-2
 """ONNX Runtime's DFT of 65,000 points is off by half of this."""
 
@@ -42,17 +49,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--budget", type=float, default=3.0, metavar="S", help="seconds of timed runs a row")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table to this file")
     options = parser.parse_args(arguments)
-    columns = ("case", "native ms", *(f"over {name}" for name in list(CONTENDERS)[1:]), "error (operator's)")
+    over = [f"over {name}" for name in list(CONTENDERS)[1:]]
+    columns = ("case", "native ms", "limit", *over, "standard over the operator", "error (operator's)")
+    limits = measure_limits(options.threads)
     chosen = [row for row in (*ROWS, *TRANSPOSED_ROWS) if re.search(options.select, row.name)]
-    rows = [make_row(row, options.threads, options.budget) for row in chosen]
+    rows = [make_row(row, limits, options.threads, options.budget) for row in chosen]
     header = [
-        f"ONNX Runtime {ort.__version__}, {options.threads} threads, kernels for {read_isa()}, {platform.machine()}; "
-        "how many times faster the native operator is than each; errors are relative L2 against float64."
+        f"{cpu_model()}, ONNX Runtime {ort.__version__}, {options.threads} threads, kernels for {read_isa()}; "
+        "how many times faster the native operator is than each; errors are relative L2 against float64.",
+        f"Limit: {limits.flops_per_s / 1e9:.0f} Gflop/s of a matrix product, {limits.bytes_per_s / 1e9:.1f} GB/s.",
     ]
     write_results(options, "DFT, STFT and ConvTranspose", header, Table(columns, tuple(rows)), [])
 
 
-def make_row(row: Row | TransposedRow, threads: int, budget_s: float) -> tuple[str, ...]:
+def make_row(row: Row | TransposedRow, limits: Limits, threads: int, budget_s: float) -> tuple[str, ...]:
     """The cells of one row."""
     if isinstance(row, Row):
         opened = {name: open_contender(row, threads) for name, open_contender in CONTENDERS.items()}
@@ -67,8 +77,15 @@ def make_row(row: Row | TransposedRow, threads: int, budget_s: float) -> tuple[s
     samples = take_turns(runs, budget_s)
     native, *others = CONTENDERS
     ratios = [f"{compare(samples[name], samples[native]).value:.2f}x" if name in samples else "" for name in others]
-    found = [format_ms(summarize(samples[native]).median), *ratios]
-    return (row.name, *found, f"{errors[native]:.0e} ({errors[others[0]]:.0e})")
+    native_s, least_s = summarize(samples[native]).median, find_limit(row, limits)
+    standard = f"{compare(samples[others[0]], samples['standard']).value:.2f}x"
+    error = f"{errors[native]:.0e} ({errors[others[0]]:.0e})"
+    return (row.name, format_ms(native_s), f"{least_s / native_s:.0%}", *ratios, standard, error)
+
+
+def find_limit(row: Row | TransposedRow, limits: Limits) -> float:
+    """The seconds that a row takes at least."""
+    return max(row.flops / limits.flops_per_s, row.moved_bytes / limits.bytes_per_s)
 
 
 def take_turns(runs: dict[str, Run], budget_s: float) -> dict[str, list[float]]:
@@ -77,15 +94,16 @@ def take_turns(runs: dict[str, Run], budget_s: float) -> dict[str, list[float]]:
     turns, started = list(runs.items()), time.perf_counter()
     while len(samples[turns[0][0]]) < MIN_BLOCKS or time.perf_counter() - started < budget_s:
         for name, run in turns:
+            time.sleep(REST_S)
             samples[name].append(time_block(run))
         turns.reverse()
     return samples
 
 
-def time_block(run: Run) -> float:
-    """The median of as many runs as take BLOCK_S; the first, which warms up, counts only if it is alone."""
+def time_block(run: Run, seconds: float = BLOCK_S) -> float:
+    """The median of as many runs as take so long; the first, which warms up, counts only if it is alone."""
     found: list[float] = []
-    while not found or sum(found) < BLOCK_S:
+    while not found or sum(found) < seconds:
         started = time.perf_counter()
         run()
         found.append(time.perf_counter() - started)

@@ -6,15 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from math import log2, prod
 from typing import Any
 
 import numpy as np
-from onnx import helper
+from onnx import ModelProto, helper
 
+import onnx_fft
 from onnx_fft.fourier.oracle import TransposedGeometry, conv_transpose_direct
 from onnx_fft.lowering.fftconv_transpose import OP_TYPE
 from onnx_fft.provenance import OPERATOR_DOMAIN
-from scripts.bench.fourier_rows import Run, open_model, wrap_node
+from scripts.bench.fourier_rows import Run, bind, wrap_node
 from scripts.shared.conv_models import Array
 
 
@@ -46,6 +48,26 @@ class TransposedRow:
         rows = np.concatenate([np.cos(2 * np.pi * turns), -np.sin(2 * np.pi * turns)]) / length
         return (rows * np.hanning(length + 1)[:-1]).astype(np.float32).reshape(shape)
 
+    @property
+    def outputs(self) -> int:
+        """Elements of the output."""
+        batch, _, *extents = self.shape
+        sizes = zip(extents, self.kernel, strict=True)
+        return batch * self.out_channels * prod((n - 1) * self.stride + k - 2 * self.pad for n, k in sizes)
+
+    @property
+    def flops(self) -> float:
+        """The least: products of spectra take 4 an output and input channel, an inverse FFT 2.5 N log2 N a frame."""
+        batch, channels, *extents = self.shape
+        if self.is_inverse:
+            return 2.5 * self.kernel[0] * log2(self.kernel[0]) * batch * prod(extents)
+        return 4.0 * channels * self.outputs
+
+    @property
+    def moved_bytes(self) -> float:
+        """Input and output, float32."""
+        return 4.0 * (prod(self.shape) + self.outputs)
+
     def expect(self, x: Array) -> Array:
         """The result by its definition in float64."""
         rank = len(self.kernel)
@@ -65,15 +87,22 @@ TRANSPOSED_ROWS = (
 
 def open_native(row: TransposedRow, threads: int) -> Run:
     """The library's operator."""
-    return _open(row, OP_TYPE, OPERATOR_DOMAIN, threads)
+    return bind(make_model(row, OP_TYPE, OPERATOR_DOMAIN), row.draw(), threads)
 
 
 def open_operator(row: TransposedRow, threads: int) -> Run:
     """ONNX Runtime's own."""
-    return _open(row, "ConvTranspose", "", threads)
+    return bind(make_model(row, "ConvTranspose", ""), row.draw(), threads)
 
 
-def _open(row: TransposedRow, op_type: str, domain: str, threads: int) -> Run:
+def open_standard(row: TransposedRow, threads: int) -> Run:
+    """The operator rewritten for the standard target."""
+    rewritten = onnx_fft.rewrite(make_model(row, "ConvTranspose", ""), select="all", validate=False).model
+    return bind(rewritten, row.draw(), threads)
+
+
+def make_model(row: TransposedRow, op_type: str, domain: str) -> ModelProto:
+    """The row as one node, ONNX Runtime's operator or the library's."""
     rank = len(row.kernel)
     attributes: dict[str, Any] = {
         "group": 1,
@@ -85,7 +114,7 @@ def _open(row: TransposedRow, op_type: str, domain: str, threads: int) -> Run:
     }
     node = helper.make_node(op_type, ["x", "w", "b"], ["y"], domain=domain, **attributes)
     constants = {"w": row.weight, "b": np.zeros(row.out_channels, np.float32)}
-    return open_model(wrap_node(node, constants, row.shape, domain), row.draw(), threads)
+    return wrap_node(node, constants, row.shape, domain)
 
 
 def open_torch(row: TransposedRow, threads: int) -> Run | None:
@@ -102,6 +131,7 @@ def open_torch(row: TransposedRow, threads: int) -> Run | None:
 TRANSPOSED_CONTENDERS: dict[str, Callable[[TransposedRow, int], Run | None]] = {
     "native": open_native,
     "ONNX Runtime's operator": open_operator,
+    "standard": open_standard,
     "PyTorch": open_torch,
 }
 """By the column's title, as `CONTENDERS`."""

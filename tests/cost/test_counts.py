@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
+from math import log2
 
 import pytest
 
@@ -11,14 +12,17 @@ from onnx_fft.cost.counts import (
     ConvCounts,
     ConvRates,
     Counts,
+    FourierCounts,
+    FourierRates,
     OperatorCounts,
     OperatorRates,
     Rates,
 )
+from onnx_fft.cost.fourier import count_fft, count_original_fourier
 from onnx_fft.cost.growth import CONSTANTS, FOURIER_CONSTANTS, READS_WEIGHT
 from onnx_fft.cost.lowerings import COUNTS, FOURIER_COUNTS
-from onnx_fft.cost.machines import CALIBRATED, CALIBRATION, make_faster
-from onnx_fft.cost.predict import FFT, FFTCONV
+from onnx_fft.cost.machines import CALIBRATED, CALIBRATION, FOURIER_CALIBRATION, make_faster
+from onnx_fft.cost.predict import FFTCONV
 from onnx_fft.cost.rfft import count_rfft
 from onnx_fft.fourier.axis import AxisPlan
 from onnx_fft.lowering import TARGETS, list_lowerings
@@ -31,7 +35,7 @@ from scripts.shared.layers import make_spec
 
 @pytest.mark.parametrize(
     "counts, rates",
-    [(OperatorCounts, OperatorRates), (ConvCounts, ConvRates), (Counts, Rates)],
+    [(OperatorCounts, OperatorRates), (ConvCounts, ConvRates), (FourierCounts, FourierRates), (Counts, Rates)],
 )
 def test_counts_and_rates_have_the_same_fields(counts: type, rates: type) -> None:
     assert [each.name for each in fields(counts)] == [each.name for each in fields(rates)]
@@ -55,19 +59,33 @@ def test_every_lowering_is_counted_and_grows() -> None:
         {each.name for target in TARGETS for each in list_lowerings(target, kind)} for kind in kinds
     )
     assert {*COUNTS, FFTCONV} == {*CONSTANTS, *READS_WEIGHT} == convs == transposed
-    assert {*FOURIER_COUNTS, FFT} == set(FOURIER_CONSTANTS) == dfts == stfts
+    assert set(FOURIER_COUNTS) == set(FOURIER_CONSTANTS) == dfts == stfts
 
 
 def test_everything_counted_has_a_measured_rate() -> None:
     assert min(CALIBRATED.rates.to_values()) > 0
-    found = json.loads(CALIBRATION.read_text())["seconds_per"]
-    assert sum(len(family) for family in found.values()) == len(CALIBRATED.rates.to_values())
+    files = (CALIBRATION, FOURIER_CALIBRATION)
+    found = [family for file in files for family in json.loads(file.read_text())["seconds_per"].values()]
+    assert sum(map(len, found)) == len(CALIBRATED.rates.to_values())
 
 
 def test_a_faster_machine_has_the_same_memory() -> None:
     faster = make_faster(CALIBRATED).rates
     assert faster.operators.gemm_flops < CALIBRATED.rates.operators.gemm_flops
+    assert faster.fourier.product_flops < CALIBRATED.rates.fourier.product_flops
     assert faster.operators.memory_bytes == CALIBRATED.rates.operators.memory_bytes
+
+
+def test_what_dfts_are_judged_by() -> None:
+    """By hand: 8 lines of 12 points, whose Bluestein convolution takes 32; real ones of 30 points have 15, of 34 17."""
+    own = count_original_fourier(DftSpec((8, 12, 1), 1, 12, inverse=False, onesided=True, dtype="float32")).fourier
+    assert (own.butterflies, own.chirped_butterflies) == (0, 8 * 3 * 32 * 5 / 2)
+    assert (own.lines, own.line_numbers, own.own_operators) == (8, 8 * (12 + 2 * 7), 1)
+    smooth, prime = (
+        count_fft(DftSpec((1, n, 1), 1, n, inverse=False, onesided=True, dtype="float32")) for n in (30, 34)
+    )
+    assert smooth.fourier.fft_flops == pytest.approx(5 * 15 * log2(16))
+    assert prime.fourier.fft_flops == pytest.approx(2 * 5 * 34 * log2(35))  # two transforms, of twice as many points
 
 
 def test_everything_that_rfft_passes_through_memory_is_counted() -> None:

@@ -264,14 +264,29 @@ def test_constants_are_counted(points: int) -> None:
 def test_more_work_costs_more() -> None:
     few, many = (make_dft_spec((rows, 1000, 1), onesided=True) for rows in (8, 64))
     for plan in DFT.candidates(few):
-        less, more = count_matmul_fourier(few, plan).operators, count_matmul_fourier(many, plan).operators
-        assert more.gemm_flops == pytest.approx(8 * less.gemm_flops, rel=0.2)
+        less, more = count_matmul_fourier(few, plan).fourier, count_matmul_fourier(many, plan).fourier
+        assert more.product_flops == pytest.approx(8 * less.product_flops, rel=0.2)
         assert more.operators == less.operators
     direct, factored = (
-        count_matmul_fourier(many, FourierPlan("matmul", factors)).operators for factors in ((1000,), (40, 25))
+        count_matmul_fourier(many, FourierPlan("matmul", factors)).fourier for factors in ((1000,), (40, 25))
     )
-    assert direct.gemm_flops == 2 * 64 * 1000 * 1002
-    assert factored.gemm_flops < direct.gemm_flops / 5
+    assert direct.product_flops == 2 * 64 * 1000 * 1008  # 1,002 columns, computed 16 at a time
+    assert factored.product_flops < direct.product_flops / 5
+
+
+def test_an_axis_with_others_behind_it_is_moved_there_and_back() -> None:
+    last, inside = (make_dft_spec(shape, 1, onesided=True) for shape in ((12, 16, 1), (4, 16, 3, 1)))
+    for factors in ((16,), (4, 4)):
+        plan = FourierPlan("matmul", factors)
+        counts = count_matmul_fourier(inside, plan).fourier, count_matmul_fourier(last, plan).fourier
+        assert counts[0].product_flops == counts[1].product_flops
+        ran, plain = (
+            executed_op_types(lower_dft(spec, plan), {"x": draw([length or 0 for length in spec.shape])})
+            for spec in (inside, last)
+        )
+        assert ran["MatMul"] == plain["MatMul"] == len(factors)
+        assert ran["Transpose"] == plain.get("Transpose", 0) + 2
+        assert ran.get("Concat", 0) == 0
 
 
 def test_plans_that_would_be_wrong_are_refused() -> None:

@@ -122,9 +122,7 @@ class LongLine {
   size_t vector_pair() const { return complex_bytes(plan_.lanes); }
   static size_t complex_bytes(int64_t count) { return static_cast<size_t>(2 * count) * sizeof(Real); }
 
-  int64_t pair_blocks() const {
-    return std::max<int64_t>(count_blocks(plan_.spec.points() / 2), 1);
-  }
+  int64_t pair_blocks() const { return std::max<int64_t>(count_blocks(plan_.spec.points() / 2), 1); }
 
   template <typename Body>
   void split(int64_t count, const Body& body) const {

@@ -7,8 +7,8 @@
 namespace onnx_fft {
 namespace ONNX_FFT_ISA {
 
-// Turns L bins of each of `count` columns, of which `there` exist, and lays them out across the lanes. A full block has L
-// of both.
+// Turns L bins of each of `count` columns, of which `there` exist, and lays them out across the lanes. A full block has
+// L of both.
 template <bool Full, typename Real>
 ONNX_FFT_INLINE void turn_bins(const Real* roots, const Real* lane_roots, const Real* values, int64_t there,
                                int64_t count, Real* to) {
@@ -18,7 +18,8 @@ ONNX_FFT_INLINE void turn_bins(const Real* roots, const Real* lane_roots, const 
     const Real* const across = lane_roots + i * 2 * L;
     const Complex<Real> factor = multiply_complex<Real>({load_lanes(across, 0, L), load_lanes(across + L, 0, L)},
                                                         roots[2 * i], roots[2 * i + 1]);
-    const Complex<Real> value = multiply_vectors<Real>({load(values + i * 2 * L), load(values + i * 2 * L + L)}, factor);
+    const Complex<Real> value =
+        multiply_vectors<Real>({load(values + i * 2 * L), load(values + i * 2 * L + L)}, factor);
     re[i] = value.re;
     im[i] = value.im;
   };
@@ -68,8 +69,7 @@ void transform_columns(const ComplexDft<Real>& dft, const LongInput<Real>& in, i
     for (int64_t a = 0; a < length; ++a) {
       if (is_full && 2 * (rows * a + end) <= in.reals) {
         const Real* const from = in.data + 2 * (rows * a + block * L);
-        unroll<kNeighbours>(
-            ONNX_FFT_STEP(i) { read.put(i * length + a, load_pairs<Real>(from + i * 2 * L, 2 * L)); });
+        unroll<kNeighbours>(ONNX_FFT_STEP(i) { read.put(i * length + a, load_pairs<Real>(from + i * 2 * L, 2 * L)); });
         continue;
       }
       for (int64_t i = 0; i < there; ++i) {

@@ -10,8 +10,7 @@ namespace ONNX_FFT_ISA {
 
 // The spectra of `groups` of frames, each where `transform_values` expects it, `apart` reals from the one before.
 template <typename Real, typename Storage>
-void load_spectra(const FourierPlan<Real>& plan, const OverlapFrames<Real>& frames, int groups, ptrdiff_t apart,
-                  Real* values) {
+void load_spectra(const OverlapFrames<Real>& frames, int groups, ptrdiff_t apart, Real* values) {
   constexpr int L = kLanes<Real>;
   constexpr int64_t kAhead = 16;  // rows
   const Vec<Real> zero = {};
@@ -54,7 +53,7 @@ void add_frames(const FourierPlan<Real>& plan, const OverlapFrames<Real>& frames
   constexpr int L = kLanes<Real>;
   const ptrdiff_t apart = values_of(plan) * kPair<Real>;
   const int groups = static_cast<int>((frames.count + L - 1) / L);
-  load_spectra<Real, Storage>(plan, frames, groups, apart, scratch);
+  load_spectra<Real, Storage>(frames, groups, apart, scratch);
   for (int group = groups - 1; group >= 0; --group) {
     const int64_t count = clamp(frames.count - group * L, 0, L);
     transform_values(plan, scratch + group * apart);
