@@ -60,10 +60,8 @@ def make_row(row: Row | TransposedRow, threads: int, budget_s: float) -> tuple[s
         opened = {name: open_contender(row, threads) for name, open_contender in TRANSPOSED_CONTENDERS.items()}
     runs = {name: run for name, run in opened.items() if run is not None}
     truth = row.expect(row.draw())
-    errors = {
-        name: measure_error(as_complex(row, run()) if isinstance(row, Row) else run(), truth)
-        for name, run in runs.items()
-    }
+    results = {name: as_complex(row, run()) if isinstance(row, Row) else run() for name, run in runs.items()}
+    errors = {name: measure_error(result, truth) for name, result in results.items()}
     if wrong := {name: error for name, error in errors.items() if not error < WRONG}:
         raise ValueError(f"got errors of {wrong} for {row.name}; expected below {WRONG}")
     samples = take_turns(runs, budget_s)

@@ -15,7 +15,7 @@ from onnx_fft.cost.counts import (
     OperatorRates,
     Rates,
 )
-from onnx_fft.cost.growth import CONSTANTS, FOURIER_CONSTANTS
+from onnx_fft.cost.growth import CONSTANTS, FOURIER_CONSTANTS, READS_WEIGHT
 from onnx_fft.cost.lowerings import COUNTS, FOURIER_COUNTS
 from onnx_fft.cost.machines import CALIBRATED, CALIBRATION, make_faster
 from onnx_fft.cost.predict import FFT, FFTCONV
@@ -25,6 +25,7 @@ from onnx_fft.lowering import TARGETS, list_lowerings
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.sites.fourier import DftSpec, StftSpec
 from onnx_fft.sites.spec import ConvSpec
+from onnx_fft.sites.transposed import ConvTransposeSpec
 from scripts.shared.layers import make_spec
 
 
@@ -49,9 +50,11 @@ def test_counts_of_operators_add_up() -> None:
 
 
 def test_every_lowering_is_counted_and_grows() -> None:
-    kinds = (ConvSpec, DftSpec, StftSpec)
-    convs, dfts, stfts = ({each.name for target in TARGETS for each in list_lowerings(target, kind)} for kind in kinds)
-    assert {*COUNTS, FFTCONV} == set(CONSTANTS) == convs
+    kinds = (ConvSpec, ConvTransposeSpec, DftSpec, StftSpec)
+    convs, transposed, dfts, stfts = (
+        {each.name for target in TARGETS for each in list_lowerings(target, kind)} for kind in kinds
+    )
+    assert {*COUNTS, FFTCONV} == {*CONSTANTS, *READS_WEIGHT} == convs == transposed
     assert {*FOURIER_COUNTS, FFT} == set(FOURIER_CONSTANTS) == dfts == stfts
 
 
