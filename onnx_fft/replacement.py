@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from onnx import ModelProto
+import numpy as np
+from onnx import FunctionProto, ModelProto
+from onnx.helper import make_node
+from onnx.numpy_helper import from_array
 
 from onnx_fft.errors import UsageError, one_line
 from onnx_fft.hints import Option
@@ -22,12 +25,14 @@ from onnx_fft.model.shapes import drop_unproven_lengths
 from onnx_fft.model.splice import splice, unused_prefix
 from onnx_fft.progress import Progress, no_progress
 from onnx_fft.provenance import make_marks
+from onnx_fft.sites.bins import take_bins
 from onnx_fft.sites.conv import ConvSite
 from onnx_fft.sites.dft import FourierSite
 from onnx_fft.sites.epilogue import grow_epilogue
 from onnx_fft.sites.find import relocate_sites
 from onnx_fft.sites.lengths import Lengths, trace_lengths
 from onnx_fft.sites.site import Site
+from onnx_fft.sites.spec import ConvSpec
 
 MARKED_TARGETS = (CUDA,)
 """Those noted in the nodes; the others' nodes tell by their operators."""
@@ -55,10 +60,15 @@ def fuse_epilogues(sites: Sequence[Site], plans: Mapping[str, Plan | None]) -> t
     fused: list[Site] = []
     for site in sites:
         plan = plans.get(site.name)
-        if plan is None or not isinstance(site, ConvSite) or not _can_fuse(site, plan):
+        if plan is None or not isinstance(site, (ConvSite, FourierSite)) or not _can_fuse(site, plan):
             fused.append(site)
             continue
-        chosen = site
+        joined = take_bins(site)
+        if isinstance(joined, FourierSite) or joined is not site:
+            fused.append(joined)
+            taken |= {id(node) for node in joined.followers}
+            continue
+        chosen = joined
         for grown in grow_epilogue(site, taken, find_lengths):
             assert grown.spec is not None
             own = grown.spec.activation, grown.spec.norm_epsilon
@@ -101,10 +111,26 @@ def replace_all(
         splice(site.scope, site.nodes, site.constants, fragment.nodes, fragment.initializers, marks)
 
 
-def _can_fuse(site: ConvSite, plan: Plan) -> bool:
+def _can_fuse(site: ConvSite | FourierSite, plan: Plan) -> bool:
     """Whether the lowering computes along what follows; pads that depend on lengths have an operator of their own."""
-    has_room = site.spec is not None and not site.spec.auto_pad
-    return has_room and find_lowering(plan.lowering).fuses_epilogues
+    if site.spec is None or (isinstance(site.spec, ConvSpec) and site.spec.auto_pad):
+        return False
+    return find_lowering(plan.lowering, type(site.spec)).fuses_epilogues
+
+
+def _build_fourier(site: FourierSite, plan: Plan, prefix: str, functions: tuple[FunctionProto, ...]) -> Fragment:
+    assert site.spec is not None
+    signal = f"{prefix}signal" if site.lacks_parts else site.input
+    cut = tuple(site.cut.input[1:]) if site.cut is not None else ()
+    ports = FourierPorts(signal, site.output, prefix, site.opset, site.window, functions, cut)
+    lowering = find_lowering(plan.lowering, type(site.spec))
+    fragment = lowering.build(site.spec, plan, FourierWeights(site.read_window()), ports)
+    if not site.lacks_parts:
+        return fragment
+    axes = f"{prefix}parts"
+    unsqueeze = make_node("Unsqueeze", [site.input, axes], [signal], signal)
+    constants = (*fragment.initializers, from_array(np.array([2]), axes))
+    return replace(fragment, nodes=(unsqueeze, *fragment.nodes), initializers=constants)
 
 
 def _build(model: ModelProto, site: Site, plan: Plan, prefix: str) -> Fragment:
@@ -114,10 +140,7 @@ def _build(model: ModelProto, site: Site, plan: Plan, prefix: str) -> Fragment:
     prefix, functions = f"{prefix}{site.name}/", tuple(model.functions)
     try:
         if isinstance(site, FourierSite):
-            fourier_ports = FourierPorts(
-                site.input, site.output, prefix, site.opset, window=site.window, functions=functions
-            )
-            return lowering.build(site.spec, plan, FourierWeights(site.read_window()), fourier_ports)
+            return _build_fourier(site, plan, prefix, functions)
         assert isinstance(site, ConvSite)
         weight, bias = site.raw_operands
         ports = Ports(

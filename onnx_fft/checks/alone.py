@@ -118,7 +118,8 @@ def make_shapes(conv: Replaced, weight_shape: Sequence[int], known: Dims) -> lis
 
 def make_fourier_shapes(site: Replaced, constants: Mapping[str, Array], known: Dims) -> list[tuple[int, ...]]:
     """Shapes to try for a DFT or STFT: that which is `known`, with open lengths even and odd. CutError if none is."""
-    if not known or known[-1] is None:
+    is_real = site.node.op_type == "STFT" and len(known) == 2  # [batch, length]
+    if not known or (known[-1] is None and not is_real):
         raise CutError("the shape of its input is not known")
     counts = [int(value.reshape(())) for value in constants.values() if value.size == 1 and value.dtype.kind in "iu"]
     longest = 2 * max([*counts, *(value.size for value in constants.values()), OPEN_LENGTH])
@@ -136,7 +137,8 @@ def _draw_signal(
     site: Replaced, constants: Mapping[str, Array], shape: tuple[int, ...], rng: np.random.Generator
 ) -> dict[str, Array]:
     """Everything that a DFT or STFT reads: constants as they are, the signal at random; CutError for other windows."""
-    name, *others = site.node.input
+    name = site.node.input[0]
+    others = [other for other in site.reads if other != name]
     if missing := [other for other in others if other and other not in constants]:
         raise CutError(f"{missing[0]!r} is computed at run time")
     kinds = [value.dtype for value in constants.values() if value.dtype.kind == "f"]

@@ -23,8 +23,10 @@ CONV_TYPES = ("Conv", "FusedConv")
 FOLLOWER_TYPES = (
     *("Relu", "LeakyRelu", "PRelu", "Clip", "Tanh", "Sigmoid", "HardSigmoid", "HardSwish", "Swish"),
     *("BatchNormalization", "Add", "Sum", "Mul", "Div"),
+    *("Slice", "Gather", "Split", "Reshape", "Transpose", "Pow", "Sqrt", "ReduceSumSquare", "ReduceL2", "ReduceSum"),
 )
-"""What may be computed along with a Conv. Two nodes of an activation may read its output, `x * Sigmoid(x)`."""
+"""What may be computed along with a Conv or an STFT. Two nodes of an activation may read its output, `x * Sigmoid(x)`;
+the last line is of what is made of bins."""
 MOST_FOLLOWERS = 8
 
 Users = Mapping[str, Sequence[NodeProto]]
@@ -60,8 +62,8 @@ class Replaced:
         Of a DFT or STFT, all but what is transformed and a window.
         """
         if is_fourier(self.node):
-            varying = (0, 2) if self.node.op_type == "STFT" else (0,)
-            return tuple(name for place, name in enumerate(self.node.input) if name and place not in varying)
+            varying = self.node.input[: 3 if self.node.op_type == "STFT" else 1 : 2]
+            return tuple(name for name in self.reads if name not in varying)
         behind = [name for node in self.followers if node.op_type not in ("Add", "Sum") for name in node.input]
         return tuple(name for name in self.reads if name == self.node.input[1] or name in behind)
 
@@ -92,12 +94,12 @@ def _find_replacement(name: str, node: NodeProto, scope: Scope, after: Scope | N
     while missing and len(followers) <= MOST_FOLLOWERS:
         tensor = missing.pop()
         for user in users.get(tensor, ()):
-            made = "".join(user.output[:1])
-            if user.op_type not in FOLLOWER_TYPES or not made:
+            if user.op_type not in FOLLOWER_TYPES or not all(user.output):
                 ends.add("")
             elif all(user is not known for known in followers):
                 followers.append(user)
-                ends.add(made) if made in after.producers else missing.append(made)
+                for made in user.output:
+                    ends.add(made) if made in after.producers else missing.append(made)
     order = {id(node): place for place, node in enumerate(scope.body.node)}
     if len(ends) == 1 and "" not in ends and not missing and all(id(node) in order for node in followers):
         ordered = tuple(sorted(followers, key=lambda node: order[id(node)]))

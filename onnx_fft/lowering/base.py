@@ -77,7 +77,8 @@ class Ports:
 class FourierPorts:
     """Where the fragment of a DFT or STFT meets its host graph: as `Ports`.
 
-    `window` names the window of an STFT, constant or computed, "" without one.
+    `window` names the window of an STFT, constant or computed, "" without one; `cut` holds the operands of a Slice
+    behind it.
     """
 
     input: str
@@ -86,6 +87,7 @@ class FourierPorts:
     opset: int
     window: str = ""
     functions: tuple[onnx.FunctionProto, ...] = ()
+    cut: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

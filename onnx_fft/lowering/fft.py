@@ -6,6 +6,8 @@ operator, its attributes referenced. All inputs are always given, because a func
     DFT(X, dft_length), attributes axis, inverse, onesided
     STFT(signal, frame_step, window, frame_length), attribute onesided
 
+What models make of its bins (`sites.bins`) is in the name, `STFTPower` and `STFTMagnitude`, as for `fftconv`.
+
 So an absent `dft_length` is written out, from the shape of the input if it is open, and an absent window is one of
 ones. From opset 20 on the axis of the standard's DFT is an input; the function makes it of the attribute.
 
@@ -29,6 +31,9 @@ from onnx_fft.sites.fourier import DftSpec, StftSpec
 from onnx_fft.sites.site import FourierSpec
 
 DFT_ATTRIBUTES = ("axis", "inverse", "onesided")
+REDUCED_AXES_OPSET = 18
+"""The opset since which the axes of every reduction are an input."""
+
 STFT_INPUTS = ("signal", "frame_step", "window", "frame_length")
 
 
@@ -37,7 +42,7 @@ class FftLowering:
 
     name = "fft"
     takes = (DftSpec, StftSpec)
-    fuses_epilogues = False
+    fuses_epilogues = True
 
     def find_obstacle(self, spec: FourierSpec) -> str:
         """None: every DFT and STFT that has a spec."""
@@ -73,11 +78,22 @@ def make_dft_function(opset: int) -> FunctionProto:
     return make_function(OPERATOR_DOMAIN, "DFT", inputs, ["Y"], nodes, imports, list(DFT_ATTRIBUTES))
 
 
-def make_stft_function(opset: int) -> FunctionProto:
-    """The function behind `onnx_fft::STFT` in `opset`."""
-    node = _refer(make_node("STFT", STFT_INPUTS, ["Y"], "STFT"), {"onesided": "onesided"})
-    imports = [make_opsetid("", opset)]
-    return make_function(OPERATOR_DOMAIN, "STFT", list(STFT_INPUTS), ["Y"], [node], imports, ["onesided"])
+def make_stft_function(opset: int, bins_form: str = "") -> FunctionProto:
+    """The function behind `onnx_fft::STFT` in `opset`, or that of the power or magnitude of its bins."""
+    bins = "bins" if bins_form else "Y"
+    nodes = [_refer(make_node("STFT", STFT_INPUTS, [bins], "STFT"), {"onesided": "onesided"})]
+    if bins_form:
+        nodes += _write_reduction({"Power": "ReduceSumSquare", "Magnitude": "ReduceL2"}[bins_form], bins, opset)
+    imports, name = [make_opsetid("", opset)], f"STFT{bins_form}"
+    return make_function(OPERATOR_DOMAIN, name, list(STFT_INPUTS), ["Y"], nodes, imports, ["onesided"])
+
+
+def _write_reduction(op_type: str, x: str, opset: int) -> list[NodeProto]:
+    """Of the last axis, which goes."""
+    if opset < REDUCED_AXES_OPSET:
+        return [make_node(op_type, [x], ["Y"], op_type, axes=[-1], keepdims=0)]
+    axes = make_node("Constant", [], ["axes"], "axes", value_ints=[-1])
+    return [axes, make_node(op_type, [x, "axes"], ["Y"], op_type, keepdims=0)]
 
 
 def _build_dft(spec: DftSpec, ports: FourierPorts) -> Fragment:
@@ -116,10 +132,13 @@ def _build_stft(spec: StftSpec, ports: FourierPorts) -> Fragment:
     constants = [_hold(step, spec.step), _hold(points, spec.frame_length)]
     if not ports.window:
         constants.append(_hold(window, np.ones(spec.frame_length, spec.dtype)))
-    function = _check_free([make_stft_function(ports.opset)], ports)
+    function = _check_free([make_stft_function(ports.opset, spec.bins_form)], ports)
     inputs = [ports.input, step, ports.window or window, points]
-    node = _call(function, inputs, ports, {"onesided": int(spec.onesided)})
-    return Fragment((node,), tuple(constants), (function,))
+    nodes = [_call(function, inputs, ports, {"onesided": int(spec.onesided)})]
+    if ports.cut:
+        nodes[0].output[0] = f"{ports.prefix}whole"
+        nodes.append(make_node("Slice", [nodes[0].output[0], *ports.cut], [ports.output], f"{ports.prefix}Slice"))
+    return Fragment(tuple(nodes), tuple(constants), (function,))
 
 
 def _call(function: FunctionProto, inputs: list[str], ports: FourierPorts, attributes: dict[str, int]) -> NodeProto:

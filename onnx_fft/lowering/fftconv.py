@@ -11,6 +11,9 @@ and `epsilon` of the node, which the kernel reads, and plain numbers in the func
 (up to 1.23) cannot pass a caller's attribute on to LeakyRelu or HardSigmoid, and Clip takes its bounds as tensors. So
 the first numbers for a name in a model get the operator, and with others, steps stay nodes behind a shorter one.
 
+What models make of the bins of an STFT (`sites.bins`) is such a step as well, and the only one: `FFTConvPower`,
+`FFTConvMagnitude`. Their attribute `perm` turns rows and frames, or leaves them, as Transpose's does in the body.
+
 Nor can it choose between `pads` and `auto_pad`. If the pads depend on an open length, the operator is `FFTConvSame`,
 which has the latter and computes them at run time; what follows it stays nodes of their own.
 
@@ -56,6 +59,9 @@ _PARAMETERS = ("alpha", "beta")
 _NORM_OPERANDS = ("scale", "shift", "mean", "variance")
 
 HARD_SWISH_OPSET = 14
+
+SPLIT_COUNT_OPSET = 18
+"""The opset since which Split has to be told that its parts are equal."""
 
 
 class FFTConvLowering:
@@ -117,6 +123,10 @@ def make_conv_function(spec: ConvSpec, opset: int) -> FunctionProto:
     nodes = [conv]
     if steps:
         nodes += _write_steps(spec, opset, {name: name for name in inputs}, "sum", "Y", "")
+    if spec.bins_form:
+        types["perm"] = AttributeProto.INTS
+        nodes[-1].ClearField("attribute")
+        nodes[-1].attribute.append(AttributeProto(name="perm", ref_attr_name="perm", type=types["perm"]))
     imports, attributes = [make_opsetid("", opset)], [*types, *_list_numbers(spec)]
     return make_function(OPERATOR_DOMAIN, name_operator(spec), inputs, ["Y"], nodes, imports, attributes)
 
@@ -125,6 +135,7 @@ def _list_steps(spec: ConvSpec) -> list[str]:
     """What follows the sum, as it is in the operator's name."""
     steps = ["Add"] if spec.has_sum else []
     steps += [spec.activation.op_type] if spec.activation else []
+    steps += [spec.bins_form] if spec.bins_form else []
     return steps if spec.norm_epsilon is None else [*steps, "BatchNormalization"]
 
 
@@ -144,9 +155,11 @@ def _list_numbers(spec: ConvSpec) -> dict[str, float]:
 
 def _split_steps(spec: ConvSpec, ports: Ports) -> tuple[ConvSpec, ConvSpec]:
     """`spec` with the most steps for which the model has room, and with those left over."""
-    kept, left = spec, replace(spec, has_sum=False, activation=None, norm_epsilon=None)
+    kept, left = spec, replace(spec, has_sum=False, activation=None, norm_epsilon=None, bins_form="")
     while (kept.auto_pad and _list_steps(kept)) or not _is_free(make_conv_function(kept, ports.opset), ports.functions):
-        if kept.norm_epsilon is not None:
+        if kept.bins_form:
+            kept, left = replace(kept, bins_form=""), replace(left, bins_form=kept.bins_form)
+        elif kept.norm_epsilon is not None:
             kept, left = replace(kept, norm_epsilon=None), replace(left, norm_epsilon=kept.norm_epsilon)
         elif kept.activation is not None:
             kept, left = replace(kept, activation=None), replace(left, activation=kept.activation)
@@ -165,6 +178,7 @@ def _call(function: FunctionProto, spec: ConvSpec, operands: Mapping[str, str], 
     """The node, every attribute of Conv written out."""
     named: dict[str, Any] = dict(_list_numbers(spec))
     named |= {"auto_pad": spec.auto_pad} if spec.auto_pad else {"pads": (*spec.pads_begin, *spec.pads_end)}
+    named |= {"perm": _list_perm(spec)} if spec.bins_form else {}
     return make_node(
         function.name,
         [operands[name] for name in function.input],
@@ -189,6 +203,8 @@ def _write_steps(
         result = y if number == len(steps) - 1 else f"{prefix}{step}_result"
         if step == "Add":
             nodes.append(make_node("Add", [x, operands["Z"]], [result], f"{prefix}Add"))
+        elif step == spec.bins_form:
+            nodes += _join_bins(spec, opset, x, result, prefix)
         elif step == "BatchNormalization":
             inputs = [x, *(operands[name] for name in _NORM_OPERANDS)]
             nodes.append(make_node(step, inputs, [result], f"{prefix}{step}", epsilon=spec.norm_epsilon))
@@ -198,6 +214,24 @@ def _write_steps(
             nodes += _activate(spec.activation, spec.dtype, opset, slope, x, result, prefix)
         x = result
     return nodes
+
+
+def _join_bins(spec: ConvSpec, opset: int, x: str, y: str, prefix: str) -> list[NodeProto]:
+    """Of the two halves of the rows, the sum of the squares, its root if that is meant, and the turn behind it."""
+    parts, squares = ([f"{prefix}{part}{name}" for part in ("real", "imaginary")] for name in ("", "_square"))
+    power, joined = f"{prefix}power", f"{prefix}joined"
+    halves: dict[str, Any] = {"num_outputs": 2} if opset >= SPLIT_COUNT_OPSET else {}
+    nodes = [make_node("Split", [x], parts, f"{prefix}Split", axis=1, **halves)]
+    nodes += [make_node("Mul", [part] * 2, [square], square) for part, square in zip(parts, squares, strict=True)]
+    nodes.append(make_node("Add", squares, [power], power))
+    if spec.bins_form == "Magnitude":
+        nodes.append(make_node("Sqrt", [power], [joined], joined))
+    last = nodes[-1].output[0]
+    return [*nodes, make_node("Transpose", [last], [y], f"{prefix}Transpose", perm=_list_perm(spec))]
+
+
+def _list_perm(spec: ConvSpec) -> list[int]:
+    return [0, 2, 1] if spec.turns_bins else [0, 1, 2]
 
 
 def _activate(

@@ -37,6 +37,10 @@ class FourierSite(Site):
 
     spec: FourierSpec | None = None
     window: str = ""
+    lacks_parts: bool = False
+    """Whether a real signal is `[batch, length]`, which ONNX Runtime takes as `[batch, length, 1]`."""
+    cut: NodeProto | None = None
+    """The first follower, if it is a Slice of an STFT's frames or bins."""
 
     def read_window(self) -> NDArray[np.float64] | None:
         """The window `[frame_length]` in float64; None if there is none, or none before run time."""
@@ -57,7 +61,10 @@ def resolve_fourier(name: str, scope: Scope, node: NodeProto) -> FourierSite:
     spec = _resolve_dft(node, scope) if is_dft else _resolve_stft(node, scope)
     window = "" if is_dft else _name_input(node, 2)
     constants = tuple(operand for operand in node.input[1:] if operand)
-    return FourierSite(name, node.op_type, scope, node, spec, constants=constants, window=window)
+    lacks_parts = isinstance(spec, StftSpec) and len(scope.shapes[node.input[0]]) == 2
+    return FourierSite(
+        name, node.op_type, scope, node, spec, constants=constants, window=window, lacks_parts=lacks_parts
+    )
 
 
 def _resolve_dft(node: NodeProto, scope: Scope) -> DftSpec:
@@ -86,8 +93,8 @@ def _resolve_dft(node: NodeProto, scope: Scope) -> DftSpec:
 
 def _resolve_stft(node: NodeProto, scope: Scope) -> StftSpec:
     rank = len(scope.shapes.get(node.input[0], [None] * 3))
-    require(rank == 3, "bad-rank", f"signal has {rank} dimensions, expected [batch, length, 1 or 2]")
-    shape, dtype = _read_input(node, scope)
+    require(rank in (2, 3), "bad-rank", f"signal has {rank} dimensions, expected [batch, length, 1 or 2]")
+    shape, dtype = _read_input(node, scope, has_parts=rank == 3)
     onesided = bool(read_attributes(node).get("onesided", 1))
     batch, length, parts = shape
     assert parts is not None  # `_read_input` sees to it
@@ -108,8 +115,8 @@ def _resolve_stft(node: NodeProto, scope: Scope) -> StftSpec:
     return StftSpec(batch, length, parts, points, step, onesided, dtype)
 
 
-def _read_input(node: NodeProto, scope: Scope) -> tuple[tuple[int | None, ...], str]:
-    """Shape and dtype of what is transformed."""
+def _read_input(node: NodeProto, scope: Scope, *, has_parts: bool = True) -> tuple[tuple[int | None, ...], str]:
+    """Shape and dtype of what is transformed; without a dimension of parts it is real."""
     hint = "" if is_graph(scope.root.body) else INLINING
     shape, kind = scope.shapes.get(node.input[0]), scope.types.get(node.input[0], 0)
     if shape is None or not kind:
@@ -117,6 +124,7 @@ def _read_input(node: NodeProto, scope: Scope) -> tuple[tuple[int | None, ...], 
     dtype = DTYPES.get(kind, "")
     require(bool(dtype), "dtype", f"input is {print_type(kind)}, expected one of {', '.join(SUPPORTED_DTYPES)}")
     require(len(shape) >= 2, "bad-rank", f"input has {len(shape)} dimensions, expected at least two")
+    shape = list(shape) if has_parts else [*shape, 1]
     if shape[-1] is None:
         reason = "whether it is real or complex is not known: the last dimension of its input is open"
         raise Refused("unknown-input", reason, hint)

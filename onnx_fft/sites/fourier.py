@@ -56,6 +56,8 @@ class StftSpec:
     onesided: bool
     """Whether the result has `frame_length // 2 + 1` bins, or all `frame_length`."""
     dtype: str
+    bins_form: str = ""
+    """`Power` or `Magnitude` if that is made of each bin, and the result is `[batch, frames, bins]`; else ""."""
 
     @property
     def bins(self) -> int:

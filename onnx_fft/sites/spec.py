@@ -59,6 +59,11 @@ class ConvSpec:
     """SAME_UPPER or SAME_LOWER if an axis with a stride is open: its pads, 0 here, depend on its length. Else ""."""
     basis_length: int = 0
     """Of the DFT whose windowed basis the weights are, as the native library finds out (`sites.basis`); else 0."""
+    bins_form: str = ""
+    """`Power` or `Magnitude` if that is made of row r and row r + out_channels / 2 of an STFT, which then is
+    `[batch, out_channels / 2, frames]`; else ""."""
+    turns_bins: bool = False
+    """Whether that is turned to `[batch, frames, out_channels / 2]`."""
 
     @property
     def rank(self) -> int:

@@ -37,6 +37,7 @@ struct Convolution::State {
   DType dtype;
   int64_t out_channels, in_channels;  // in_channels of a group
   const void* constant_weights;
+  FrameForm form;
   std::shared_ptr<ScratchPool> pool = ScratchPool::shared();
   std::shared_ptr<const FrameTables<float>> f32_frames{};  // if the weights are a DFT basis
   std::shared_ptr<const FrameTables<double>> f64_frames{};
@@ -97,12 +98,36 @@ struct Convolution::State {
     auto execution = std::make_shared<Execution>();
     execution->y_shape = output_shape(known, x_shape);
     execution->outputs = count_elements(execution->y_shape.data(), attributes.rank + 2);
+    if (form.bins != BinForm::kParts) return decide_frames(known, x_shape, std::move(execution));
     if (execution->outputs == 0) return execution;
     const Choice choice = choose_execution(known, x_shape, execution->y_shape.data(), in_channels, out_channels,
                                            basis_length(), lanes_of(dtype), machine_rates());
     execution->plan = std::make_shared<const ConvPlan>(choice.plan);
     execution->prefers_ort_conv = count_elements(x_shape, attributes.rank + 2) > 0 && choice.prefers_ort_conv();
     return execution;
+  }
+
+  // Of bins that become one number each.
+  std::shared_ptr<const Execution> decide_frames(const ConvAttributes& known, const int64_t* x_shape,
+                                                 std::shared_ptr<Execution> execution) const {
+    std::vector<int64_t>& y_shape = execution->y_shape;
+    ConvPlan plan;
+    plan.frames =
+        plan_frames(known, x_shape, y_shape.data(), basis_length(), lanes_of(dtype), machine_rates());
+    execution->plan = std::make_shared<const ConvPlan>(std::move(plan));
+    execution->outputs /= 2;
+    y_shape[1] = form.outputs(out_channels);
+    if (form.turns) std::swap(y_shape[1], y_shape[2]);
+    return execution;
+  }
+
+  void check_form() const {
+    if (form.bins == BinForm::kParts) return;
+    if (basis_length() == 0 || in_channels * attributes.group != 1 || out_channels % 2 != 0 || attributes.rank != 1) {
+      throw std::invalid_argument(
+          "got weights that are no windowed DFT basis of one input channel, or of an odd number of rows; expected "
+          "those that the model was rewritten with; rewrite the original model again");
+    }
   }
 
   std::shared_ptr<const Execution> execution_for(const int64_t* x_shape) {
@@ -208,7 +233,7 @@ struct Convolution::State {
                   const Executor& executor) const {
     const ChannelValues<Real> values(*this, operands);
     const auto run_on = [&](const auto& tables, const auto* signals, auto* outputs) {
-      FrameRunner(plan, *tables, kernels_for<Real>(), *pool).run(signals, outputs, values.epilogue, executor);
+      FrameRunner(plan, form, *tables, kernels_for<Real>(), *pool).run(signals, outputs, values.epilogue, executor);
     };
     if constexpr (std::is_same_v<Real, double>) {
       run_on(f64_frames, static_cast<const double*>(x), static_cast<double*>(y));
@@ -260,12 +285,17 @@ struct Convolution::State {
 
 Convolution::Convolution(const ConvAttributes& attributes, DType dtype, int64_t out_channels,
                          int64_t in_channels_per_group, const void* constant_weights)
-    : state_(new State{attributes, dtype, out_channels, in_channels_per_group, constant_weights}) {
+    : Convolution(attributes, dtype, out_channels, in_channels_per_group, constant_weights, {}) {}
+
+Convolution::Convolution(const ConvAttributes& attributes, DType dtype, int64_t out_channels,
+                         int64_t in_channels_per_group, const void* constant_weights, const FrameForm& form)
+    : state_(new State{attributes, dtype, out_channels, in_channels_per_group, constant_weights, form}) {
   if (out_channels % attributes.group != 0) {
     throw std::invalid_argument("got " + std::to_string(out_channels) + " output channels in " +
                                 std::to_string(attributes.group) + " groups; expected a multiple");
   }
   state_->find_basis();
+  state_->check_form();
 }
 
 Convolution::~Convolution() = default;

@@ -12,6 +12,7 @@
 namespace onnx_fft {
 
 struct ConvPlan;
+struct FrameForm;
 
 // What is decided for inputs of one shape, once.
 struct Execution {
@@ -39,6 +40,10 @@ class Convolution {
   // tile size. nullptr if w comes with every run.
   Convolution(const ConvAttributes& attributes, DType dtype, int64_t out_channels, int64_t in_channels_per_group,
               const void* constant_weights);
+  // What the rows of an STFT become, see planner/frames.h. Throws std::invalid_argument unless the weights are constant
+  // and a windowed DFT basis, of one input channel and an even number of rows.
+  Convolution(const ConvAttributes& attributes, DType dtype, int64_t out_channels, int64_t in_channels_per_group,
+              const void* constant_weights, const FrameForm& form);
   ~Convolution();
 
   // Throws std::invalid_argument with a sentence if x_shape [rank + 2] does not fit. What was decided for the last 64

@@ -116,7 +116,7 @@ struct FourierEngine::State {
   void run_half(const FourierSpec& spec, const FourierLayout& layout, const Half* x, int64_t x_count,
                 const Half* window, Half* y, const Executor& executor) const {
     constexpr double kFlops = 2;  // an element, roughly
-    const int64_t y_count = layout.outer * layout.inner * spec.out_samples() * spec.out_parts();
+    const int64_t y_count = layout.outer * layout.inner * spec.out_samples() * layout.out_parts(spec);
     const ScratchPool::Lease lease(*pool, static_cast<size_t>(x_count + y_count) * sizeof(float));
     float *const wide_x = lease.as<float>(), *const wide_y = wide_x + x_count;
     each_range(executor, x_count, count_tasks(kFlops * static_cast<double>(x_count)), [&](int64_t i, int64_t last) {

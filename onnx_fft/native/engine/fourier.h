@@ -17,17 +17,20 @@ struct FourierLayout {
   int64_t outer, inner;
   int64_t near_count, near, far;
   int64_t available;  // samples of the input; those behind them, up to what the DFT reads, are zero
+  BinForm form;       // of the output; if it is not kParts, `inner` is 1, and so are the parts
+
+  int out_parts(const FourierSpec& spec) const { return form == BinForm::kParts ? spec.out_parts() : 1; }
 };
 
 // [outer, samples, inner, parts], as of a tensor along one of its axes.
 inline FourierLayout lay_out_axis(int64_t outer, int64_t samples, int64_t inner, int parts) {
-  return {outer, inner, 1, 0, samples * inner * parts, samples};
+  return {outer, inner, 1, 0, samples * inner * parts, samples, BinForm::kParts};
 }
 
 // Frames of a signal [batch, length, parts], `step` samples apart; each is as long as the DFT.
 inline FourierLayout lay_out_frames(int64_t batch, int64_t length, int parts, int64_t frames, int64_t step,
-                                    int64_t frame_length) {
-  return {batch * frames, 1, frames, step * parts, length * parts, frame_length};
+                                    int64_t frame_length, BinForm form) {
+  return {batch * frames, 1, frames, step * parts, length * parts, frame_length, form};
 }
 
 // Shares its plans with all others of the process; every function may be called from several threads at once.

@@ -35,7 +35,7 @@ class FourierRunner {
   }
 
   Real* output(Real* y, int64_t outer, int64_t inner) const {
-    return y + (outer * spec_.out_samples() * layout_.inner + inner) * spec_.out_parts();
+    return y + (outer * spec_.out_samples() * layout_.inner + inner) * layout_.out_parts(spec_);
   }
 
   double line_flops() const {
@@ -66,6 +66,7 @@ class FourierRunner {
     lines.out_step = layout_.inner * spec_.out_parts();
     lines.available = available_;
     lines.window = window_;
+    lines.form = layout_.form;
     return lines;
   }
 
@@ -101,8 +102,8 @@ class FourierRunner {
     const int64_t reals = available_ * spec_.in_parts(), out_reals = spec_.out_samples() * spec_.out_parts();
     const Real* in = input(x, outer, inner);
     Real* out = output(y, outer, inner);
-    if (layout_.inner == 1 && window_ == nullptr) return runner.run(in, reals, out);
-    const bool scatters = layout_.inner > 1;
+    const bool joins = layout_.form != BinForm::kParts, scatters = layout_.inner > 1 || joins;
+    if (!scatters && window_ == nullptr) return runner.run(in, reals, out);
     const ScratchPool::Lease lease(pool_, static_cast<size_t>(reals + (scatters ? out_reals : 0)) * sizeof(Real));
     Real *const packed = lease.as<Real>(), *const unpacked = packed + reals;
     const int parts = spec_.in_parts(), out_parts = spec_.out_parts();
@@ -110,8 +111,16 @@ class FourierRunner {
       packed[i] = in[i / parts * layout_.inner * parts + i % parts] * (window_ != nullptr ? window_[i] : Real(1));
     }
     runner.run(packed, reals, scatters ? unpacked : out);
+    if (joins) return join_bins(unpacked, out);
     for (int64_t i = 0; scatters && i < out_reals; ++i) {
       out[i / out_parts * layout_.inner * out_parts + i % out_parts] = unpacked[i];
+    }
+  }
+
+  void join_bins(const Real* bins, Real* out) const {
+    for (int64_t k = 0; k < spec_.out_samples(); ++k) {
+      const Real power = bins[2 * k] * bins[2 * k] + bins[2 * k + 1] * bins[2 * k + 1];
+      out[k] = layout_.form == BinForm::kMagnitude ? std::sqrt(power) : power;
     }
   }
 

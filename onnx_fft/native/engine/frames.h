@@ -39,20 +39,26 @@ struct FrameTables {
 template <typename Real>
 class FrameRunner {
  public:
-  FrameRunner(const FramesPlan& plan, const FrameTables<Real>& tables, const Kernels<Real>& kernels, ScratchPool& pool)
-      : plan_(plan), tables_(tables), kernels_(kernels), pool_(pool), lanes_(tables.dft->lanes) {}
+  FrameRunner(const FramesPlan& plan, const FrameForm& form, const FrameTables<Real>& tables,
+              const Kernels<Real>& kernels, ScratchPool& pool)
+      : plan_(plan), form_(form), tables_(tables), kernels_(kernels), pool_(pool), lanes_(tables.dft->lanes) {
+    const bool is_alike = plan.rows == static_cast<int64_t>(tables.rows.size());  // of all signals
+    crosses_ = form.turns || (plan.frames == 1 && is_alike);
+    run_ = crosses_ ? plan.signals * plan.frames : plan.frames;
+  }
 
   // Tensors of any element type that is computed in Real.
   template <typename Storage>
   void run(const Storage* x, Storage* y, const Epilogue<Real>& epilogue, const Executor& executor) const {
-    const int64_t groups = (plan_.frames + lanes_ - 1) / lanes_;
+    const int64_t groups = (run_ + lanes_ - 1) / lanes_, runs = plan_.signals * plan_.frames / run_;
     const double points = static_cast<double>(plan_.length);
-    const double flops = static_cast<double>(plan_.signals * groups * lanes_) * 2.5 * points * std::log2(points);
+    const double flops = static_cast<double>(runs * groups * lanes_) * 2.5 * points * std::log2(points);
     TaskScratch scratch(pool_, static_cast<size_t>(transform_reals() + staged_reals()) * sizeof(Real));
-    each_range(executor, plan_.signals * groups, count_tasks(flops), [&](int64_t first, int64_t last) {
+    each_range(executor, runs * groups, count_tasks(flops), [&](int64_t first, int64_t last) {
       const TaskScratch::Use use(scratch);
       for (int64_t group = first; group < last; ++group) {
-        run_group(group / groups, group % groups * lanes_, x, y, epilogue, use.as<Real>());
+        const int64_t begin = group % groups * lanes_;
+        run_group(group / groups * run_ + begin, std::min(run_ - begin, lanes_), x, y, epilogue, use.as<Real>());
       }
     });
   }
@@ -61,49 +67,51 @@ class FrameRunner {
   int64_t transform_reals() const { return scratch_of(*tables_.dft) * 2 * lanes_; }
   int64_t staged_reals() const { return plan_.taps * lanes_; }
 
+  // Frames are counted through all signals.
   template <typename Storage>
-  void run_group(int64_t signal, int64_t frame, const Storage* x, Storage* y, const Epilogue<Real>& epilogue,
+  void run_group(int64_t frame, int64_t count, const Storage* x, Storage* y, const Epilogue<Real>& epilogue,
                  Real* scratch) const {
     FourierLines<Real> lines{};
-    lines.count = static_cast<int>(std::min(plan_.frames - frame, lanes_));
+    lines.count = static_cast<int>(count);
     lines.layout = LineLayout::kRows;
     lines.available = plan_.taps;
     lines.window = tables_.window.data();
-    place(x + signal * plan_.extent, frame * plan_.stride - plan_.pad, lines, scratch + transform_reals());
-    const int64_t channel = signal * plan_.rows % static_cast<int64_t>(tables_.rows.size());
-    const int64_t at = signal * plan_.rows * plan_.frames + frame;
+    for (int lane = 0; lane < lanes_; ++lane) {
+      const int64_t at = frame + (lane < count ? lane : 0);
+      Real* const staged = scratch + transform_reals() + lane * plan_.taps;
+      lines.in[lane] = place(x + at / plan_.frames * plan_.extent, at % plan_.frames, staged);
+    }
+    const int64_t signal = frame / plan_.frames, outputs = form_.outputs(plan_.rows);
+    const int64_t channel = crosses_ ? 0 : signal * plan_.rows % static_cast<int64_t>(tables_.rows.size());
+    const int64_t at = crosses_ ? frame * outputs : signal * outputs * plan_.frames + frame % plan_.frames;
     const Storage* const residual = static_cast<const Storage*>(epilogue.residual);
     kernels_.frames(*tables_.dft, lines, scratch,
-                    {tables_.rows.data() + channel, plan_.rows, y + at, residual != nullptr ? residual + at : nullptr,
-                     plan_.frames, channel, &epilogue});
+                    {tables_.rows.data() + channel, outputs, y + at, residual != nullptr ? residual + at : nullptr,
+                     crosses_ ? 1 : plan_.frames, crosses_ ? outputs : 1, channel, form_.bins, &epilogue});
   }
 
-  // Frames are read where they lie, unless they reach beyond the signal, or have to be gathered or widened.
+  // A frame is read where it lies, unless it reaches beyond the signal, or has to be gathered or widened.
   template <typename Storage>
-  void place(const Storage* signal, int64_t begin, FourierLines<Real>& lines, Real* staged) const {
-    const int64_t span = plan_.dilation * (plan_.taps - 1) + 1;
-    const int64_t end = begin + (lines.count - 1) * plan_.stride + span;
-    for (int lane = 0; lane < lanes_; ++lane) {
-      const int64_t first = begin + (lane < lines.count ? lane : 0) * plan_.stride;
-      if constexpr (std::is_same_v<Real, Storage>) {
-        if (plan_.dilation == 1 && begin >= 0 && end <= plan_.extent) {
-          lines.in[lane] = signal + first;
-          continue;
-        }
-      }
-      lines.in[lane] = staged + lane * plan_.taps;
-      for (int64_t tap = 0; tap < plan_.taps; ++tap) {
-        const int64_t at = first + tap * plan_.dilation;
-        staged[lane * plan_.taps + tap] = at >= 0 && at < plan_.extent ? widen(signal[at]) : Real(0);
-      }
+  const Real* place(const Storage* signal, int64_t frame, Real* staged) const {
+    const int64_t begin = frame * plan_.stride - plan_.pad, span = plan_.dilation * (plan_.taps - 1) + 1;
+    if constexpr (std::is_same_v<Real, Storage>) {
+      if (plan_.dilation == 1 && begin >= 0 && begin + span <= plan_.extent) return signal + begin;
     }
+    for (int64_t tap = 0; tap < plan_.taps; ++tap) {
+      const int64_t at = begin + tap * plan_.dilation;
+      staged[tap] = at >= 0 && at < plan_.extent ? widen(signal[at]) : Real(0);
+    }
+    return staged;
   }
 
   const FramesPlan& plan_;
+  const FrameForm& form_;
   const FrameTables<Real>& tables_;
   const Kernels<Real>& kernels_;
   ScratchPool& pool_;
   const int64_t lanes_;
+  bool crosses_;  // whether lanes run across signals: then the outputs of a frame lie side by side
+  int64_t run_;   // frames that groups are cut from
 };
 
 }  // namespace onnx_fft

@@ -84,6 +84,19 @@ void load_lines(const FourierPlan<Real>& plan, const FourierLines<Real>& lines, 
 
 // --- out ------------------------------------------------------------------------------------------------------------
 
+ONNX_FFT_INLINE float square_root(float x) { return __builtin_sqrtf(x); }
+ONNX_FFT_INLINE double square_root(double x) { return __builtin_sqrt(x); }
+
+// One number of the two parts of a bin.
+template <typename Real>
+ONNX_FFT_INLINE Vec<Real> join_parts(BinForm form, Vec<Real> re, Vec<Real> im) {
+  Vec<Real> power = re * re + im * im;
+  if (form == BinForm::kMagnitude) {
+    for (int lane = 0; lane < kLanes<Real>; ++lane) power[lane] = square_root(power[lane]);
+  }
+  return power;
+}
+
 template <typename Real>
 struct Scales {
   Real even, odd;  // of the vectors, in turn
@@ -136,8 +149,18 @@ void store_samples(const FourierLines<Real>& lines, int parts, int64_t samples, 
   }
 }
 
+// Bins become one number each, in place.
 template <typename Real>
-void store_lines(const FourierPlan<Real>& plan, const FourierLines<Real>& lines, const Real* values) {
+void join_bins(BinForm form, int64_t bins, Scales<Real> scales, Real* values) {
+  constexpr int L = kLanes<Real>;
+  for (int64_t k = 0; k < bins; ++k) {
+    const Vec<Real> re = load(values + 2 * k * L) * scales.even, im = load(values + (2 * k + 1) * L) * scales.odd;
+    store(values + k * L, join_parts<Real>(form, re, im));
+  }
+}
+
+template <typename Real>
+void store_lines(const FourierPlan<Real>& plan, const FourierLines<Real>& lines, Real* values) {
   constexpr int L = kLanes<Real>;
   const FourierSpec& spec = plan.spec;
   const bool is_real = spec.form == FourierForm::kHalf, conjugates = spec.form == FourierForm::kReal && spec.inverse;
@@ -145,7 +168,10 @@ void store_lines(const FourierPlan<Real>& plan, const FourierLines<Real>& lines,
   const ptrdiff_t step = is_real && spec.length % 2 != 0 ? 2 * L : L;
   const int64_t samples = spec.form == FourierForm::kReal && spec.onesided ? spec.length / 2 + 1 : spec.length;
   const Scales<Real> scales = {plan.scale, conjugates ? -plan.scale : plan.scale};
-  if (lines.layout == LineLayout::kRows) {
+  if (lines.form != BinForm::kParts) {
+    join_bins(lines.form, samples, scales, values);
+    store_rows(lines, samples, {1, 1}, values, L);
+  } else if (lines.layout == LineLayout::kRows) {
     store_rows(lines, samples * parts, scales, values, step);
   } else {
     store_samples(lines, parts, samples, scales, values, step);

@@ -73,18 +73,57 @@ void finish_sums(const Epilogue<Real>& epilogue, int64_t channel, void* y, const
   }
 }
 
+// One output of all frames, finished; `residual` is what is added.
+template <typename Real>
+ONNX_FFT_INLINE Vec<Real> make_row(const BinOutput<Real>& output, const Real* bins, int64_t row, Vec<Real> residual) {
+  const auto part = [&](int64_t of) {
+    const Vec<Real> sums = load(bins + output.rows[of].position) * output.rows[of].scale;
+    return finish<Real>(*output.epilogue, output.channel + of, sums, residual);
+  };
+  return output.form == BinForm::kParts ? part(row) : join_parts<Real>(output.form, part(row), part(row + output.count));
+}
+
+template <typename Real, typename Storage>
+void store_frames(const BinOutput<Real>& output, const Real* bins, int frames) {
+  Storage* y = static_cast<Storage*>(output.y);
+  const bool adds = output.epilogue->residual != nullptr;
+  const Storage* residual = adds ? static_cast<const Storage*>(output.residual) : y;
+  for (int64_t row = 0; row < output.count; ++row, y += output.row_step, residual += output.row_step) {
+    const Vec<Real> addend = adds ? load_values<Real>(residual, frames) : Vec<Real>{};
+    store_values<Real>(y, make_row(output, bins, row, addend), frames);
+  }
+}
+
+// The same, of rows that lie side by side.
+template <typename Real, typename Storage>
+void store_frames_apart(const BinOutput<Real>& output, const Real* bins, int frames) {
+  constexpr int L = kLanes<Real>;
+  Storage* y = static_cast<Storage*>(output.y);
+  const Storage* residual = static_cast<const Storage*>(output.residual);
+  for (int64_t first = 0; first < output.count; first += L) {
+    const int64_t count = clamp(output.count - first, 0, L);
+    Vec<Real> block[L] = {};
+    if (output.epilogue->residual != nullptr) {
+      for (int frame = 0; frame < frames; ++frame) {
+        block[frame] = load_values<Real>(residual + frame * output.frame_step + first, count);
+      }
+      transpose<Real>(block);
+    }
+    for (int i = 0; i < count; ++i) block[i] = make_row(output, bins, first + i, block[i]);
+    transpose<Real>(block);
+    for (int frame = 0; frame < frames; ++frame) {
+      store_values<Real>(y + frame * output.frame_step + first, block[frame], count);
+    }
+  }
+}
+
 template <typename Real, typename Storage>
 void transform_frames(const FourierPlan<Real>& plan, const FourierLines<Real>& lines, Real* scratch,
                       const BinOutput<Real>& output) {
   load_lines(plan, lines, scratch);
   transform_values(plan, scratch);
-  Storage* y = static_cast<Storage*>(output.y);
-  const bool adds = output.epilogue->residual != nullptr;
-  const Storage* residual = adds ? static_cast<const Storage*>(output.residual) : y;
-  for (int64_t row = 0; row < output.count; ++row, y += output.step, residual += output.step) {
-    const Vec<Real> sums = load(scratch + output.rows[row].position) * output.rows[row].scale;
-    store_finished<Real>(*output.epilogue, output.channel + row, sums, y, residual, lines.count);
-  }
+  output.frame_step == 1 ? store_frames<Real, Storage>(output, scratch, lines.count)
+                         : store_frames_apart<Real, Storage>(output, scratch, lines.count);
 }
 
 template <typename Real>

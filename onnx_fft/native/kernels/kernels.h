@@ -63,15 +63,17 @@ struct BinRow {
   Real scale;
 };
 
-// Where the rows of a group of frames go, the frames side by side.
+// Where the rows of a group of frames go. Steps are in elements, and one of the two is 1: either frames lie side by
+// side, or rows do.
 template <typename Real>
 struct BinOutput {
   const BinRow<Real>* rows;
-  int64_t count;
+  int64_t count;         // of outputs of a frame; of other forms than kParts, row r and row r + count make one
   void* y;               // the group's first frame of the first row
   const void* residual;  // the same in there, if there is one
-  int64_t step;          // from one row to the next, in elements
-  int64_t channel;       // of the first row; each has its own
+  int64_t row_step, frame_step;
+  int64_t channel;  // of the first row; each has its own
+  BinForm form;
   const Epilogue<Real>* epilogue;
 };
 

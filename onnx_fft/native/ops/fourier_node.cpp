@@ -109,8 +109,8 @@ struct StftNode::Inputs {
   int64_t frames() const { return (shape[1] - frame_length) / step + 1; }
 };
 
-StftNode::StftNode(const OrtApi& api, const ort::NodeInfo& node, DType dtype)
-    : api_(api), dtype_(dtype), onesided_(read_flag(node, "onesided")) {}
+StftNode::StftNode(const OrtApi& api, const ort::NodeInfo& node, DType dtype, BinForm form)
+    : api_(api), dtype_(dtype), onesided_(read_flag(node, "onesided")), form_(form) {}
 
 StftNode::Inputs StftNode::read_inputs(const OrtKernelContext* context) const {
   Inputs inputs{read_input(api_, context, 0), read_input(api_, context, kWindow), {}, 1, 0, 0};
@@ -141,9 +141,11 @@ void StftNode::compute(OrtKernelContext* context) const {
   const FourierForm form = inputs.parts == 1 ? FourierForm::kReal : FourierForm::kComplex;
   const FourierSpec spec{inputs.frame_length, form, false, onesided_};
   const int64_t frames = inputs.frames(), batch = inputs.shape[0];
-  void* const y = make_output(api_, context, {batch, frames, spec.out_samples(), 2});
+  ort::Shape y_shape{batch, frames, spec.out_samples()};
+  if (form_ == BinForm::kParts) y_shape.push_back(2);
+  void* const y = make_output(api_, context, y_shape);
   const FourierLayout layout =
-      lay_out_frames(batch, inputs.shape[1], inputs.parts, frames, inputs.step, inputs.frame_length);
+      lay_out_frames(batch, inputs.shape[1], inputs.parts, frames, inputs.step, inputs.frame_length, form_);
   ort::Pool pool{api_, context};
   engine_.run(spec, dtype_, layout, ort::tensor_data(api_, inputs.signal), product(inputs.shape, 0, 3),
               ort::tensor_data(api_, inputs.window), y, pool.executor());

@@ -28,12 +28,13 @@ class DftNode {
   FourierEngine engine_;
 };
 
-// STFT(signal [batch, length, 1 or 2], frame_step, window [frame_length], frame_length), as ONNX's.
+// STFT(signal [batch, length, 1 or 2], frame_step, window [frame_length], frame_length), as ONNX's; of another form the
+// result is [batch, frames, bins].
 class StftNode {
  public:
   static constexpr size_t kStep = 1, kWindow = 2, kLength = 3;
 
-  StftNode(const OrtApi& api, const ort::NodeInfo& node, DType dtype);
+  StftNode(const OrtApi& api, const ort::NodeInfo& node, DType dtype, BinForm form);
 
   void compute(OrtKernelContext* context) const;
 
@@ -44,6 +45,7 @@ class StftNode {
   const OrtApi& api_;
   DType dtype_;
   bool onesided_;
+  BinForm form_;
   FourierEngine engine_;
 };
 

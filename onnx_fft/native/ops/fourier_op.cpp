@@ -20,9 +20,17 @@ struct Traits<DftNode> {
   static bool is_length(size_t index) { return index == DftNode::kLength; }
 };
 
-template <>
-struct Traits<StftNode> {
-  static constexpr char kName[] = "STFT";
+// An STFT and what is made of its bins, which is in the name: see op.cpp.
+template <BinForm form>
+struct StftOf : StftNode {
+  StftOf(const OrtApi& api, const ort::NodeInfo& node, DType dtype) : StftNode(api, node, dtype, form) {}
+};
+
+template <BinForm form>
+struct Traits<StftOf<form>> {
+  static constexpr const char* kName = form == BinForm::kPower       ? "STFTPower"
+                                       : form == BinForm::kMagnitude ? "STFTMagnitude"
+                                                                     : "STFT";
   static constexpr size_t kInputs = 4;
   static bool is_length(size_t index) { return index == StftNode::kStep || index == StftNode::kLength; }
 };
@@ -75,7 +83,9 @@ std::vector<FourierOp> list_fourier_ops() {
   std::vector<FourierOp> ops;
   for (const NamedType& type : kTypes) {
     ops.push_back(make_op<DftNode>(type));
-    ops.push_back(make_op<StftNode>(type));
+    ops.push_back(make_op<StftOf<BinForm::kParts>>(type));
+    ops.push_back(make_op<StftOf<BinForm::kPower>>(type));
+    ops.push_back(make_op<StftOf<BinForm::kMagnitude>>(type));
   }
   return ops;
 }

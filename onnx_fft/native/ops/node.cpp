@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
 #include <utility>
 
 #include "ops/attributes.h"
@@ -17,6 +18,14 @@ bool is_fixed(const ort::Shape& shape) {
   return elements <= kMostElements;
 }
 
+// Whether `perm` turns [batch, bins, frames] to [batch, frames, bins].
+bool read_turn(const ort::NodeInfo& node) {
+  const std::vector<int64_t> perm = node.integers("perm");
+  if (perm == std::vector<int64_t>{0, 2, 1}) return true;
+  if (perm != std::vector<int64_t>{0, 1, 2}) throw std::invalid_argument("got another 'perm'; expected 0, 1, 2 or 0, 2, 1");
+  return false;
+}
+
 }  // namespace
 
 struct FftConvNode::Inputs {
@@ -29,6 +38,7 @@ FftConvNode::FftConvNode(const OrtApi& api, const OrtKernelInfo* info, DType dty
     : api_(api), dtype_(dtype), steps_(steps) {
   const ort::NodeInfo node(api, info);
   attributes_ = read_attributes(node, steps.activation, pads_itself);
+  if (steps.bins != BinForm::kParts) form_ = {steps.bins, read_turn(node)};
   if (steps.normalizes) epsilon_ = static_cast<double>(node.real("epsilon"));
   const OrtValue* weights = node.constant_input(1);
   std::optional<ort::Shape> w_shape = node.input_shape(1);
@@ -37,12 +47,13 @@ FftConvNode::FftConvNode(const OrtApi& api, const OrtKernelInfo* info, DType dty
     check_weight_shape(attributes_, *w_shape);
     if (const auto x_shape = node.input_shape(0)) check_input_shape(attributes_, *x_shape, *w_shape);
   }
-  create_ort_conv(info, std::min(node.input_count(), Steps::kResidual));
-  if (weights == nullptr) return;
+  if (form_.bins == BinForm::kParts) create_ort_conv(info, std::min(node.input_count(), Steps::kResidual));
+  if (weights == nullptr && form_.bins == BinForm::kParts) return;
+  if (weights == nullptr) throw std::invalid_argument("got weights that come at run time; expected constant ones");
   constant_weights_ = true;
   w_shape_ = *w_shape;
-  convolution_ =
-      std::make_shared<const Convolution>(attributes_, dtype, w_shape_[0], w_shape_[1], ort::tensor_data(api, weights));
+  convolution_ = std::make_shared<const Convolution>(attributes_, dtype, w_shape_[0], w_shape_[1],
+                                                     ort::tensor_data(api, weights), form_);
   prepare_channels(node);
   prepare(node);
 }

@@ -35,6 +35,7 @@ class FftConvNode {
   const OrtApi& api_;
   DType dtype_;
   Steps steps_;
+  FrameForm form_;
   ConvAttributes attributes_;
   double epsilon_ = 0;                            // of BatchNormalization
   std::optional<ChannelValues> constant_values_;  // nothing if they come at run time

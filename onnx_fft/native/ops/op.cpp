@@ -47,13 +47,15 @@ constexpr NamedActivation kActivations[] = {{"", ActivationKind::kNone},
 // function, which computes the op if this library is missing, cannot choose its nodes by an attribute, and its Conv has
 // either 'auto_pad' or 'pads'.
 std::vector<OpType> list_op_types() {
-  std::vector<OpType> op_types{{"FFTConvSame", {}, true}};
+  std::vector<OpType> op_types{{"FFTConvSame", {}, true},
+                               {"FFTConvPower", {false, ActivationKind::kNone, false, BinForm::kPower}, false},
+                               {"FFTConvMagnitude", {false, ActivationKind::kNone, false, BinForm::kMagnitude}, false}};
   for (const bool adds : {false, true}) {
     for (const NamedActivation& activation : kActivations) {
       for (const bool normalizes : {false, true}) {
         const std::string name =
             std::string("FFTConv") + (adds ? "Add" : "") + activation.name + (normalizes ? "BatchNormalization" : "");
-        op_types.push_back({name, {adds, activation.kind, normalizes}, false});
+        op_types.push_back({name, {adds, activation.kind, normalizes, BinForm::kParts}, false});
       }
     }
   }
@@ -100,6 +102,9 @@ bool infers_shapes_safely(const char* version) {
   int major = 0, minor = 0;
   return std::sscanf(version, "%d.%d", &major, &minor) == 2 && (major > 1 || minor >= 20);
 }
+
+// Bins that become one number each have a shape of their own.
+bool infers_shape(const Steps& steps) { return steps.bins == BinForm::kParts; }
 
 FftConvOp make_fft_conv(const OpType& op_type, const NamedType& type, const OrtApi& api) {
   FftConvOp op{common_op(), op_type, type, &api};
@@ -159,7 +164,7 @@ struct Domain {
     for (const OpType& op_type : list_op_types()) {
       for (const NamedType& type : kTypes) convolutions.push_back(make_fft_conv(op_type, type, api));
     }
-    for (FftConvOp& op : convolutions) op.infer_output_shape = infers_shapes_safely(version) ? infer_fft_conv : nullptr;
+    for (FftConvOp& op : convolutions) op.infer_output_shape = infers_shapes_safely(version) && infers_shape(op.op_type.steps) ? infer_fft_conv : nullptr;
     ort::check(api, ort::create_custom_op_domain(api, kDomain, &domain));
     for (const FftConvOp& op : convolutions) ort::check(api, ort::custom_op_domain_add(api, domain, &op));
     for (const FourierOp& op : transforms) ort::check(api, ort::custom_op_domain_add(api, domain, &op));

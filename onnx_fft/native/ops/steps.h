@@ -7,6 +7,7 @@
 
 #include "engine/convolution.h"
 #include "ops/ort.h"
+#include "planner/frames.h"
 
 namespace onnx_fft {
 
@@ -16,6 +17,7 @@ struct Steps {
   bool adds = false;
   ActivationKind activation = ActivationKind::kNone;
   bool normalizes = false;
+  BinForm bins = BinForm::kParts;  // of an STFT, see planner/frames.h; then there is no other step
 
   static constexpr size_t kResidual = 3, kMostInputs = 9;
   size_t slope() const { return kResidual + (adds ? 1 : 0); }

@@ -30,6 +30,13 @@ enum class FourierForm {
   kHalf,     // the half-spectrum of a real line -> real samples
 };
 
+// What is made of the two parts of a bin.
+enum class BinForm {
+  kParts,      // both, as they are
+  kPower,      // re^2 + im^2
+  kMagnitude,  // the square root of that
+};
+
 struct FourierSpec {
   int64_t length;  // points of the DFT
   FourierForm form;

@@ -6,9 +6,19 @@
 #include <memory>
 
 #include "planner/conv.h"
+#include "planner/fourier_plan.h"
 #include "planner/work.h"
 
 namespace onnx_fft {
+
+// What such a Conv's rows become, [batch, rows, frames] as they are. Of another form, row r and row r + rows / 2 make
+// one; then outputs may be turned to [batch, frames, rows / 2].
+struct FrameForm {
+  BinForm bins = BinForm::kParts;
+  bool turns = false;
+
+  int64_t outputs(int64_t rows) const { return bins == BinForm::kParts ? rows : rows / 2; }
+};
 
 struct FramesPlan {
   int64_t signals = 1;  // of the batch, and of the groups

@@ -54,7 +54,7 @@ Case draw_case(Random& random) {
   if (c.is_windowed) {
     const int64_t batch = pick(random, 0, 3), frames = pick(random, 1, is_long ? 2 : 40), step = pick(random, 1, 50);
     const int64_t length = (frames - 1) * step + c.spec.length + pick(random, 0, step - 1);
-    c.layout = lay_out_frames(batch, length, parts, frames, step, c.spec.length);
+    c.layout = lay_out_frames(batch, length, parts, frames, step, c.spec.length, BinForm::kParts);
     c.x_count = batch * length * parts;
     return c;
   }
