@@ -199,11 +199,12 @@ def _find_reader(scope: Scope, x: str, op_type: str) -> NodeProto | None:
 
 
 def _find_readers(scope: Scope, x: str) -> Sequence[NodeProto]:
-    """All nodes that read `x`, ONNX's own operators; none if anything else reads it."""
+    """All nodes that read `x`, ONNX's own operators, as what they compute on; none if anything else reads it."""
     nodes = [node for node in scope.body.node if x in node.input]
     is_all = scope.reads[x] == sum(list(node.input).count(x) for node in nodes)
-    is_plain = all(node.domain in DEFAULT_DOMAINS and node.output and node.input[0] == x for node in nodes)
-    return nodes if is_all and is_plain else []
+    is_read = all(node.input[0] == x or node.op_type == "Add" for node in nodes)
+    is_plain = all(node.domain in DEFAULT_DOMAINS and all(node.output) for node in nodes)
+    return nodes if is_all and is_read and is_plain else []
 
 
 def _read_numbers(scope: Scope, name: str) -> list[int] | None:

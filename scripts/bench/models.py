@@ -62,6 +62,9 @@ class Case:
         return f"{self.name}{self.suffix}"
 
 
+SPEECH = {"waveforms": (1, 480_000), "waveforms_lens": (1,)}
+"""30 s of audio, 16,000 samples a second."""
+
 CASES: tuple[Case, ...] = (
     Case("rivagan_encoder", {"frame": (1, 3, 1, 256, 256), "data": (1, 32)}, 3.0),
     Case("rivagan_decoder", {"frame": (1, 3, 1, 256, 256)}, 3.0),
@@ -81,6 +84,10 @@ CASES: tuple[Case, ...] = (
     Case("hifigan", {"mel": (1, 80, 100)}),
     Case("resnet50", {"image": (1, 3, 224, 224)}),
     Case("mobilenet_v2", {"image": (1, 3, 224, 224)}),
+    Case("whisper80", SPEECH, 20.0),
+    Case("whisper80_conv", SPEECH, 4.0),
+    Case("kaldi", SPEECH),
+    Case("kaldi_conv", SPEECH),
 )
 
 

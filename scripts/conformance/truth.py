@@ -1,7 +1,7 @@
 """The float64 truth of a whole model: every tensor widened, its Convs computed by the oracle, the rest by NumPy.
 
 onnx's reference evaluator walks the graph, and its operators are NumPy calls that keep float64 if they are given it.
-`onnx_fft.fourier.oracle` replaces its Conv.
+`onnx_fft.fourier.oracle` replaces its Conv, `onnx_fft.fourier.transforms` its DFT and STFT.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, help
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
+from onnx_fft.checks.fouriercheck import make_transforms
 from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
 
 Array = NDArray[Any]
@@ -50,7 +51,9 @@ def compute_truth(model: ModelProto, feeds: Mapping[str, Array]) -> list[Array]:
     _widen_graph(wide.graph)
     floats = (np.float16, np.float32)
     given = {name: value.astype(np.float64) if value.dtype in floats else value for name, value in feeds.items()}
-    return [np.asarray(value) for value in ReferenceEvaluator(wide, new_ops=[Conv]).run(None, given)]
+    return [
+        np.asarray(value) for value in ReferenceEvaluator(wide, new_ops=[Conv, *make_transforms()]).run(None, given)
+    ]
 
 
 def _widen_graph(graph: GraphProto) -> None:

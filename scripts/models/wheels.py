@@ -171,4 +171,28 @@ WHEELS: tuple[Wheel, ...] = (
             )
         },
     ),
+    Wheel(
+        "onnx-asr",
+        "0.12.0",
+        "5e7ceca454609819ea7833f61e2302e0c8f6ece4f8a78b66c5daba53cb51de4a",
+        "MIT",
+        {
+            "whisper80": (
+                "onnx_asr/preprocessors/data/whisper80.onnx",
+                "8161c22a310df637a56029c037c79c9eb52a211a36b20935a1d0ba32bdb43d8f",
+            ),
+            "whisper80_conv": (
+                "onnx_asr/preprocessors/data/whisper80_conv.onnx",
+                "ee6096f815911e76b21e90b6ee126a99127efeadcc870805e2f5967f65af28da",
+            ),
+            "kaldi": (
+                "onnx_asr/preprocessors/data/kaldi.onnx",
+                "7d0f04ed3aa0775ac690c5bb3680cdef3e68807ee3ce415f0ca47deeeefc9bce",
+            ),
+            "kaldi_conv": (
+                "onnx_asr/preprocessors/data/kaldi_conv.onnx",
+                "172f8ace71421c5209ffd4939d578b336b89b9fbbcd4137f6e6ba38a8849dc2d",
+            ),
+        },
+    ),
 )

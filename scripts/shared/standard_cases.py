@@ -7,7 +7,7 @@ stands.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -94,6 +94,11 @@ def _bake_weights(case: Case) -> Case:
     baked = [name for name in case.feeds if name in WEIGHT_INPUTS]
     if not baked:
         raise AssertionError(f"{case.name}: inputs {list(case.feeds)} hold none of {WEIGHT_INPUTS}")
+    return bake_inputs(case, baked)
+
+
+def bake_inputs(case: Case, baked: Sequence[str]) -> Case:
+    """The same case with these inputs turned into initializers."""
     model = case.copy_model()
     kept = [value for value in model.graph.input if value.name not in baked]
     del model.graph.input[:]

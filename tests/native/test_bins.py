@@ -1,4 +1,4 @@
-"""The power and the magnitude of the bins of an STFT, taken along by the library: against float64, and what it refuses."""
+"""The power and the magnitude of the bins of an STFT, taken along by the library, against float64."""
 
 from __future__ import annotations
 
