@@ -43,5 +43,9 @@ SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
     "realesr_x2": {"data": (1, 3, 24, 40)},
     "deepbet": {"scan": (1, 1, 64, 32, 96)},
     "dnsmos_sig": {"input_1": (1, 901, 161)},
+    "whisper80": {"waveforms": (1, 16_000), "waveforms_lens": (1,)},
+    "whisper80_conv": {"waveforms": (1, 16_000), "waveforms_lens": (1,)},
+    "kaldi": {"waveforms": (1, 16_000), "waveforms_lens": (1,)},
+    "kaldi_conv": {"waveforms": (1, 16_000), "waveforms_lens": (1,)},
 }
 """Shapes of open inputs that keep the validation short; other models are tried on shapes the validator finds."""
