@@ -123,7 +123,7 @@ def _build_fourier(site: FourierSite, plan: Plan, prefix: str, functions: tuple[
     assert site.spec is not None
     signal = f"{prefix}signal" if site.lacks_parts else site.input
     cut = tuple(site.cut.input[1:]) if site.cut is not None else ()
-    ports = FourierPorts(signal, site.output, prefix, site.opset, site.window, functions, cut)
+    ports = FourierPorts(signal, site.output, prefix, site.opset, site.window, functions, cut, site.length_input)
     lowering = find_lowering(plan.lowering, type(site.spec))
     fragment = lowering.build(site.spec, plan, FourierWeights(site.read_window()), ports)
     if not site.lacks_parts:

@@ -77,7 +77,8 @@ class Ports:
 class FourierPorts:
     """Where the fragment of a DFT or STFT meets its host graph: as `Ports`.
 
-    `window` names the window of an STFT, constant or computed, "" without one; `cut` holds the operands of a Slice
+    `window` names the window of an STFT, constant or computed, "" without one; `length` the length of a DFT that is
+    known only at run time; `cut` holds the operands of a Slice
     behind it.
     """
 
@@ -88,6 +89,7 @@ class FourierPorts:
     window: str = ""
     functions: tuple[onnx.FunctionProto, ...] = ()
     cut: tuple[str, ...] = ()
+    length: str = ""
 
 
 @dataclass(frozen=True, slots=True)

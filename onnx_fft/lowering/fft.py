@@ -100,7 +100,9 @@ def _build_dft(spec: DftSpec, ports: FourierPorts) -> Fragment:
     length = f"{ports.prefix}dft_length"
     constants: list[TensorProto] = []
     nodes: list[NodeProto] = []
-    if spec.dft_length is not None:
+    if ports.length:
+        length = ports.length
+    elif spec.dft_length is not None:
         constants.append(_hold(length, spec.dft_length))
     else:
         nodes, constants = _read_length(spec, ports, length)

@@ -8,6 +8,8 @@ a ConvTranspose, with such rows as its input channels.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,12 +19,35 @@ from onnx_fft.native.planning import find_basis_length
 from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.sites.transposed import ConvTransposeSpec
 
+LEAST_TAPS = 32
+"""Of a basis that is looked for."""
+SAMPLED_ROWS = 64
+"""Of the weight of a 1x1 Conv, by which all but those that are a basis drop out: models have many of them."""
+
 
 def may_be_basis(spec: ConvSpec) -> bool:
-    """Whether the geometry is that of an STFT: one input channel a group, and no axis but the signal's."""
+    """Whether the geometry is that of an STFT: one input channel a group, and no axis but the signal's.
+
+    Or, of frames that are cut already, `[batch, taps, frames]`, one tap, and no stride and no pads.
+    """
+    if is_pointwise(spec):
+        is_plain = set(spec.strides) == {1} and not any((*spec.pads_begin, *spec.pads_end))
+        return spec.group == 1 and spec.in_channels >= LEAST_TAPS and is_plain
     axes = zip(spec.kernel_shape, spec.extents, spec.pads_begin, spec.pads_end, strict=True)
     others = [axis for axis in axes if axis[0] == 1]
     return spec.is_depthwise and len(others) == spec.rank - 1 and all(axis == (1, 1, 0, 0) for axis in others)
+
+
+def is_pointwise(spec: ConvSpec) -> bool:
+    """Whether the kernel has one tap."""
+    return set(spec.kernel_shape) == {1}
+
+
+def is_no_basis(spec: ConvSpec, weight: NDArray[np.generic]) -> bool:
+    """Whether a sample of the rows shows that the weight of a 1x1 Conv is no basis, which of most it does at once."""
+    step = max(1, spec.out_channels // SAMPLED_ROWS)
+    rows = weight.reshape(spec.out_channels, -1)[: step * SAMPLED_ROWS : step]
+    return find_basis(replace(spec, out_channels=len(rows)), ConvWeights(rows.astype(np.float64))) == 0
 
 
 def find_basis(spec: ConvSpec, weights: ConvWeights) -> int:
@@ -59,8 +84,8 @@ def make_inverse(spec: ConvTransposeSpec) -> NDArray[np.float64]:
 
 def make_basis(spec: ConvSpec) -> NDArray[np.float64]:
     """A weight that is such a basis, of the length that the spec says."""
-    rows = _make_rows(spec.out_channels, max(spec.kernel_shape), spec.basis_length)
-    return rows.reshape(spec.out_channels, 1, *spec.kernel_shape)
+    taps = spec.in_channels // spec.group * max(spec.kernel_shape)
+    return _make_rows(spec.out_channels, taps, spec.basis_length).reshape(spec.out_channels, -1, *spec.kernel_shape)
 
 
 def _make_rows(count: int, taps: int, length: int) -> NDArray[np.float64]:

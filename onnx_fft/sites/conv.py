@@ -13,7 +13,7 @@ from onnx_fft.errors import InvalidModelError, Refusal
 from onnx_fft.model.scopes import DEFAULT_DOMAINS, MICROSOFT_DOMAIN, Refused, Scope, read_attributes
 from onnx_fft.model.storage import Storage, count_freed_bytes, is_folded_at_load
 from onnx_fft.model.weights import ConvWeights, resolve_constant, resolve_type
-from onnx_fft.sites.basis import find_basis, may_be_basis
+from onnx_fft.sites.basis import find_basis, is_no_basis, is_pointwise, may_be_basis
 from onnx_fft.sites.batchnorm import fold_batch_norm, is_foldable
 from onnx_fft.sites.geometry import resolve_spec
 from onnx_fft.sites.site import Site
@@ -133,9 +133,14 @@ def resolve_conv(name: str, scope: Scope, node: NodeProto, readers: Mapping[str,
         constants=tuple(operands),
         bias_input=bias_input,
     )
-    if not may_be_basis(spec):
+    if not may_be_basis(spec) or (is_pointwise(spec) and _shows_no_basis(spec, node, scope)):
         return site
     return replace(site, spec=replace(spec, basis_length=find_basis(spec, site.read_weights())))
+
+
+def _shows_no_basis(spec: ConvSpec, node: NodeProto, scope: Scope) -> bool:
+    weight = resolve_constant(node.input[1], scope)
+    return isinstance(weight, Refusal) or is_no_basis(spec, weight)
 
 
 def _check_operator(node: NodeProto, scope: Scope) -> None:

@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 
 from onnx_fft.errors import Refusal
 from onnx_fft.model.scopes import DEFAULT_DOMAINS, INLINING, Refused, Scope, is_graph, read_attributes
@@ -41,6 +41,8 @@ class FourierSite(Site):
     """Whether a real signal is `[batch, length]`, which ONNX Runtime takes as `[batch, length, 1]`."""
     cut: NodeProto | None = None
     """The first follower, if it is a Slice of an STFT's frames or bins."""
+    length_input: str = ""
+    """The name of a DFT's length that is known only at run time."""
 
     def read_window(self) -> NDArray[np.float64] | None:
         """The window `[frame_length]` in float64; None if there is none, or none before run time."""
@@ -61,9 +63,18 @@ def resolve_fourier(name: str, scope: Scope, node: NodeProto) -> FourierSite:
     spec = _resolve_dft(node, scope) if is_dft else _resolve_stft(node, scope)
     window = "" if is_dft else _name_input(node, 2)
     constants = tuple(operand for operand in node.input[1:] if operand)
+    length_input = _name_input(node, 1) if isinstance(spec, DftSpec) and spec.has_late_length else ""
     lacks_parts = isinstance(spec, StftSpec) and len(scope.shapes[node.input[0]]) == 2
     return FourierSite(
-        name, node.op_type, scope, node, spec, constants=constants, window=window, lacks_parts=lacks_parts
+        name,
+        node.op_type,
+        scope,
+        node,
+        spec,
+        constants=constants,
+        window=window,
+        lacks_parts=lacks_parts,
+        length_input=length_input,
     )
 
 
@@ -81,14 +92,25 @@ def _resolve_dft(node: NodeProto, scope: Scope) -> DftSpec:
     )
     _check_onesided(shape[-1], onesided=onesided, inverse=inverse)
     length = shape[axis % rank]
-    if _name_input(node, 1):
-        points: int | None = _read_count(node, 1, "dft_length", scope)
+    is_late = _is_late(node, scope)
+    if is_late:
+        points: int | None = None
+    elif _name_input(node, 1):
+        points = _read_count(node, 1, "dft_length", scope)
     else:
         points = length if length is None or not (inverse and onesided) else 2 * (length - 1)
     if points is not None:
         _check_points(points, "dft_length")
     _check_size(shape, points)
-    return DftSpec(shape, axis % rank, points, inverse, onesided, dtype)
+    return DftSpec(shape, axis % rank, points, inverse, onesided, dtype, is_late)
+
+
+def _is_late(node: NodeProto, scope: Scope) -> bool:
+    """Whether a DFT's length is one int64 that is known only at run time."""
+    name = _name_input(node, 1)
+    value = resolve_constant(name, scope) if name else None
+    is_int64 = scope.types.get(name) == TensorProto.INT64 and scope.shapes.get(name) in ([], [1])
+    return isinstance(value, Refusal) and value.code == "runtime-weight" and is_int64
 
 
 def _resolve_stft(node: NodeProto, scope: Scope) -> StftSpec:

@@ -27,6 +27,8 @@ class DftSpec:
     inverse: bool
     onesided: bool
     dtype: str
+    has_late_length: bool = False
+    """Whether `dft_length` is a number that is known only at run time; None, too, then."""
 
     @property
     def is_complex(self) -> bool:

@@ -80,7 +80,8 @@ def fix_lengths(spec: Spec, shape: tuple[int, ...]) -> Spec:
     if isinstance(spec, StftSpec):
         return replace(spec, batch=shape[0], length=shape[1])
     length = shape[spec.axis]
-    return replace(spec, shape=shape, dft_length=spec.dft_length or (2 * (length - 1) if spec.gives_real else length))
+    points = spec.dft_length or (2 * (length - 1) if spec.gives_real else length)
+    return replace(spec, shape=shape, dft_length=points, has_late_length=False)
 
 
 def describe_site(spec: Spec) -> str:

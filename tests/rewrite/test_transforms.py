@@ -101,6 +101,22 @@ def test_every_form_is_exact(number: int, target: str) -> None:
     assert_right(run(result.model, x, target), compute(x), dtype)
 
 
+@pytest.mark.parametrize("shape", ["", "[1]"])
+def test_a_length_of_run_time(shape: str) -> None:
+    """The library reads it in each run; matrices are made for one length."""
+    model = parse(f"g (float[2,24,1] x, int64{shape} n) => (float[a,b,c] y) {{ m = Identity(n) y = DFT(x, m) }}")
+    assert "not fixed before run time" in inspect(model, target="standard", select="all").rows[0].reason
+    feeds = {"x": draw(2, 24, 1), "n": np.full([1] * bool(shape), 16)}
+    result = rewrite(model, target="native", select="all", inputs=feeds)
+    assert result.validation is not None and result.validation.convs[0].ok is True
+    assert executed_op_types(result.model, feeds, with_library=True)["DFT"] == 1
+    assert [node.op_type for node in own_nodes(result.model)] == ["DFT"]
+    for length in (1, 16, 24, 37):
+        x, n = feeds["x"], np.full([1] * bool(shape), length)
+        (y,) = run_with_library(result.model, {"x": x, "n": n})
+        assert_right(y, fft(x, length, 1), "float32")
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("length", ["13", "L"])
 def test_half_spectra_become_signals(target: str, length: str) -> None:
@@ -256,7 +272,7 @@ def test_inspect_lists_transforms_like_convolutions() -> None:
     )
     assert stft["predicted_conv_s"] > 0 and stft["predicted_s"] > 0
     assert [option["lowering"] for option in stft["options"]] == ["matmul"]
-    assert (dft["op_type"], dft["lowering"], dft["code"]) == ("DFT", None, "runtime-operand")
+    assert (dft["op_type"], dft["lowering"], dft["code"]) == ("DFT", None, "no-lowering")
 
 
 def test_options_select_among_all_kinds() -> None:

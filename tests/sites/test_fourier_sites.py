@@ -54,6 +54,15 @@ def test_dft_in_every_opset(text: str, opset: int, spec: DftSpec) -> None:
     assert y.shape == tuple(bins if axis == spec.axis else n for axis, n in enumerate((2, 24, 5, 2)))
 
 
+@pytest.mark.parametrize("shape", ["", "[1]"])
+def test_a_length_of_run_time(shape: str) -> None:
+    site = only_site(
+        parse(f"g (float[2,24,1] x, int64{shape} n) => (float[a,b,c] y) {{ m = Identity(n) y = DFT(x, m) }}")
+    )
+    assert site.spec == DftSpec((2, 24, 1), 1, None, False, False, "float32", has_late_length=True)
+    assert site.length_input == "m"
+
+
 def test_half_spectra() -> None:
     text = "g (float[2,L,2] x) => (float[a,b,c] y) { y = DFT<inverse=1, onesided=1>(x) }"
     spec = spec_of(text)
@@ -96,7 +105,8 @@ S = "g (float[2,64,1] x) => (float[a,b,c,d] y)"
 @pytest.mark.parametrize(
     ("code", "text"),
     [
-        ("runtime-operand", "g (float[2,24,1] x, int64 n) => (float[a,b,c] y) { y = DFT(x, n) }"),
+        ("runtime-operand", "g (float[2,24,1] x, int64[2] n) => (float[a,b,c] y) { y = DFT(x, n) }"),
+        ("runtime-operand", "g (float[2,24,1] x, int32 n) => (float[a,b,c] y) { y = DFT(x, n) }"),
         ("runtime-operand", "g (float[2,24,1] x, int64 n) => (float[a,b,c,d] y) { y = STFT(x, n, window) }"),
         ("runtime-operand", "g (float[2,24,1] x, int64 n) => (float[a,b,c,d] y) { y = STFT(x, n5, , n) }"),
         ("overridable-weight", "g (float[2,24,1] x, int64 n = {3}) => (float[a,b,c] y) { y = DFT(x, n) }"),

@@ -112,8 +112,7 @@ struct Convolution::State {
                                                  std::shared_ptr<Execution> execution) const {
     std::vector<int64_t>& y_shape = execution->y_shape;
     ConvPlan plan;
-    plan.frames =
-        plan_frames(known, x_shape, y_shape.data(), basis_length(), lanes_of(dtype), machine_rates());
+    plan.frames = plan_frames(known, x_shape, y_shape.data(), basis_length(), lanes_of(dtype), machine_rates());
     execution->plan = std::make_shared<const ConvPlan>(std::move(plan));
     execution->outputs /= 2;
     y_shape[1] = form.outputs(out_channels);

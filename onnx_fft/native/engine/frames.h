@@ -73,13 +73,15 @@ class FrameRunner {
                  Real* scratch) const {
     FourierLines<Real> lines{};
     lines.count = static_cast<int>(count);
-    lines.layout = LineLayout::kRows;
     lines.available = plan_.taps;
     lines.window = tables_.window.data();
+    lines.in_step = plan_.tap_step;
+    const bool lie_beside = plan_.tap_step > 1 && std::is_same_v<Real, Storage>;
+    lines.layout = lie_beside ? LineLayout::kLanes : LineLayout::kRows;
     for (int lane = 0; lane < lanes_; ++lane) {
       const int64_t at = frame + (lane < count ? lane : 0);
       Real* const staged = scratch + transform_reals() + lane * plan_.taps;
-      lines.in[lane] = place(x + at / plan_.frames * plan_.extent, at % plan_.frames, staged);
+      lines.in[lane] = place(x + at / plan_.frames * plan_.extent * plan_.tap_step, at % plan_.frames, staged);
     }
     const int64_t signal = frame / plan_.frames, outputs = form_.outputs(plan_.rows);
     const int64_t channel = crosses_ ? 0 : signal * plan_.rows % static_cast<int64_t>(tables_.rows.size());
@@ -93,6 +95,7 @@ class FrameRunner {
   // A frame is read where it lies, unless it reaches beyond the signal, or has to be gathered or widened.
   template <typename Storage>
   const Real* place(const Storage* signal, int64_t frame, Real* staged) const {
+    if (plan_.tap_step > 1) return place_channels(signal + frame, staged);
     const int64_t begin = frame * plan_.stride - plan_.pad, span = plan_.dilation * (plan_.taps - 1) + 1;
     if constexpr (std::is_same_v<Real, Storage>) {
       if (plan_.dilation == 1 && begin >= 0 && begin + span <= plan_.extent) return signal + begin;
@@ -102,6 +105,17 @@ class FrameRunner {
       staged[tap] = at >= 0 && at < plan_.extent ? widen(signal[at]) : Real(0);
     }
     return staged;
+  }
+
+  // Frames that lie side by side are read where they do, unless they have to be widened.
+  template <typename Storage>
+  const Real* place_channels(const Storage* frame, Real* staged) const {
+    if constexpr (std::is_same_v<Real, Storage>) {
+      return frame;
+    } else {
+      for (int64_t tap = 0; tap < plan_.taps; ++tap) staged[tap] = widen(frame[tap * plan_.tap_step]);
+      return staged;
+    }
   }
 
   const FramesPlan& plan_;

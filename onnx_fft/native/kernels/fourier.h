@@ -26,9 +26,10 @@ struct FourierLines {
   int count;
   LineLayout layout;
   int64_t in_step, out_step;
-  int64_t available;   // samples of the input that there are; those behind them are zero
-  const Real* window;  // a factor for each real of the input, filled up to a vector, or nullptr; with kRows only
-  BinForm form;        // of what comes out; others than kParts with kRows only
+  int64_t available;  // samples of the input that there are; those behind them are zero
+  const Real*
+      window;  // a factor for each real of the input, filled up to a vector, or nullptr; not of complex ones by samples
+  BinForm form;  // of what comes out; others than kParts with kRows only
 };
 
 // The samples of one long line, one after the other: complex ones, or real ones in the place of those.

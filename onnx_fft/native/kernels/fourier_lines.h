@@ -52,7 +52,8 @@ void load_samples(const FourierLines<Real>& lines, int parts, int64_t available,
   for (int64_t n = 0; n < available; ++n, from += lines.in_step, to += parts * step) {
     const int64_t at = n * lines.in_step;
     if (parts == 1) {
-      store(to, gathers ? gather(lines, at) : load_lanes(from, 0, lines.count));
+      const Vec<Real> value = gathers ? gather(lines, at) : load_lanes(from, 0, lines.count);
+      store(to, lines.window != nullptr ? value * lines.window[n] : value);
       continue;
     }
     const Complex<Real> value = gathers            ? Complex<Real>{gather(lines, at), gather(lines, at + 1)}

@@ -80,7 +80,8 @@ ONNX_FFT_INLINE Vec<Real> make_row(const BinOutput<Real>& output, const Real* bi
     const Vec<Real> sums = load(bins + output.rows[of].position) * output.rows[of].scale;
     return finish<Real>(*output.epilogue, output.channel + of, sums, residual);
   };
-  return output.form == BinForm::kParts ? part(row) : join_parts<Real>(output.form, part(row), part(row + output.count));
+  return output.form == BinForm::kParts ? part(row)
+                                        : join_parts<Real>(output.form, part(row), part(row + output.count));
 }
 
 template <typename Real, typename Storage>

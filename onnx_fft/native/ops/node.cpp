@@ -13,7 +13,8 @@ namespace {
 bool read_turn(const ort::NodeInfo& node) {
   const std::vector<int64_t> perm = node.integers("perm");
   if (perm == std::vector<int64_t>{0, 2, 1}) return true;
-  if (perm != std::vector<int64_t>{0, 1, 2}) throw std::invalid_argument("got another 'perm'; expected 0, 1, 2 or 0, 2, 1");
+  if (perm != std::vector<int64_t>{0, 1, 2})
+    throw std::invalid_argument("got another 'perm'; expected 0, 1, 2 or 0, 2, 1");
   return false;
 }
 

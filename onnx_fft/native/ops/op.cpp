@@ -166,7 +166,9 @@ struct Domain {
     for (const OpType& op_type : list_op_types()) {
       for (const NamedType& type : kTypes) convolutions.push_back(make_fft_conv(op_type, type, api));
     }
-    for (FftConvOp& op : convolutions) op.infer_output_shape = infers_shapes_safely(version) && infers_shape(op.op_type.steps) ? infer_fft_conv : nullptr;
+    for (FftConvOp& op : convolutions)
+      op.infer_output_shape =
+          infers_shapes_safely(version) && infers_shape(op.op_type.steps) ? infer_fft_conv : nullptr;
     ort::check(api, ort::create_custom_op_domain(api, kDomain, &domain));
     for (const FftConvOp& op : convolutions) ort::check(api, ort::custom_op_domain_add(api, domain, &op));
     for (const TransposedOp& op : transposed) ort::check(api, ort::custom_op_domain_add(api, domain, &op));

@@ -21,10 +21,11 @@ constexpr int64_t kLeastTaps = 32, kLeastRows = 8;
 constexpr int64_t kLongest = 4;  // DFTs of at most so many times the taps
 constexpr int64_t kProbes = 16, kMostTries = 64;
 constexpr size_t kLeastProbes = 4;
-constexpr double kNearEnds = 6;             // bins of `taps` points from either end, where a sine's two lobes meet
-constexpr double kOffGrid = 0.1;            // bins of `taps` points that a peak may seem to lie beside its own
-constexpr double kVanishing = 0x1p-36;      // of the largest weight: a sine that is zero at every tap, but for rounding
-constexpr double kReliable = 0.05;          // of the window: taps that tell what a row is
+constexpr double kNearEnds = 6;         // bins of `taps` points from either end, where a sine's two lobes meet
+constexpr double kLeastPeak = 0.02;     // of a row's energy in the peak of its spectrum: no noise of 300 taps has it
+constexpr double kOffGrid = 0.1;        // bins of `taps` points that a peak may seem to lie beside its own
+constexpr double kVanishing = 0x1p-36;  // of the largest weight: a sine that is zero at every tap, but for rounding
+constexpr double kReliable = 0.05;      // of the window: taps that tell what a row is
 constexpr double kFew = 0.5, kNone = 1e-9;  // sum of the squared sines at a tap from which a window follows
 constexpr int kRounds = 12;                 // of least squares at most, for the window and for the scales in turn
 constexpr double kSettled = 0.25;           // of the tolerance: a scale that changes by less
@@ -254,7 +255,10 @@ Probes choose_probes(const double* weights, int64_t rows, int64_t taps, double l
     const double part = 0.6180339887498949 * double(i);
     const int64_t row =
         live[static_cast<size_t>(count <= kMostTries ? double(i - 1) : (part - std::floor(part)) * double(count))];
-    const double frequency = find_frequency(weights + row * taps, taps);
+    const double* const values = weights + row * taps;
+    double share = 0;
+    const double frequency = find_frequency(values, taps, &share);
+    if (share < kLeastPeak) return {};  // most weights are none, and models have many
     if (frequency < margin || frequency > 0.5 - margin) continue;
     probes.rows.push_back(row);
     probes.frequencies.push_back(frequency);
@@ -266,8 +270,9 @@ Probes choose_probes(const double* weights, int64_t rows, int64_t taps, double l
 
 bool may_be_basis(const ConvAttributes& attributes, int64_t out_channels, int64_t in_channels) {
   const int64_t* const kernel = attributes.kernel;
-  const bool has_one_axis = std::count_if(kernel, kernel + attributes.rank, [](int64_t taps) { return taps > 1; }) == 1;
-  return in_channels == 1 && has_one_axis && out_channels >= kLeastRows;
+  const auto axes = std::count_if(kernel, kernel + attributes.rank, [](int64_t taps) { return taps > 1; });
+  const bool has_channels = axes == 0 && attributes.group == 1 && in_channels >= kLeastTaps;
+  return ((in_channels == 1 && axes == 1) || has_channels) && out_channels >= kLeastRows;
 }
 
 std::shared_ptr<const WindowedBasis> recognize_basis(const double* weights, int64_t rows, int64_t taps, DType stored) {

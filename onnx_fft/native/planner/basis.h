@@ -27,7 +27,8 @@ struct WindowedBasis {
 // No longer DFTs are looked for: groups of frames would leave the caches.
 constexpr int64_t kLongestBasis = 1 << 13;
 
-// Whether weights [out_channels, in_channels of a group, *kernel] may be a basis: one input, and taps along one axis.
+// Whether weights [out_channels, in_channels of a group, *kernel] may be a basis: one input, and taps along one axis,
+// or channels in the place of taps.
 bool may_be_basis(const ConvAttributes& attributes, int64_t out_channels, int64_t in_channels);
 
 // The basis that weights [rows, taps] are, but for the rounding of the type that they are `stored` in; nullptr if they

@@ -13,7 +13,8 @@ constexpr double kReadCycles = 3, kPointCycles = 1.2, kRowCycles = 4;
 constexpr double kChirp = 5;  // as many times the points, and two DFTs of them
 
 Work count_work(const FramesPlan& plan, int64_t out_channels, int64_t batch, int lanes) {
-  const double groups = std::ceil(double(plan.frames) / lanes) * double(plan.signals);
+  const double groups = plan.frames == 1 ? std::ceil(double(plan.signals) / lanes)
+                                         : std::ceil(double(plan.frames) / lanes) * double(plan.signals);
   const FourierSpec spec{plan.length, FourierForm::kReal, false, true};
   const double points = double(spec.points()),
                transform = points * std::log2(points) * (has_large_prime(spec.points()) ? kChirp : 1);
@@ -21,8 +22,19 @@ Work count_work(const FramesPlan& plan, int64_t out_channels, int64_t batch, int
   work.of[kCalls] = 1;
   work.of[kDenseTransforms] =
       groups * (double(plan.taps) * kReadCycles + transform * kPointCycles + double(plan.rows) * kRowCycles);
-  work.of[kBytes] = 4 * double(plan.signals * plan.extent + batch * out_channels * plan.frames);
+  work.of[kBytes] = 4 * double(plan.signals * plan.extent * plan.tap_step + batch * out_channels * plan.frames);
   return work;
+}
+
+// Of taps that are channels.
+bool plan_channels(const ConvAttributes& attributes, const int64_t* x_shape, const int64_t* y_shape, FramesPlan& plan) {
+  for (int axis = 0; axis < attributes.rank; ++axis) {
+    if (attributes.strides[axis] != 1 || attributes.pads_begin[axis] != 0 || attributes.pads_end[axis] != 0)
+      return false;
+  }
+  plan.taps = plan.extent = x_shape[1];
+  plan.frames = plan.tap_step = count_elements(y_shape + 2, attributes.rank);
+  return true;
 }
 
 }  // namespace
@@ -33,7 +45,9 @@ std::shared_ptr<const FramesPlan> plan_frames(const ConvAttributes& attributes, 
   plan->signals = x_shape[0] * attributes.group;
   plan->rows = y_shape[1] / attributes.group;
   plan->length = length;
-  for (int axis = 0; axis < attributes.rank; ++axis) {
+  const bool is_pointwise = count_elements(attributes.kernel, attributes.rank) == 1;
+  if (is_pointwise && !plan_channels(attributes, x_shape, y_shape, *plan)) return nullptr;
+  for (int axis = 0; axis < attributes.rank && !is_pointwise; ++axis) {
     if (attributes.kernel[axis] == 1) {
       if (x_shape[2 + axis] != 1 || y_shape[2 + axis] != 1 || attributes.pads_begin[axis] != 0) return nullptr;
       continue;

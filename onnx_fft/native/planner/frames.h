@@ -24,14 +24,16 @@ struct FramesPlan {
   int64_t signals = 1;  // of the batch, and of the groups
   int64_t extent = 1, taps = 1, frames = 1;
   int64_t stride = 1, dilation = 1, pad = 0;
-  int64_t length = 1;  // of the DFT
-  int64_t rows = 1;    // of outputs that a signal gets
+  int64_t tap_step = 1;  // as many as there are frames if the taps are channels: then frames lie side by side
+  int64_t length = 1;    // of the DFT
+  int64_t rows = 1;      // of outputs that a signal gets
   Work work;
   double seconds = 0;  // predicted
 };
 
-// The plan for a basis of this length; nullptr if there is another axis than that of the signal, of more than one
-// sample. Shapes are [rank + 2].
+// The plan for a basis of this length, whose taps lie along an axis, or are the channels of a Conv that has one tap
+// everywhere; nullptr if there is another axis than that of the signal, of more than one sample, or if such a Conv has
+// strides or pads. Shapes are [rank + 2].
 std::shared_ptr<const FramesPlan> plan_frames(const ConvAttributes& attributes, const int64_t* x_shape,
                                               const int64_t* y_shape, int64_t length, int lanes, const Rates& rates);
 

@@ -33,16 +33,19 @@ void transform(std::vector<std::complex<double>>& values) {
 
 }  // namespace
 
-double find_frequency(const double* samples, int64_t count) {
+double find_frequency(const double* samples, int64_t count, double* share) {
   size_t points = 1;
   while (points < static_cast<size_t>(4 * count)) points *= 2;
   std::vector<std::complex<double>> spectrum(samples, samples + count);
   spectrum.resize(points);
   transform(spectrum);
+  double energy = 0;
+  for (int64_t i = 0; i < count; ++i) energy += samples[i] * samples[i];
   size_t peak = 1;
   for (size_t k = 1; k < points / 2; ++k) {
     if (std::norm(spectrum[k]) > std::norm(spectrum[peak])) peak = k;
   }
+  *share = std::norm(spectrum[peak]) / (double(count) * energy);
   const double before = std::abs(spectrum[peak - 1]), at = std::abs(spectrum[peak]),
                after = std::abs(spectrum[peak + 1]);
   const double bend = before - 2 * at + after;
