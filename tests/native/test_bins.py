@@ -154,7 +154,7 @@ NO_BASIS = "no windowed DFT basis"
         ({"perm": [0, 1]}, "got another 'perm'"),
         ({"strides": [0]}, "at least 1"),
     ],
-    ids=str,
+    ids=["nearly a basis", "half a bin", "turned batch", "short perm", "no stride"],
 )
 def test_what_does_not_fit(changes: dict[str, Any], problem: str) -> None:
     arrays = {"x": draw_signal((1, 1, 300)), "w": write_basis(64, 64)[:, None]}
