@@ -114,7 +114,7 @@ S = "g (float[2,64,1] x) => (float[a,b,c,d] y)"
         ("unknown-input", "g (float x) => (float y) { z = plugin.Op(x) y = DFT(z) }"),
         ("dtype", "g (int64[2,24,1] x) => (float[a,b,c] y) { y = DFT(x) }"),
         ("bad-rank", "g (float[24] x) => (float[a,b,c] y) { y = DFT(x) }"),
-        ("bad-rank", "g (float[64] x) => (float[a,b,c,d] y) { y = STFT(x, n5, window) }"),
+        ("bad-rank", "g (float[1,2,64,1] x) => (float[a,b,c,d] y) { y = STFT(x, n5, window) }"),
         ("bad-parts", "g (float[2,24,3] x) => (float[a,b,c] y) { y = DFT(x) }"),
         ("zero-size", "g (float[2,0,1] x) => (float[a,b,c] y) { y = DFT(x) }"),
         ("bad-axis", X + "{ y = DFT<axis=3>(x) }"),
