@@ -32,6 +32,7 @@ from onnx_fft.sites.dft import FourierSite
 from onnx_fft.sites.epilogue import grow_epilogue
 from onnx_fft.sites.find import relocate_sites
 from onnx_fft.sites.lengths import Lengths, trace_lengths
+from onnx_fft.sites.matmul import MatMulSite
 from onnx_fft.sites.site import Site
 from onnx_fft.sites.spec import ConvSpec
 
@@ -142,6 +143,9 @@ def _build(model: ModelProto, site: Site, plan: Plan, prefix: str) -> Fragment:
     try:
         if isinstance(site, FourierSite):
             return _build_fourier(site, plan, prefix, functions)
+        if isinstance(site, MatMulSite):
+            own = Ports(site.input, site.output, prefix, site.opset, weight=site.raw_weight, functions=functions)
+            return lowering.build(site.spec, plan, site.read_weight(), own)
         assert isinstance(site, ConvSite | ConvTransposeSite)
         weight, bias = site.raw_operands
         ports = Ports(site.input, site.output, prefix, site.opset, weight=weight, bias=bias, functions=functions)

@@ -18,6 +18,7 @@ from onnx_fft.checks.compare import Array
 from onnx_fft.checks.convcheck import ConvCheck, check_conv, list_varying, resolve_geometry, run_fragment
 from onnx_fft.checks.fouriercheck import check_fourier
 from onnx_fft.checks.fragments import CutError
+from onnx_fft.checks.matmulcheck import check_matmul
 from onnx_fft.checks.replaced import Replaced
 from onnx_fft.checks.transposedcheck import check_transposed, read_geometry
 from onnx_fft.errors import Refusal
@@ -29,6 +30,7 @@ from onnx_fft.model.weights import resolve_constant
 from onnx_fft.runtime.engines import EngineError
 from onnx_fft.sites.conv_transpose import is_conv_transpose
 from onnx_fft.sites.dft import is_fourier
+from onnx_fft.sites.matmul import is_matmul
 
 Dims = tuple[int | None, ...]
 
@@ -77,8 +79,11 @@ def check_alone(
         constants = _read_constants(original, conv, custom_ops)
         dims = known.find_dims(conv.scope, conv.node.input[0])
         is_transform, is_transposed = is_fourier(conv.node), is_conv_transpose(conv.node)
+        is_product = is_matmul(conv.node)
         if is_transform:
             shapes = make_fourier_shapes(conv, constants, dims)
+        elif is_product:
+            shapes = make_matmul_shapes(len(constants[conv.node.input[1]]), dims)
         else:
             weight_shape = constants[conv.node.input[1]].shape
             shapes = (make_transposed_shapes if is_transposed else make_shapes)(conv, weight_shape, dims)
@@ -88,6 +93,9 @@ def check_alone(
             if is_transform:
                 tensors = _draw_signal(conv, constants, shape, rng)
                 check = check_fourier(original, rewritten, conv, tensors, seed, custom_ops)
+            elif is_product:
+                tensors = _draw_signal(conv, constants, shape, rng)
+                check = check_matmul(original, rewritten, conv, tensors, seed, custom_ops, budget)
             elif is_transposed:
                 tensors = _draw_inputs(conv, constants, shape, rng)
                 check = check_transposed(original, rewritten, conv, tensors, seed, custom_ops, budget)
@@ -151,10 +159,17 @@ def make_fourier_shapes(site: Replaced, constants: Mapping[str, Array], known: D
     return list(dict.fromkeys(shapes))
 
 
+def make_matmul_shapes(taps: int, known: Dims) -> list[tuple[int, ...]]:
+    """Shapes `[..., taps]` to try for a MatMul: that which is `known`, with open lengths even and odd."""
+    leading = known[:-1] if known else (None,)
+    shapes = [(*(length or made for length in leading), taps) for made in (OPEN_LENGTH, OPEN_LENGTH - 1)]
+    return list(dict.fromkeys(shapes))
+
+
 def _draw_signal(
     site: Replaced, constants: Mapping[str, Array], shape: tuple[int, ...], rng: np.random.Generator
 ) -> dict[str, Array]:
-    """Everything that a DFT or STFT reads: constants as they are, the signal at random; CutError for other windows."""
+    """Everything that a DFT, STFT or MatMul reads: constants as they are, the rest at random; CutError for windows."""
     name = site.node.input[0]
     others = [other for other in site.reads if other != name]
     if missing := [other for other in others if other and other not in constants]:

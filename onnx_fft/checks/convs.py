@@ -19,6 +19,7 @@ from onnx_fft.checks.convcheck import ConvCheck, check_conv, run_fragment, share
 from onnx_fft.checks.coverage import Coverage
 from onnx_fft.checks.fouriercheck import check_fourier
 from onnx_fft.checks.fragments import CutError, is_constant
+from onnx_fft.checks.matmulcheck import check_matmul
 from onnx_fft.checks.replaced import Replaced, find_replaced
 from onnx_fft.checks.transposedcheck import check_transposed
 from onnx_fft.inputs.feeds import Feed
@@ -30,6 +31,7 @@ from onnx_fft.runtime.engines import EngineError, Value
 from onnx_fft.sites.conv_transpose import is_conv_transpose
 from onnx_fft.sites.dft import is_fourier
 from onnx_fft.sites.inlined import inline_missing
+from onnx_fft.sites.matmul import is_matmul
 from onnx_fft.sites.values import COMPUTED_IN, find_range
 
 RECORDED_BYTES = 256 << 20
@@ -70,6 +72,8 @@ def check_convs(
             given = original, rewritten, conv, tensors, seed, custom_ops
             if is_fourier(conv.node):
                 check = check_fourier(*given, with_own=with_own)
+            elif is_matmul(conv.node):
+                check = check_matmul(*given, budget, with_own=with_own)
             elif is_conv_transpose(conv.node):
                 check = check_transposed(*given, budget, with_own=with_own)
             else:

@@ -25,6 +25,7 @@ from onnx_fft.model.shapes import infer_shapes
 from onnx_fft.model.weights import resolve_constant
 from onnx_fft.runtime.engines import Value
 from onnx_fft.sites.dft import AXIS_INPUT_OPSET, is_fourier
+from onnx_fft.sites.matmul import is_matmul
 
 LIMITS: dict[int, np.finfo[Any]] = {
     kind: np.finfo(helper.tensor_dtype_to_np_dtype(kind))
@@ -41,7 +42,8 @@ def disturb_model(original: LoadedModel, rewritten: LoadedModel, seed: int) -> L
     types = find_types(copy)
     for number, conv in enumerate(find_replaced(copy, rewritten)):
         kind = types.get(conv.node.output[0], TensorProto.FLOAT)
-        if kind in LIMITS and (is_fourier(conv.node) or conv.node.op_type in ("Conv", "ConvTranspose")):
+        is_sum = conv.node.op_type in ("Conv", "ConvTranspose") or is_matmul(conv.node)
+        if kind in LIMITS and (is_fourier(conv.node) or is_sum):
             (_disturb_transform if is_fourier(conv.node) else _disturb)(conv, kind, float(seed + number))
     return copy
 
@@ -58,7 +60,10 @@ def nudge(arrays: Mapping[str, Value], rng: np.random.Generator) -> dict[str, Va
 
 
 def _disturb(conv: Replaced, kind: int, seed: float) -> None:
-    """`y = Conv(x, w, b)` becomes `y + min(s + [s > 0] * |y|, largest) * eps * N(0, 1)`, `s = Conv(|x|, |w|)`."""
+    """`y = Conv(x, w, b)` becomes `y + min(s + [s > 0] * |y|, largest) * eps * N(0, 1)`, `s = Conv(|x|, |w|)`.
+
+    So does a MatMul.
+    """
     body, node = conv.scope.body, conv.node
     place = next(place for place, other in enumerate(body.node) if other is node)
     output = node.output[0]

@@ -1,9 +1,10 @@
-"""Which Convs, ConvTransposes, DFTs and STFTs a rewritten model replaced, in the graph, in bodies and in functions.
+"""Which nodes of the kinds of sites a rewritten model replaced, in the graph, in bodies and in functions.
 
 Found by names alone, whatever rewrote the model: the node's output (or that of what followed a Conv: a normalization, a
 residual sum, an activation) still exists in the same body of the rewritten model, but no such node makes it. Both sides
 read the same tensors, so the same input can be given to the original node, to its replacement, and to the oracle. A
-body is known by what the node that holds it makes, because a rewrite changes no such name.
+body is known by what the node that holds it makes, because a rewrite changes no such name. Of MatMuls only those count
+that an operator of ours replaces: other tools make other nodes of many.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from onnx import ModelProto, NodeProto
 
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import Body, Scope, find_bodies, find_scopes, free_inputs
+from onnx_fft.provenance import OPERATOR_DOMAIN
 from onnx_fft.sites.conv import is_convolution
 from onnx_fft.sites.conv_transpose import is_conv_transpose
 from onnx_fft.sites.dft import is_fourier
 from onnx_fft.sites.find import name_sites
+from onnx_fft.sites.matmul import is_matmul
 
 CONV_TYPES = ("Conv", "FusedConv")
 FOLLOWER_TYPES = (
@@ -75,9 +78,15 @@ def find_replaced(original: LoadedModel, rewritten: LoadedModel) -> tuple[Replac
     scopes = find_scopes(original.model, original.base_dir)
     keys = dict(zip(scopes, _walk_keys(original.model), strict=True))
     users = {scope: _index_users(scope) for scope in scopes}
+
+    def is_transformed(scope: Scope, node: NodeProto) -> bool:
+        other = after.get(keys[scope])
+        maker = None if other is None or not is_matmul(node) else other.producers.get(node.output[0])
+        return maker is not None and maker.domain == OPERATOR_DOMAIN
+
     found = [
         _find_replacement(name, node, scope, after.get(keys[scope]), users[scope])
-        for name, scope, node in name_sites(scopes)
+        for name, scope, node in name_sites(scopes, is_transformed)
         if _find_kind(node) and node.output
     ]
     return tuple(conv for conv in found if conv is not None)
@@ -114,6 +123,8 @@ def _find_kind(node: NodeProto) -> str:
         return "transform"
     if len(node.input) < 2:
         return ""
+    if is_matmul(node):
+        return "matmul"
     if is_conv_transpose(node):
         return "transposed"
     return "conv" if is_convolution(node) and node.op_type in CONV_TYPES else ""

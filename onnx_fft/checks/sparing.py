@@ -25,6 +25,7 @@ from onnx_fft.cost.conv import RUNNABLE_DTYPES
 from onnx_fft.hints import Note, Option
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.sites.dft import is_fourier
+from onnx_fft.sites.matmul import is_matmul
 
 RUNNABLE = {helper.np_dtype_to_tensor_dtype(np.dtype(name)) for name in RUNNABLE_DTYPES}
 """The element types of which ONNX Runtime's CPU provider has a Conv."""
@@ -39,7 +40,8 @@ def find_unrunnable(original: LoadedModel, rewritten: LoadedModel, extra: Collec
     runs: dict[bool, list[str]] = {True: [], False: []}
     for conv in find_replaced(original, rewritten):
         kind = types.get(conv.node.output[0])
-        runs[kind is None or kind in RUNNABLE or is_fourier(conv.node)].append(conv.output)
+        is_other = is_fourier(conv.node) or is_matmul(conv.node)
+        runs[kind is None or kind in RUNNABLE or is_other].append(conv.output)
     told = find_reached(original.model, runs[False]) - find_reached(original.model, runs[True])
     return frozenset(told if runs[True] or not runs[False] else {*told, *extra})
 

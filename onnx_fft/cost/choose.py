@@ -14,7 +14,7 @@ from onnx_fft.cost.machines import Machine, machines_for
 from onnx_fft.cost.predict import FFTCONV, lowering_seconds, original_seconds
 from onnx_fft.errors import NativeUnavailable, Refusal
 from onnx_fft.hints import Hint, Option
-from onnx_fft.lowering import CUDA, list_lowerings
+from onnx_fft.lowering import CUDA, NATIVE, list_lowerings
 from onnx_fft.lowering.base import Lowering, Plan
 from onnx_fft.model.storage import Storage
 from onnx_fft.options import DEFAULTS, LEAST_GROWTH_BYTES, LEAST_MEMORY_BYTES
@@ -141,7 +141,7 @@ def _choose(spec: Spec, opset: int, request: Request, storage: Storage, machines
     missed = [option for option in options if option.plan is None and option.gain > 0 and option.gain >= least]
     if not possible:
         reason = "; ".join(option.reason for option in options) or _describe_lack(request)
-        hint = next((option.hint for option in options if option.hint), "")
+        hint = next((option.hint for option in options if option.hint), _hint_target(spec, request))
         return leave(Refusal("growth" if missed else "no-lowering", reason, hint), conv_s, options)
     best = max(possible, key=lambda option: option.gain)
     assert best.plan is not None
@@ -168,7 +168,15 @@ def predict_original(spec: Spec, request: Request) -> float | None:
 
 def _describe_lack(request: Request) -> str:
     """Why no lowering was considered at all."""
+    if request.lowering == "auto":
+        return f"target {request.target} has no lowering for it"
     return f"{request.lowering} computes operators of another kind"
+
+
+def _hint_target(spec: Spec, request: Request) -> Hint:
+    """Another target, if only that has a lowering for such sites."""
+    is_lacking = not list_lowerings(request.target, type(spec)) and list_lowerings(NATIVE, type(spec))
+    return ("set ", Option("target", NATIVE)) if is_lacking else ""
 
 
 def leave(refusal: Refusal, conv_s: float | None = None, options: tuple[Alternative, ...] = ()) -> Decision:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from onnx_fft.cost.extents import ASSUMED_EXTENTS, assume_extents, assume_sizes
 from onnx_fft.cost.fourier import judge_at
+from onnx_fft.cost.frames import judge_frames
 from onnx_fft.cost.machines import CPU_MACHINES, Machine
 from onnx_fft.cost.predict import FFTCONV, border_seconds, lowering_seconds, original_seconds
 from onnx_fft.lowering import CUDA, NATIVE
 from onnx_fft.lowering.base import Plan
-from onnx_fft.sites.fourier import DftSpec, StftSpec
+from onnx_fft.sites.fourier import DftSpec, MatMulSpec, StftSpec
 from onnx_fft.sites.site import Spec, list_lengths
 from onnx_fft.sites.spec import describe_lengths
 
@@ -35,7 +36,7 @@ def predict_gain(spec: Spec, plan: Plan, machines: Sequence[Machine] = CPU_MACHI
     """The original's time over the plan's, in a model: the least over machines, and over assumed sizes for open ones.
 
     A native node sees the shape and calls ONNX Runtime's Conv where that is faster, so that it is judged by the size
-    that gains most, if it loses on none.
+    that gains most, if it loses on none. So is a MatMul, whose node calls no other.
     """
     gains = [
         min(
@@ -44,7 +45,7 @@ def predict_gain(spec: Spec, plan: Plan, machines: Sequence[Machine] = CPU_MACHI
         )
         for known in judged_specs(spec, plan.lowering)
     ]
-    return max(gains) if plan.lowering == FFTCONV and min(gains) >= LEAST_GAIN else min(gains)
+    return max(gains) if _may_lose_none(spec, plan.lowering) and min(gains) >= LEAST_GAIN else min(gains)
 
 
 def least_gain(target: str) -> float:
@@ -59,30 +60,41 @@ def describe_basis(spec: Spec, lowering: str, gain: float, target: str) -> str:
         shapes = [describe_lengths(list_lengths(known)) for known in judge_at(spec)]
         return (f" on {' and '.join(shapes)}" if len(shapes) > 1 else "") + by
     judged = judged_specs(spec, lowering)
-    if lowering == FFTCONV and len(judged) > 1:
+    if _may_lose_none(spec, lowering) and len(judged) > 1:
         sizes = [_describe_input(known, 0) for known in judged]
         which = "worst" if is_worst(spec, lowering, gain) else "best"
         return f" at the {which} of {len(sizes)} sizes from {sizes[0]} to {sizes[-1]}"
+    if isinstance(spec, MatMulSpec):
+        return by
     known_lengths = [_describe_input(known, 2) for known in judged]
     lengths = f" on {' and '.join(known_lengths)}" if None in spec.extents else ""
     return lengths + by
 
 
 def _describe_input(spec: Spec, first: int) -> str:
-    """Batch and extents of a convolution's input, or the extents alone, from dimension `first` on."""
+    """Batch and extents of a convolution's input, or the extents alone, from dimension `first` on; all of frames."""
+    if isinstance(spec, MatMulSpec):
+        return describe_lengths(spec.shape)
     batch, _, *extents = list_lengths(spec)
     return describe_lengths((batch, *extents) if first == 0 else tuple(extents))
 
 
 def is_worst(spec: Spec, lowering: str, gain: float) -> bool:
     """Whether an option for open sizes was judged by one at which it loses."""
-    return lowering == FFTCONV and gain < LEAST_GAIN and len(judged_specs(spec, FFTCONV)) > 1
+    return _may_lose_none(spec, lowering) and gain < LEAST_GAIN and len(judged_specs(spec, lowering)) > 1
+
+
+def _may_lose_none(spec: Spec, lowering: str) -> bool:
+    """Whether it is enough for open sizes to gain at one and to lose at none."""
+    return lowering == FFTCONV or isinstance(spec, MatMulSpec)
 
 
 def judged_specs(spec: Spec, lowering: str) -> Sequence[Spec]:
     """The site itself, or one for each assumed length if lengths are open."""
     if isinstance(spec, DftSpec | StftSpec):
         return judge_at(spec)
+    if isinstance(spec, MatMulSpec):
+        return judge_frames(spec)
     if lowering == FFTCONV:
         return assume_sizes(spec)
     if None not in spec.extents:

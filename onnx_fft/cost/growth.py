@@ -14,7 +14,7 @@ from onnx_fft.lowering.base import ConvPlan, FourierPlan, Plan, spec_axes
 from onnx_fft.lowering.rfft import signal_lengths
 from onnx_fft.lowering.transposed import as_conv
 from onnx_fft.model.storage import Storage
-from onnx_fft.sites.fourier import DftSpec, StftSpec
+from onnx_fft.sites.fourier import DftSpec, MatMulSpec, StftSpec
 from onnx_fft.sites.site import FourierSpec, Spec
 from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.sites.transposed import ConvTransposeSpec
@@ -31,6 +31,9 @@ def growth_bytes(spec: Spec, plan: Plan, storage: Storage = OWN_WEIGHT) -> int:
 
     Constants that several fragments share are counted for each of them.
     """
+    if isinstance(spec, MatMulSpec):
+        size = spec.taps * spec.rows * ITEMSIZES[spec.dtype]
+        return 0 if storage.is_readable else size - (size if storage.freed_bytes is None else storage.freed_bytes)
     if isinstance(spec, DftSpec | StftSpec):
         assert isinstance(plan, FourierPlan)
         return FOURIER_CONSTANTS[plan.lowering](know_lengths(spec), plan) - (storage.freed_bytes or 0)

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 
 from onnx_fft.cost.choose import Decision, Request, leave_after_all, saving_per_byte
 from onnx_fft.cost.extents import assume_sizes
+from onnx_fft.cost.growth import ITEMSIZES
 from onnx_fft.cost.native import predict_fftconv
 from onnx_fft.cost.predict import FFTCONV
 from onnx_fft.errors import NativeUnavailable, Refusal
 from onnx_fft.hints import Option
 from onnx_fft.native.planning import Rates
-from onnx_fft.sites.fourier import DftSpec, StftSpec
+from onnx_fft.sites.fourier import DftSpec, MatMulSpec, StftSpec
 from onnx_fft.sites.site import Spec, list_lengths
 from onnx_fft.units import format_size
 
@@ -43,8 +44,10 @@ class Held:
 def hold(spec: Spec, decision: Decision, rates: Rates) -> Held:
     """What a replacement holds; if sizes are open, for the tiles of all those assumed.
 
-    Nothing is held for shapes at which the node calls ONNX Runtime's Conv.
+    Nothing is held for shapes at which the node calls ONNX Runtime's Conv. A MatMul's weight is held once more, turned.
     """
+    if isinstance(spec, MatMulSpec):
+        return Held(spec.taps * spec.rows * ITEMSIZES[spec.dtype] if decision.plan is not None else 0)
     if isinstance(spec, DftSpec | StftSpec) or decision.plan is None or decision.plan.lowering != FFTCONV:
         return Held()
     found = [predict_fftconv(known, rates) for known in assume_sizes(spec)]

@@ -8,8 +8,9 @@
      "transforms": [
       {"name": "frontend/stft", "geometry": "...", "lowering": "matmul", "reason": "...", "lengths": [20, 20]}]}
 
-`target` is what the model is to run on, "standard" if it is absent. `transforms` are DFTs and STFTs, and `transposed`
-ConvTransposes, whose `axes` are those of the Conv that stands for them; a plan without a list leaves these alone.
+`target` is what the model is to run on, "standard" if it is absent. `transforms` are DFTs and STFTs, `matmuls` MatMuls
+with a DFT basis, and `transposed` ConvTransposes, whose `axes` are those of the Conv that stands for them; a plan
+without a list leaves these alone.
 `lowering: null` leaves a site alone; `fftconv` and `fft` plan by themselves, and their `axes` or `lengths` are empty.
 Everything but `target`, `name`, `geometry`, `lowering`, `axes` and `lengths` is for the reader. A replay reports the
 measured times again: take them out of entries that you change.
@@ -32,7 +33,7 @@ from onnx_fft.hints import Option
 from onnx_fft.lowering import TARGETS, find_lowering, list_lowerings
 from onnx_fft.lowering.base import ConvPlan, FourierPlan, Plan
 from onnx_fft.options import DEFAULTS, PlanSource
-from onnx_fft.sites.fourier import DftSpec, StftSpec
+from onnx_fft.sites.fourier import DftSpec, MatMulSpec, StftSpec
 from onnx_fft.sites.site import Spec, describe_site
 from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.sites.transposed import ConvTransposeSpec
@@ -40,13 +41,14 @@ from onnx_fft.sites.transposed import ConvTransposeSpec
 VERSION = 2
 """1 had other names for targets and lowerings."""
 
-CONVS, TRANSPOSED, TRANSFORMS = "convs", "transposed", "transforms"
-"""The lists of entries, by kind of site: Convs, ConvTransposes, and DFTs and STFTs."""
+CONVS, TRANSPOSED, TRANSFORMS, MATMULS = "convs", "transposed", "transforms", "matmuls"
+"""The lists of entries, by kind of site: Convs, ConvTransposes, DFTs and STFTs, and MatMuls with a DFT basis."""
 
 KINDS: dict[str, tuple[type[Spec], ...]] = {
     CONVS: (ConvSpec,),
     TRANSPOSED: (ConvTransposeSpec,),
     TRANSFORMS: (DftSpec, StftSpec),
+    MATMULS: (MatMulSpec,),
 }
 
 MAX_GROWTH_BYTES = 1 << 33
@@ -191,9 +193,8 @@ def _check_version(name: str, data: Any) -> None:
     own = data if isinstance(data, Mapping) else {}
     lists = [own.get(kind, None if kind == CONVS else []) for kind in KINDS]
     if type(version) is not int or version != VERSION or not all(isinstance(held, list) for held in lists):
-        expected = (
-            f"'onnx_fft_plan': {VERSION} and lists '{CONVS}' and, if there are any, '{TRANSPOSED}', '{TRANSFORMS}'"
-        )
+        others = ", ".join(f"'{kind}'" for kind in KINDS if kind != CONVS)
+        expected = f"'onnx_fft_plan': {VERSION} and lists '{CONVS}' and, if there are any, {others}"
         raise UsageError(f"got {name}, which is not a plan", expected, f"make one: {MAKE_ANEW}")
 
 
@@ -207,7 +208,7 @@ def _read_entry(entry: Any, kind: str) -> PlanEntry:
         if not isinstance(entry[key], str):
             raise TypeError(f"{key} {entry[key]!r:.80} is not a text")
     plan: Plan | None = None
-    if lowering is not None and kind != TRANSFORMS:
+    if lowering is not None and kind in (CONVS, TRANSPOSED):
         plan = ConvPlan(lowering, tuple(map(_read_axis, _read_list(entry, "axes"))))
     elif lowering is not None:
         plan = FourierPlan(lowering, tuple(map(_read_length, _read_list(entry, "lengths"))))

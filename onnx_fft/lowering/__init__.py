@@ -6,6 +6,7 @@ from onnx_fft.lowering.dft import DftLowering
 from onnx_fft.lowering.fft import FftLowering
 from onnx_fft.lowering.fftconv import FFTConvLowering
 from onnx_fft.lowering.fftconv_transpose import FFTConvTransposeLowering
+from onnx_fft.lowering.fftmatmul import FFTMatMulLowering
 from onnx_fft.lowering.matmul import MatMulLowering
 from onnx_fft.lowering.matmul_dft import MatMulDftLowering
 from onnx_fft.lowering.matmul_stft import MatMulStftLowering
@@ -22,7 +23,7 @@ _MATMUL_FOURIER = (MatMulDftLowering(), MatMulStftLowering())
 
 TARGETS: dict[str, tuple[Lowering, ...]] = {
     "standard": (_MATMUL, _DFT, TransposedLowering(_MATMUL), TransposedLowering(_DFT), *_MATMUL_FOURIER),
-    NATIVE: (FFTConvLowering(), FFTConvTransposeLowering(), FftLowering()),
+    NATIVE: (FFTConvLowering(), FFTConvTransposeLowering(), FftLowering(), FFTMatMulLowering()),
     CUDA: (_RFFT, _MATMUL, TransposedLowering(_RFFT), TransposedLowering(_MATMUL), *_MATMUL_FOURIER),
 }
 """What a rewritten model is to run on, and the lowerings for it in the order of preference at equal cost.

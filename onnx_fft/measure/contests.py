@@ -13,11 +13,13 @@ from onnx_fft.measure.cache import Cache
 from onnx_fft.measure.choice import Contest, Timings, align_rounds, is_settled
 from onnx_fft.measure.single import make_feeds, make_models
 from onnx_fft.measure.single_fourier import make_fourier_models, make_random_feeds
+from onnx_fft.measure.single_matmul import make_matmul_models
 from onnx_fft.measure.single_transposed import make_transposed_models
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.progress import Progress
 from onnx_fft.runtime.engines import EngineError
 from onnx_fft.runtime.libraries import find_libraries
+from onnx_fft.sites.fourier import MatMulSpec
 from onnx_fft.sites.site import describe_site
 from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.sites.transposed import ConvTransposeSpec
@@ -113,4 +115,6 @@ def _models(contest: Contest) -> list[ModelProto]:
     """Of the contest at hand, between its stretches."""
     if isinstance(contest.spec, ConvTransposeSpec):
         return make_transposed_models(contest)
+    if isinstance(contest.spec, MatMulSpec):
+        return make_matmul_models(contest)
     return make_models(contest) if isinstance(contest.spec, ConvSpec) else make_fourier_models(contest)

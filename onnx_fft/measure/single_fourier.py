@@ -17,7 +17,7 @@ from onnx_fft.lowering.base import FourierPorts, FourierWeights, Plan
 from onnx_fft.measure.choice import Contest
 from onnx_fft.measure.single import IR_VERSION, SEED
 from onnx_fft.sites.dft import AXIS_INPUT_OPSET
-from onnx_fft.sites.fourier import DftSpec, StftSpec
+from onnx_fft.sites.fourier import DftSpec, MatMulSpec, StftSpec
 from onnx_fft.sites.site import FourierSpec, list_lengths
 from onnx_fft.sites.transposed import ConvTransposeSpec
 
@@ -35,7 +35,9 @@ def make_fourier_models(contest: Contest) -> list[ModelProto]:
     return [_make_original(contest, spec, window), *lowered]
 
 
-def make_random_feeds(spec: FourierSpec | ConvTransposeSpec, shape: Sequence[int]) -> dict[str, NDArray[Any]]:
+def make_random_feeds(
+    spec: FourierSpec | ConvTransposeSpec | MatMulSpec, shape: Sequence[int]
+) -> dict[str, NDArray[Any]]:
     """Random input of this shape."""
     return {"x": np.random.default_rng(SEED + 1).standard_normal(shape).astype(spec.dtype)}
 

@@ -45,7 +45,7 @@ def explain_row(row: Row, wording: Wording) -> str:
 
 def name_sites(op_types: Iterable[str]) -> str:
     """What the operators of a model that are listed are called together: convolutions, if they are nothing else."""
-    return "operator" if any(op_type in FOURIER for op_type in op_types) else "convolution"
+    return "operator" if any(op_type in (*FOURIER, "MatMul") for op_type in op_types) else "convolution"
 
 
 def summarize_report(report: Report, wording: Wording) -> str:

@@ -3,7 +3,8 @@
 Row `r` of such a weight is `scale[r] * window[k] * cos(2 pi bin[r] k / length)`, or the same of `-sin`, with one window
 for all rows. The native library knows it by its numbers, and computes such a node by an FFT of each frame: so the
 weight has a part in what the node costs, which for all others the geometry alone tells. An inverse STFT is written as
-a ConvTranspose, with such rows as its input channels.
+a ConvTranspose, with such rows as its input channels; an STFT of frames that are cut already as a MatMul, with such
+rows as the columns of its weight.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from numpy.typing import NDArray
 from onnx_fft.errors import NativeUnavailable
 from onnx_fft.model.weights import ConvWeights
 from onnx_fft.native.planning import find_basis_length
+from onnx_fft.sites.fourier import MatMulSpec
 from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.sites.transposed import ConvTransposeSpec
 
-LEAST_TAPS = 32
-"""Of a basis that is looked for."""
+LEAST_TAPS, LONGEST_BASIS = 32, 1 << 13
+"""Of a basis that is looked for: the fewest taps, and the most points of its DFT."""
 SAMPLED_ROWS = 64
-"""Of the weight of a 1x1 Conv, by which all but those that are a basis drop out: models have many of them."""
+"""Of the weight of a 1x1 Conv or a MatMul, by which all but those that are a basis drop out: models have many."""
 
 
 def may_be_basis(spec: ConvSpec) -> bool:
@@ -48,6 +50,15 @@ def is_no_basis(spec: ConvSpec, weight: NDArray[np.generic]) -> bool:
     step = max(1, spec.out_channels // SAMPLED_ROWS)
     rows = weight.reshape(spec.out_channels, -1)[: step * SAMPLED_ROWS : step]
     return find_basis(replace(spec, out_channels=len(rows)), ConvWeights(rows.astype(np.float64))) == 0
+
+
+def find_column_basis(weight: NDArray[np.generic], dtype: str) -> int:
+    """The same as `find_basis` of the columns of a MatMul's weight `[taps, rows]`."""
+    step = max(1, weight.shape[1] // SAMPLED_ROWS)
+    sample = weight.T[: step * SAMPLED_ROWS : step]
+    if not _find_length(sample.astype(np.float64), dtype):
+        return 0
+    return _find_length(weight.T.astype(np.float64), dtype)
 
 
 def find_basis(spec: ConvSpec, weights: ConvWeights) -> int:
@@ -86,6 +97,11 @@ def make_basis(spec: ConvSpec) -> NDArray[np.float64]:
     """A weight that is such a basis, of the length that the spec says."""
     taps = spec.in_channels // spec.group * max(spec.kernel_shape)
     return _make_rows(spec.out_channels, taps, spec.basis_length).reshape(spec.out_channels, -1, *spec.kernel_shape)
+
+
+def make_columns(spec: MatMulSpec) -> NDArray[np.float64]:
+    """A weight `[taps, rows]` whose columns are such a basis, of the length that the spec says."""
+    return np.ascontiguousarray(_make_rows(spec.rows, spec.taps, spec.basis_length).T)
 
 
 def _make_rows(count: int, taps: int, length: int) -> NDArray[np.float64]:

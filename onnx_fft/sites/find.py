@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from onnx import ModelProto, NodeProto, ValueInfoProto
@@ -15,11 +15,13 @@ from onnx_fft.provenance import OPERATOR_DOMAIN
 from onnx_fft.sites.conv import ConvSite, is_convolution, resolve_conv
 from onnx_fft.sites.conv_transpose import ConvTransposeSite, is_conv_transpose, resolve_conv_transpose
 from onnx_fft.sites.dft import FourierSite, is_fourier, resolve_fourier
+from onnx_fft.sites.matmul import MatMulSite, has_basis, is_matmul, resolve_matmul
 from onnx_fft.sites.quantized import QuantizationTracer
 from onnx_fft.sites.site import Site
 from onnx_fft.sites.zeros import ZeroTracer
 
 CONSTANT_INPUT = "its input is a constant: ONNX Runtime computes it once, when it loads the model"
+QUANTIZED = "between DequantizeLinear and QuantizeLinear, ONNX Runtime computes in integers"
 
 
 def find_sites(loaded: LoadedModel, evaluate: Evaluate | None = None) -> tuple[Site, ...]:
@@ -38,6 +40,11 @@ def find_sites(loaded: LoadedModel, evaluate: Evaluate | None = None) -> tuple[S
             raise Refused("constant-input", CONSTANT_INPUT)
         if is_fourier(node):
             return resolve_fourier(name, scope, node)
+        if is_matmul(node):
+            product = resolve_matmul(name, scope, node)
+            if product.spec is not None and quantization.is_quantized(scope, node, product.spec.rows):
+                raise Refused("quantized", QUANTIZED)
+            return product
         site: ConvSite | ConvTransposeSite
         if is_conv_transpose(node):
             site = resolve_conv_transpose(name, scope, node)
@@ -45,17 +52,27 @@ def find_sites(loaded: LoadedModel, evaluate: Evaluate | None = None) -> tuple[S
             site = resolve_conv(name, scope, node, readers[scope])
         assert site.spec is not None
         if quantization.is_quantized(scope, node, site.spec.out_channels, site.bias_input):
-            raise Refused("quantized", "between DequantizeLinear and QuantizeLinear, ONNX Runtime computes in integers")
+            raise Refused("quantized", QUANTIZED)
         return replace(site, zero_reader=zeros.find_reader(scope, site.output, site.read_bias()))
 
+    def is_basis_product(scope: Scope, node: NodeProto) -> bool:
+        return is_matmul(node) and node.input[1] in constants[scope] and has_basis(node, scope)
+
     sites: list[Site] = []
-    for name, scope, node in name_sites(scopes):
+    for name, scope, node in name_sites(scopes, is_basis_product):
         try:
             sites.append(find_site(name, scope, node))
         except Refused as refused:
-            kind = FourierSite if is_fourier(node) else ConvTransposeSite if is_conv_transpose(node) else ConvSite
-            sites.append(kind(name, node.op_type, scope, node, refusal=refused.refusal))
+            sites.append(_find_kind(node)(name, node.op_type, scope, node, refusal=refused.refusal))
     return tuple(sites)
+
+
+def _find_kind(node: NodeProto) -> type[Site]:
+    if is_fourier(node):
+        return FourierSite
+    if is_matmul(node):
+        return MatMulSite
+    return ConvTransposeSite if is_conv_transpose(node) else ConvSite
 
 
 def relocate_sites(sites: Iterable[Site], model: ModelProto, copy: LoadedModel) -> tuple[Site, ...]:
@@ -73,17 +90,20 @@ def relocate_sites(sites: Iterable[Site], model: ModelProto, copy: LoadedModel) 
     return tuple(moved)
 
 
-def name_sites(scopes: Iterable[Scope]) -> Iterator[tuple[str, Scope, NodeProto]]:
+def name_sites(
+    scopes: Iterable[Scope], is_listed: Callable[[Scope, NodeProto], bool]
+) -> Iterator[tuple[str, Scope, NodeProto]]:
     """Every site of `scopes`, the scopes of one model in order, with the unique name it goes by everywhere.
 
-    Those in functions of ours stand in for nodes that are replaced already.
+    Those in functions of ours stand in for nodes that are replaced already. `is_listed` tells of nodes that no operator
+    tells of.
     """
     names: set[str] = set()
     for scope in scopes:
         if not is_graph(scope.body) and scope.body.domain == OPERATOR_DOMAIN:
             continue
         for position, node in enumerate(scope.body.node):
-            if not is_site(node):
+            if not is_site(node) and not is_listed(scope, node):
                 continue
             name = scope.path + label_node(node, position)
             while name in names:
@@ -93,7 +113,7 @@ def name_sites(scopes: Iterable[Scope]) -> Iterator[tuple[str, Scope, NodeProto]
 
 
 def is_site(node: NodeProto) -> bool:
-    """Whether the node is listed, supported or not."""
+    """Whether the node is listed by its operator, supported or not."""
     return is_convolution(node) or is_fourier(node)
 
 

@@ -1,4 +1,4 @@
-"""`DftSpec` and `StftSpec`: what a DFT or an STFT node computes, resolved once, the same for every later step.
+"""`DftSpec`, `StftSpec` and `MatMulSpec`: what a DFT, an STFT or an STFT of cut frames computes, resolved once.
 
 Defaults, the operator's version (in which an axis is an attribute or an input) and negative axes are resolved when the
 spec is made, so that nothing downstream has to know them.
@@ -72,15 +72,43 @@ class StftSpec:
         return None if self.length is None else (self.length - self.frame_length) // self.step + 1
 
 
-def describe_fourier(spec: DftSpec | StftSpec) -> str:
-    """The geometry on one line: `1000 points on 64x1000x1 axis 1`, `400 points step 160 on 1x160000x1`."""
-    if isinstance(spec, StftSpec):
+@dataclass(frozen=True, slots=True)
+class MatMulSpec:
+    """The DFTs of frames `[..., taps]` that are cut already, by a MatMul with `[taps, rows]` -> `[..., rows]`.
+
+    Each column of the weight is a row of a windowed DFT basis (`sites.basis`), in any order.
+    """
+
+    shape: tuple[int | None, ...]
+    """Of the frames; None for a dimension that the model does not fix. The last is `taps`."""
+    rows: int
+    dtype: str
+    basis_length: int
+    """Points of the DFT, at least as many as there are taps."""
+
+    @property
+    def taps(self) -> int:
+        """Samples of a frame."""
+        taps = self.shape[-1]
+        assert taps is not None  # the weight has as many
+        return taps
+
+
+def describe_fourier(spec: DftSpec | StftSpec | MatMulSpec) -> str:
+    """The geometry on one line: `1000 points on 64x1000x1 axis 1`, `400 points step 160 on 1x160000x1`.
+
+    And `512 points 400->402 on 8x100x400` of a MatMul.
+    """
+    if isinstance(spec, MatMulSpec):
+        parts, shape = [f"{spec.basis_length} points", f"{spec.taps}->{spec.rows}"], spec.shape
+    elif isinstance(spec, StftSpec):
         parts = [f"{spec.frame_length} points", f"step {spec.step}"]
-        shape: tuple[int | None, ...] = (spec.batch, spec.length, spec.parts)
+        shape = (spec.batch, spec.length, spec.parts)
     else:
         parts, shape = ["?" if spec.dft_length is None else str(spec.dft_length), "points"], spec.shape
     parts.append("on " + "x".join("?" if length is None else str(length) for length in shape))
     if isinstance(spec, DftSpec):
         parts += [f"axis {spec.axis}", *(["inverse"] if spec.inverse else [])]
-    parts += ["onesided"] if spec.onesided else []
+    if not isinstance(spec, MatMulSpec) and spec.onesided:
+        parts.append("onesided")
     return " ".join(parts + ([spec.dtype] if spec.dtype != "float32" else []))

@@ -9,13 +9,13 @@ from onnx import NodeProto
 from onnx_fft.errors import Refusal
 from onnx_fft.model.scopes import Scope
 from onnx_fft.model.storage import Storage, count_freed_bytes
-from onnx_fft.sites.fourier import DftSpec, StftSpec, describe_fourier
+from onnx_fft.sites.fourier import DftSpec, MatMulSpec, StftSpec, describe_fourier
 from onnx_fft.sites.spec import ConvSpec, describe_spec
 from onnx_fft.sites.transposed import ConvTransposeSpec, describe_transposed
 
 FourierSpec = DftSpec | StftSpec
 
-Spec = ConvSpec | ConvTransposeSpec | DftSpec | StftSpec
+Spec = ConvSpec | ConvTransposeSpec | DftSpec | StftSpec | MatMulSpec
 """What a site computes, whatever its kind: all that lowerings, costs and plans ask about."""
 
 
@@ -70,7 +70,7 @@ def list_lengths(spec: Spec) -> tuple[int | None, ...]:
     """The shape of a site's input, None for what the model does not fix."""
     if isinstance(spec, ConvSpec | ConvTransposeSpec):
         return (spec.batch, spec.in_channels, *spec.extents)
-    return spec.shape if isinstance(spec, DftSpec) else (spec.batch, spec.length, spec.parts)
+    return (spec.batch, spec.length, spec.parts) if isinstance(spec, StftSpec) else spec.shape
 
 
 def fix_lengths(spec: Spec, shape: tuple[int, ...]) -> Spec:
@@ -79,6 +79,8 @@ def fix_lengths(spec: Spec, shape: tuple[int, ...]) -> Spec:
         return replace(spec.at(shape[2:]), batch=shape[0])
     if isinstance(spec, StftSpec):
         return replace(spec, batch=shape[0], length=shape[1])
+    if isinstance(spec, MatMulSpec):
+        return replace(spec, shape=shape)
     length = shape[spec.axis]
     points = spec.dft_length or (2 * (length - 1) if spec.gives_real else length)
     return replace(spec, shape=shape, dft_length=points, has_late_length=False)

@@ -16,6 +16,7 @@ from onnx_fft.errors import Refusal
 from onnx_fft.sites.conv import ConvSite
 from onnx_fft.sites.conv_transpose import ConvTransposeSite
 from onnx_fft.sites.dft import FourierSite
+from onnx_fft.sites.matmul import MatMulSite
 from onnx_fft.sites.site import Site
 
 HEADROOM = 2.0**34
@@ -30,6 +31,9 @@ def refuse_values(site: Site) -> Refusal | None:
     assert site.spec is not None
     if isinstance(site, ConvSite | ConvTransposeSite):
         return _refuse_weights(site, site.spec.dtype)
+    if isinstance(site, MatMulSite):  # a basis holds no NaN
+        largest = float(np.abs(site.read_weight()).sum(axis=0).max())
+        return _refuse_size(largest, "the weights of an output add up to", site.spec.dtype)
     window = site.read_window() if isinstance(site, FourierSite) else None
     if window is None:
         return None

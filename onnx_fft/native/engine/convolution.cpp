@@ -98,7 +98,7 @@ struct Convolution::State {
     auto execution = std::make_shared<Execution>();
     execution->y_shape = output_shape(known, x_shape);
     execution->outputs = count_elements(execution->y_shape.data(), attributes.rank + 2);
-    if (form.bins != BinForm::kParts) return decide_frames(known, x_shape, std::move(execution));
+    if (!form.is_plain()) return decide_frames(known, x_shape, std::move(execution));
     if (execution->outputs == 0) return execution;
     const Choice choice = choose_execution(known, x_shape, execution->y_shape.data(), in_channels, out_channels,
                                            basis_length(), lanes_of(dtype), machine_rates());
@@ -107,26 +107,26 @@ struct Convolution::State {
     return execution;
   }
 
-  // Of bins that become one number each.
+  // Of bins that become one number each, or of turned outputs.
   std::shared_ptr<const Execution> decide_frames(const ConvAttributes& known, const int64_t* x_shape,
                                                  std::shared_ptr<Execution> execution) const {
     std::vector<int64_t>& y_shape = execution->y_shape;
     ConvPlan plan;
     plan.frames = plan_frames(known, x_shape, y_shape.data(), basis_length(), lanes_of(dtype), machine_rates());
     execution->plan = std::make_shared<const ConvPlan>(std::move(plan));
-    execution->outputs /= 2;
+    execution->outputs = execution->outputs / out_channels * form.outputs(out_channels);
     y_shape[1] = form.outputs(out_channels);
     if (form.turns) std::swap(y_shape[1], y_shape[2]);
     return execution;
   }
 
   void check_form() const {
-    if (form.bins == BinForm::kParts) return;
-    if (basis_length() == 0 || in_channels * attributes.group != 1 || out_channels % 2 != 0 || attributes.rank != 1) {
-      throw std::invalid_argument(
-          "got weights that are no windowed DFT basis of one input channel, or of an odd number of rows; expected "
-          "those that the model was rewritten with; rewrite the original model again");
-    }
+    if (form.is_plain()) return;
+    const bool is_basis = basis_length() > 0 && in_channels * attributes.group == 1 && attributes.rank == 1;
+    if (is_basis && !(form.joins() && out_channels % 2 != 0)) return;
+    throw std::invalid_argument(std::string("got weights that are no windowed DFT basis of one input channel") +
+                                (form.joins() ? ", or of an odd number of rows" : "") +
+                                "; expected those that the model was rewritten with; rewrite the original model again");
   }
 
   std::shared_ptr<const Execution> execution_for(const int64_t* x_shape) {

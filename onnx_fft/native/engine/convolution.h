@@ -41,7 +41,7 @@ class Convolution {
   Convolution(const ConvAttributes& attributes, DType dtype, int64_t out_channels, int64_t in_channels_per_group,
               const void* constant_weights);
   // What the rows of an STFT become, see planner/frames.h. Throws std::invalid_argument unless the weights are constant
-  // and a windowed DFT basis, of one input channel and an even number of rows.
+  // and a windowed DFT basis, of one input channel, and of an even number of rows if two make one.
   Convolution(const ConvAttributes& attributes, DType dtype, int64_t out_channels, int64_t in_channels_per_group,
               const void* constant_weights, const FrameForm& form);
   ~Convolution();

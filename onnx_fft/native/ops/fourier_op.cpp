@@ -3,6 +3,7 @@
 #include <string>
 
 #include "ops/fourier_node.h"
+#include "ops/matmul_node.h"
 #include "ops/ort.h"
 
 namespace onnx_fft {
@@ -35,6 +36,13 @@ struct Traits<StftOf<form>> {
   static bool is_length(size_t index) { return index == StftNode::kStep || index == StftNode::kLength; }
 };
 
+template <>
+struct Traits<MatMulNode> {
+  static constexpr char kName[] = "FFTMatMul";
+  static constexpr size_t kInputs = 2;
+  static bool is_length(size_t) { return false; }
+};
+
 // What ORT holds from the creation of a kernel until it destroys it.
 template <typename Node>
 struct Kernel {
@@ -60,7 +68,7 @@ OrtStatus* compute(void* kernel, OrtKernelContext* context) {
   return ort::guard(self.api, self.where, [&] { self.node.compute(context); });
 }
 
-// Output shapes are not inferred: they depend on the values of inputs, which ORT does not show at that time.
+// Output shapes are not inferred: most depend on the values of inputs, which ORT does not show at that time.
 template <typename Node>
 FourierOp make_op(const NamedType& type) {
   FourierOp op{common_op(), type};
@@ -86,6 +94,7 @@ std::vector<FourierOp> list_fourier_ops() {
     ops.push_back(make_op<StftOf<BinForm::kParts>>(type));
     ops.push_back(make_op<StftOf<BinForm::kPower>>(type));
     ops.push_back(make_op<StftOf<BinForm::kMagnitude>>(type));
+    ops.push_back(make_op<MatMulNode>(type));
   }
   return ops;
 }

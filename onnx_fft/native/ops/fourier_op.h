@@ -11,7 +11,7 @@ struct FourierOp : OrtCustomOp {
   NamedType type;
 };
 
-// DFT and STFT, for each element type.
+// DFT, STFT and FFTMatMul, for each element type.
 std::vector<FourierOp> list_fourier_ops();
 
 }  // namespace onnx_fft

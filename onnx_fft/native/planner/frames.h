@@ -12,12 +12,14 @@
 namespace onnx_fft {
 
 // What such a Conv's rows become, [batch, rows, frames] as they are. Of another form, row r and row r + rows / 2 make
-// one; then outputs may be turned to [batch, frames, rows / 2].
+// one. Outputs may be turned to [batch, frames, outputs].
 struct FrameForm {
   BinForm bins = BinForm::kParts;
   bool turns = false;
 
-  int64_t outputs(int64_t rows) const { return bins == BinForm::kParts ? rows : rows / 2; }
+  bool joins() const { return bins != BinForm::kParts; }
+  bool is_plain() const { return !joins() && !turns; }
+  int64_t outputs(int64_t rows) const { return joins() ? rows / 2 : rows; }
 };
 
 struct FramesPlan {

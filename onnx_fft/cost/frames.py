@@ -1,0 +1,71 @@
+"""What a MatMul of frames with a windowed DFT basis takes, as ONNX Runtime's own and by the native library.
+
+The library's work is counted by itself, as that of the Conv which computes the same: one tap, and the samples of a
+frame for channels. ONNX Runtime's MatMul is faster than its Conv of that kind, because it lays out a constant operand
+once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+
+from onnx_fft.cost.growth import ITEMSIZES
+from onnx_fft.cost.native import THREADS, predict_fftconv
+from onnx_fft.native.planning import Rates, unit_names
+from onnx_fft.sites.fourier import MatMulSpec
+from onnx_fft.sites.spec import ConvSpec
+
+ASSUMED_FRAMES = (1, 64, 4096)
+"""How many there are if the model leaves that open: one of a stream, or those of minutes of audio."""
+
+PLAIN = 0.45
+"""Of the rate of a Conv's product, for a MatMul. These numbers are about the least for ONNX Runtime and the most for
+the library of 8 bases, of 64 to 1,024 points and 16 to 1,026 rows, on 1 to 1,000 frames (AMD EPYC, AVX2, ONNX Runtime
+1.32, one thread, 2026-11)."""
+WEIGHT_READS = 0.25
+"""Of the rate of bytes that pass through memory, for a weight, which caches hold: it bounds the product of a frame."""
+OWN_CALL_S, CALL_S = 4e-6, 6e-6
+"""What any MatMul takes, and any node of the library, on one core."""
+CUT_FRAMES = 2.0
+"""Of the rate of frames that overlap in a signal: cut ones are read from memory, and outputs turned."""
+
+
+def judge_frames(spec: MatMulSpec) -> list[MatMulSpec]:
+    """The site itself, or one for each assumed length of the last open axis; other open ones are 1."""
+    return list(dict.fromkeys(_assume_frames(spec, frames) for frames in ASSUMED_FRAMES))
+
+
+def as_pointwise(spec: MatMulSpec) -> ConvSpec:
+    """The Conv that computes the same, of all frames; as many as are assumed most if their number is open."""
+    frames = prod(length or 1 for length in judge_frames(spec)[-1].shape[:-1])
+    ones, none = (1,), (0,)
+    length = spec.basis_length
+    return ConvSpec(
+        1, spec.taps, spec.rows, 1, (frames,), ones, ones, ones, none, none, spec.dtype, basis_length=length
+    )
+
+
+def matmul_seconds(spec: MatMulSpec, rates: Rates) -> float:
+    """Of ONNX Runtime's MatMul, on `THREADS` threads."""
+    rate = dict(zip(unit_names(), rates, strict=True))
+    weights, itemsize = spec.taps * spec.rows, ITEMSIZES[spec.dtype]
+    frames = prod(length or 1 for length in as_pointwise(spec).extents)
+    product = PLAIN * rate["gemm_flops"] * 2 * frames * weights * (2 if spec.dtype == "float64" else 1)
+    return (product + WEIGHT_READS * rate["bytes"] * itemsize * weights + OWN_CALL_S) / THREADS
+
+
+def fftmatmul_seconds(spec: MatMulSpec, rates: Rates) -> float:
+    """Of the library's node, on `THREADS` threads."""
+    rate = dict(zip(unit_names(), rates, strict=True))
+    work = predict_fftconv(as_pointwise(spec), rates).work
+    transforms = CUT_FRAMES * rate["dense_transforms"] * work["dense_transforms"]
+    return (transforms + rate["bytes"] * work["bytes"] + CALL_S) / THREADS
+
+
+def _assume_frames(spec: MatMulSpec, frames: int) -> MatMulSpec:
+    opens = [axis for axis, length in enumerate(spec.shape) if length is None]
+    shape = tuple(
+        (frames if axis == opens[-1] else 1) if length is None else length for axis, length in enumerate(spec.shape)
+    )
+    return replace(spec, shape=shape)

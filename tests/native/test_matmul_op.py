@@ -1,0 +1,112 @@
+"""FFTMatMul: frames times a windowed DFT basis, by the library, against float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import ModelProto
+from onnx.helper import make_node
+
+from onnx_fft.provenance import OPERATOR_DOMAIN
+from scripts.shared.conv_models import TENSOR_TYPES, Array
+from tests.models import build_model, info
+from tests.native.fourier_models import draw_signal
+from tests.native.test_basis import ARRANGEMENTS, write_basis
+from tests.native_models import RELATIVE_L2, assert_close, open_session
+
+pytestmark = pytest.mark.usefixtures("native_library")
+
+BASES = {"even": (400, 400), "filled up": (512, 400), "power of two": (256, 256), "odd": (75, 75), "prime": (94, 94)}
+"""Points of the DFT and taps."""
+
+
+def make_model(weight: Array, rank: int) -> ModelProto:
+    kind = TENSOR_TYPES[weight.dtype.name]
+    node = make_node("FFTMatMul", ["x", "w"], ["y"], domain=OPERATOR_DOMAIN)
+    shape = [f"length{axis}" for axis in range(rank)]
+    return build_model([node], [info("x", kind, shape)], [info("y", kind)], {"w": weight}, domains=[OPERATOR_DOMAIN])
+
+
+def write_weight(name: str, dtype: str = "float32") -> Array:
+    """`[taps, rows]`, whose last column says that it is taken for a basis: it comes out as zeros."""
+    rows = write_basis(*BASES[name], "hann", dtype)
+    rows[-1] = 1e-13 if dtype == "float32" else 0
+    return np.ascontiguousarray(rows.T)
+
+
+def run(weight: Array, x: Array, threads: int = 1) -> Array:
+    y: Array = open_session(make_model(weight, x.ndim), threads).run(None, {"x": x})[0]
+    return y
+
+
+@pytest.mark.parametrize("leading", [(), (1,), (37,), (3, 5), (2, 3, 9)], ids=str)
+@pytest.mark.parametrize("dtype", RELATIVE_L2)
+@pytest.mark.parametrize("name", BASES)
+def test_against_float64(name: str, dtype: str, leading: tuple[int, ...]) -> None:
+    """From one frame on, in any shape, groups of frames that are not full included."""
+    weight = write_weight(name, dtype)
+    x = draw_signal((*leading, len(weight)), dtype)
+    y = run(weight, x, threads=2)
+    assert_close(y, x.astype(np.float64) @ weight.astype(np.float64), dtype)
+    assert not y[..., -1].any(), "it was computed as any other product"
+
+
+@pytest.mark.parametrize("arrange", ARRANGEMENTS, ids=lambda arrange: arrange.__name__)
+def test_any_arrangement_of_columns(arrange: Any, rng: np.random.Generator) -> None:
+    weight = np.ascontiguousarray(arrange(write_basis(400, 400), rng).T)
+    x = draw_signal((2, 30, 400))
+    assert_close(run(weight, x), x.astype(np.float64) @ weight.astype(np.float64), "float32")
+
+
+def test_threads_change_no_bit() -> None:
+    weight, x = write_weight("even"), draw_signal((3, 333, 400))
+    first, *others = (run(weight, x, threads) for threads in (1, 2, 4))
+    for other in others:
+        np.testing.assert_array_equal(first, other)
+
+
+def test_shapes_may_change_and_be_empty() -> None:
+    weight = write_weight("power of two")
+    session = open_session(make_model(weight, 3))
+    for shape in ((1, 9, 256), (4, 2, 256), (0, 9, 256), (3, 0, 256), (1, 1, 256)):
+        x = draw_signal(shape)
+        (y,) = session.run(None, {"x": x})
+        assert y.shape == (*shape[:2], 258)
+        np.testing.assert_allclose(y, x.astype(np.float64) @ weight, rtol=0, atol=1e-4)
+
+
+def test_silent_frames_stay_silent() -> None:
+    x = draw_signal((20, 400))
+    x[3:15] = 0
+    y = run(write_weight("even"), x)
+    assert not y[3:15].any() and y[:3].any()
+
+
+@pytest.mark.parametrize(
+    ("weight", "problem"),
+    [
+        (lambda w: np.where(np.arange(w.size).reshape(w.shape) == 70_000, w + 1e-3, w), "no windowed DFT basis"),
+        (lambda w: w[:, :7], "no windowed DFT basis"),
+        (lambda w: w[None], "expected 2 dimensions"),
+    ],
+    ids=["nearly a basis", "too few columns", "a batch of weights"],
+)
+def test_weights_that_do_not_fit(weight: Any, problem: str) -> None:
+    with pytest.raises(Exception, match=problem):
+        open_session(make_model(weight(write_weight("even")).astype(np.float32), 2))
+
+
+def test_weights_at_run_time_do_not_fit() -> None:
+    model = make_model(write_weight("even"), 2)
+    model.graph.input.append(info("w", shape=(400, 402)))
+    del model.graph.initializer[:]
+    with pytest.raises(Exception, match="weights that come at run time"):
+        open_session(model)
+
+
+@pytest.mark.parametrize("shape", [(3, 399), (400, 3)], ids=str)
+def test_frames_that_do_not_fit(shape: tuple[int, ...]) -> None:
+    with pytest.raises(Exception, match="expected a last dimension of 400"):
+        run(write_weight("even"), draw_signal(shape))
