@@ -1,9 +1,10 @@
 """A runtime's outputs, held against the float64 truth: cells of the matrix, and the failures that are known.
 
 An output is right if it has the truth's shape and the case's dtype, is finite, and no element is further from the truth
-than TOLERANCE times the root mean square of the output. If a runtime says what it executed, that counts too: no Conv in
-"dft" and "matmul", a DFT in "dft", a Conv in "fftconv", whose functions it has to inline, and nothing but our own
-operator in WITH_LIBRARY. Of a DFT or STFT: none in "matmul", one elsewhere, in WITH_LIBRARY our own.
+than TOLERANCE times the root mean square of the output. If a runtime says what it executed, that counts too: no Conv
+or ConvTranspose in "dft" and "matmul", a DFT in "dft", a Conv or ConvTranspose in "fftconv", whose functions it has to
+inline, and nothing but our own operator in WITH_LIBRARY. Of a DFT or STFT: none in "matmul", one elsewhere, in
+WITH_LIBRARY our own.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Array = NDArray[Any]
 
 TOLERANCE = {"float32": 1e-5, "float16": 5e-3}
 """Largest error of an element in units of the output's RMS. Seen at most: 1.4e-6 and 1.2e-3, Conv's own included."""
-CONVS = ("Conv", "FusedConv", "NhwcFusedConv", "Convolution")
+CONVS = ("Conv", "FusedConv", "NhwcFusedConv", "Convolution", "ConvTranspose", "Deconvolution")
 """As ONNX Runtime, the evaluator (which runs a function's body behind the node) and OpenVINO name what they execute."""
 MESSAGE_LENGTH = 200
 
@@ -45,7 +46,7 @@ KNOWN: tuple[Known, ...] = (
         "openvino",
         "fftconv",
         "No conversion rule found for operations: onnx_fft.",
-        "onnx_fft::FFTConv, DFT, STFT",
+        "onnx_fft::FFTConv, FFTConvTranspose, DFT, STFT",
         "the ONNX frontend does not know model-local functions; `onnx.inliner.inline_local_functions` makes a file "
         "that it takes",
         "no issue is known to us; the inliner is of onnx/onnx#5105",
