@@ -36,14 +36,15 @@ def _print_cell(cell: Cell, notes: list[str]) -> str:
         return f"all {cell.total}"
     is_real_right = REAL_MODEL not in cell.failures
     text = f"**{cell.passed - is_real_right} of {cell.total - 1}**" + (" and the real model" if is_real_right else "")
-    own = [_print_note(known) for known in cell.find_known()]
+    own = [print_note(known) for known in cell.find_known()]
     notes += [note for note in own if note not in notes]
     numbers = [f"note {notes.index(note) + 1}" for note in own]
     numbers += ["unexplained"] if cell.list_unexplained() else []
     return f"{text} ({', '.join(numbers)})"
 
 
-def _print_note(known: Known) -> str:
+def print_note(known: Known) -> str:
+    """A gap of a runtime, with the link to where it is discussed."""
     source = re.sub(r"([\w-]+/[\w-]+)#(\d+)", r"[\g<0>](https://github.com/\1/issues/\2)", known.source)
     return f"`{known.operator}`: {known.sentence} ({source})."
 
