@@ -109,8 +109,12 @@ def transposed(draw: st.DrawFn) -> Transposed:
         end = [draw(st.integers(0, length - 1 - pad)) for length, pad in zip(natural, begin, strict=True)]
         attributes |= {"pads": (*begin, *end), "output_padding": added}
     elif how == "output_shape":
-        attributes |= {how: [draw(st.integers(1, length)) for length in natural]}
-        attributes |= {"auto_pad": draw(st.sampled_from(("NOTSET", "SAME_UPPER", "SAME_LOWER")))}
+        mode, added = draw(st.sampled_from(("NOTSET", "SAME_UPPER", "SAME_LOWER"))), [0] * rank
+        if mode == "NOTSET" and draw(st.booleans()):  # longer than what the kernel reaches, or with output_padding
+            added = [draw(st.integers(0, stride - 1)) for stride in strides]
+            attributes |= {"output_padding": added} if draw(st.booleans()) else {}
+        attributes |= {how: [draw(st.integers(1, n + more)) for n, more in zip(natural, added, strict=True)]}
+        attributes |= {"auto_pad": mode}
     elif how == "VALID" or all(span >= stride for span, stride in zip(spans, strides, strict=True)):
         attributes |= {"auto_pad": how}
     opens = tuple(draw(st.booleans()) and how != "output_shape" for _ in range(rank + 1))

@@ -141,7 +141,7 @@ def conv_transpose_direct(
         spread = _multiply(taps[..., number], inputs)
         full[(*every, *reached)] += spread.reshape(*spread.shape[:3], *extents)
     kept = tuple(slice(begin, begin + count) for begin, count in zip(geometry.pads_begin, outputs, strict=True))
-    return _add_bias(full[(*every, *kept)].reshape(batch, -1, *outputs), bias)
+    return _add_bias(full[(*every, *kept)].reshape(batch, group * w64.shape[1], *outputs), bias)
 
 
 def conv_transpose_maps(

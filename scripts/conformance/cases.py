@@ -1,7 +1,7 @@
 """What the conformance matrix runs: models, inputs and the float64 truth, in a folder that any runtime can read.
 
-A case is one of the standard's own Conv, DFT and STFT cases, or a real model; it is run as it is ("original") and
-once for each lowering that takes its operator, with every Conv, DFT or STFT replaced. The folder holds
+A case is one of the standard's own Conv, ConvTranspose, DFT and STFT cases, or a real model; it is run as it is
+("original") and once for each lowering that takes its operator, with every one of these replaced. The folder holds
 `manifest.json`, the models, and the inputs as raw little-endian tensors.
 
 The standard stamps its newest cases with opsets that older runtimes refuse, whatever operators they contain. Those
@@ -37,6 +37,7 @@ from scripts.shared.standard_cases import (
     conv_cases,
     converted_cases,
     fourier_cases,
+    transposed_cases,
 )
 
 ORIGINAL = "original"
@@ -44,6 +45,8 @@ LOWERINGS = {"dft": "standard", "matmul": "standard", "fftconv": "native"}
 """Each lowering and its target; "fftconv" runs here without the native library, by its functions."""
 FOURIER_LOWERINGS = {"matmul": "matmul", "fftconv": "fft"}
 """The column of each lowering of a DFT or STFT: the library's operators for those and for Conv share one."""
+CONVS, TRANSFORMS = ("Conv", "ConvTranspose"), ("DFT", "STFT")
+"""What is replaced; a case has operators of one kind."""
 WITH_LIBRARY = "native"
 """How cells name "fftconv" with the native library, which `versions.py` runs."""
 OPSET, IR_VERSION = 17, 8
@@ -67,7 +70,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One model to run: of which case, by which lowering, and how many Convs, or DFTs and STFTs, that replaced: all."""
+    """One model to run: of which case, by which lowering, and how many Convs or transforms that replaced: all."""
 
     name: str
     case: str
@@ -81,7 +84,7 @@ class Entry:
 
 def collect_cases() -> Iterator[Case]:
     """The standard's cases, in the order of `tests/rewrite/test_standard_cases.py`, and last the real model."""
-    for case in (*conv_cases(), *causal_cases(), *converted_cases()):
+    for case in (*conv_cases(), *transposed_cases(), *causal_cases(), *converted_cases()):
         yield Case(case.name, stamp_opset(case.copy_model()), case.feeds, case.expected)
     for case in fourier_cases():
         baked = bake_inputs(case, list(case.feeds)[1:])
@@ -120,7 +123,7 @@ def list_columns(model: ModelProto) -> tuple[str, ...]:
 
 
 def replace_sites(model: ModelProto, column: str) -> tuple[ModelProto, int]:
-    """The model with every Conv, DFT or STFT replaced, or as it is, and how many were replaced."""
+    """The model with every Conv or transform replaced, or as it is, and how many were replaced."""
     if column == ORIGINAL:
         return model, 0
     lowering = FOURIER_LOWERINGS[column] if _has_fourier(model) else column
@@ -157,7 +160,7 @@ def _write_entry(
     folder: Path, case: Case, lowering: str, model: ModelProto, feeds: tuple[Tensor, ...], replaced: int
 ) -> Entry:
     name = f"{case.name}.{lowering}"
-    kinds = ("DFT", "STFT") if _has_fourier(case.model) else ("Conv",)
+    kinds = TRANSFORMS if _has_fourier(case.model) else CONVS
     left, sites = (
         sum(node.domain == "" and node.op_type in kinds for node in each.graph.node) for each in (model, case.model)
     )

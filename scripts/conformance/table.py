@@ -17,7 +17,7 @@ COLUMNS = (ORIGINAL, *LOWERINGS)
 def render(found: dict[str, Any]) -> str:
     """The page's block: the matrix, its notes, and the speed in the browser."""
     cells = {(cell["runtime"], cell["lowering"]): Cell(**cell) for cell in found["cells"]}
-    notes: list[Known] = []
+    notes: list[str] = []
     rows = []
     for runtime in RUNTIMES:
         row = [found["versions"][runtime.key] + runtime.suffix]
@@ -26,24 +26,25 @@ def render(found: dict[str, Any]) -> str:
     titles = ("runtime", *(f"`{lowering}`" if lowering != ORIGINAL else lowering for lowering in COLUMNS))
     lines = Table(titles, tuple(rows)).to_markdown()
     lines += [""] if notes else []
-    lines += [f"{number}. {_print_note(known)}" for number, known in enumerate(notes, 1)]
+    lines += [f"{number}. {note}" for number, note in enumerate(notes, 1)]
     return "\n".join([*lines, "", *_print_errors(list(cells.values())), "", *_print_speed(found["speed"])]) + "\n"
 
 
-def _print_cell(cell: Cell, notes: list[Known]) -> str:
+def _print_cell(cell: Cell, notes: list[str]) -> str:
     """`all 47`, or `**14 of 46** and the real model (note 1)`."""
     if not cell.failures:
         return f"all {cell.total}"
     is_real_right = REAL_MODEL not in cell.failures
     text = f"**{cell.passed - is_real_right} of {cell.total - 1}**" + (" and the real model" if is_real_right else "")
-    known = cell.find_known()
-    notes += [gap for gap in known if gap not in notes]
-    numbers = [f"note {notes.index(gap) + 1}" for gap in known]
+    own = [print_note(known) for known in cell.find_known()]
+    notes += [note for note in own if note not in notes]
+    numbers = [f"note {notes.index(note) + 1}" for note in own]
     numbers += ["unexplained"] if cell.list_unexplained() else []
     return f"{text} ({', '.join(numbers)})"
 
 
-def _print_note(known: Known) -> str:
+def print_note(known: Known) -> str:
+    """A gap of a runtime, with the link to where it is discussed."""
     source = re.sub(r"([\w-]+/[\w-]+)#(\d+)", r"[\g<0>](https://github.com/\1/issues/\2)", known.source)
     return f"`{known.operator}`: {known.sentence} ({source})."
 

@@ -1,7 +1,7 @@
 """The float64 truth of a whole model: every tensor widened, its Convs computed by the oracle, the rest by NumPy.
 
 onnx's reference evaluator walks the graph, and its operators are NumPy calls that keep float64 if they are given it.
-`onnx_fft.fourier.oracle` replaces its Conv, `onnx_fft.fourier.transforms` its DFT and STFT.
+`onnx_fft.fourier.oracle` replaces its Conv and ConvTranspose, `onnx_fft.fourier.transforms` its DFT and STFT.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from onnx_fft.checks.fouriercheck import make_transforms
-from onnx_fft.fourier.oracle import ConvGeometry, conv_direct
+from onnx_fft.checks.transposedcheck import read_geometry
+from onnx_fft.fourier.oracle import ConvGeometry, conv_direct, conv_transpose_direct
 
 Array = NDArray[Any]
 NARROW = (TensorProto.FLOAT, TensorProto.FLOAT16)
@@ -44,6 +45,16 @@ class Conv(OpRun):
         return (conv_direct(x, w, b, ConvGeometry(attributes["group"], strides, dilations, begin, end)),)
 
 
+class ConvTranspose(OpRun):
+    """The standard's ConvTranspose, the same."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, w: Array, b: Array | None = None, **_: Any) -> tuple[Array]:
+        """`x [N, Cin, *extents]`, `w [Cin, Cout / group, *kernel]`, `b [Cout]`."""
+        return (conv_transpose_direct(x, w, b, read_geometry(self.onnx_node, x.shape, w.shape)),)
+
+
 def compute_truth(model: ModelProto, feeds: Mapping[str, Array]) -> list[Array]:
     """Every output of the model, in float64 if it is of a float type. The model is not changed."""
     wide = ModelProto()
@@ -51,9 +62,8 @@ def compute_truth(model: ModelProto, feeds: Mapping[str, Array]) -> list[Array]:
     _widen_graph(wide.graph)
     floats = (np.float16, np.float32)
     given = {name: value.astype(np.float64) if value.dtype in floats else value for name, value in feeds.items()}
-    return [
-        np.asarray(value) for value in ReferenceEvaluator(wide, new_ops=[Conv, *make_transforms()]).run(None, given)
-    ]
+    evaluator = ReferenceEvaluator(wide, new_ops=[Conv, ConvTranspose, *make_transforms()])
+    return [np.asarray(value) for value in evaluator.run(None, given)]
 
 
 def _widen_graph(graph: GraphProto) -> None:

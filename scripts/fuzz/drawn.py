@@ -1,4 +1,4 @@
-"""Random valid models: a chain of Convs and of what stands around them in real ones, at any opset from 7 on.
+"""Random valid models: a chain of Convs, ConvTransposes, DFTs, STFTs and what stands around them, from opset 7 on.
 
 The chain may lie in a branch of an If, in a Loop or in a model-local function, its lengths may be open, and the file
 may hold what stands beside nodes: texts, annotations, what training binds.
@@ -7,7 +7,6 @@ may hold what stands beside nodes: texts, annotations, what training binds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -15,7 +14,9 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from scripts.shared.conv_models import TENSOR_TYPES, Array
+from scripts.fuzz.chain import Chain
+from scripts.fuzz.fourier import add_conv_transpose, add_dft, add_stft, add_stft_by_conv
+from scripts.shared.conv_models import TENSOR_TYPES
 
 OLDEST_OPSET = 7
 EXTENTS = {1: (40, 200), 2: (10, 32), 3: (5, 9)}
@@ -26,47 +27,23 @@ NEWER = {"Sign": 9, "Resize": 11}
 """Operators by the opset that brought them, if that is above the oldest."""
 
 
-@dataclass
-class _Chain:
-    """What is built so far: `value`, of `shape`, is the end."""
-
-    rng: Random
-    opset: int
-    dtype: str
-    shape: list[int]
-    value: str = "x"
-    nodes: list[NodeProto] = field(default_factory=list)
-    constants: dict[str, Array] = field(default_factory=dict)
-
-    def add(self, op_type: str, *inputs: str, **attributes: Any) -> None:
-        """A node at the end that reads it, and `inputs` after it."""
-        output = f"v{len(self.nodes)}"
-        node = helper.make_node(op_type, [self.value, *inputs], [output], f"{op_type}_{len(self.nodes)}", **attributes)
-        self.nodes.append(node)
-        self.value = output
-
-    def store(self, *shape: int, dtype: str = "") -> str:
-        """The name of a new initializer of random values."""
-        values = np.random.default_rng(self.rng.getrandbits(32)).standard_normal(shape)
-        name = f"c{len(self.constants)}"
-        self.constants[name] = values.astype(dtype or self.dtype)
-        return name
-
-
 def draw_model(rng: Random) -> ModelProto:
     """One that ONNX's checker accepts, of one float input `x` and one output."""
     rank = rng.choice((1, 1, 2, 2, 2, 3))
     dtype = rng.choices(("float32", "float16", "float64"), (8, 1, 1))[0]
     shape = [rng.choice((1, 1, 2)), rng.choice((1, 2, 3, 4, 8)), *(rng.randint(*EXTENTS[rank]) for _ in range(rank))]
     newest = min(onnx.defs.onnx_opset_version(), 26)
-    chain = _Chain(rng, rng.randint(OLDEST_OPSET, newest), dtype, list(shape))
-    _add_conv(chain)
+    chain = Chain(rng, rng.randint(OLDEST_OPSET, newest), dtype, list(shape))
+    first, *others = SITES
+    rng.choice(SITES)(chain)
+    if not chain.nodes:  # the operator is newer, or for another rank
+        first(chain)
     for _ in range(rng.randint(0, 4)):
-        rng.choice((_add_conv, _add_neighbour, _add_elementwise, _add_quantization))(chain)
+        rng.choice((first, rng.choice(others), _add_neighbour, _add_elementwise, _add_quantization))(chain)
     return _wrap(chain, shape)
 
 
-def _add_conv(chain: _Chain) -> None:
+def _add_conv(chain: Chain) -> None:
     rng, (_, channels, *extents) = chain.rng, chain.shape
     rank = len(extents)
     group = rng.choice([each for each in (1, 1, 2, channels) if channels % each == 0])
@@ -84,14 +61,18 @@ def _add_conv(chain: _Chain) -> None:
     chain.shape[1:] = [outputs, *(total // s + 1 for total, s in zip(totals, strides, strict=True))]
 
 
-def _add_elementwise(chain: _Chain) -> None:
+SITES = (_add_conv, add_conv_transpose, add_dft, add_stft, add_stft_by_conv)
+"""What draws an operator that a rewrite replaces; one that does not fit the chain adds nothing."""
+
+
+def _add_elementwise(chain: Chain) -> None:
     operators = ELEMENTWISE + (ZERO_READERS if chain.rng.random() < 0.3 else ())
     op_type = chain.rng.choice(operators)
     if NEWER.get(op_type, 0) <= chain.opset:
         chain.add(op_type)
 
 
-def _add_neighbour(chain: _Chain) -> None:
+def _add_neighbour(chain: Chain) -> None:
     """What is folded into Convs, fused with them, or stands between them."""
     channels, ones = chain.shape[1], [1] * (len(chain.shape) - 2)
     kind = chain.rng.choice(("BatchNormalization", "Add", "Mul", "MaxPool", "Transpose", "Reshape"))
@@ -108,12 +89,10 @@ def _add_neighbour(chain: _Chain) -> None:
         chain.add(kind, perm=[1, 0, *range(2, len(chain.shape))])
         chain.shape[:2] = chain.shape[1::-1]
     else:
-        target = f"c{len(chain.constants)}"
-        chain.constants[target] = np.array([0, 0, *chain.shape[2:]], np.int64)
-        chain.add(kind, target)
+        chain.add(kind, chain.hold(np.array([0, 0, *chain.shape[2:]], np.int64)))
 
 
-def _add_quantization(chain: _Chain) -> None:
+def _add_quantization(chain: Chain) -> None:
     """To integers of eight bits and back."""
     if chain.opset < 10 or chain.dtype != "float32":
         return
@@ -123,13 +102,13 @@ def _add_quantization(chain: _Chain) -> None:
     chain.add("DequantizeLinear", "scale", "zero_point")
 
 
-def _wrap(chain: _Chain, shape: Sequence[int]) -> ModelProto:
+def _wrap(chain: Chain, shape: Sequence[int]) -> ModelProto:
     """The chain as a model: as it is, in both branches of an If, in a Loop, or as a function."""
     rng, dtype = chain.rng, TENSOR_TYPES[chain.dtype]
     open_axes = [axis for axis in range(len(shape)) if axis != 1 and rng.random() < 0.3]
     dims = [f"d{axis}" if axis in open_axes else length for axis, length in enumerate(shape)]
     values = [helper.make_tensor_value_info("x", dtype, dims)]
-    open_shape = [None] * len(shape)
+    open_shape = [None] * len(chain.shape)
     output = helper.make_tensor_value_info(chain.value, dtype, open_shape if open_axes else chain.shape)
     tensors = [numpy_helper.from_array(value, name) for name, value in chain.constants.items()]
     imports = [helper.make_opsetid("", chain.opset), helper.make_opsetid("local", 1)]

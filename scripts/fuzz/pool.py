@@ -11,7 +11,16 @@ from onnx import ModelProto
 
 from scripts.fuzz.drawn import draw_model
 from scripts.shared.paths import MODELS
-from scripts.shared.standard_cases import DATA, causal_cases, conv_cases, converted_cases, other_cases
+from scripts.shared.standard_cases import (
+    DATA,
+    bake_inputs,
+    causal_cases,
+    conv_cases,
+    converted_cases,
+    fourier_cases,
+    other_cases,
+    transposed_cases,
+)
 
 FAMILIES: tuple[tuple[str, int], ...] = (("drawn", 16), ("cases", 4), ("simple", 1), ("models", 1))
 """Where a model comes from, and how often."""
@@ -19,8 +28,9 @@ FAMILIES: tuple[tuple[str, int], ...] = (("drawn", 16), ("cases", 4), ("simple",
 
 @lru_cache
 def _load_cases() -> tuple[ModelProto, ...]:
-    """The standard's: single Convs, Convs among others at the newest opset, left-alone kinds, opset 6 from PyTorch."""
-    cases = (*conv_cases(), *causal_cases(), *other_cases(), *converted_cases())
+    """The standard's: operators alone, Convs among others at the newest opset, left-alone kinds, opset 6 of PyTorch."""
+    fourier = [bake_inputs(case, list(case.feeds)[1:]) for case in fourier_cases()]
+    cases = (*conv_cases(), *transposed_cases(), *causal_cases(), *other_cases(), *converted_cases(), *fourier)
     return tuple(case.model for case in cases)
 
 

@@ -34,6 +34,17 @@ SOME = {
     "crop, open": Transposed(open=(True, True, True), attributes=(("strides", (2, 3)), ("pads", (3, 0, 4, 2)))),
     "pads beyond the kernel": Transposed((9,), (3,), attributes=(("strides", (2,)), ("pads", (5, 4)))),
     "depthwise, float16": Transposed(per_group=1, group=4, dtype="float16", has_bias=False),
+    "one sample": Transposed((1, 1), (4, 3), attributes=(("strides", (2, 3)), ("output_padding", (0, 2)))),
+    "one output": Transposed((3, 1), (1, 2), attributes=(("strides", (2, 1)), ("pads", (2, 0, 2, 1)))),
+    "group of one, open": Transposed((1, 7), open=(False, True), attributes=(("dilations", (2, 3)),)),
+    "output_shape beyond the kernel": Transposed(attributes=(("strides", (3, 2)), ("output_shape", (30, 9)))),
+    "output_shape, SAME_LOWER": Transposed(
+        attributes=(("strides", (3, 2)), ("output_shape", (26, 10)), ("auto_pad", "SAME_LOWER"))
+    ),
+    "SAME_UPPER, open": Transposed(
+        open=(True, True), attributes=(("strides", (3, 2)), ("dilations", (1, 2)), ("auto_pad", "SAME_UPPER"))
+    ),
+    "4-D": Transposed((2, 3, 2, 4), (2, 1, 2, 3), attributes=(("strides", (1, 2, 1, 2)), ("pads", (0,) * 7 + (1,)))),
     "3-D, float64": Transposed((3, 4, 5), (2, 3, 1), dtype="float64", attributes=(("strides", (2, 1, 3)),)),
 }
 
@@ -78,6 +89,16 @@ def test_some_are_right_by_every_lowering(case: str, name: str) -> None:
         x = SOME[case].draw()
         (y,) = run_fragment(lower(SOME[case], name, number, has_bias_input), {"x": x, **bias})
         assert_right(SOME[case], x, y)
+
+
+@pytest.mark.parametrize("name", ["matmul", "dft"])  # cuFFT has no plan for an empty batch
+@pytest.mark.parametrize("case", ["gaps, run-time batch", "SAME_UPPER, open"])
+def test_an_empty_batch_has_no_outputs(case: str, name: str) -> None:
+    x = replace(SOME[case], batch=0).draw()
+    (y,) = run_fragment(lower(SOME[case], name), {"x": x})
+    held, spec = SOME[case].constants(), spec_of(SOME[case].model()).at(x.shape[2:])
+    truth = conv_transpose_direct(x, held["w"], held["b"], spec.geometry)
+    assert y.shape == truth.shape == (0, spec.out_channels, *spec.output_extents)
 
 
 @pytest.mark.slow
@@ -151,10 +172,25 @@ REFUSED: dict[str, tuple[Transposed, str, str]] = {
         "bad-output-padding",
         "[2, 0]",
     ),
+    "output_padding of a dilation": (
+        Transposed(attributes=(("strides", (1, 2)), ("dilations", (3, 3)), ("output_padding", (2, 0)))),
+        "bad-output-padding",
+        "[1, 2]",
+    ),
     "negative output_padding": (Transposed(attributes=(("output_padding", (0, -1)),)), "bad-output-padding", "-1"),
     "output_shape with channels": (Transposed(attributes=(("output_shape", (6, 12, 9)),)), "bad-output-shape", "12"),
     "output_shape 0": (Transposed(attributes=(("output_shape", (0, 9)),)), "bad-output-shape", "[0, 9]"),
     "output_shape too long": (Transposed(attributes=(("output_shape", (13, 9)),)), "bad-output-shape", "[12, 9]"),
+    "output_shape beyond the stride": (
+        Transposed(attributes=(("strides", (3, 2)), ("output_shape", (31, 9)))),
+        "bad-output-shape",
+        "[31, 9]",
+    ),
+    "output_shape beyond the kernel, SAME": (
+        Transposed(attributes=(("strides", (3, 2)), ("output_shape", (29, 9)), ("auto_pad", "SAME_UPPER"))),
+        "bad-output-shape",
+        "[28, 15]",
+    ),
     "output_shape of open lengths": (
         Transposed(open=(False, True), attributes=(("output_shape", (12, 9)),)),
         "open-length",
@@ -183,6 +219,8 @@ REFUSED: dict[str, tuple[Transposed, str, str]] = {
         "[4, 3]",
     ),
     "group": (Transposed(group=3), "bad-group", "4 input channels"),
+    "no input channels": (Transposed(in_channels=0), "zero-size", "[0, 3, 4, 3]"),
+    "no taps": (Transposed(kernel=(4, 0)), "zero-size", "[4, 3, 4, 0]"),
     "nothing left": (Transposed(attributes=(("pads", (6, 0, 6, 0)),)), "empty-output", "[0, 9]"),
     "empty batch": (Transposed(batch=0), "zero-size", "[0, 4, 9, 7]"),
     "too long": (Transposed(attributes=(("strides", (1 << 40, 1)),)), "too-long", str(1 << 26)),

@@ -430,6 +430,19 @@ def test_any_rows(kind: str, dtype: str) -> None:
     assert_close(case, arrays, run(case, arrays))
 
 
+@pytest.mark.parametrize("dtype", RELATIVE_L2)
+@pytest.mark.parametrize(("second", "length"), [("as it is", 128), ("permuted", 128), ("scaled", 128), ("other", 0)])
+def test_inverse_stfts_of_groups(second: str, length: int, dtype: str) -> None:
+    """Each of its own rows, in its own order; two windows are no basis."""
+    w = write_inverse(128, 128, "float64")
+    other = change(w, second) if second != "other" else w * np.linspace(1, 2, 128)
+    both = np.concatenate([w, other]).astype(dtype)
+    assert find_basis_length(both[:, 0]) == length
+    case = replace(stft_case("as it is", len(both), dtype), channels=(len(both), 2), group=2)
+    arrays = {**case.arrays(), "w": both}
+    check(case, arrays, run(case, arrays))
+
+
 def test_a_pseudoinverse_is_a_basis_if_frames_are_as_long_as_the_transform() -> None:
     """As modules for PyTorch write it: of shorter frames, the pseudoinverse mixes the rows."""
     for length, taps, expected in ((128, 128, 128), (128, 100, 0)):

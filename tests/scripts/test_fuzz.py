@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,11 @@ import pytest
 from onnx import ModelProto, helper, numpy_helper
 
 import onnx_fft
-from onnx_fft.fourier.oracle import conv_direct
-from scripts.fuzz import driver, nodes, page, tries, wild
+from scripts.fuzz import conv_nodes, driver, fourier_nodes, nodes, page, tries, wild
 from scripts.fuzz.drawn import draw_model
 from scripts.fuzz.inputs import draw_input
 from scripts.fuzz.judge import find_difference
+from scripts.fuzz.scenario import Scenario
 from scripts.fuzz.tally import Tally, append_result
 from scripts.fuzz.workers import Ended, Worker
 from scripts.shared.blocks import read_block
@@ -52,7 +54,7 @@ def test_models_are_valid_before_they_are_mutated() -> None:
     for seed in SEEDS:
         model = draw_model(Random(seed))
         onnx.checker.check_model(model)
-        assert list_op_types(model)["Conv"] > 0
+        assert any(list_op_types(model)[op_type] for op_type in ("Conv", "ConvTranspose", "DFT", "STFT"))
 
 
 def test_most_drawn_models_run() -> None:
@@ -156,14 +158,36 @@ def test_equal_findings_are_counted_once(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_a_wrong_node_is_found(native_library: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+TRUTHS: dict[Callable[[Random], Scenario], tuple[ModuleType, str]] = {
+    conv_nodes.draw_conv: (conv_nodes, "conv_direct"),
+    conv_nodes.draw_stft_by_conv: (conv_nodes, "conv_direct"),
+    conv_nodes.draw_transposed: (conv_nodes, "conv_transpose_direct"),
+    fourier_nodes.draw_dft: (fourier_nodes, "dft"),
+    fourier_nodes.draw_stft: (fourier_nodes, "stft"),
+}
+"""What draws a node, and what its results are held against."""
+
+
+@pytest.mark.parametrize("draw", TRUTHS, ids=lambda draw: str(draw.__name__))
+def test_a_wrong_node_is_found(
+    draw: Callable[[Random], Scenario], native_library: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     assert native_library.is_file()
-    seeds = range(4)
-    found = [nodes.try_scenarios(seed, tmp_path, lambda verb: None).findings for seed in seeds]
-    assert not any(found)
-    right = conv_direct
-    monkeypatch.setattr(nodes, "conv_direct", lambda *given: right(*given) * 1.001)
-    assert any(nodes.try_scenarios(seed, tmp_path, lambda verb: None).findings for seed in seeds)
+    monkeypatch.setattr(nodes, "KINDS", (draw,))
+
+    def find() -> list[Any]:
+        return [found for seed in range(4) for found in nodes.try_scenarios(seed, tmp_path, lambda verb: None).findings]
+
+    assert not find()
+    module, name = TRUTHS[draw]
+    right = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *given, **options: right(*given, **options) * 1.001)
+    assert find()
+
+
+def test_every_kind_of_site_is_drawn() -> None:
+    found = {op_type for seed in range(100) for op_type in list_op_types(draw_model(Random(seed)))}
+    assert found >= {"Conv", "ConvTranspose", "DFT", "STFT"}
 
 
 @pytest.mark.parametrize(
