@@ -32,6 +32,7 @@ from onnx_fft.model.scopes import (
     MICROSOFT_DOMAIN,
     Body,
     FunctionKey,
+    find_bodies,
     function_key,
     is_graph,
     walk_bodies,
@@ -63,6 +64,8 @@ def infer_shapes(model: ModelProto, base_dir: Path | None = None) -> ModelProto:
     local = functions.keys() - endless
     for number, body in enumerate(walk_bodies(skeleton)):
         _prepare_body(body, local, is_main=number == 0)
+    for root in (skeleton.graph, *skeleton.functions):
+        _lend_integers(root, {})
     with suppress(Exception):  # inference raises several types; whatever went wrong, the shapes are unknown
         return onnx.shape_inference.infer_shapes(skeleton, data_prop=True)
     return skeleton
@@ -206,3 +209,29 @@ def _prepare_body(body: Body, local: Container[FunctionKey], *, is_main: bool) -
         for dim in value.type.tensor_type.shape.dim if value.type.tensor_type.HasField("shape") else ():
             if is_claim or dim.dim_value < 0:
                 dim.ClearField("dim_value")
+
+
+def _lend_integers(body: Body, around: Mapping[str, TensorProto]) -> None:
+    """Give each body of the skeleton the integers `around` it that it reads: inference knows values of its own only.
+
+    They are the axes and shapes that nodes there take from constants further out.
+    """
+    given = {value.name for value in body.input} if is_graph(body) else set(body.input)
+    stored = {tensor.name: tensor for tensor in body.initializer} if is_graph(body) else {}
+    for node in body.node:
+        if node.op_type == "Constant" and node.output and node.attribute and node.attribute[0].name == "value":
+            stored[node.output[0]] = node.attribute[0].t
+    hidden = given | {name for node in body.node for name in node.output}
+    own = {name: tensor for name, tensor in stored.items() if name not in given and _is_integer(tensor)}
+    free = around.keys() - hidden - stored.keys()
+    for node in body.node:
+        for _, inner in find_bodies(node):
+            _lend_integers(inner, {name: around[name] for name in free} | own)
+    for name in free & {name for node in body.node for name in node.input} if is_graph(body) else ():
+        tensor = body.initializer.add()
+        tensor.CopyFrom(around[name])
+        tensor.name = name
+
+
+def _is_integer(tensor: TensorProto) -> bool:
+    return tensor.data_type in (TensorProto.INT32, TensorProto.INT64) and prod(tensor.dims) <= MAX_SHAPE_ELEMENTS

@@ -14,6 +14,7 @@ from onnx.external_data_helper import convert_model_to_external_data
 from onnx_fft.errors import InvalidModelError, OpsetError, UsageError
 from onnx_fft.model.io import load_model
 from onnx_fft.model.opset import convert_opset, model_opset
+from onnx_fft.model.scopes import walk_bodies
 from onnx_fft.model.shapes import infer_shapes, set_input_shapes
 from scripts.shared.running import open_session, run_model
 from scripts.shared.standard_cases import DATA
@@ -129,6 +130,29 @@ def test_inference_needs_no_large_data(tmp_path: Path) -> None:
     assert shapes["c"] == [0, 4, 6, 11]
     assert shapes["y"][1:] == [4, 11, 6]
     assert len(inferred.SerializeToString()) < 3000
+
+
+@pytest.mark.parametrize(
+    ("inputs", "main", "body", "rank"),
+    [
+        ("", "", "", 4),
+        ("", "axes = Constant<value = int64[2] {0, 4}>()", "", 5),
+        (", int64[1] axes", "", "", None),  # a default, which the caller may change
+        ("", "", "axes = Identity(n)", None),
+    ],
+    ids=["initializer", "constant", "input", "hidden"],
+)
+def test_bodies_know_integers_of_the_graph_around_them(inputs: str, main: str, body: str, rank: int | None) -> None:
+    branch = f"() => (float[A] y) {{ {body} u = Unsqueeze(x, axes) y = Identity(u) }}"
+    model = parse(f"""g (float[3,5,7] x, int64[K] n, bool c{inputs}) => (float[A] z) {{
+        {main} z = If (c) <then_branch = then {branch}, else_branch = other {branch}>
+    }}""")
+    del model.graph.initializer[:]
+    if "axes" not in main:
+        model.graph.initializer.append(numpy_helper.from_array(np.array([1]), "axes"))
+    for graph in list(walk_bodies(infer_shapes(model)))[1:]:
+        shapes = {value.name: value.type.tensor_type for value in graph.value_info}
+        assert (len(shapes["u"].shape.dim) if shapes["u"].HasField("shape") else None) == rank
 
 
 def test_input_shapes() -> None:
