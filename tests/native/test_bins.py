@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -166,7 +167,7 @@ def edit_one(weight: Array) -> Array:
     return edited
 
 
-OTHER_WEIGHTS = {
+OTHER_WEIGHTS: dict[str, Callable[[Array], Array]] = {
     "nearly a basis": edit_one,
     "no basis": lambda w: np.random.default_rng(1).standard_normal(w.shape).astype(w.dtype),
     "two inputs": lambda w: np.concatenate([w, w], axis=1),
