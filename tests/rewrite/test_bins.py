@@ -145,6 +145,21 @@ def test_a_wrong_one_is_found_out(text: str) -> None:
     assert validate(model, rewritten).convs[0].ok is False
 
 
+def test_long_signals_are_checked_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In columns: as many as the budget for one Conv pays for, which finds a wrong one out as well."""
+    model = make(CONV, next(iter(CONVS)))
+    rewritten = rewrite(model, target="native", select="all").model
+    whole = validate(model, rewritten).convs[0]
+    monkeypatch.setattr("onnx_fft.checks.convs.share_budget", lambda count: 5 * 66 * 64.0)
+    part = validate(model, rewritten).convs[0]
+    assert (whole.checked_outputs, part.checked_outputs) == (2 * 33 * 37, 33 * 5)
+    assert whole.ok is part.ok is True and "at 165 of 2442 outputs" in part.sentence
+    for named in (*rewritten.functions, *(node for node in rewritten.graph.node if node.domain == OPERATOR_DOMAIN)):
+        field = "name" if named is rewritten.functions[0] else "op_type"
+        setattr(named, field, "FFTConvMagnitude")
+    assert validate(model, rewritten).convs[0].ok is False
+
+
 def test_signals_without_parts() -> None:
     """`[batch, length]`, which ONNX Runtime takes for a real signal, though the standard has a last dimension of 1."""
     model = parse("g (float[2,L] x) => (float[a,b,c,d] y) { y = STFT(x, n5, window) }")
