@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from onnx import TensorProto, helper
@@ -10,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 
 from onnx_fft.checks.compare import Array
 from onnx_fft.checks.replaced import Replaced
-from onnx_fft.fourier.oracle import Float64Array
+from onnx_fft.fourier.oracle import ConvGeometry, Float64Array, conv_direct, conv_direct_at, sample_conv
 from onnx_fft.runtime.engines import Value
 
 BIN_TYPES = (
@@ -26,6 +27,24 @@ _JOINING = ("Slice", "Gather", "Split", "Reshape", "ReduceSumSquare", "ReduceL2"
 def joins_bins(site: Replaced) -> bool:
     """Whether what follows the node inside its replacement reads several bins at once, or parts of them."""
     return any(node.op_type in _JOINING for node in site.followers)
+
+
+def compute_columns(
+    x: Array, weight: Array, bias: Array | None, geometry: ConvGeometry, budget: float, seed: int
+) -> tuple[Float64Array, Float64Array]:
+    """The output of a Conv in columns of all channels, zeros elsewhere, and ones in the place of what is computed.
+
+    All of them if `budget` multiply-adds pay for that, else some of one batch row, drawn with `seed`, three at least.
+    """
+    shape = (x.shape[0], weight.shape[0], *geometry.output_extents(x.shape[2:], weight.shape[2:]))
+    sample = sample_conv(x.shape, weight.shape, geometry, budget, seed)
+    if sample is None:
+        return conv_direct(x, weight, bias, geometry), np.ones(shape)
+    sample = replace(sample, channels=np.arange(len(weight)))
+    y, is_known = np.zeros(shape), np.zeros(shape)
+    places = np.ix_(sample.batch, sample.channels, *sample.positions)
+    y[places], is_known[places] = conv_direct_at(x, weight, bias, geometry, sample), 1
+    return y, is_known
 
 
 def follow_bins(site: Replaced, tensors: Mapping[str, Value], y: Float64Array) -> Float64Array:

@@ -234,10 +234,11 @@ def heed_zeros(decision: Decision, reader: str, dtype: str, *, is_forced: bool) 
 def keeps_zeros(spec: Spec, decision: Decision) -> bool:
     """Whether the replacement leaves zero what is zero: the library transforms frames of a DFT basis one by one.
 
-    Where such a convolution gives zeros, its frame is silent, and so is that frame's spectrum.
+    Where such a convolution gives zeros, its frame is silent, and so is that frame's spectrum. Where an inverse STFT
+    gives zeros, all frames that reach the sample are silent, and so is what they add.
     """
     is_fftconv = decision.plan is not None and decision.plan.lowering == FFTCONV
-    return is_fftconv and isinstance(spec, ConvSpec) and spec.basis_length > 0
+    return is_fftconv and isinstance(spec, ConvSpec | ConvTransposeSpec) and spec.basis_length > 0
 
 
 def leave_after_all(decision: Decision, refusal: Refusal) -> Decision:

@@ -1,9 +1,10 @@
 """What replacements hold in memory beside the model, and the cap on that.
 
 A node of the native library keeps its weights in transformed form, which may take many times what the weights take: for
-a tile of T points and small kernels, T over the kernel's taps. What passes between the stages of a run is shared by all
-nodes, so that only the largest counts. Lowerings to standard operators keep their constants in the file, where
-`choose.limit_growth` caps them.
+a tile of T points and small kernels, T over the kernel's taps. Of a DFT, an STFT or a windowed basis it keeps the
+tables of a plan; nodes of one length share them, and each is counted all the same. What passes between the stages of a
+run is shared by all nodes, so that only the largest counts. Lowerings to standard operators keep their constants in the
+file, where `choose.limit_growth` caps them.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from dataclasses import dataclass, replace
 
 from onnx_fft.cost.choose import Decision, Request, leave_after_all, saving_per_byte
 from onnx_fft.cost.extents import assume_sizes
+from onnx_fft.cost.fourier import judge_at
 from onnx_fft.cost.growth import ITEMSIZES
-from onnx_fft.cost.native import predict_fftconv
+from onnx_fft.cost.lowerings import FFT
+from onnx_fft.cost.native import ask_dft, predict_fftconv
 from onnx_fft.cost.predict import FFTCONV
 from onnx_fft.errors import NativeUnavailable, Refusal
 from onnx_fft.hints import Option
-from onnx_fft.native.planning import Rates
+from onnx_fft.native.planning import Rates, count_dft_bytes
 from onnx_fft.sites.fourier import DftSpec, MatMulSpec, StftSpec
-from onnx_fft.sites.site import Spec, list_lengths
+from onnx_fft.sites.site import FourierSpec, Spec, list_lengths
 from onnx_fft.units import format_size
 
 MOST_TILE_SIZES = 4
@@ -46,14 +49,24 @@ def hold(spec: Spec, decision: Decision, rates: Rates) -> Held:
 
     Nothing is held for shapes at which the node calls ONNX Runtime's Conv. A MatMul's weight is held once more, turned.
     """
+    if decision.plan is None:
+        return Held()
     if isinstance(spec, MatMulSpec):
-        return Held(spec.taps * spec.rows * ITEMSIZES[spec.dtype] if decision.plan is not None else 0)
-    if isinstance(spec, DftSpec | StftSpec) or decision.plan is None or decision.plan.lowering != FFTCONV:
+        return Held(spec.taps * spec.rows * ITEMSIZES[spec.dtype])
+    if isinstance(spec, DftSpec | StftSpec):
+        return _hold_tables(spec) if decision.plan.lowering == FFT else Held()
+    if decision.plan.lowering != FFTCONV:
         return Held()
     found = [predict_fftconv(known, rates) for known in assume_sizes(spec)]
     used = [each for each in found if each.seconds <= each.kernel_seconds] or found
     weights = sorted({each.tile: each.weight_bytes for each in used}.values())
     return Held(int(sum(weights[-MOST_TILE_SIZES:])), int(max(each.scratch_bytes for each in used)))
+
+
+def _hold_tables(spec: FourierSpec) -> Held:
+    """Those of all lengths assumed."""
+    found = [count_dft_bytes(ask_dft(known)) for known in judge_at(spec)]
+    return Held(int(sum({tables for tables, _ in found})), int(max(run for _, run in found)))
 
 
 def limit_memory(specs: Sequence[Spec | None], decisions: Sequence[Decision], request: Request) -> list[Decision]:

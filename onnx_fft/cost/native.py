@@ -7,10 +7,21 @@ faster. So a convolution whose batch or lengths are open is judged at several si
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 
 from onnx_fft.cost.extents import know_extents, known_axes
 from onnx_fft.cost.growth import ITEMSIZES
-from onnx_fft.native.planning import Prediction, Question, Rates, TransposedQuestion, predict, predict_transposed
+from onnx_fft.native.planning import (
+    DftQuestion,
+    Prediction,
+    Question,
+    Rates,
+    TransposedQuestion,
+    predict,
+    predict_transposed,
+)
+from onnx_fft.sites.fourier import StftSpec
+from onnx_fft.sites.site import FourierSpec
 from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.sites.transposed import ConvTransposeSpec
 
@@ -84,3 +95,15 @@ def ask_transposed(spec: ConvTransposeSpec) -> TransposedQuestion:
         ITEMSIZES[spec.dtype],
         basis_length=spec.basis_length,
     )
+
+
+def ask_dft(spec: FourierSpec) -> DftQuestion:
+    """What the library is asked of a DFT or STFT whose lengths are known."""
+    size = ITEMSIZES[spec.dtype]
+    if isinstance(spec, StftSpec):
+        frames = (spec.batch or 1) * (spec.frames or 1)
+        return DftQuestion(spec.frame_length, spec.parts, False, spec.onesided, frames, 1, spec.frame_length, size)
+    lengths = [length or 1 for length in spec.shape]
+    outer, inner = prod(lengths[: spec.axis]), prod(lengths[spec.axis + 1 : -1])
+    points = spec.dft_length or 1
+    return DftQuestion(points, lengths[-1], spec.inverse, spec.onesided, outer, inner, lengths[spec.axis], size)

@@ -79,10 +79,17 @@ class TransposedLowering:
         alone = replace(ports, weight="", bias="")
         if prod(spec.strides) == 1 and not crops(spec):
             return self._inner.build(conv, plan, own, alone)
+        before = Fragment((), ())
+        if own.bias_input and prod(spec.strides) > 1:
+            repeated = f"{ports.prefix}biases"
+            before = _repeat(spec, replace(alone, input=own.bias_input, output=repeated, prefix=f"{ports.prefix}bias/"))
+            own = replace(own, bias_input=repeated)
         middle = replace(alone, output=f"{ports.prefix}residues", prefix=f"{ports.prefix}conv/")
         first = self._inner.build(conv, plan, own, middle)
-        behind = _interleave(spec, replace(alone, input=middle.output), ports.input, weights.bias_input)
-        return Fragment((*first.nodes, *behind.nodes), (*first.initializers, *behind.initializers), first.functions)
+        behind = _interleave(spec, replace(alone, input=middle.output), ports.input)
+        parts = (before, first, behind)
+        nodes = tuple(node for part in parts for node in part.nodes)
+        return Fragment(nodes, tuple(tensor for part in parts for tensor in part.initializers), first.functions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +148,7 @@ def as_conv(spec: ConvTransposeSpec) -> ConvSpec:
 
 
 def as_conv_weights(spec: ConvTransposeSpec, weights: ConvWeights) -> ConvWeights:
-    """The weights of `as_conv`; a bias of run time is left to what is behind it if there are several residues."""
+    """The weights of `as_conv`; a bias of run time is still that of the ConvTranspose."""
     conv, group = as_conv(spec), spec.group
     taps = spread_taps(spec, weights.weight)
     taps = taps.reshape(group, spec.in_channels // group, spec.out_channels // group, *taps.shape[2:])
@@ -152,7 +159,7 @@ def as_conv_weights(spec: ConvTransposeSpec, weights: ConvWeights) -> ConvWeight
     taps = taps.reshape(conv.out_channels, -1, *conv.kernel_shape)
     count = prod(spec.strides)
     bias = None if weights.bias is None else np.repeat(weights.bias, count)
-    return ConvWeights(taps, bias, weights.bias_input if count == 1 else "")
+    return ConvWeights(taps, bias, weights.bias_input)
 
 
 def spread_taps(spec: ConvTransposeSpec, weight: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -172,7 +179,14 @@ def crops(spec: ConvTransposeSpec) -> bool:
     return any(axis.crop_begin or axis.crop_end for axis in split_axes(spec))
 
 
-def _interleave(spec: ConvTransposeSpec, ports: Ports, x: str, bias_input: str) -> Fragment:
+def _repeat(spec: ConvTransposeSpec, ports: Ports) -> Fragment:
+    """A bias of run time -> that of all residues. The Conv adds it before float16 is rounded, which happens once."""
+    b = NodeBuilder("float32", ports)  # which computes nothing here, so that float16 stays what it is
+    columns = b.op("Reshape", b.input(), b.vector(-1, 1))
+    return b.close(b.op("Reshape", b.op("Tile", columns, b.vector(1, prod(spec.strides))), b.vector(-1)))
+
+
+def _interleave(spec: ConvTransposeSpec, ports: Ports, x: str) -> Fragment:
     """`[batch, out_channels * prod(strides), *positions]` of the Conv -> the output; `x` is what the Conv read."""
     b = NodeBuilder("float32", ports)  # which computes nothing here, so that float16 stays what it is
     y = b.input()
@@ -186,8 +200,6 @@ def _interleave(spec: ConvTransposeSpec, ports: Ports, x: str, bias_input: str) 
         y = b.op("Reshape", y, b.vector(-1, spec.out_channels, *lengths))
     if crops(spec):
         y = _crop(b, spec, y, axes, x)
-    if bias_input and prod(spec.strides) > 1:
-        y = b.op("Add", y, b.reshape(b.host_tensor(bias_input), -1, *[1] * rank))
     return b.close(y)
 
 

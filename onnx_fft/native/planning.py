@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,12 @@ class _Conv(ctypes.Structure):
 
 class _ConvTranspose(ctypes.Structure):
     _fields_ = (("conv", _Conv), ("output_padding", _Axes))
+
+
+class _Dft(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_int64) for name in ("length", "parts", "inverse", "onesided")) + tuple(
+        (name, ctypes.c_int64) for name in ("outer", "inner", "samples", "element_bytes", "vector_bytes")
+    )
 
 
 class _Prediction(ctypes.Structure):
@@ -95,6 +101,22 @@ class TransposedQuestion:
 
 
 @dataclass(frozen=True, slots=True)
+class DftQuestion:
+    """DFTs of `length` points of lines `[outer, samples, inner, parts]`; of an STFT the frames are the lines."""
+
+    length: int
+    parts: int
+    inverse: bool
+    onesided: bool
+    outer: int
+    inner: int
+    samples: int
+    element_bytes: int = 4
+    vector_bytes: int = 0
+    """Of the instruction set to predict for; 0 for the one in use here."""
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """What a node does for one shape. Seconds are those of one core."""
 
@@ -134,6 +156,17 @@ def predict_transposed(question: TransposedQuestion, rates: Rates) -> Prediction
     """
     asked = _ConvTranspose(_fill(question), _Axes(*question.output_padding))
     return _ask(_load().OnnxFftPredictTransposed, asked, rates)
+
+
+def count_dft_bytes(question: DftQuestion) -> tuple[float, float]:
+    """Bytes of a node's tables, which it keeps, and those that a run takes beside them and the tensors.
+
+    Raises ValueError for a DFT that no node computes, NativeUnavailable without the library.
+    """
+    found = (ctypes.c_double * 2)()
+    if _load().OnnxFftDftBytes(ctypes.byref(_Dft(*astuple(question))), found):
+        raise ValueError(f"got a DFT of {question.length} points; expected at least 1")
+    return found[0], found[1]
 
 
 def find_basis_length(weights: NDArray[Any]) -> int:
@@ -231,6 +264,7 @@ def _open(path: Path) -> ctypes.CDLL:
         library.OnnxFftBasisLength.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64]
         for function in (library.OnnxFftPredict, library.OnnxFftPredictTransposed):
             function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+        library.OnnxFftDftBytes.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
         library.OnnxFftRates.argtypes = [ctypes.c_int32, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int64]
         library.OnnxFftIsa.argtypes = [ctypes.c_char_p, ctypes.c_int64]
     except (OSError, AttributeError) as error:

@@ -79,8 +79,16 @@ def _find_length(weight: NDArray[np.float64], dtype: str) -> int:
 
 
 def may_be_inverse(spec: ConvTransposeSpec) -> bool:
-    """Whether the geometry is that of an inverse STFT: one output channel a group, and taps along one axis alone."""
-    return spec.out_channels == spec.group and sorted(spec.kernel_shape)[:-1] == [1] * (spec.rank - 1)
+    """Whether the geometry is that of an inverse STFT: one output channel a group, and no axis but the signal's.
+
+    Only then does the library add up frames: it goes by the same conditions.
+    """
+    rows = (spec.kernel_shape, spec.extents, spec.output_extents, spec.pads_begin, spec.dilations)
+    axes = list(zip(*rows, strict=True))
+    others = [axis[:4] for axis in axes if axis[0] == 1]
+    is_dense = all(axis[4] == 1 for axis in axes if axis[0] > 1)
+    has_one_axis = len(others) == spec.rank - 1 and all(axis == (1, 1, 1, 0) for axis in others)
+    return spec.out_channels == spec.group and has_one_axis and is_dense
 
 
 def find_inverse(spec: ConvTransposeSpec, weights: ConvWeights) -> int:

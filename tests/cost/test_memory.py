@@ -12,17 +12,21 @@ from onnx import ModelProto, helper
 
 from onnx_fft import inspect, rewrite
 from onnx_fft.cli.hints import word_as_flag
-from onnx_fft.cost.choose import Request, choose
+from onnx_fft.cost.choose import Decision, Request, choose
 from onnx_fft.cost.extents import ASSUMED_SIZES
-from onnx_fft.cost.memory import hold, limit_memory
+from onnx_fft.cost.fourier import ASSUMED_LENGTHS, assume_length
+from onnx_fft.cost.memory import Held, hold, limit_memory
 from onnx_fft.errors import UsageError
 from onnx_fft.hints import tell
+from onnx_fft.lowering.base import FourierPlan
 from onnx_fft.native.profile import find_rates
 from onnx_fft.options import LEAST_MEMORY_BYTES
 from onnx_fft.report.sentences import summarize_report
+from onnx_fft.sites.fourier import DftSpec, StftSpec
 from scripts.shared.layers import make_spec
 from tests.commands import run
 from tests.models import make_model
+from tests.transposed import Transposed, spec_of
 
 pytestmark = pytest.mark.usefixtures("native_library")
 
@@ -76,6 +80,48 @@ def test_standard_operators_hold_nothing_here() -> None:
     decision = choose(DENSE, 17, Request(select="all"))
     (limited,) = limit_memory([DENSE], [decision], Request(select="all", max_memory_bytes=0))
     assert limited == decision
+
+
+def test_tables_of_transforms_are_held() -> None:
+    """A million points and three take a chirp and its spectrum; frames of a signal the tables of one frame."""
+    fft = FourierPlan("fft", ())
+    prime = DftSpec((1, 1_000_003, 1), 1, 1_000_003, False, True, "float32")
+    stft = StftSpec(1, 16_000, 1, 400, 160, True, "float32")
+    held = [hold(spec, Decision(fft), find_rates()) for spec in (prime, stft)]
+    assert 3 * 8 * 1_000_003 < held[0].weights < 4 * 8 * 1_000_003
+    assert 2 * 400 * 4 < held[1].weights < 40_000
+    assert held[0].run > 16 * 1_000_003 and 0 < held[1].run < MIB
+    wide = hold(replace(prime, dtype="float64"), Decision(fft), find_rates())
+    assert wide.weights == pytest.approx(2 * held[0].weights, rel=0.1)
+    half, single = (hold(replace(stft, dtype=dtype), Decision(fft), find_rates()) for dtype in ("float16", "float32"))
+    assert half.weights == single.weights and half.run > single.run + 4 * 16_000
+    assert hold(prime, Decision(FourierPlan("matmul", (1000,))), find_rates()) == Held()
+
+
+def test_open_lengths_hold_the_tables_of_all_assumed() -> None:
+    fft, spec = FourierPlan("fft", ()), DftSpec((8, None, 1), 1, None, False, True, "float32")
+    alone = [hold(assume_length(spec, length), Decision(fft), find_rates()).weights for length in ASSUMED_LENGTHS]
+    assert hold(spec, Decision(fft), find_rates()).weights == sum(alone)
+
+
+def test_a_windowed_basis_holds_its_tables() -> None:
+    """Not the spectra of a general plan, which are many times that, and not nothing."""
+    general = make_spec((1, 402), (400,), (16_000,), strides=(160,), pads="valid")
+    plan = choose(general, 17, NATIVE)
+    plain, basis = (hold(spec, plan, find_rates()) for spec in (general, replace(general, basis_length=400)))
+    assert 402 * 16 < basis.weights < 402 * 16 + 40_000 < plain.weights
+    inverse = spec_of(Transposed((100,), (400,), 402, 1, 1, has_bias=False, attributes=(("strides", (160,)),)).model())
+    plain, basis = (hold(spec, plan, find_rates()) for spec in (inverse, replace(inverse, basis_length=400)))
+    assert 402 * 16 < basis.weights < 402 * 16 + 40_000 < plain.weights
+
+
+def test_the_cap_counts_transforms() -> None:
+    node = helper.make_node("DFT", ["x"], ["y"], axis=1, onesided=1)
+    model = make_model([node], {}, x=(1, 1_000_003, 1))
+    (row,) = inspect(model, target="native", select="all").rows
+    assert row.lowering == "fft" and row.memory_bytes > 24 * MIB
+    (row,) = inspect(model, target="native", select="all", max_memory_bytes=64 * MIB).rows
+    assert row.code == "memory"
 
 
 def build_two() -> ModelProto:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection
 
 import numpy as np
 import pytest
@@ -40,13 +41,16 @@ SHORT = (1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 16, 30, 37, 64, 100, 127, 256, 400, 
 LONG = (4096, 12288, 65000, 65536)
 
 
-def all_forms(points: int) -> list[DftSpec]:
-    """Every form of the operator, on the last axis and on one before another."""
+LAYOUTS: dict[str, tuple[int, ...]] = {"last axis": (), "axis before another": (3,)}
+"""Extents behind the axis that is transformed."""
+
+
+def all_forms(points: int, layouts: Collection[str] = tuple(LAYOUTS)) -> list[DftSpec]:
+    """Every form of the operator, in these layouts."""
     specs = []
-    for parts, inverse, onesided in FORMS:
-        extent = points // 2 + 1 if inverse and onesided else points
-        for shape in ((2, extent, parts), (2, extent, 3, parts)):
-            specs.append(make_dft_spec(shape, 1, points, inverse=inverse, onesided=onesided))
+    for (parts, inverse, onesided), layout in itertools.product(FORMS, layouts):
+        shape = (2, points // 2 + 1 if inverse and onesided else points, *LAYOUTS[layout], parts)
+        specs.append(make_dft_spec(shape, 1, points, inverse=inverse, onesided=onesided))
     return specs
 
 
@@ -67,9 +71,10 @@ def test_short_dfts_are_exact(points: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("start", range(1, 1101, 50))
 def test_every_length_is_exact(start: int) -> None:
+    """Every seventh in all layouts and by all plans, the others on the last axis by the first plan."""
     for points in range(start, start + 50):
         is_seventh = points % 7 == 0
-        for spec in all_forms(points)[:: 1 if is_seventh else 2]:  # the others on the last axis
+        for spec in all_forms(points, LAYOUTS if is_seventh else ["last axis"]):
             plans = DFT.candidates(spec)
             for plan in plans if is_seventh else plans[:1]:
                 assert_dft(spec, plan)
@@ -121,6 +126,27 @@ def test_the_inverse_brings_back_the_input(points: int) -> None:
         for other in DFT.candidates(back)[:2]:
             (y,) = run_model(lower_dft(back, other), {"x": half})
             assert relative_error(y, x.astype(np.float64)) <= 1e-6
+
+
+@pytest.mark.parametrize("points", [30, 67])
+def test_silence_stays_silent(points: int) -> None:
+    """A line or frame of zeros beside others, of which no transform may make noise: a Log behind would show it."""
+    for spec in all_forms(points):
+        x = draw([length or 0 for length in spec.shape])
+        x[1] = 0
+        for plan in DFT.candidates(spec):
+            (y,) = run_model(lower_dft(spec, plan), {"x": x})
+            assert not y[1].any() and y[0].any()
+    for parts, step in itertools.product((1, 2), (points // 2, points)):
+        stft = StftSpec(1, 8 * points, parts, points, step, parts == 1, "float32")
+        signal = draw((1, 8 * points, parts))
+        signal[:, 2 * points : 5 * points] = 0
+        silent = [frame for frame in range(stft.frames or 0) if 2 * points <= frame * step <= 4 * points]
+        for plan in STFT.candidates(stft):
+            (y,) = run_model(lower_stft(stft, plan), {"x": signal})
+            assert not y[:, silent].any() and np.abs(y).max(axis=(0, 2, 3)).all(
+                where=~np.isin(range(len(y[0])), silent)
+            )
 
 
 def test_a_real_signal_ignores_what_it_cannot_have() -> None:

@@ -118,6 +118,22 @@ def test_any_is_right_by_any_lowering(case: Transposed, name: str, number: int, 
         assert_right(case, x, y)
 
 
+@pytest.mark.parametrize("name", LOWERINGS)
+@pytest.mark.parametrize("has_bias_input", [False, True], ids=["constant", "run time"])
+def test_float16_is_rounded_once(name: str, has_bias_input: bool) -> None:
+    """A bias that nearly cancels the sums leaves what float16 would not hold of them."""
+    case = Transposed((9,), (6,), 4, 1, 1, dtype="float16", attributes=(("strides", (3,)),))
+    model, held = lower(case, name, 0, has_bias_input), case.constants()
+    x = (case.draw() * np.float16(0.01) + np.float16(100)).astype(np.float16)
+    bias, feeds = held["b"], {"x": x}
+    if has_bias_input:
+        bias = np.array([-100 * held["w"][..., ::3].astype(np.float64).sum()], np.float16)  # of one residue
+        feeds["b"] = bias
+    (y,) = run_fragment(model, feeds)
+    truth = conv_transpose_direct(x, held["w"], bias, spec_of(case.model()).at(x.shape[2:]).geometry)
+    assert (np.abs(y - truth) <= 0.51 * np.spacing(np.abs(truth).astype(np.float16)) + 5e-4).all()
+
+
 def scatter(x: Array, weight: Array, geometry: TransposedGeometry) -> Array:
     """The definition, one product at a time, along one axis."""
     (count,) = geometry.output_extents(x.shape[2:], weight.shape[2:])

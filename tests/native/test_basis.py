@@ -20,7 +20,7 @@ from onnx_fft.measure.single import make_models
 from onnx_fft.native.planning import find_basis_length, read_rates
 from scripts.shared.conv_models import Array
 from scripts.shared.layers import make_spec
-from scripts.shared.running import executed_op_types
+from scripts.shared.running import executed_op_types, run_model, run_with_library
 from tests.marks import mark_slow
 from tests.models import build_model, info
 from tests.native_models import RELATIVE_L2, Conv, assert_close, conv_model, open_session
@@ -295,6 +295,49 @@ def test_a_log_behind_it_is_no_obstacle() -> None:
     (row,) = inspect(model, target="native").rows
     assert row.lowering == "fftconv"
     (row,) = inspect(model, target="standard", select="all").rows
+    assert "turns on exact zeros" in row.warning
+
+
+INVERSE_STRIDE = 100
+
+
+def inverse_model(behind: str = "", extents: tuple[int, ...] = (200,), **attributes: Any) -> Any:
+    """An inverse STFT of frames `[1, 402, *extents]`, as ConvTranspose, with an operator behind it."""
+    weight = write_basis(400, 400).reshape(402, 1, *[1] * (len(extents) - 1), 400)
+    given = {"strides": [*[1] * (len(extents) - 1), INVERSE_STRIDE], **attributes}
+    nodes = [helper.make_node("ConvTranspose", ["x", "w"], ["c"], name="istft", **given)]
+    nodes += [helper.make_node(behind, ["c"], ["y"])] if behind else []
+    return build_model(nodes, [info("x", shape=(1, 402, *extents))], [info("y" if behind else "c")], {"w": weight})
+
+
+def draw_frames(count: int, silent: slice) -> Array:
+    x = np.random.default_rng(5).standard_normal((1, 402, count)).astype(np.float32)
+    x[:, :, silent] = 0
+    return x
+
+
+def test_a_log_behind_the_inverse_is_no_obstacle() -> None:
+    """Where all frames that reach a sample are silent, it is exactly zero before and after."""
+    rewritten = rewrite(inverse_model("Log"), target="native", validate=False)
+    assert [row.lowering for row in rewritten.report.rows] == ["fftconv"]
+    feeds = {"x": draw_frames(200, slice(50, 70))}
+    (y,), (expected,) = run_with_library(rewritten.model, feeds), run_model(inverse_model("Log"), feeds)
+    silent = slice(49 * INVERSE_STRIDE + 400, 70 * INVERSE_STRIDE)
+    assert np.isneginf(y[..., silent]).all()
+    np.testing.assert_array_equal(np.isneginf(y), np.isneginf(expected))
+    (row,) = inspect(inverse_model("Log"), target="standard", select="all").rows
+    assert "turns on exact zeros" in row.warning
+
+
+@pytest.mark.parametrize(
+    ("extents", "attributes"),
+    [((200,), {"dilations": [2]}), ((3, 200), {}), ((1, 200), {"strides": [2, 100], "output_padding": [1, 0]})],
+    ids=["dilation", "lines", "filled line"],
+)
+def test_what_is_no_inverse_stft_has_to_heed_zeros(extents: tuple[int, ...], attributes: dict[str, Any]) -> None:
+    """Its weight is a basis, and the library does not add up frames."""
+    model = inverse_model("Log", extents, **attributes)
+    (row,) = inspect(model, target="native", select="all").rows
     assert "turns on exact zeros" in row.warning
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto
 from onnx.helper import make_node
 
 from onnx_fft.provenance import OPERATOR_DOMAIN
@@ -16,7 +17,7 @@ from scripts.shared.conv_models import TENSOR_TYPES, Array
 from tests.models import build_model, info
 from tests.native.fourier_models import draw_signal, expect_stft
 from tests.native.test_basis import CONVS, arrays_of, write_basis
-from tests.native_models import open_session
+from tests.native_models import Conv, open_session
 
 pytestmark = pytest.mark.usefixtures("native_library")
 
@@ -142,19 +143,15 @@ def test_no_frames_and_no_signals() -> None:
         session.run(None, {"x": draw_signal((1, 1, 63))})
 
 
-NO_BASIS = "no windowed DFT basis"
-
-
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"w": lambda w: np.where(np.arange(w.size).reshape(w.shape) == 700, w + 1e-3, w)}, NO_BASIS),
-        ({"w": lambda w: w[:-1]}, "odd number of rows"),
+        ({"w": lambda w: w[:-1]}, "weights of 65 rows"),
         ({"perm": [1, 0, 2]}, "got another 'perm'"),
         ({"perm": [0, 1]}, "got another 'perm'"),
         ({"strides": [0]}, "at least 1"),
     ],
-    ids=["nearly a basis", "half a bin", "turned batch", "short perm", "no stride"],
+    ids=["half a bin", "turned batch", "short perm", "no stride"],
 )
 def test_what_does_not_fit(changes: dict[str, Any], problem: str) -> None:
     arrays = {"x": draw_signal((1, 1, 300)), "w": write_basis(64, 64)[:, None]}
@@ -164,9 +161,44 @@ def test_what_does_not_fit(changes: dict[str, Any], problem: str) -> None:
         open_session(conv_model(arrays, **attributes))
 
 
-def test_weights_at_run_time_do_not_fit() -> None:
-    model = conv_model({"x": draw_signal((1, 1, 300)), "w": write_basis(64, 64)[:, None]})
-    del model.graph.initializer[:]
-    model.graph.input.append(info("w", TensorProto.FLOAT, (66, 1, 64)))
-    with pytest.raises(Exception, match="weights that come at run time"):
-        open_session(model)
+def edit_one(weight: Array) -> Array:
+    edited = weight.copy()
+    edited[5, 0, 7] += 1e-3
+    return edited
+
+
+OTHER_WEIGHTS: dict[str, Callable[[Array], Array]] = {
+    "nearly a basis": edit_one,
+    "no basis": lambda w: np.random.default_rng(1).standard_normal(w.shape).astype(w.dtype),
+    "two inputs": lambda w: np.concatenate([w, w], axis=1),
+    "one tap": lambda w: w[:, :, :1],
+}
+"""Of a model that somebody edits once it is rewritten."""
+
+
+@pytest.mark.parametrize("at_run_time", [False, True], ids=["constant", "run time"])
+@pytest.mark.parametrize("perm", PERMS, ids=str)
+@pytest.mark.parametrize("dtype", RELATIVE_L2)
+@pytest.mark.parametrize("name", OTHER_WEIGHTS)
+def test_other_weights_are_convolved(name: str, dtype: str, perm: list[int], at_run_time: bool) -> None:
+    weight = OTHER_WEIGHTS[name](write_basis(64, 64)[:, None]).astype(dtype)
+    x = draw_signal((3, weight.shape[1], 300), dtype) * np.asarray(0.05, dtype)
+    one = Conv((300,), (weight.shape[2],), 1, weight.shape[1::-1], 3, bias=False, strides=(7,), pads=(3, 4))
+    arrays = {"x": x, "w": weight, "b": np.full(66, 0.5, dtype)}
+    for form in FORMS:
+        model = conv_model(arrays, form, perm, strides=[7], pads=[3, 4])
+        feeds = {"x": x}
+        if at_run_time:
+            (held,) = (tensor for tensor in model.graph.initializer if tensor.name == "w")
+            model.graph.initializer.remove(held)
+            model.graph.input.append(info("w", TENSOR_TYPES[dtype], weight.shape))
+            feeds["w"] = weight
+        first, *others = (open_session(model, threads).run(None, feeds)[0] for threads in (1, 2))
+        re, im = np.split(one.sum(arrays) + 0.5, 2, axis=1)
+        assert_close(first, join(form, re, im).transpose(perm), dtype)
+        np.testing.assert_array_equal(first, others[0])
+
+
+def test_no_frames_of_other_weights() -> None:
+    session = open_session(conv_model({"x": draw_signal((1, 1, 64)), "w": edit_one(write_basis(64, 64)[:, None])}))
+    assert session.run(None, {"x": draw_signal((0, 1, 64))})[0].shape == (0, 33, 1)

@@ -173,6 +173,27 @@ def test_no_samples_are_zeros(length: int, parts: int, inverse: int, onesided: i
     np.testing.assert_array_equal(y, np.zeros_like(y))
 
 
+@by_form
+@pytest.mark.parametrize("length", [16, 15, 37, 5000])
+def test_silence_stays_silent(length: int, parts: int, inverse: int, onesided: int) -> None:
+    """A line of zeros beside others, of which no transform may make noise: a Log behind would show it."""
+    for shape, axis in (((20, length, parts), 1), ((length, 20, parts), 0)):
+        x = draw_signal(shape)
+        x[(slice(None), 7) if axis == 0 else 7] = 0
+        y = np.moveaxis(run_dft(x, axis, length, inverse=inverse, onesided=onesided), axis, 1)
+        assert list(np.flatnonzero(~y.any(axis=(1, 2)))) == [7]
+
+
+@pytest.mark.parametrize("length", [64, 67, 6000])
+def test_silent_frames_stay_silent(length: int) -> None:
+    x = draw_signal((1, 12 * length, 1))
+    x[:, 2 * length : 5 * length] = 0
+    step = length // 2
+    y = run_stft(x, step, np.hanning(length + 2)[1:-1].astype(np.float32), length)
+    silent = [frame for frame in range(y.shape[1]) if 2 * length <= frame * step <= 4 * length]
+    assert list(np.flatnonzero(~y.any(axis=(0, 2, 3)))) == silent
+
+
 WRONG: dict[str, tuple[tuple[int, ...], int, Any, int, int, str]] = {
     "length 0": ((2, 8, 1), 1, 0, 0, 0, "'dft_length' 0; expected at least 1"),
     "negative length": ((2, 8, 1), 1, -4, 0, 1, "'dft_length' -4; expected at least 1"),

@@ -68,7 +68,7 @@ def make(text: str, behind: str) -> ModelProto:
     tensors: dict[str, Array] = {name: np.array([number]) for name, number in numbers.items()}
     tensors |= {"n0": np.array(0), "two": np.array(2, np.float32), "three": np.array(3, np.float32)}
     tensors |= {"parts": np.array([0, 2, 33, -1]), "others": np.array([0, 33, 2, -1]), "uneven": np.array([1, 65])}
-    tensors |= {"basis": write_basis(64, 64)[:, None]}
+    tensors |= {"basis": write_basis(64, 64)[:, None], "half_basis": write_basis(64, 64, dtype="float16")[:, None]}
     read = {name for node in model.graph.node for name in node.input}
     held = {tensor.name for tensor in model.graph.initializer}
     stored = build_model([], [], [], {name: value for name, value in tensors.items() if name in read - held})
@@ -124,12 +124,25 @@ def test_bins_that_others_read_stay() -> None:
     assert node.op_type == "STFT"
 
 
-def test_float16_stays() -> None:
-    """Squares leave its range where the model rounds them."""
-    behind = "y = ReduceSumSquare<axes=[-1], keepdims=0>(s)"
-    text = f"g (float16[2,64,1] x) => (float16[a,b,c] y) {{ s = STFT(x, n5, , n16) {behind} }}"
-    result = rewrite(parse(text), target="native", select="all", validate=False)
-    assert [node.op_type for node in result.model.graph.node if node.domain == OPERATOR_DOMAIN] == ["STFT"]
+HALF_STFT = "g (float16[2,64,1] x) => (float16[a,b,c] y) {{ s = STFT(x, n5, , n16) {0} }}"
+HALF_CONV = "g (float16[2,1,640] x) => (float16[a,b,c] y) {{ s = Conv<strides=[16]>(x, half_basis) {0} }}"
+
+
+@pytest.mark.parametrize(
+    ("text", "behind"), [*((HALF_STFT, behind) for behind in list(STFTS)[:3]), (HALF_CONV, list(CONVS)[3])]
+)
+def test_float16_stays(text: str, behind: str) -> None:
+    """Squares leave its range where the model rounds them, and only there: at the same places as before."""
+    model = make(text, behind)
+    result = rewrite(model, target="native", select="all")
+    op_type = "STFT" if text is HALF_STFT else "FFTConv"
+    assert [node.op_type for node in result.model.graph.node if node.domain == OPERATOR_DOMAIN] == [op_type]
+    for scale in (1, 100):
+        feeds = {"x": (scale * draw_input(model)["x"]).astype(np.float16)}
+        (truth,), (y,) = run_model(model, feeds), run_with_library(result.model, feeds)
+        np.testing.assert_array_equal(np.isinf(y), np.isinf(truth))
+        finite = np.isfinite(truth)
+        np.testing.assert_allclose(y[finite], truth[finite], rtol=2e-2, atol=2e-3 * scale**2)
 
 
 @pytest.mark.parametrize("text", [STFT, CONV])
@@ -142,6 +155,21 @@ def test_a_wrong_one_is_found_out(text: str) -> None:
     for named in (node, rewritten.functions[0]):
         field = "op_type" if named is node else "name"
         setattr(named, field, getattr(named, field).replace("Power", "Magnitude"))
+    assert validate(model, rewritten).convs[0].ok is False
+
+
+def test_long_signals_are_checked_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In columns: as many as the budget for one Conv pays for, which finds a wrong one out as well."""
+    model = make(CONV, next(iter(CONVS)))
+    rewritten = rewrite(model, target="native", select="all").model
+    whole = validate(model, rewritten).convs[0]
+    monkeypatch.setattr("onnx_fft.checks.convs.share_budget", lambda count: 5 * 66 * 64.0)
+    part = validate(model, rewritten).convs[0]
+    assert (whole.checked_outputs, part.checked_outputs) == (2 * 33 * 37, 33 * 5)
+    assert whole.ok is part.ok is True and "at 165 of 2442 outputs" in part.sentence
+    for named in (*rewritten.functions, *(node for node in rewritten.graph.node if node.domain == OPERATOR_DOMAIN)):
+        field = "name" if named is rewritten.functions[0] else "op_type"
+        setattr(named, field, "FFTConvMagnitude")
     assert validate(model, rewritten).convs[0].ok is False
 
 

@@ -9,6 +9,7 @@
 
 #include "engine/dense.h"
 #include "engine/frames.h"
+#include "engine/join.h"
 #include "engine/lru.h"
 #include "engine/machine.h"
 #include "engine/run.h"
@@ -44,6 +45,7 @@ struct Convolution::State {
   SpectraCache spectra{kMostSpectra};
   std::mutex mutex{};  // of executions
   LruCache<std::vector<int64_t>, std::shared_ptr<const Execution>> executions{kMostShapes};
+  std::unique_ptr<const Convolution> sums{};  // of rows that are joined, if frames do not give them
 
   int64_t weight_count() const {
     return out_channels * in_channels * count_elements(attributes.kernel, attributes.rank);
@@ -98,6 +100,7 @@ struct Convolution::State {
     auto execution = std::make_shared<Execution>();
     execution->y_shape = output_shape(known, x_shape);
     execution->outputs = count_elements(execution->y_shape.data(), attributes.rank + 2);
+    if (sums != nullptr) return decide_sums(x_shape, std::move(execution));
     if (!form.is_plain()) return decide_frames(known, x_shape, std::move(execution));
     if (execution->outputs == 0) return execution;
     const Choice choice = choose_execution(known, x_shape, execution->y_shape.data(), in_channels, out_channels,
@@ -110,23 +113,50 @@ struct Convolution::State {
   // Of bins that become one number each, or of turned outputs.
   std::shared_ptr<const Execution> decide_frames(const ConvAttributes& known, const int64_t* x_shape,
                                                  std::shared_ptr<Execution> execution) const {
-    std::vector<int64_t>& y_shape = execution->y_shape;
     ConvPlan plan;
-    plan.frames = plan_frames(known, x_shape, y_shape.data(), basis_length(), lanes_of(dtype), machine_rates());
+    plan.frames =
+        plan_frames(known, x_shape, execution->y_shape.data(), basis_length(), lanes_of(dtype), machine_rates());
     execution->plan = std::make_shared<const ConvPlan>(std::move(plan));
-    execution->outputs = execution->outputs / out_channels * form.outputs(out_channels);
-    y_shape[1] = form.outputs(out_channels);
-    if (form.turns) std::swap(y_shape[1], y_shape[2]);
+    join_shape(*execution);
     return execution;
   }
 
-  void check_form() const {
+  std::shared_ptr<const Execution> decide_sums(const int64_t* x_shape, std::shared_ptr<Execution> execution) const {
+    execution->sums = sums->execution_for(x_shape);
+    join_shape(*execution);
+    return execution;
+  }
+
+  // From that of the rows.
+  void join_shape(Execution& execution) const {
+    execution.outputs = execution.outputs / out_channels * form.outputs(out_channels);
+    execution.y_shape[1] = form.outputs(out_channels);
+    if (form.turns) std::swap(execution.y_shape[1], execution.y_shape[2]);
+  }
+
+  void prepare_form() {
     if (form.is_plain()) return;
-    const bool is_basis = basis_length() > 0 && in_channels * attributes.group == 1 && attributes.rank == 1;
-    if (is_basis && !(form.joins() && out_channels % 2 != 0)) return;
-    throw std::invalid_argument(std::string("got weights that are no windowed DFT basis of one input channel") +
-                                (form.joins() ? ", or of an odd number of rows" : "") +
-                                "; expected those that the model was rewritten with; rewrite the original model again");
+    if (attributes.rank != 1 || (form.joins() && out_channels % 2 != 0)) {
+      throw std::invalid_argument("got weights of " + std::to_string(out_channels) + " rows and " +
+                                  std::to_string(attributes.rank) +
+                                  " axes; expected a real and an imaginary row for each bin, of one axis");
+    }
+    if (basis_length() > 0 && in_channels * attributes.group == 1) return;
+    sums = std::make_unique<const Convolution>(attributes, dtype, out_channels, in_channels, constant_weights);
+  }
+
+  void run_sums(const Execution& execution, const void* x, const void* w, const EpilogueOperands& operands, void* y,
+                const Executor& executor) const {
+    const Execution& inner = *execution.sums;
+    const ScratchPool::Lease rows(*pool, static_cast<size_t>(inner.outputs) * element_bytes(dtype));
+    sums->run(inner, x, w, operands, rows.as<char>(), executor);
+    const auto join = [&](auto element) {
+      using Storage = decltype(element);
+      join_rows(form, inner.y_shape[0], out_channels, inner.y_shape[2], rows.as<const Storage>(),
+                static_cast<Storage*>(y), executor);
+    };
+    if (dtype == DType::kFloat64) return join(double{});
+    dtype == DType::kFloat32 ? join(float{}) : join(Half{});
   }
 
   std::shared_ptr<const Execution> execution_for(const int64_t* x_shape) {
@@ -294,7 +324,7 @@ Convolution::Convolution(const ConvAttributes& attributes, DType dtype, int64_t 
                                 std::to_string(attributes.group) + " groups; expected a multiple");
   }
   state_->find_basis();
-  state_->check_form();
+  state_->prepare_form();
 }
 
 Convolution::~Convolution() = default;
@@ -304,12 +334,14 @@ std::shared_ptr<const Execution> Convolution::execution_for(const int64_t* x_sha
 }
 
 void Convolution::prepare(const Execution& execution) const {
+  if (execution.sums != nullptr) return state_->sums->prepare(*execution.sums);
   if (state_->constant_weights == nullptr || execution.plan == nullptr || execution.plan->frames != nullptr) return;
   state_->dtype == DType::kFloat64 ? state_->prepare<double>(*execution.plan) : state_->prepare<float>(*execution.plan);
 }
 
 void Convolution::run(const Execution& execution, const void* x, const void* w, const EpilogueOperands& operands,
                       void* y, const Executor& executor) const {
+  if (execution.sums != nullptr) return state_->run_sums(execution, x, w, operands, y, executor);
   if (execution.plan == nullptr) return;
   State& state = *state_;
   // An empty input may be null, and addresses are computed from it, although nothing is read.

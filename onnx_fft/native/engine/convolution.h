@@ -21,6 +21,8 @@ struct Execution {
   // Nothing if y is empty. Otherwise how to compute it, and whether ONNX Runtime's own Conv is expected to be faster.
   std::shared_ptr<const ConvPlan> plan;
   bool prefers_ort_conv = false;
+  // Instead of a plan, if rows are joined that frames do not give: what computes them.
+  std::shared_ptr<const Execution> sums;
 };
 
 // What the epilogue reads, each nullptr if the convolution has no such step.
@@ -40,8 +42,8 @@ class Convolution {
   // tile size. nullptr if w comes with every run.
   Convolution(const ConvAttributes& attributes, DType dtype, int64_t out_channels, int64_t in_channels_per_group,
               const void* constant_weights);
-  // What the rows of an STFT become, see planner/frames.h. Throws std::invalid_argument unless the weights are constant
-  // and a windowed DFT basis, of one input channel, and of an even number of rows if two make one.
+  // What the rows of an STFT become, see planner/frames.h; of weights that are no windowed DFT basis of one input
+  // channel, too. Throws std::invalid_argument for an odd number of rows, or more than one axis.
   Convolution(const ConvAttributes& attributes, DType dtype, int64_t out_channels, int64_t in_channels_per_group,
               const void* constant_weights, const FrameForm& form);
   ~Convolution();

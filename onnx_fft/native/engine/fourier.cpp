@@ -65,6 +65,17 @@ bool is_long_line(const FourierSpec& spec, const FourierLayout& layout, int64_t 
 
 }  // namespace
 
+FourierBytes count_engine_bytes(const FourierSpec& spec, DType dtype, const FourierLayout& layout, int vector_bytes) {
+  const int real_bytes = dtype == DType::kFloat64 ? 8 : 4, lanes = vector_bytes / real_bytes;
+  const bool is_long = is_long_line(spec, layout, lanes, vector_bytes);
+  FourierBytes bytes = count_fourier_bytes(spec, is_long, lanes, real_bytes);
+  if (dtype != DType::kFloat16) return bytes;
+  const double lines = static_cast<double>(layout.outer) * static_cast<double>(layout.inner);
+  const int64_t x = layout.available * spec.in_parts(), y = spec.out_samples() * layout.out_parts(spec);
+  bytes.scratch += 4 * lines * static_cast<double>(x + y);  // both are widened; frames that overlap are fewer
+  return bytes;
+}
+
 struct FourierEngine::State {
   // Of all engines.
   struct Shared {

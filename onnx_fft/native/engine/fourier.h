@@ -6,6 +6,7 @@
 
 #include "engine/executor.h"
 #include "planner/conv.h"
+#include "planner/fourier_bytes.h"
 #include "planner/fourier_plan.h"
 
 namespace onnx_fft {
@@ -32,6 +33,10 @@ inline FourierLayout lay_out_frames(int64_t batch, int64_t length, int parts, in
                                     int64_t frame_length, BinForm form) {
   return {batch * frames, 1, frames, step * parts, length * parts, frame_length, form};
 }
+
+// What DFTs of such lines take, on vectors of so many bytes: the tables, which all nodes of the process share, and what
+// a run takes beside the tensors.
+FourierBytes count_engine_bytes(const FourierSpec& spec, DType dtype, const FourierLayout& layout, int vector_bytes);
 
 // Shares its plans with all others of the process; every function may be called from several threads at once.
 class FourierEngine {

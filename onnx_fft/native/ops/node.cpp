@@ -40,8 +40,7 @@ FftConvNode::FftConvNode(const OrtApi& api, const OrtKernelInfo* info, DType dty
     if (const auto x_shape = node.input_shape(0)) check_input_shape(attributes_, *x_shape, *w_shape);
   }
   if (form_.bins == BinForm::kParts) create_ort_conv(info, std::min(node.input_count(), Steps::kResidual));
-  if (weights == nullptr && form_.bins == BinForm::kParts) return;
-  if (weights == nullptr) throw std::invalid_argument("got weights that come at run time; expected constant ones");
+  if (weights == nullptr) return;
   constant_weights_ = true;
   w_shape_ = *w_shape;
   convolution_ = std::make_shared<const Convolution>(attributes_, dtype, w_shape_[0], w_shape_[1],
@@ -101,7 +100,7 @@ std::shared_ptr<const Convolution> FftConvNode::convolution_for(const ort::Shape
   if (constant_weights_) return convolution_;
   const std::lock_guard lock(mutex_);
   if (!convolution_ || w_shape_ != w_shape) {
-    convolution_ = std::make_shared<const Convolution>(attributes_, dtype_, w_shape[0], w_shape[1], nullptr);
+    convolution_ = std::make_shared<const Convolution>(attributes_, dtype_, w_shape[0], w_shape[1], nullptr, form_);
     w_shape_ = w_shape;
   }
   return convolution_;

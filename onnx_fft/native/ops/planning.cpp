@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/convolution.h"
+#include "engine/fourier.h"
 #include "engine/machine.h"
 #include "kernels/isa.h"
 #include "ops/export.h"
@@ -111,6 +112,20 @@ void predict_transposed(const OnnxFftConvTranspose& asked, const Rates& rates, O
   report(conv, choice, choice.overlap != nullptr ? describe(*choice.overlap) : describe(choice.plan), prediction);
 }
 
+DType dtype_of(int64_t element_bytes) {
+  if (element_bytes == 8) return DType::kFloat64;
+  return element_bytes == 2 ? DType::kFloat16 : DType::kFloat32;
+}
+
+FourierBytes count_bytes(const OnnxFftDft& asked) {
+  FourierForm form = asked.parts == 1 ? FourierForm::kReal : FourierForm::kComplex;
+  if (asked.inverse != 0 && asked.onesided != 0) form = FourierForm::kHalf;
+  const FourierSpec spec{asked.length, form, asked.inverse != 0, asked.onesided != 0};
+  const FourierLayout layout = lay_out_axis(asked.outer, asked.samples, asked.inner, spec.in_parts());
+  const int64_t vector_bytes = asked.vector_bytes > 0 ? asked.vector_bytes : kernels().vector_bytes;
+  return count_engine_bytes(spec, dtype_of(asked.element_bytes), layout, static_cast<int>(vector_bytes));
+}
+
 template <typename Question>
 int32_t answer(void (*predict)(const Question&, const Rates&, OnnxFftPrediction*), const Question& question,
                const double* seconds_per_unit, OnnxFftPrediction* prediction) {
@@ -143,14 +158,25 @@ ONNX_FFT_EXPORT int32_t OnnxFftPredictTransposed(const OnnxFftConvTranspose* con
   return onnx_fft::answer(onnx_fft::predict_transposed, *conv, seconds_per_unit, prediction);
 }
 
+// What a node for these DFTs takes: `bytes[0]` for its tables, `bytes[1]` more in a run, beside the tensors. 0, or 1
+// for what no node computes.
+ONNX_FFT_EXPORT int32_t OnnxFftDftBytes(const OnnxFftDft* dft, double* bytes) {
+  try {
+    if (dft->length < 1) return 1;
+    const onnx_fft::FourierBytes found = onnx_fft::count_bytes(*dft);
+    bytes[0] = found.tables;
+    bytes[1] = found.scratch;
+    return 0;
+  } catch (const std::exception&) {
+    return 1;
+  }
+}
+
 // The length of the DFT whose windowed basis the weights [rows, taps] are, stored in elements of so many bytes; 0 if
 // they are none.
 ONNX_FFT_EXPORT int64_t OnnxFftBasisLength(const double* weights, int64_t rows, int64_t taps, int64_t element_bytes) {
   try {
-    const onnx_fft::DType stored = element_bytes == 2   ? onnx_fft::DType::kFloat16
-                                   : element_bytes == 4 ? onnx_fft::DType::kFloat32
-                                                        : onnx_fft::DType::kFloat64;
-    const auto basis = onnx_fft::recognize_basis(weights, rows, taps, stored);
+    const auto basis = onnx_fft::recognize_basis(weights, rows, taps, onnx_fft::dtype_of(element_bytes));
     return basis != nullptr ? basis->length : 0;
   } catch (const std::exception&) {
     return 0;

@@ -22,6 +22,13 @@ struct OnnxFftConvTranspose {
   int64_t output_padding[3];
 };
 
+// DFTs of lines, [outer, samples, inner, parts]; of an STFT the frames are the lines.
+struct OnnxFftDft {
+  int64_t length, parts, inverse, onesided;
+  int64_t outer, inner, samples;
+  int64_t element_bytes, vector_bytes;  // as above
+};
+
 // Predicted seconds are those of one core.
 struct OnnxFftPrediction {
   double seconds;         // of this library's own way

@@ -6,6 +6,7 @@
 
 #include "planner/cost.h"
 #include "planner/dense_plan.h"
+#include "planner/fourier_bytes.h"
 #include "planner/frames.h"
 #include "planner/ort_cost.h"
 
@@ -13,6 +14,14 @@ namespace onnx_fft {
 namespace {
 
 constexpr double kDenseScratchBytes = 8 << 20;  // a block that fits the second-level cache, of each thread
+
+// Of a basis: a DFT of frames, the window, and its rows.
+void add_basis_bytes(const FourierSpec& spec, int64_t rows, int64_t taps, int lanes, Choice& choice) {
+  constexpr double kRowBytes = 16;
+  const FourierBytes bytes = count_fourier_bytes(spec, false, lanes, sizeof(float));
+  choice.weight_bytes += bytes.tables + sizeof(float) * double(spec.length + lanes) + kRowBytes * double(rows);
+  choice.scratch_bytes += bytes.scratch + sizeof(float) * double(taps * lanes);
+}
 
 }  // namespace
 
@@ -31,6 +40,7 @@ Choice choose_execution(const ConvAttributes& attributes, const int64_t* x_shape
   choice.seconds = choice.plan.seconds;
   if (choice.plan.frames != nullptr) {
     choice.work = frames->work;
+    add_basis_bytes({frames->length, FourierForm::kReal, false, true}, out_channels, frames->taps, lanes, choice);
   } else if (const DensePlan* dense = choice.plan.dense.get()) {
     choice.work = dense->work;
     choice.weight_bytes = spectra_bytes(*dense, lanes);
@@ -77,7 +87,11 @@ TransposedChoice choose_transposed(const TransposedAttributes& attributes, const
   TransposedChoice choice;
   if (basis_length > 0) choice.overlap = plan_overlap(attributes, x_shape, y_shape, basis_length, lanes);
   if (choice.overlap != nullptr) {
-    choice.work = choice.overlap->work;
+    const OverlapPlan& overlap = *choice.overlap;
+    const FourierSpec spec{overlap.length, FourierForm::kHalf, true, true};
+    add_basis_bytes(spec, in_channels * attributes.conv.group, overlap.taps, lanes, choice);
+    choice.scratch_bytes += sizeof(float) * double(overlap.range + 2 * overlap.taps);
+    choice.work = overlap.work;
     choice.seconds = rates.seconds(choice.work);
   } else {
     choose_equal(attributes, x_shape, y_shape, in_channels, out_channels, lanes, rates, choice);

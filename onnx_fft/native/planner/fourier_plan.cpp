@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "planner/fourier_bytes.h"
+
 namespace onnx_fft {
 namespace {
 
@@ -105,6 +107,9 @@ int64_t choose_padded(int64_t points, bool is_long) {
   return next_length((2 * points - 1 + kPower - 1) / kPower, false) * kPower;
 }
 
+// Of a `LinePlan`, whose steps have n - n / radix complex roots each, in float64 and as the kernels read them.
+double line_bytes(int64_t points, int real_bytes) { return 2 * double(points - 1) * (sizeof(double) + real_bytes); }
+
 }  // namespace
 
 bool has_large_prime(int64_t n) {
@@ -139,6 +144,26 @@ std::shared_ptr<FourierPlan<Real>> plan_fourier(const FourierSpec& spec, bool is
 
 template std::shared_ptr<FourierPlan<float>> plan_fourier(const FourierSpec&, bool, int64_t);
 template std::shared_ptr<FourierPlan<double>> plan_fourier(const FourierSpec&, bool, int64_t);
+
+FourierBytes count_fourier_bytes(const FourierSpec& spec, bool is_long, int64_t lanes, int real_bytes) {
+  const int64_t points = spec.points();
+  const bool has_chirp = has_large_prime(points);
+  const int64_t core = has_chirp ? choose_padded(points, is_long) : points;
+  double reals = has_chirp ? 2 * double(points + core) : 0, lines;
+  if (is_long) {
+    const int64_t column = choose_column(core, lanes), rows = core / column;
+    lines = line_bytes(column, real_bytes) + line_bytes(rows, real_bytes);
+    reals += 2 * double(column) * double((rows + lanes - 1) / lanes + lanes);
+  } else {
+    lines = line_bytes(core, real_bytes);
+  }
+  const int64_t last = points / 2;
+  if (spec.is_packed()) reals += 2 * double(is_long ? (last + lanes - 1) / lanes * lanes : last + 1);
+  const double chirped = has_chirp ? 4 * double(core) : 0;
+  const double scratch = is_long ? 4 * double(core) + chirped + double(spec.in_samples() + spec.out_samples()) * 2
+                                 : 2 * double(lanes) * double(spec.length + 1 + lanes + 3 * core);
+  return {lines + reals * real_bytes, scratch * real_bytes};
+}
 
 std::vector<double> make_chirp_kernel(int64_t points, int64_t padded) {
   std::vector<double> values(static_cast<size_t>(2 * padded)), root;

@@ -18,6 +18,7 @@
 #include "draws.h"
 #include "kernels/half.h"
 #include "kernels/isa.h"
+#include "planner/fourier_bytes.h"
 #include "threads.h"
 
 namespace {
@@ -166,6 +167,24 @@ bool check(int number, const Case& c, DType dtype, double limit, Random& random)
   return false;
 }
 
+// Whether the tables that are predicted are those that the plan has.
+template <typename Real>
+bool check_bytes(const FourierSpec& spec, bool is_long, int64_t lanes) {
+  if (is_long && spec.points() < 256) return true;  // no line that short is cut
+  const auto plan = plan_fourier<Real>(spec, is_long, lanes);
+  const ComplexDft<Real>& dft = plan->dft;
+  size_t reals = plan->chirp.size() + (plan->has_chirp() ? static_cast<size_t>(2 * dft.points()) : 0);
+  for (const std::vector<Real>* table :
+       {&dft.roots, &dft.row_roots, &dft.block_roots, &dft.lane_roots, &plan->real_roots})
+    reals += table->size();
+  const size_t bytes = reals * sizeof(Real) + (dft.line.roots.size() + dft.row_line.roots.size()) * sizeof(double);
+  const double told = count_fourier_bytes(spec, is_long, lanes, sizeof(Real)).tables;
+  if (told == static_cast<double>(bytes)) return true;
+  std::printf("%lld points, %s: %.0f bytes told, %zu taken\n", static_cast<long long>(spec.length),
+              is_long ? "long" : "short", told, bytes);
+  return false;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -185,7 +204,10 @@ int main(int argc, char** argv) {
     const bool passed = number % 4 == 0   ? check<double>(number, c, DType::kFloat64, 1e-14, random)
                         : number % 4 == 1 ? check<Half>(number, c, DType::kFloat16, 1e-3, random)
                                           : check<float>(number, c, DType::kFloat32, 5e-7, random);
-    if (!passed) ++failed;
+    const int64_t lanes = pick(random, 2, 16);
+    const bool is_counted =
+        check_bytes<float>(c.spec, pick(random, 0, 1), lanes) && check_bytes<double>(c.spec, pick(random, 0, 1), lanes);
+    if (!passed || !is_counted) ++failed;
   }
   std::printf("%s, seed %u: %d transforms, %d failed\n", isa, seed, cases, failed);
   return failed > 0;
