@@ -1,7 +1,9 @@
-// Convolutions whose weights are a windowed DFT basis, against the sum by its definition, in double; and weights that
-// nearly are one, which must be computed as any others are. For the sanitizers. Arguments: number of convolutions,
-// seed. Prints what failed, and exits with 1 if anything did, or with 2 if this CPU lacks the instruction set that
-// ONNX_FFT_ISA asks for.
+// Convolutions whose weights are a windowed DFT basis, against the sum by its definition, in double, also as power and
+// magnitude; and weights that nearly are one, which must be computed as any others are, or refused if rows are joined.
+// For the sanitizers. Arguments: number of convolutions, seed. Prints what failed, and exits with 1 if anything did, or
+// with 2 if this CPU lacks the instruction set that ONNX_FFT_ISA asks for.
+#include "planner/frames.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -22,6 +24,7 @@
 
 namespace {
 
+using onnx_fft::BinForm;
 using onnx_fft::ConvAttributes;
 using onnx_fft::Convolution;
 using onnx_fft::DType;
@@ -32,7 +35,9 @@ struct Case {
   ConvAttributes attributes;
   int64_t batch, rows, extent, length;
   bool is_image;  // the signal is the first axis of two
+  onnx_fft::FrameForm form;
 
+  bool joins() const { return form.bins != BinForm::kParts; }
   int64_t taps() const { return attributes.kernel[0]; }
 };
 
@@ -52,6 +57,10 @@ Case draw_case(Random& random) {
   c.batch = pick(random, 1, 2);
   c.rows = pick(random, 24, 60) * a.group;
   c.extent = a.span(0) + pick(random, 3, 40 * a.strides[0]);
+  if (c.is_image || a.group > 1 || pick(random, 0, 1)) return c;
+  a.activation.kind = onnx_fft::ActivationKind::kNone;
+  c.form = {pick(random, 0, 1) ? BinForm::kPower : BinForm::kMagnitude, pick(random, 0, 1) == 1};
+  c.rows += c.rows % 2;
   return c;
 }
 
@@ -87,34 +96,56 @@ double expect(const Case& c, int64_t plane, int64_t channel, int64_t frame, cons
   return a.activation.kind == onnx_fft::ActivationKind::kRelu ? std::max(sum, 0.0) : sum;
 }
 
+// One number of an image's output, at `place` in it.
+double expect_output(const Case& c, int64_t image, int64_t place, int64_t frames, const std::vector<double>& x,
+                     const std::vector<double>& w) {
+  const int64_t outputs = c.form.outputs(c.rows), inputs = c.attributes.group;
+  const int64_t channel = c.form.turns ? place % outputs : place / frames;
+  const int64_t frame = c.form.turns ? place / outputs : place % frames;
+  const int64_t plane = image * inputs + channel / (c.rows / inputs);
+  const double sum = expect(c, plane, channel, frame, x, w);
+  if (!c.joins()) return sum;
+  const double other = expect(c, plane, channel + outputs, frame, x, w), power = sum * sum + other * other;
+  return c.form.bins == BinForm::kPower ? power : std::sqrt(power);
+}
+
+// Whether weights that are no basis are computed as any others are, or refused if rows are joined.
+bool is_plain(const Case& c, DType dtype, const void* weights, const int64_t* x_shape) {
+  try {
+    const Convolution convolution(c.attributes, dtype, c.rows, 1, weights, c.form);
+    return !c.joins() && convolution.execution_for(x_shape)->plan->frames == nullptr;
+  } catch (const std::invalid_argument&) {
+    return c.joins();
+  }
+}
+
 // What is wrong, "" if nothing is.
 template <typename Storage>
 std::string check(const Case& c, DType dtype, Random& random) {
   std::normal_distribution<double> normal;
   std::vector<double> w = draw_basis(c, random), x(static_cast<size_t>(c.batch * c.attributes.group * c.extent));
-  for (double& value : x) value = normal(random);
+  const double spread = c.form.bins == BinForm::kPower ? 0.0625 : 1;  // within float16
+  for (double& value : x) value = spread * normal(random);
   const std::vector<Storage> xr = store<Storage>(x);
   std::vector<Storage> wr = store<Storage>(w);
   const int64_t x_shape[] = {c.batch, c.attributes.group, c.extent, 1};
-  const Convolution convolution(c.attributes, dtype, c.rows, 1, wr.data());
+  const Convolution convolution(c.attributes, dtype, c.rows, 1, wr.data(), c.form);
   const auto execution = convolution.execution_for(x_shape);
   const auto basis = onnx_fft::recognize_basis(w.data(), c.rows, c.taps(), dtype);
   if (basis == nullptr) return "was not taken for a basis";
   // One that takes a chirp may be slower.
   const bool is_short = onnx_fft::next_length(basis->length, false) == basis->length;
   if (is_short && execution->plan->frames == nullptr) return "was not transformed by frames";
-  const int64_t frames = execution->y_shape[2], planes = c.batch * c.rows;
-  std::vector<Storage> y(static_cast<size_t>(planes * frames)), again(y.size());
+  const int64_t frames = execution->y_shape[c.form.turns ? 1 : 2], image = c.form.outputs(c.rows) * frames;
+  std::vector<Storage> y(static_cast<size_t>(c.batch * image)), again(y.size());
   for (size_t threads : {1, 3}) {
     convolution.run(*execution, xr.data(), nullptr, {}, threads == 1 ? y.data() : again.data(),
                     {&threads, run_on_threads});
   }
   if (std::memcmp(y.data(), again.data(), y.size() * sizeof(Storage)) != 0) return "depends on threads";
   double error = 0, norm = 0;
-  for (int64_t i = 0; i < planes * frames; ++i) {
-    const int64_t image = i / frames / c.rows, channel = i / frames % c.rows,
-                  plane = image * c.attributes.group + channel / (c.rows / c.attributes.group);
-    const double right = expect(c, plane, channel, i % frames, x, w);
+  for (int64_t i = 0; i < c.batch * image; ++i) {
+    const double right = expect_output(c, i / image, i % image, frames, x, w);
     error += std::pow(onnx_fft::widen(y[static_cast<size_t>(i)]) - right, 2);
     norm += right * right;
   }
@@ -127,8 +158,7 @@ std::string check(const Case& c, DType dtype, Random& random) {
   std::vector<double> near = w;
   near[at] += (dtype == DType::kFloat16 ? 1e-2 : 1e-3) * largest;
   wr = store<Storage>(near);
-  const Convolution other(c.attributes, dtype, c.rows, 1, wr.data());
-  return other.execution_for(x_shape)->plan->frames == nullptr ? "" : "was taken for a basis";
+  return is_plain(c, dtype, wr.data(), x_shape) ? "" : "was taken for a basis";
 }
 
 }  // namespace
