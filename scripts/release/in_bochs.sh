@@ -4,7 +4,7 @@
 # arguments; ONNX_FFT_ISA is passed on. Needs what scripts/setup/emulators.sh installs, and a minute to boot.
 set -euo pipefail
 
-program="$1"
+program="$(realpath "$1")"
 shift
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT

@@ -11,7 +11,7 @@ python="${PYTHON:-python3}"
 case "$machine" in
   # Debian's C library for Arm, which comes with its cross compilers.
   arm64) ONNX_FFT_ZIG_TARGET=aarch64-linux-gnu.2.17 run=(qemu-aarch64-static -L /usr/aarch64-linux-gnu) isas=(neon) ;;
-  windows) ONNX_FFT_ZIG_TARGET=x86_64-windows-gnu run=(wine) isas=(baseline avx2 avx512) ;;
+  windows) ONNX_FFT_ZIG_TARGET=x86_64-windows-gnu run=(wine) isas=(baseline avx2) ;;
   avx512) ONNX_FFT_ZIG_TARGET=x86_64-linux-musl run=(bash scripts/release/in_bochs.sh) isas=(avx512) ;;
   *) echo "got the machine $machine; expected arm64, windows or avx512" >&2; exit 2 ;;
 esac
@@ -24,9 +24,6 @@ cmake --build "$scratch/$machine"
 for program in "$scratch/$machine"/native_test*; do
   [[ "$program" != *.pdb ]] || continue
   for isa in "${isas[@]}"; do
-    status=0
-    ONNX_FFT_ISA="$isa" "${run[@]}" "$program" "$count" || status=$?
-    # 2: this CPU has no such instructions, which Bochs has.
-    [ "$status" -eq 0 ] || { [ "$status" -eq 2 ] && [ "$machine" != avx512 ]; } || exit "$status"
+    ONNX_FFT_ISA="$isa" "${run[@]}" "$program" "$count"
   done
 done

@@ -1,7 +1,6 @@
 // The library as ONNX Runtime sees it: a custom op for each name and element type, and the one function that it looks
 // up.
 #include <cstdio>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
@@ -126,40 +125,11 @@ FftConvOp make_fft_conv(const OpType& op_type, const NamedType& type, const OrtA
   return op;
 }
 
-// LibraryInfo() -> the name of the instruction set in use, as uint8. The library exports only one function, so whoever
-// wants to know asks a session.
-OrtStatus* compute_info(void* kernel, OrtKernelContext* context) {
-  const OrtApi& api = *static_cast<const OrtApi*>(kernel);
-  return ort::guard(api, "LibraryInfo", [&] {
-    const char* name = isa_name();
-    const int64_t length = static_cast<int64_t>(std::strlen(name));
-    OrtValue* output = nullptr;
-    ort::check(api, ort::kernel_context_get_output(api, context, 0, &length, 1, &output));
-    std::memcpy(ort::tensor_data(api, output), name, static_cast<size_t>(length));
-  });
-}
-
-OrtCustomOp make_info() {
-  OrtCustomOp op = common_op();
-  op.get_name = [](const OrtCustomOp*) { return "LibraryInfo"; };
-  op.get_input_type_count = [](const OrtCustomOp*) -> size_t { return 0; };
-  op.get_input_type = op.get_output_type = [](const OrtCustomOp*, size_t) { return kOrtUint8; };
-  op.get_input_characteristic = [](const OrtCustomOp*, size_t) { return kOrtRequired; };
-  op.create_kernel_v2 = [](const OrtCustomOp*, const OrtApi* api, const OrtKernelInfo*, void** kernel) -> OrtStatus* {
-    *kernel = const_cast<OrtApi*>(api);
-    return nullptr;
-  };
-  op.kernel_compute_v2 = compute_info;
-  op.kernel_destroy = [](void*) {};
-  return op;
-}
-
 // Made once and kept: ORT holds on to it for as long as there are sessions.
 struct Domain {
   std::vector<FftConvOp> convolutions;
   std::vector<TransposedOp> transposed;
   std::vector<FourierOp> transforms = list_fourier_ops();
-  OrtCustomOp info = make_info();
   OrtCustomOpDomain* domain = nullptr;
 
   Domain(const OrtApi& api, const char* version) : transposed(list_transposed_ops(api, infers_shapes_safely(version))) {
@@ -173,7 +143,6 @@ struct Domain {
     for (const FftConvOp& op : convolutions) ort::check(api, ort::custom_op_domain_add(api, domain, &op));
     for (const TransposedOp& op : transposed) ort::check(api, ort::custom_op_domain_add(api, domain, &op));
     for (const FourierOp& op : transforms) ort::check(api, ort::custom_op_domain_add(api, domain, &op));
-    ort::check(api, ort::custom_op_domain_add(api, domain, &info));
   }
 };
 

@@ -89,13 +89,13 @@ std::string NodeInfo::name() const {
 
 int64_t NodeInfo::integer(const char* attribute) const {
   int64_t value = 0;
-  require(kernel_info_get_attribute_int64(api_, info_, attribute, &value), "integer", attribute);
+  require(kernel_info_get_attribute_int64(api_, info_, attribute, &value), "an integer", attribute);
   return value;
 }
 
 std::vector<int64_t> NodeInfo::integers(const char* attribute) const {
   size_t count = 0;
-  require(kernel_info_get_attribute_array_int64(api_, info_, attribute, nullptr, &count), "list of integers",
+  require(kernel_info_get_attribute_array_int64(api_, info_, attribute, nullptr, &count), "a list of integers",
           attribute);
   std::vector<int64_t> values(count);
   if (count > 0) check(api_, kernel_info_get_attribute_array_int64(api_, info_, attribute, values.data(), &count));
@@ -104,13 +104,13 @@ std::vector<int64_t> NodeInfo::integers(const char* attribute) const {
 
 float NodeInfo::real(const char* attribute) const {
   float value = 0;
-  require(kernel_info_get_attribute_float(api_, info_, attribute, &value), "float", attribute);
+  require(kernel_info_get_attribute_float(api_, info_, attribute, &value), "a float", attribute);
   return value;
 }
 
 std::string NodeInfo::text(const char* attribute) const {
   size_t size = 0;
-  require(kernel_info_get_attribute_string(api_, info_, attribute, nullptr, &size), "string", attribute);
+  require(kernel_info_get_attribute_string(api_, info_, attribute, nullptr, &size), "a string", attribute);
   std::string value(size, '\0');
   check(api_, kernel_info_get_attribute_string(api_, info_, attribute, value.data(), &size));
   return value.c_str();  // without the 0 at the end, which ORT counts
@@ -120,8 +120,8 @@ void NodeInfo::require(OrtStatus* status, const char* type, const char* attribut
   try {
     check(api_, status);
   } catch (const Error& error) {
-    throw std::invalid_argument(std::string("got no attribute '") + attribute + "' (" + error.what() +
-                                "); expected a " + type);
+    throw std::invalid_argument(std::string("got no attribute '") + attribute + "' (" + error.what() + "); expected " +
+                                type);
   }
 }
 

@@ -16,8 +16,10 @@ namespace {
 // second-level cache a core), 2026-11. How long a cycle takes is in the machine's rates.
 
 // A strip of rows: cycles for each product, what each input costs beside them, and what the call costs. A product waits
-// for the last one on the same sum.
-constexpr double kStripRows = 6, kProductCycles = 0.51, kInputCycles = 0.45, kStripCycles = 30, kLatencyCycles = 4;
+// for the last one on the same sum. These are cycles of AVX2's strips, whose height they were fitted with; those of
+// other instruction sets (kernels/dense_product.h) are as many as their registers hold, and what they cost was not
+// measured.
+constexpr double kFittedRows = 6, kProductCycles = 0.51, kInputCycles = 0.45, kStripCycles = 30, kLatencyCycles = 4;
 
 // A sample that is moved between tensor and tile; the lines of a DFT of each of kDenseLengths, by sample; a segment's
 // row. Tiles of more points leave the first-level cache.
@@ -78,7 +80,7 @@ double weight_vectors(const DensePlan& plan) { return plan.form == DenseForm::kG
 // Cycles to multiply one pair of `rows` tiles with all inputs of one vector of outputs: `products` for each row and
 // input, of which `chained` go to the same sum.
 double product_cycles(double rows, double inputs, double products, double chained) {
-  const double strips = std::ceil(rows / kStripRows), strip = rows / strips;
+  const double strips = std::ceil(rows / kFittedRows), strip = rows / strips;
   const double input = std::max(strip * products * kProductCycles, kLatencyCycles * chained) + kInputCycles;
   return strips * (inputs * input + kStripCycles * std::ceil(inputs / double(kDenseChain)));
 }

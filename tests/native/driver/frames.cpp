@@ -1,7 +1,7 @@
-// Convolutions whose weights are a windowed DFT basis, against the sum by its definition, in double; and weights that
-// nearly are one, which must be computed as any others are. For the sanitizers. Arguments: number of convolutions,
-// seed. Prints what failed, and exits with 1 if anything did, or with 2 if this CPU lacks the instruction set that
-// ONNX_FFT_ISA asks for.
+// Convolutions whose weights are a windowed DFT basis, against the sum by its definition, in double, also as power and
+// magnitude, and turned; and weights that nearly are one, which must be computed as any others are. For the sanitizers.
+// Arguments: number of convolutions, seed. Prints what failed, and exits with 1 if anything did, or with 2 if this CPU
+// lacks the instruction set that ONNX_FFT_ISA asks for.
 #include "planner/frames.h"
 
 #include <algorithm>
@@ -24,6 +24,7 @@
 
 namespace {
 
+using onnx_fft::BinForm;
 using onnx_fft::ConvAttributes;
 using onnx_fft::Convolution;
 using onnx_fft::DType;
@@ -34,6 +35,7 @@ struct Case {
   ConvAttributes attributes;
   int64_t batch, rows, extent, length;
   bool is_image;  // the signal is the first axis of two
+  onnx_fft::FrameForm form;
 
   int64_t taps() const { return attributes.kernel[0]; }
 };
@@ -54,6 +56,12 @@ Case draw_case(Random& random) {
   c.batch = pick(random, 1, 2);
   c.rows = pick(random, 24, 60) * a.group;
   c.extent = a.span(0) + pick(random, 3, 40 * a.strides[0]);
+  if (c.is_image || a.group > 1 || pick(random, 0, 1)) return c;
+  a.activation.kind = onnx_fft::ActivationKind::kNone;
+  const BinForm forms[] = {BinForm::kParts, BinForm::kPower, BinForm::kMagnitude};
+  c.form.bins = forms[pick(random, 0, 2)];
+  c.form.turns = !c.form.joins() || pick(random, 0, 1) == 1;
+  c.rows += c.rows % 2;
   return c;
 }
 
@@ -89,22 +97,38 @@ double expect(const Case& c, int64_t plane, int64_t channel, int64_t frame, cons
   return a.activation.kind == onnx_fft::ActivationKind::kRelu ? std::max(sum, 0.0) : sum;
 }
 
-// Whether the outputs of a frame side by side are those of `y` [batch, rows, frames], to the bit.
+// One number of an image's output, at `place` in it.
+double expect_output(const Case& c, int64_t image, int64_t place, int64_t frames, const std::vector<double>& x,
+                     const std::vector<double>& w) {
+  const int64_t outputs = c.form.outputs(c.rows), inputs = c.attributes.group;
+  const int64_t channel = c.form.turns ? place % outputs : place / frames;
+  const int64_t frame = c.form.turns ? place / outputs : place % frames;
+  const int64_t plane = image * inputs + channel / (c.rows / inputs);
+  const double sum = expect(c, plane, channel, frame, x, w);
+  if (!c.form.joins()) return sum;
+  const double other = expect(c, plane, channel + outputs, frame, x, w), power = sum * sum + other * other;
+  return c.form.bins == BinForm::kPower ? power : std::sqrt(power);
+}
+
+// What is wrong with the outputs, "" if nothing is. `limit` is of the relative L2 error.
 template <typename Storage>
-bool turns(const Case& c, DType dtype, const int64_t* x_shape, const std::vector<Storage>& x,
-           const std::vector<Storage>& w, const std::vector<Storage>& y) {
-  const Convolution convolution(c.attributes, dtype, c.rows, 1, w.data(), {onnx_fft::BinForm::kParts, true});
-  const auto execution = convolution.execution_for(x_shape);
-  const int64_t frames = execution->y_shape[1];
-  std::vector<Storage> turned(y.size());
-  size_t threads = 3;
-  convolution.run(*execution, x.data(), nullptr, {}, turned.data(), {&threads, run_on_threads});
-  for (int64_t i = 0; i < static_cast<int64_t>(y.size()); ++i) {
-    const int64_t frame = i % frames, row = i / frames % c.rows, image = i / frames / c.rows;
-    const size_t at = static_cast<size_t>((image * frames + frame) * c.rows + row);
-    if (std::memcmp(&y[static_cast<size_t>(i)], &turned[at], sizeof(Storage)) != 0) return false;
+std::string compare(const Case& c, const Convolution& convolution, const onnx_fft::Execution& execution,
+                    const std::vector<double>& x, const std::vector<Storage>& stored, const std::vector<double>& w,
+                    double limit) {
+  const int64_t frames = execution.y_shape[c.form.turns ? 1 : 2], image = c.form.outputs(c.rows) * frames;
+  std::vector<Storage> y(static_cast<size_t>(c.batch * image)), again(y.size());
+  for (size_t threads : {1, 3}) {
+    convolution.run(execution, stored.data(), nullptr, {}, threads == 1 ? y.data() : again.data(),
+                    {&threads, run_on_threads});
   }
-  return true;
+  if (std::memcmp(y.data(), again.data(), y.size() * sizeof(Storage)) != 0) return "depends on threads";
+  double error = 0, norm = 0;
+  for (int64_t i = 0; i < c.batch * image; ++i) {
+    const double right = expect_output(c, i / image, i % image, frames, x, w);
+    error += std::pow(onnx_fft::widen(y[static_cast<size_t>(i)]) - right, 2);
+    norm += right * right;
+  }
+  return std::sqrt(error) <= limit * std::sqrt(norm) ? "" : "error " + std::to_string(std::sqrt(error / norm) / limit);
 }
 
 // What is wrong, "" if nothing is.
@@ -112,45 +136,33 @@ template <typename Storage>
 std::string check(const Case& c, DType dtype, Random& random) {
   std::normal_distribution<double> normal;
   std::vector<double> w = draw_basis(c, random), x(static_cast<size_t>(c.batch * c.attributes.group * c.extent));
-  for (double& value : x) value = normal(random);
-  const std::vector<Storage> xr = store<Storage>(x);
-  std::vector<Storage> wr = store<Storage>(w);
+  const double spread = c.form.bins == BinForm::kPower ? 0.0625 : 1;  // within float16
+  for (double& value : x) value = spread * normal(random);
+  const std::vector<Storage> xr = store<Storage>(x), wr = store<Storage>(w);
   const int64_t x_shape[] = {c.batch, c.attributes.group, c.extent, 1};
-  const Convolution convolution(c.attributes, dtype, c.rows, 1, wr.data());
+  const Convolution convolution(c.attributes, dtype, c.rows, 1, wr.data(), c.form);
   const auto execution = convolution.execution_for(x_shape);
   const auto basis = onnx_fft::recognize_basis(w.data(), c.rows, c.taps(), dtype);
   if (basis == nullptr) return "was not taken for a basis";
   // One that takes a chirp may be slower.
   const bool is_short = onnx_fft::next_length(basis->length, false) == basis->length;
-  if (is_short && execution->plan->frames == nullptr) return "was not transformed by frames";
-  const int64_t frames = execution->y_shape[2], planes = c.batch * c.rows;
-  std::vector<Storage> y(static_cast<size_t>(planes * frames)), again(y.size());
-  for (size_t threads : {1, 3}) {
-    convolution.run(*execution, xr.data(), nullptr, {}, threads == 1 ? y.data() : again.data(),
-                    {&threads, run_on_threads});
-  }
-  if (std::memcmp(y.data(), again.data(), y.size() * sizeof(Storage)) != 0) return "depends on threads";
-  const bool is_plain = c.attributes.rank == 1 && c.attributes.group == 1;
-  if (is_plain && !turns(c, dtype, x_shape, xr, wr, y)) return "comes out otherwise if it is turned";
-  double error = 0, norm = 0;
-  for (int64_t i = 0; i < planes * frames; ++i) {
-    const int64_t image = i / frames / c.rows, channel = i / frames % c.rows,
-                  plane = image * c.attributes.group + channel / (c.rows / c.attributes.group);
-    const double right = expect(c, plane, channel, i % frames, x, w);
-    error += std::pow(onnx_fft::widen(y[static_cast<size_t>(i)]) - right, 2);
-    norm += right * right;
+  if (is_short && (execution->plan == nullptr || execution->plan->frames == nullptr)) {
+    return "was not transformed by frames";
   }
   const double limit = dtype == DType::kFloat64 ? 1e-14 : dtype == DType::kFloat16 ? 1e-3 : 5e-7;
-  if (!(std::sqrt(error) <= limit * std::sqrt(norm))) return "error " + std::to_string(std::sqrt(error / norm) / limit);
+  const std::string problem = compare<Storage>(c, convolution, *execution, x, xr, w, limit);
+  if (!problem.empty()) return problem;
   // One weight that is off by a thousandth of the largest makes it a plain convolution.
   const size_t at = static_cast<size_t>(pick(random, 0, static_cast<int64_t>(w.size()) - 1));
   const double largest =
       std::abs(*std::max_element(w.begin(), w.end(), [](double a, double b) { return std::abs(a) < std::abs(b); }));
-  std::vector<double> near = w;
-  near[at] += (dtype == DType::kFloat16 ? 1e-2 : 1e-3) * largest;
-  wr = store<Storage>(near);
-  const Convolution other(c.attributes, dtype, c.rows, 1, wr.data());
-  return other.execution_for(x_shape)->plan->frames == nullptr ? "" : "was taken for a basis";
+  w[at] += (dtype == DType::kFloat16 ? 1e-2 : 1e-3) * largest;
+  const std::vector<Storage> near = store<Storage>(w);
+  const Convolution plain(c.attributes, dtype, c.rows, 1, near.data(), c.form);
+  const auto sums = plain.execution_for(x_shape);
+  if (c.form.is_plain() ? sums->plan->frames != nullptr : sums->sums == nullptr) return "was taken for a basis";
+  const std::string other = compare<Storage>(c, plain, *sums, x, xr, w, 2 * limit);
+  return other.empty() ? "" : "as a plain convolution: " + other;
 }
 
 }  // namespace
