@@ -148,6 +148,8 @@ def _build(model: ModelProto, site: Site, plan: Plan, prefix: str) -> Fragment:
             return lowering.build(site.spec, plan, site.read_weight(), own)
         assert isinstance(site, ConvSite | ConvTransposeSite)
         weight, bias = site.raw_operands
+        if isinstance(site.spec, ConvSpec) and site.spec.bins_form and site.scope.find_owner(weight) is not site.scope:
+            weight = ""  # the node must know it when it is made, and ONNX Runtime 1.17 shows it its own graph alone
         ports = Ports(site.input, site.output, prefix, site.opset, weight=weight, bias=bias, functions=functions)
         if isinstance(site, ConvSite):
             ports = replace(ports, sum_input=site.sum_input, operands=site.operands)

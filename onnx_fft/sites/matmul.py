@@ -40,7 +40,7 @@ class MatMulSite(Site):
     def raw_weight(self) -> str:
         """The name of the weight if another node can read it in its place, else "".
 
-        ONNX Runtime shows a node only constants that are stored in its own graph.
+        That has to know it when it is made, and ONNX Runtime (1.17) shows it only what is stored in its own graph.
         """
         name = str(self.node.input[1])
         return name if self.scope.find_owner(name) is self.scope and is_stored(name, self.scope) else ""

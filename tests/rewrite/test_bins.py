@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto, helper
 
 from onnx_fft import rewrite, validate
+from onnx_fft.model.scopes import walk_nodes
 from onnx_fft.provenance import OPERATOR_DOMAIN
 from scripts.shared.conv_models import Array
 from scripts.shared.running import executed_op_types, run_model, run_reference, run_with_library
 from tests.comparing import own_nodes
-from tests.models import build_model, info
+from tests.models import body_graph, build_model, info
+from tests.native.fourier_models import draw_signal
 from tests.native.test_basis import write_basis
 from tests.transforms import WINDOW, draw, parse
 
@@ -184,3 +186,28 @@ def test_signals_without_parts() -> None:
         assert result.validation is not None and result.validation.convs[0].ok is True
         (y,) = run(result.model, {"x": x})
         np.testing.assert_allclose(y[..., 0] + 1j * y[..., 1], spectra, atol=1e-5)
+
+
+def test_in_a_branch_the_weight_of_the_graph_is_stored_anew() -> None:
+    """The node has to know it when a session is made, and ONNX Runtime 1.17 shows it what is in the branch alone."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], "stft", strides=[16]),
+        helper.make_node("Split", ["c"], ["re", "im"], axis=1),
+        helper.make_node("Mul", ["re", "re"], ["re2"]),
+        helper.make_node("Mul", ["im", "im"], ["im2"]),
+        helper.make_node("Add", ["re2", "im2"], ["b0"]),
+    ]
+    other = helper.make_node("Conv", ["x", "w"], ["b1"], "other", strides=[16])
+    branches = {
+        "then_branch": body_graph("then", nodes, [], [info("b0")]),
+        "else_branch": body_graph("else", [other], [], [info("b1")]),
+    }
+    node = helper.make_node("If", ["flag"], ["y"], "if", **branches)
+    inputs = [info("x", shape=(1, 1, 3000)), info("flag", TensorProto.BOOL, ())]
+    model = build_model([node], inputs, [info("y")], {"w": write_basis(64, 64)[:, None]})
+    rewritten = rewrite(model, target="native", select="all").model
+    (power,) = (node for node in walk_nodes(rewritten) if node.op_type == "FFTConvPower")
+    assert power.input[1] != "w"
+    feeds = {"x": draw_signal((1, 1, 3000)), "flag": np.array(True)}
+    (y,), (expected,) = run_with_library(rewritten, feeds), run_model(model, feeds)
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5 * expected.max())

@@ -105,7 +105,7 @@ def nearly(place: tuple[int, int]) -> Array:
 
 
 OTHERS = {
-    "nearly a basis": lambda: make_model(nearly((70, 300))),
+    "nearly a basis": lambda: make_model(nearly((70, 301))),
     "nearly, in a column that is sampled": lambda: make_model(nearly((3, 0))),
     "random": lambda: make_model(draw(400, 402)),
     "rows for columns": lambda: make_model(np.ascontiguousarray(write_weight().T), (2, 50, 402)),
