@@ -29,14 +29,20 @@ ASSUMED_BATCHES = (1, 8, 32)
 def assume_extents(spec: Summed, length: int) -> Summed:
     """The convolution with `length` for every open extent.
 
-    An open axis that the kernel does not reach along counts as one added to make 2-D work 3-D, of length 1.
+    An open axis that the kernel does not reach along counts as one added to make 2-D work 3-D, of length 1. Of what
+    pads crop, there is at least as much that an output is left.
     """
     extents: list[int] = []
-    conv, ups = (as_conv(spec), spec.strides) if isinstance(spec, ConvTransposeSpec) else (spec, (1,) * spec.rank)
-    for axis, span, up in zip(spec_axes(conv), conv.effective_kernel_shape, ups, strict=True):
+    conv, ups, surplus = (spec, (1,) * spec.rank, (1,) * spec.rank) if isinstance(spec, ConvSpec) else _turn(spec)
+    least = [1 + max(0, -((more - 1) // up)) for more, up in zip(surplus, ups, strict=True)]
+    for axis, span, up, fewest in zip(spec_axes(conv), conv.effective_kernel_shape, ups, least, strict=True):
         assumed = 1 if axis.is_pointwise and up == 1 else max(length // up, 2 * span)
-        extents.append(assumed if axis.extent is None else axis.extent)
+        extents.append(max(assumed, fewest) if axis.extent is None else axis.extent)
     return spec.at(extents)
+
+
+def _turn(spec: ConvTransposeSpec) -> tuple[ConvSpec, tuple[int, ...], tuple[int, ...]]:
+    return as_conv(spec), spec.strides, spec.surplus
 
 
 def assume_sizes(spec: Summed) -> list[Summed]:

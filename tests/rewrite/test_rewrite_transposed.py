@@ -10,6 +10,7 @@ import pytest
 from onnx import ModelProto, helper, numpy_helper
 
 from onnx_fft import inspect, rewrite, validate
+from onnx_fft.cost.gains import judged_specs
 from onnx_fft.fourier.oracle import conv_transpose_direct
 from onnx_fft.lowering import list_lowerings
 from onnx_fft.model.scopes import walk_nodes
@@ -246,3 +247,17 @@ def test_it_can_be_measured() -> None:
     (row,) = result.report.rows
     assert row.measured_conv_s is not None
     assert Counter(node.op_type for node in walk_nodes(result.model))["ConvTranspose"] == (row.lowering is None)
+
+
+@pytest.mark.parametrize("lowering", ["matmul", "fftconv"])
+@pytest.mark.parametrize(("taps", "stride", "pads"), [(1, 1, (2, 41)), (3, 4, (90, 90)), (1, 8, (300, 300))])
+def test_open_lengths_are_judged_where_pads_leave_outputs(
+    taps: int, stride: int, pads: tuple[int, int], lowering: str
+) -> None:
+    attributes = (("strides", (stride,)), ("pads", pads))
+    case = Transposed((300,), (taps,), open=(False, True), attributes=attributes)
+    for known in judged_specs(spec_of(case.model()), lowering):
+        assert isinstance(known, ConvTransposeSpec)
+        assert min(length or 0 for length in known.output_extents) >= 1
+    (row,) = inspect(case.model(), target="native" if lowering == "fftconv" else "standard").rows
+    assert row.lowering is not None or row.code == "no-gain"
