@@ -56,6 +56,17 @@ def test_any_window(window: str, dtype: str) -> None:
     assert find_basis_length(write_basis(400, 400, window, dtype)) == 400
 
 
+@pytest.mark.parametrize(("length", "support"), [(400, 50), (512, 32), (1024, 64)])
+def test_windows_that_are_short(length: int, support: int) -> None:
+    """Frames filled up to a longer DFT, wherever the window lies in them; its lobes are wide."""
+    for begin in (0, (length - support) // 2, length - support):
+        window = np.pad(np.hanning(support + 2)[1:-1], (begin, length - support - begin))
+        rows = window * write_basis(length, length, "rectangle", "float64")
+        assert find_basis_length(rows.astype(np.float32)) == length
+        rows[5, begin + 7] += 1e-3
+        assert find_basis_length(rows.astype(np.float32)) == 0
+
+
 @pytest.mark.parametrize(("length", "taps"), [(512, 400), (640, 200), (401, 401), (802, 802), (128, 33), (100, 100)])
 def test_any_length_and_shorter_windows(length: int, taps: int) -> None:
     """Odd lengths, twice a prime, and frames that are filled up with zeros."""

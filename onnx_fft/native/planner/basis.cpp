@@ -21,7 +21,7 @@ constexpr int64_t kLeastTaps = 32, kLeastRows = 8;
 constexpr int64_t kLongest = 4;  // DFTs of at most so many times the taps
 constexpr int64_t kProbes = 16, kMostTries = 64;
 constexpr size_t kLeastProbes = 4;
-constexpr double kNearEnds = 6;         // bins of `taps` points from either end, where a sine's two lobes meet
+constexpr double kNearEnds = 6;         // lobes from either end, where a sine's two lobes meet
 constexpr double kLeastPeak = 0.02;     // of a row's energy in the peak of its spectrum: no noise of 300 taps has it
 constexpr double kOffGrid = 0.1;        // bins of `taps` points that a peak may seem to lie beside its own
 constexpr double kVanishing = 0x1p-36;  // of the largest weight: a sine that is zero at every tap, but for rounding
@@ -241,6 +241,17 @@ struct Probes {
   std::vector<double> frequencies;
 };
 
+// Taps from the first to the last that no row has zeros at: a short window leaves wide lobes in the spectra.
+int64_t count_support(const double* weights, int64_t rows, int64_t taps, double largest) {
+  int64_t first = taps, last = -1;
+  for (int64_t i = 0; i < rows * taps; ++i) {
+    if (std::abs(weights[i]) <= kVanishing * largest) continue;
+    first = std::min(first, i % taps);
+    last = std::max(last, i % taps);
+  }
+  return std::max<int64_t>(1, last - first + 1);
+}
+
 // Rows that are not zeros, as irregularly spread as the multiples of the golden ratio: rows at regular distances may
 // have bins in common that say nothing of the others. None if there are too few for a fit to tell anything.
 Probes choose_probes(const double* weights, int64_t rows, int64_t taps, double largest) {
@@ -249,7 +260,7 @@ Probes choose_probes(const double* weights, int64_t rows, int64_t taps, double l
     if (!is_vanishing(weights + row * taps, taps, largest)) live.push_back(row);
   }
   const int64_t count = static_cast<int64_t>(live.size()), tries = std::min(count, kMostTries);
-  const double margin = kNearEnds / double(taps);
+  const double support = double(count_support(weights, rows, taps, largest)), margin = kNearEnds / support;
   Probes probes;
   for (int64_t i = 1; i <= tries && static_cast<int64_t>(probes.rows.size()) < kProbes; ++i) {
     const double part = 0.6180339887498949 * double(i);
@@ -258,7 +269,7 @@ Probes choose_probes(const double* weights, int64_t rows, int64_t taps, double l
     const double* const values = weights + row * taps;
     double share = 0;
     const double frequency = find_frequency(values, taps, &share);
-    if (share < kLeastPeak) return {};  // most weights are none, and models have many
+    if (share * double(taps) < kLeastPeak * support) return {};  // most weights are none, and models have many
     if (frequency < margin || frequency > 0.5 - margin) continue;
     probes.rows.push_back(row);
     probes.frequencies.push_back(frequency);

@@ -183,10 +183,9 @@ bool check_bytes(const FourierSpec& spec, bool is_long, int64_t lanes) {
   if (is_long && spec.points() < 256) return true;  // no line that short is cut
   const auto plan = plan_fourier<Real>(spec, is_long, lanes);
   const ComplexDft<Real>& dft = plan->dft;
-  size_t reals = plan->chirp.size() + (plan->has_chirp() ? static_cast<size_t>(2 * dft.points()) : 0);
-  for (const std::vector<Real>* table :
-       {&dft.roots, &dft.row_roots, &dft.block_roots, &dft.lane_roots, &plan->real_roots})
-    reals += table->size();
+  const size_t reals = plan->chirp.size() + (plan->has_chirp() ? static_cast<size_t>(2 * dft.points()) : 0) +
+                       dft.roots.size() + dft.row_roots.size() + dft.block_roots.size() + dft.lane_roots.size() +
+                       plan->real_roots.size();
   const size_t bytes = reals * sizeof(Real) + (dft.line.roots.size() + dft.row_line.roots.size()) * sizeof(double);
   const double told = count_fourier_bytes(spec, is_long, lanes, sizeof(Real)).tables;
   if (told == static_cast<double>(bytes)) return true;
