@@ -22,6 +22,7 @@ from onnx_fft.runtime.cuda import find_cuda_problem
 from onnx_fft.runtime.libraries import find_libraries
 from onnx_fft.session import InferenceSession
 from onnx_fft.validate import validate
+from scripts.shared.conv_models import Array
 from tests.checks.pairs import flip, make_model, make_pair, replaced
 from tests.models import W1, conv, relu
 
@@ -67,7 +68,7 @@ def add_library_constant(model: ModelProto) -> ModelProto:
 
 
 def test_a_single_conv_is_checked_with_the_libraries_in_both_models() -> None:
-    constants = {
+    constants: dict[str, Array] = {
         "signal": np.array([[[1], [2]]], np.float32),
         "two": np.array(2, np.int64),
         "four": np.array([4], np.int64),
