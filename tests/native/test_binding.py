@@ -221,7 +221,7 @@ SHAPES: dict[tuple[int | str | None, ...], list[int | str]] = {
 }
 
 
-@pytest.mark.skipif(ORT < (1, 20), reason="the library does not infer shapes there, see op.cpp")
+@pytest.mark.skipif(ORT < (1, 24), reason="the library does not infer shapes there, see op.cpp")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_output_shape_is_inferred(shape: tuple[int | str | None, ...]) -> None:
     conv = Conv(strides=(2, 1))
@@ -231,7 +231,7 @@ def test_output_shape_is_inferred(shape: tuple[int | str | None, ...]) -> None:
     assert open_session(model).get_outputs()[0].shape == SHAPES[shape]
 
 
-@pytest.mark.skipif(ORT < (1, 20), reason="the library does not infer shapes there, see op.cpp")
+@pytest.mark.skipif(ORT < (1, 24), reason="the library does not infer shapes there, see op.cpp")
 def test_a_length_that_stays_keeps_its_name() -> None:
     conv = Conv(kernel=(5, 3), pads=(2, 1, 2, 1))
     model = conv_model(conv, conv.arrays())

@@ -347,7 +347,7 @@ SHAPES: dict[tuple[int | str | None, ...], list[int | str | None]] = {
 }
 
 
-@pytest.mark.skipif(ORT < (1, 20), reason="the library does not infer shapes there, see op.cpp")
+@pytest.mark.skipif(ORT < (1, 24), reason="the library does not infer shapes there, see op.cpp")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_output_shape_is_inferred(shape: tuple[int | str | None, ...]) -> None:
     case = Transposed(strides=(2, 1))

@@ -97,10 +97,10 @@ OrtStatus* infer_fft_conv(const OrtCustomOp* op, OrtShapeInferContext* context) 
   return ort::guard(*self.api, self.op_type.name, [&] { infer_output_shape(*self.api, context); });
 }
 
-// If an op infers shapes, ORT 1.17, and maybe 1.18 and 1.19, crash when an optional input is left out.
+// If an op infers shapes, ORT before 1.24 crashes at an optional input that is left out (1.17, 1.20, 1.22 and 1.23 do).
 bool infers_shapes_safely(const char* version) {
   int major = 0, minor = 0;
-  return std::sscanf(version, "%d.%d", &major, &minor) == 2 && (major > 1 || minor >= 20);
+  return std::sscanf(version, "%d.%d", &major, &minor) == 2 && (major > 1 || minor >= 24);
 }
 
 // Bins that become one number each have a shape of their own.
