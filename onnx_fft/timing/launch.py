@@ -140,11 +140,12 @@ def time_models(
 
 
 def _run_worker(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The worker's result; `-P` keeps its folder off the import path."""
+    """The worker's result; `-P`, which Python 3.10 does not know, keeps its folder off the import path."""
     job_path, result_path = folder / "job.json", folder / "result.json"
     result_path.unlink(missing_ok=True)
     job_path.write_text(json.dumps(job))
-    command = [sys.executable, "-P", str(WORKER), str(job_path), str(result_path)]
+    safe_path = ["-P"] if sys.version_info >= (3, 11) else []
+    command = [sys.executable, *safe_path, str(WORKER), str(job_path), str(result_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not result_path.is_file():
         said = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
