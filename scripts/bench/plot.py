@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 GAIN, LOSS, INK, FAINT = "#1f6fb2", "#d1571f", "#222222", "#8a8a8a"
-PEER_MARKS = ("o", "s", "D", "^", "v", "P")
-PEER_INKS = ("#7b5ea7", "#2a9d8f", "#b8860b", "#c2497d", "#555555", "#6b8e23")
+PEER_MARKS = ("o", "s", "D", "^", "v", "P", "X")
+PEER_INKS = ("#7b5ea7", "#2a9d8f", "#b8860b", "#c2497d", "#555555", "#6b8e23", "#d98c00")
 LEAST_X = 0.05
 """The least value of the axis; what is slower is drawn at its edge."""
 WIDTH, ROW_HEIGHT = 8.0, 0.30

@@ -37,7 +37,8 @@ from scripts.bench.peers import (
     refuse_steps,
     store_layer,
 )
-from scripts.bench.plot import make_bars
+from scripts.bench.plot import PEER_INKS, PEER_MARKS, make_bars
+from scripts.bench.scaling import PANELS, Point, draw
 from scripts.shared.conv_models import build_conv_model, draw_input, draw_weights
 from scripts.shared.layers import FIELD, NATIVE_PROMISES, ORDINARY, TRAPS, Layer, make_spec
 from scripts.shared.tables import list_losses
@@ -265,7 +266,7 @@ def test_a_side_that_fails_says_so(tmp_path: Path) -> None:
         side.wait_ready()
 
 
-# --- the chart ------------------------------------------------------------------------------------------------------
+# --- charts -----------------------------------------------------------------------------------------------------------
 
 
 def test_bars_show_what_auto_does_first_and_what_it_leaves_as_such() -> None:
@@ -289,6 +290,16 @@ def test_a_bar_without_a_number_is_no_gain() -> None:
 
 def test_every_target_has_its_tables() -> None:
     assert set(bench_models.TITLES) == set(bench_layers.TITLES) == set(bench_layers.TABLES) == set(TARGETS)
+
+
+def test_every_peer_has_a_mark() -> None:
+    assert len(set(PEER_MARKS)) == len(set(PEER_INKS)) >= len(PEERS)
+
+
+def test_the_chart_of_scaling_is_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "scaling.svg"
+    draw([Point(panel, n, threads, n, n / 2) for panel in PANELS for n in (8, 16) for threads in (1, 2)], ["a"], path)
+    assert "</svg>" in path.read_text()
 
 
 # --- the time that validation takes -----------------------------------------------------------------------------------
