@@ -14,10 +14,11 @@ from onnx_fft.cost.growth import ITEMSIZES
 from onnx_fft.cost.native import THREADS, predict_fftconv
 from onnx_fft.native.planning import Rates, unit_names
 from onnx_fft.sites.fourier import MatMulSpec
+from onnx_fft.sites.matmul import MOST_ASSUMED_FRAMES
 from onnx_fft.sites.spec import ConvSpec
 
-ASSUMED_FRAMES = (1, 64, 4096)
-"""How many there are if the model leaves that open: one of a stream, or those of minutes of audio."""
+ASSUMED_FRAMES = (1, 64, MOST_ASSUMED_FRAMES)
+"""How many there are if the model leaves that open; one is that of a stream."""
 
 PLAIN = 0.45
 """Of the rate of a Conv's product, for a MatMul. These numbers are about the least for ONNX Runtime and the most for

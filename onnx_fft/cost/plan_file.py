@@ -32,6 +32,7 @@ from onnx_fft.fourier.axis import AxisPlan
 from onnx_fft.hints import Option
 from onnx_fft.lowering import TARGETS, find_lowering, list_lowerings
 from onnx_fft.lowering.base import ConvPlan, FourierPlan, Plan
+from onnx_fft.native.planning import read_isa
 from onnx_fft.options import DEFAULTS, PlanSource
 from onnx_fft.sites.fourier import DftSpec, MatMulSpec, StftSpec
 from onnx_fft.sites.site import Spec, describe_site
@@ -96,10 +97,14 @@ class PlannedSite:
 
 
 def plan_to_json(specs: Mapping[str, Spec], decisions: Mapping[str, Decision], target: str) -> dict[str, Any]:
-    """The plan of a model as JSON types, for every site that has a spec."""
+    """The plan of a model as JSON types, for every site that has a spec.
+
+    MatMuls are listed only if they are replaced: without the native library, nothing tells one from any other.
+    """
     lists: dict[str, list[dict[str, Any]]] = {CONVS: []}
     for name, spec in specs.items():
-        lists.setdefault(_find_list(spec), []).append(_entry_to_json(name, spec, decisions[name]))
+        if not isinstance(spec, MatMulSpec) or decisions[name].plan is not None:
+            lists.setdefault(_find_list(spec), []).append(_entry_to_json(name, spec, decisions[name]))
     return {"onnx_fft_plan": VERSION, "target": target, **lists}
 
 
@@ -125,8 +130,19 @@ def load_plan(source: PlanSource) -> PlanFile:
 
 
 def match_plan(plan_file: PlanFile, specs: Mapping[str, Spec]) -> dict[str, PlannedSite]:
-    """What the plan says of each site. Raises UsageError if it was made for another model, or is impossible."""
-    known = {name: spec for name, spec in specs.items() if _find_list(spec) in plan_file.lists}
+    """What the plan says of each site.
+
+    Raises UsageError if it was made for another model, or is impossible, and NativeUnavailable if it replaces a MatMul
+    that only the library can tell from any other.
+    """
+    planned_names = {entry.name for entry in plan_file.entries}
+    known = {
+        name: spec
+        for name, spec in specs.items()
+        if name in planned_names or (_find_list(spec) in plan_file.lists and not isinstance(spec, MatMulSpec))
+    }
+    if any(entry.kind == MATMULS and entry.name not in known for entry in plan_file.entries):
+        read_isa()  # which raises if there is no library
     _check_model(plan_file, known)
     for entry in plan_file.entries:
         _check_entry(plan_file, entry, known[entry.name])

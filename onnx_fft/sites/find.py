@@ -95,21 +95,22 @@ def name_sites(
 ) -> Iterator[tuple[str, Scope, NodeProto]]:
     """Every site of `scopes`, the scopes of one model in order, with the unique name it goes by everywhere.
 
-    Those in functions of ours stand in for nodes that are replaced already. `is_listed` tells of nodes that no operator
-    tells of.
+    Those in functions of ours stand in for nodes that are replaced already. `is_listed` tells of MatMuls, whose
+    operator does not tell; the others take their names along, so that no name depends on what is listed.
     """
     names: set[str] = set()
     for scope in scopes:
         if not is_graph(scope.body) and scope.body.domain == OPERATOR_DOMAIN:
             continue
         for position, node in enumerate(scope.body.node):
-            if not is_site(node) and not is_listed(scope, node):
+            if not is_site(node) and not is_matmul(node):
                 continue
             name = scope.path + label_node(node, position)
             while name in names:
                 name += f"#{position}"
             names.add(name)
-            yield name, scope, node
+            if is_site(node) or is_listed(scope, node):
+                yield name, scope, node
 
 
 def is_site(node: NodeProto) -> bool:

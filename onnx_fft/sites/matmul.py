@@ -26,8 +26,8 @@ from onnx_fft.sites.site import Site
 MOST_WEIGHTS = 1 << 23
 """Numbers of a weight that is looked at: 2,048 points and all their bins have half as many."""
 
-ASSUMED_LENGTH = 256
-"""For an open length, if only the size of tensors is asked for."""
+MOST_ASSUMED_FRAMES = 4096
+"""For an open length, those of minutes of audio: the most that a site is judged at."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +80,7 @@ def resolve_matmul(name: str, scope: Scope, node: NodeProto) -> MatMulSite:
     require(0 not in shape, "zero-size", f"input has shape {list(shape)}")
     agrees = len(shape) > 0 and shape[-1] in (None, taps)
     require(agrees, "bad-channels", f"input has shape {list(shape)}, the weight asks for {taps} as the last dimension")
-    values = prod(length or ASSUMED_LENGTH for length in shape[:-1]) * max(taps, rows)
+    values = prod(length or MOST_ASSUMED_FRAMES for length in shape[:-1]) * max(taps, rows)
     require(values <= MAX_VALUES, "too-large", f"a tensor may have {values:.1e} numbers, {MAX_VALUES:.1e} are the most")
     spec = MatMulSpec((*shape[:-1], taps), rows, DTYPES[weight.elem_type], _find_basis(node, scope))
     return MatMulSite(name, node.op_type, scope, node, spec, constants=(node.input[1],))
@@ -102,7 +102,7 @@ def _may_be_basis(name: str, scope: Scope) -> bool:
         found = resolve_type(name, scope)
         known = None if isinstance(found, Refusal) else list(found.shape)
     shape = [length or 0 for length in known or ()]
-    return len(shape) == 2 and LEAST_TAPS <= shape[0] <= LONGEST_BASIS and prod(shape) <= MOST_WEIGHTS
+    return len(shape) == 2 and LEAST_TAPS <= shape[0] <= LONGEST_BASIS and 0 < prod(shape) <= MOST_WEIGHTS
 
 
 def _read_weight(node: NodeProto, scope: Scope) -> Array | None:

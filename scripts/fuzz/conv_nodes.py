@@ -122,7 +122,7 @@ def draw_stft_by_conv(rng: Random) -> Scenario:
     """A convolution whose weight is a windowed DFT basis, and what is made of its bins."""
     dtype, form = rng.choice(("float32", "float32", "float64")), rng.choice(("", "Power", "Magnitude"))
     taps, hop = rng.choice(BASIS_POINTS), rng.choice((1, 8, 13, 50))
-    weight = draw_basis(rng, taps, is_exact=bool(form)).astype(dtype)  # or there is no such operator for it
+    weight = draw_basis(rng, taps).astype(dtype)
     values = np.random.default_rng(rng.getrandbits(32))
     pads = [rng.choice((0, taps // 2, taps)) for _ in range(2)]
     geometry = ConvGeometry(1, (hop,), (1,), (pads[0],), (pads[1],))
@@ -146,7 +146,24 @@ def draw_stft_by_conv(rng: Random) -> Scenario:
         compute,
         lambda x: all(geometry.output_extents(x.shape[2:], [taps])),
         measure_sum(taps if not is_power else 4.0 * taps**2),
-        ("w",) if form else (),
+    )
+
+
+def draw_matmul(rng: Random) -> Scenario:
+    """Frames that are cut already, by a windowed DFT basis."""
+    dtype, taps = rng.choice(("float32", "float32", "float16", "float64")), rng.choice(BASIS_POINTS)
+    weight = np.ascontiguousarray(draw_basis(rng, taps)[:, 0].T).astype(dtype)
+    values, leading = np.random.default_rng(rng.getrandbits(32)), rng.choice(((), (), (2,), (3, 1), (0,)))
+    return Scenario(
+        "FFTMatMul",
+        {},
+        ["x", "w"],
+        {"w": weight},
+        [{"x": values.standard_normal((*leading, n, taps)).astype(dtype)} for n in (1, 5, 30)],
+        lambda given: given["x"].astype(np.float64) @ given["w"].astype(np.float64),
+        lambda x: True,
+        measure_sum(taps),
+        ("w",),
     )
 
 

@@ -143,7 +143,7 @@ def _add_inverse(chain: Chain, group: int, taps: int, hop: int) -> None:
     chain.shape[1:] = [group, total - begin - end]
 
 
-def draw_basis(rng: Random, taps: int, *, is_exact: bool = False) -> Array:
+def draw_basis(rng: Random, taps: int) -> Array:
     """Rows `[2 * bins, 1, taps]` of cosines, then sines, under one window, in an order of their own or scaled at times.
 
     At times one weight is off, so that it is no basis, unless it has to be one.
@@ -155,6 +155,6 @@ def draw_basis(rng: Random, taps: int, *, is_exact: bool = False) -> Array:
         rows = rows[values.permutation(len(rows))]
     if rng.random() < 0.3:
         rows = rows * values.uniform(0.5, 2, (len(rows), 1))
-    if rng.random() < 0.2 and not is_exact:
+    if rng.random() < 0.2:
         rows[values.integers(len(rows)), values.integers(taps)] += 1e-3
     return rows[:, None]

@@ -19,13 +19,16 @@ from typing import Any
 import onnxruntime
 
 from onnx_fft.native import register
-from scripts.fuzz.conv_nodes import draw_conv, draw_stft_by_conv, draw_transposed
+from scripts.fuzz.conv_nodes import draw_conv, draw_matmul, draw_stft_by_conv, draw_transposed
 from scripts.fuzz.driver import run
 from scripts.fuzz.fourier_nodes import draw_dft, draw_stft
 from scripts.fuzz.scenario import Scenario, build
 from scripts.fuzz.tried import Tell, Tried
 
-KINDS = (draw_conv, draw_conv, draw_conv, draw_transposed, draw_transposed, draw_stft_by_conv, draw_stft, draw_dft)
+KINDS = (
+    *(draw_conv, draw_conv, draw_conv, draw_transposed, draw_transposed),
+    *(draw_stft_by_conv, draw_matmul, draw_stft, draw_dft),
+)
 
 
 def draw_scenario(rng: Random) -> Scenario:

@@ -18,6 +18,7 @@ ELEMENT_TYPES = TENSOR_TYPES | {"int64": TensorProto.INT64}
 EXTREMES = (0, -1, 2, 3, 100, 1 << 31, 1 << 40, (1 << 63) - 1, -(1 << 63))
 FAULTS = ("attribute", "count", "missing", "extra", "rank", "channels", "dtype", "operand", "operand")
 """What can be wrong: a value, the number of values, no attribute, an input too many, shapes, types, another input."""
+OPERAND_FAULTS = FAULTS[FAULTS.index("extra") :]
 Inputs = Mapping[str, Array]
 
 
@@ -60,7 +61,7 @@ def build(scenario: Scenario, rng: Random) -> None:
     operands, names = dict(scenario.operands), list(scenario.inputs)
     attributes = dict(scenario.attributes)
     if rng.random() < 0.4:
-        scenario.fault = rng.choice(FAULTS)
+        scenario.fault = rng.choice(FAULTS if attributes else OPERAND_FAULTS)
         _spoil(scenario, attributes, operands, names, rng)
     for name in [name for name in operands if name not in scenario.constant and rng.random() < 0.3]:
         value = operands.pop(name)

@@ -95,9 +95,10 @@ def test_weights_that_somebody_edited_count_as_they_are(edit: Any) -> None:
     np.testing.assert_allclose(run(weight, x), x.astype(np.float64) @ weight, rtol=0, atol=1e-4)
 
 
-def test_a_batch_of_weights_does_not_fit() -> None:
-    with pytest.raises(Exception, match="expected 2 dimensions"):
-        open_session(make_model(write_weight("even").astype(np.float32)[None], 2))
+@pytest.mark.parametrize("cut", [lambda w: w[None], lambda w: w[:, :0], lambda w: w[:0]], ids=["batch", "rows", "taps"])
+def test_weights_that_do_not_fit(cut: Any) -> None:
+    with pytest.raises(Exception, match="expected 2 dimensions of at least one"):
+        open_session(make_model(cut(write_weight("even")), 2))
 
 
 def test_weights_at_run_time_do_not_fit() -> None:

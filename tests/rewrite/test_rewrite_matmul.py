@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnx_fft import inspect, rewrite, validate
+from onnx_fft.errors import NativeUnavailable
 from onnx_fft.measure.choice import Contest
 from onnx_fft.measure.single_matmul import make_matmul_models
 from onnx_fft.model.scopes import walk_nodes
@@ -112,6 +114,8 @@ OTHERS = {
     "too few taps": lambda: make_model(draw(31, 64), (2, 50, 31)),
     "a batch of weights": lambda: make_model(write_weight()[None]),
     "integers": lambda: make_model(np.ones((400, 402), np.int32)),
+    "no columns": lambda: make_model(np.ones((400, 0), np.float32)),
+    "no taps": lambda: make_model(np.ones((0, 402), np.float32), (2, 50, 0)),
 }
 
 
@@ -229,6 +233,35 @@ def test_plan_files_hold_it_and_older_ones_leave_it_alone() -> None:
     older = {key: value for key, value in first.plan.items() if key != "matmuls"}
     (row,) = rewrite(make_model(), plan=older, validate=False).report.rows
     assert (row.lowering, row.code) == (None, "planned")
+
+
+def test_a_plan_that_needs_the_library_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, nothing tells the MatMul from any other: a plan that leaves it alone fits all the same."""
+    plan = rewrite(make_model(), target="native", validate=False).plan
+    left = rewrite(make_model(), validate=False).plan
+    monkeypatch.setenv("ONNX_FFT_LIBRARY", str(tmp_path / "absent.so"))
+    with pytest.raises(NativeUnavailable):
+        rewrite(make_model(), plan=plan, validate=False)
+    assert rewrite(make_model(), plan=left, validate=False).report.rows == ()
+
+
+def test_names_do_not_depend_on_what_is_listed() -> None:
+    """Of two MatMuls of one name the second is a site; validation, which sees what was replaced, calls it the same."""
+    model = make_model()
+    model.graph.initializer.append(numpy_helper.from_array(draw(402, 8), "mel"))
+    model.graph.node[0].output[0] = "bins"
+    model.graph.node.append(matmul("bins", "mel", "y"))
+    model.graph.node.insert(0, matmul("z", "square", "x"))
+    model.graph.input[0].name = "z"
+    model.graph.initializer.append(numpy_helper.from_array(draw(400, 400), "square"))
+    result = rewrite(model, target="native")
+    assert result.validation is not None
+    assert [row.name for row in result.report.rows] == [check.name for check in result.validation.convs] == ["stft#1"]
+
+
+def test_lengths_beyond_any_memory_are_refused() -> None:
+    (row,) = inspect(make_model(shape=(1 << 32, None, 400)), target="native").rows
+    assert (row.lowering, row.code) == (None, "too-large")
 
 
 def test_names_select_it() -> None:

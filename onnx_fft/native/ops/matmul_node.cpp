@@ -35,8 +35,10 @@ MatMulNode::MatMulNode(const OrtApi& api, const ort::NodeInfo& node, DType dtype
   const OrtValue* const weight = node.constant_input(kWeight);
   if (weight == nullptr) throw std::invalid_argument("got weights that come at run time; expected constant ones");
   const ort::Shape shape = ort::tensor_shape(api, weight);
-  if (shape.size() != 2)
-    throw std::invalid_argument("got weights of shape " + ort::describe(shape) + "; expected 2 dimensions");
+  if (shape.size() != 2 || shape[0] == 0 || shape[1] == 0) {
+    throw std::invalid_argument("got weights of shape " + ort::describe(shape) +
+                                "; expected 2 dimensions of at least one");
+  }
   taps_ = shape[0];
   rows_ = shape[1];
   basis_ = transpose_matrix(ort::tensor_data(api, weight), taps_, rows_, dtype);
