@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,14 @@ def test_a_full_output_is_an_output_that_cannot_be_written(flags: list[str], mod
 # --- signals ------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def heeded_signals() -> Iterator[None]:
+    """As in a terminal: a shell's background jobs ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def send_while_validating(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> None:
     def send(*_args: object, **_kwargs: object) -> None:
         try:
@@ -167,6 +175,7 @@ def send_while_validating(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> Non
     monkeypatch.setattr("onnx_fft.steps.validate", send)
 
 
+@pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.parametrize(
     "numbers",
     [
