@@ -48,7 +48,7 @@ MAX_ELEMENTS = 1 << 22
 EASY_ELEMENTS = 1 << 16
 """Inputs up to here are tried first if ONNX's evaluator runs the model, which loops over values in Python."""
 MAX_ATTEMPTS = 150
-MAX_SEARCH_S = 60.0
+MAX_SEARCH_S = 30.0
 MAX_LARGE_S = 5.0
 """A larger feed is left out if the first one's run time, scaled by size, predicts more than this."""
 
