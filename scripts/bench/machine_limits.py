@@ -38,9 +38,11 @@ class Limits:
     bytes_per_s: float
     """Read and written bytes both count."""
 
-    def least_seconds(self, spec: ConvSpec) -> float:
-        """The seconds that the layer's tiles take at these rates."""
+    def least_seconds(self, spec: ConvSpec) -> float | None:
+        """The seconds that the layer's tiles take at these rates; None in the dense engine, which counts cycles."""
         work = predict_fftconv(spec, find_rates()).work
+        if work["dense_products"] > 0:
+            return None
         flops = work["transform_flops"] + work["product_flops"] + work["direct_flops"]
         return max(flops / self.flops_per_s, work["bytes"] / self.bytes_per_s)
 

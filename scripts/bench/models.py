@@ -142,7 +142,7 @@ def make_table(measured: Sequence[Measured], refused: Sequence[Case] = ()) -> Ta
     columns = (
         "model",
         "input",
-        "Convs replaced",
+        "replaced",
         "original ms",
         "rewritten ms",
         "ratio",

@@ -18,6 +18,11 @@ from scripts.shared.tables import LEFT_ALONE, Table, read_table
 PAGE = Path(__file__).with_name("README.md")
 FRONT_PAGE = ROOT / "README.md"
 RESULTS = Path(__file__).with_name("results")
+ON_FRONT_PAGE = (
+    *("rivagan_decoder", "nmp", "whisper80", "ch_PP-OCRv4_det", "crepe_tiny", "tumor_vgg16", "realesr_x2"),
+    *("dnsmos_sig", "dncnn", "hifigan", "resnet50", "mobilenet_v2"),
+)
+"""What models there are in short: images, audio, and those that gain nothing."""
 
 
 def make_layers_block(results: Path = RESULTS) -> list[str]:
@@ -41,11 +46,14 @@ def make_layers_block(results: Path = RESULTS) -> list[str]:
 
 
 def make_models_block(results: Path = RESULTS) -> list[str]:
-    """Every model of both runs: the speed and the Convs replaced; peaks are the original's, `standard` and `native`."""
+    """Every model that the native library ran; peaks are the original's, `standard` and `native`.
+
+    The cells of `standard` are empty for a model that it did not run.
+    """
     standard, native = (read_table((results / name).read_text("utf-8")) for name in ("models.md", "models_native.md"))
     rows = []
-    for name, model in standard.items():
-        runs = (model, native[name])
+    for name, model in native.items():
+        runs = (standard.get(name), model)
         peaks = [model["peak memory MiB"].split(" -> ")[0], *(_read_peak(run) for run in runs)]
         memory = " / ".join(f"{float(peak):.0f}" if peak else "-" for peak in peaks)
         rows.append((name, model["input"], model["original ms"], *(_format_run(run) for run in runs), memory))
@@ -54,22 +62,25 @@ def make_models_block(results: Path = RESULTS) -> list[str]:
 
 
 def make_front_block(results: Path = RESULTS) -> list[str]:
-    """The models of a run of the native library alone."""
-    rows = []
-    for name, model in read_table((results / "models_native_avx2.md").read_text("utf-8")).items():
+    """A part of the models of the native library's run."""
+    models, rows = read_table((results / "models_native.md").read_text("utf-8")), []
+    for name in ON_FRONT_PAGE:
+        model = models[name]
         peaks = " / ".join(f"{float(peak):.0f}" for peak in model["peak memory MiB"].split(" -> "))
         rows.append((name, model["input"], model["original ms"], _format_run(model), peaks))
     return Table(("model", "input", "original ms", "native", "peak memory MiB"), tuple(rows)).to_markdown()
 
 
-def _read_peak(run: Mapping[str, str]) -> str:
-    """The rewritten model's peak; "" for a model that was left alone."""
-    return "" if run["ratio"] == LEFT_ALONE else run["peak memory MiB"].split(" -> ")[1]
+def _read_peak(run: Mapping[str, str] | None) -> str:
+    """The rewritten model's peak; "" for a model that was left alone, or not run."""
+    return "" if run is None or run["ratio"] == LEFT_ALONE else run["peak memory MiB"].split(" -> ")[1]
 
 
-def _format_run(run: Mapping[str, str]) -> str:
+def _format_run(run: Mapping[str, str] | None) -> str:
     """`2.00x (2 of 4)`."""
-    return LEFT_ALONE if run["ratio"] == LEFT_ALONE else f"{run['ratio'].split(' ')[0]} ({run['Convs replaced']})"
+    if run is None:
+        return ""
+    return LEFT_ALONE if run["ratio"] == LEFT_ALONE else f"{run['ratio'].split(' ')[0]} ({run['replaced']})"
 
 
 def _read_layers(path: Path) -> dict[str, Any]:
