@@ -119,9 +119,8 @@ def check_conv(
         shape = (x.shape[0], weight.shape[0], *geometry.output_extents(x.shape[2:], weight.shape[2:]))
         if joins_bins(conv):
             return _check_bins(original, conv, tensors, geometry, new, seed, custom_ops, budget)
-        if new.shape != shape or new.dtype != x.dtype:
-            sentence = f"gives {new.dtype} {list(new.shape)} instead of {x.dtype} {list(shape)}"
-            return ConvCheck(conv.name, False, sentence, seed=seed)
+        if misfit := find_misfit(conv.name, new, shape, x.dtype, seed):
+            return misfit
         parts = compute_maps(x, weight, geometry, budget, seed)
         truth = np.concatenate([_finish_truth(conv, tensors, part, shape).ravel() for part in parts])
     except ValueError as error:  # an activation unknown here, an attribute that the function's caller sets
@@ -134,12 +133,10 @@ def check_conv(
 
         return judge_output(conv.name, "Conv", truth, taken, own, int(np.prod(shape)), seed, bound_rounding)
 
-    if not with_own and (check := judge(None)).ok:
-        return check
-    own = None
-    with suppress(CutError, EngineError):
-        own = _take(run_fragment(original, conv.scope, [conv.output], given, custom_ops)[conv.output], parts)
-    return judge(own)
+    def run_own() -> Array:
+        return _take(run_fragment(original, conv.scope, [conv.output], given, custom_ops)[conv.output], parts)
+
+    return judge_with_own(judge, run_own, with_own=with_own)
 
 
 def _check_bins(
@@ -157,15 +154,38 @@ def _check_bins(
     y, is_known = compute_columns(x, weight, bias[0] if bias else None, geometry, budget, seed)
     truth = follow_bins(conv, tensors, y)
     known = follow_bins(conv, tensors, is_known).ravel() > 0
-    if new.shape != truth.shape or new.dtype != x.dtype:
-        sentence = f"gives {new.dtype} {list(new.shape)} instead of {x.dtype} {list(truth.shape)}"
-        return ConvCheck(conv.name, False, sentence, seed=seed)
+    if misfit := find_misfit(conv.name, new, truth.shape, x.dtype, seed):
+        return misfit
     given = {name: tensors[name] for name in list_varying(conv)}
+    parts = truth.ravel()[known], new.ravel()[known]
+
+    def judge(own: Array | None) -> ConvCheck:
+        return judge_output(conv.name, "Conv", *parts, own, truth.size, seed, lambda: 0.0)
+
+    def run_own() -> Array:
+        return run_fragment(original, conv.scope, [conv.output], given, custom_ops)[conv.output].ravel()[known]
+
+    return judge_with_own(judge, run_own, with_own=True)
+
+
+def find_misfit(name: str, new: Array, shape: Sequence[int], dtype: np.dtype[Any], seed: int) -> ConvCheck | None:
+    """The verdict on an output of another shape or type than is expected; None if both are right."""
+    if new.shape == tuple(shape) and new.dtype == dtype:
+        return None
+    sentence = f"gives {new.dtype} {list(new.shape)} instead of {dtype} {list(shape)}"
+    return ConvCheck(name, False, sentence, seed=seed)
+
+
+def judge_with_own(
+    judge: Callable[[Array | None], ConvCheck], run_own: Callable[[], Array], *, with_own: bool
+) -> ConvCheck:
+    """The verdict beside the original's own output, if it can be had; see `check_conv` for `with_own`."""
+    if not with_own and (check := judge(None)).ok:
+        return check
     own = None
     with suppress(CutError, EngineError):
-        own = run_fragment(original, conv.scope, [conv.output], given, custom_ops)[conv.output].ravel()[known]
-    parts = truth.ravel()[known], new.ravel()[known]
-    return judge_output(conv.name, "Conv", *parts, own, truth.size, seed, lambda: 0.0)
+        own = run_own()
+    return judge(own)
 
 
 def list_varying(site: Replaced) -> list[str]:

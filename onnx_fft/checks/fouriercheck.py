@@ -6,7 +6,6 @@ The node is read here by the standard alone, apart from the rewriter's own code,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,14 @@ from onnx.reference.op_run import OpRun
 
 from onnx_fft.checks.binscheck import follow_bins
 from onnx_fft.checks.compare import Array
-from onnx_fft.checks.convcheck import ConvCheck, judge_output, list_varying, run_fragment
+from onnx_fft.checks.convcheck import (
+    ConvCheck,
+    find_misfit,
+    judge_output,
+    judge_with_own,
+    list_varying,
+    run_fragment,
+)
 from onnx_fft.checks.fragments import CutError
 from onnx_fft.checks.replaced import Replaced
 from onnx_fft.fourier.oracle import Float64Array
@@ -84,20 +90,17 @@ def check_fourier(
     except (CutError, EngineError, ValueError) as error:
         return ConvCheck(site.name, None, f"not checked alone ({error})", seed=seed)
     new = np.asarray(new)
-    if new.shape != truth.shape or new.dtype != x.dtype:
-        sentence = f"gives {new.dtype} {list(new.shape)} instead of {x.dtype} {list(truth.shape)}"
-        return ConvCheck(site.name, False, sentence, seed=seed)
+    if misfit := find_misfit(site.name, new, truth.shape, x.dtype, seed):
+        return misfit
 
     def judge(own: Array | None) -> ConvCheck:
         op_type = site.node.op_type
         return judge_output(site.name, op_type, truth.ravel(), new.ravel(), own, truth.size, seed, bound_nothing)
 
-    if not with_own and (check := judge(None)).ok:
-        return check
-    own = None
-    with suppress(CutError, EngineError):
-        own = run_fragment(original, site.scope, [site.output], given, custom_ops)[site.output].ravel()
-    check = judge(own)
+    def run_own() -> Array:
+        return run_fragment(original, site.scope, [site.output], given, custom_ops)[site.output].ravel()
+
+    check = judge_with_own(judge, run_own, with_own=with_own)
     if not check.ok and check.relative_l2_rewritten <= AS_FAR * check.relative_l2_original:
         # ONNX Runtime's DFT is wrong by up to 5e-3, and without the library it is what a replacement runs
         return replace(check, ok=None, sentence=f"{check.sentence}; as far from float64 as the original, so not judged")

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from onnx_fft.checks.compare import Array
-from onnx_fft.checks.convcheck import ConvCheck, judge_output, list_varying, run_fragment
+from onnx_fft.checks.convcheck import (
+    ConvCheck,
+    find_misfit,
+    judge_output,
+    judge_with_own,
+    list_varying,
+    run_fragment,
+)
 from onnx_fft.checks.fragments import CutError
 from onnx_fft.checks.replaced import Replaced
 from onnx_fft.checks.transposedcheck import PRODUCT_SPEED
@@ -42,9 +48,8 @@ def check_matmul(
     except (CutError, EngineError) as error:
         return ConvCheck(site.name, None, f"not checked alone ({error})", seed=seed)
     new, shape = np.asarray(new), (*x.shape[:-1], weight.shape[-1])
-    if new.shape != shape or new.dtype != x.dtype:
-        sentence = f"gives {new.dtype} {list(new.shape)} instead of {x.dtype} {list(shape)}"
-        return ConvCheck(site.name, False, sentence, seed=seed)
+    if misfit := find_misfit(site.name, new, shape, x.dtype, seed):
+        return misfit
     frames = x.reshape(-1, len(weight))
     paid = min(len(frames), max(1, int(budget * PRODUCT_SPEED / weight.size)))
     drawn = np.sort(np.random.default_rng(seed).choice(len(frames), paid, replace=False))
@@ -60,9 +65,7 @@ def check_matmul(
         truth = (frames @ wide).ravel()
         return judge_output(site.name, "MatMul", truth, take(new), own, new.size, seed, bound_rounding)
 
-    if not with_own and (check := judge(None)).ok:
-        return check
-    own = None
-    with suppress(CutError, EngineError):
-        own = take(run_fragment(original, site.scope, [site.output], given, custom_ops)[site.output])
-    return judge(own)
+    def run_own() -> Array:
+        return take(run_fragment(original, site.scope, [site.output], given, custom_ops)[site.output])
+
+    return judge_with_own(judge, run_own, with_own=with_own)

@@ -6,14 +6,20 @@ The node is read by the standard alone, apart from the rewriter's own code, whic
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from onnx import NodeProto, helper
 
 from onnx_fft.checks.compare import Array
-from onnx_fft.checks.convcheck import ConvCheck, judge_output, list_varying, run_fragment
+from onnx_fft.checks.convcheck import (
+    ConvCheck,
+    find_misfit,
+    judge_output,
+    judge_with_own,
+    list_varying,
+    run_fragment,
+)
 from onnx_fft.checks.fragments import CutError
 from onnx_fft.checks.replaced import Replaced
 from onnx_fft.fourier.oracle import TransposedGeometry, conv_transpose_maps
@@ -56,9 +62,8 @@ def check_transposed(
         return ConvCheck(site.name, None, f"not checked alone ({error})", seed=seed)
     new = np.asarray(new)
     shape = (x.shape[0], weight.shape[1] * geometry.group, *sums.shape[2:])
-    if new.shape != shape or new.dtype != x.dtype:
-        sentence = f"gives {new.dtype} {list(new.shape)} instead of {x.dtype} {list(shape)}"
-        return ConvCheck(site.name, False, sentence, seed=seed)
+    if misfit := find_misfit(site.name, new, shape, x.dtype, seed):
+        return misfit
     for bias in rest:
         sums = sums + bias.astype(np.float64)[sample.channels].reshape(-1, *[1] * (sums.ndim - 2))
 
@@ -71,9 +76,7 @@ def check_transposed(
         size = int(np.prod(shape))
         return judge_output(site.name, op_type, sums.ravel(), taken, own, size, seed, bound_rounding)
 
-    if not with_own and (check := judge(None)).ok:
-        return check
-    own = None
-    with suppress(CutError, EngineError):
-        own = sample.take(run_fragment(original, site.scope, [site.output], given, custom_ops)[site.output]).ravel()
-    return judge(own)
+    def run_own() -> Array:
+        return sample.take(run_fragment(original, site.scope, [site.output], given, custom_ops)[site.output]).ravel()
+
+    return judge_with_own(judge, run_own, with_own=with_own)
