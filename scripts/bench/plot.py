@@ -66,11 +66,7 @@ def _format(ratio: float) -> str:
 
 def draw_layers(layers: Sequence[dict[str, Any]], header: Sequence[str], path: Path) -> None:
     """Draw the chart into `path`, .svg or .png, with the first two lines of `header` below it."""
-    matplotlib: Any = importlib.import_module("matplotlib")
-    matplotlib.use("Agg")
-    matplotlib.rcParams.update({"svg.hashsalt": "onnx-fft", "font.size": 9, "font.family": "DejaVu Sans"})
-    pyplot: Any = importlib.import_module("matplotlib.pyplot")
-    bars = make_bars(layers)
+    pyplot, bars = load_pyplot(), make_bars(layers)
     height = ROW_HEIGHT * len(bars) + TOP + BOTTOM
     figure, axes = pyplot.subplots(figsize=(WIDTH, height))
     left = 0.3 + CHARACTER * max(len(bar.name) for bar in bars)
@@ -80,9 +76,28 @@ def draw_layers(layers: Sequence[dict[str, Any]], header: Sequence[str], path: P
         _draw_bar(axes, row, bar)
     _draw_peers(axes, bars)
     _explain(figure, axes, header)
+    save_figure(pyplot, figure, header, path)
+
+
+def load_pyplot() -> Any:
+    """Matplotlib's pyplot, without a window, and the same SVG for the same chart."""
+    matplotlib: Any = importlib.import_module("matplotlib")
+    matplotlib.use("Agg")
+    matplotlib.rcParams.update({"svg.hashsalt": "onnx-fft", "font.size": 9, "font.family": "DejaVu Sans"})
+    return importlib.import_module("matplotlib.pyplot")
+
+
+def save_figure(pyplot: Any, figure: Any, header: Sequence[str], path: Path) -> None:
+    """Write the chart, an SVG with `header` as its description, and close it."""
     metadata = {"Date": None, "Description": " ".join(header)} if path.suffix == ".svg" else None
     figure.savefig(path, dpi=200, metadata=metadata)
     pyplot.close(figure)
+
+
+def print_small(figure: Any, header: Sequence[str], y: float) -> None:
+    """The first two lines of `header` in small print, from the height `y` up."""
+    small = "\n".join(textwrap.fill(line, 150) for line in header[:2])
+    figure.text(0.012, y, small, fontsize=6.5, color=FAINT, va="bottom", linespacing=1.3)
 
 
 def _scale(axes: Any, bars: Sequence[Bar]) -> None:
@@ -160,8 +175,7 @@ def _explain(figure: Any, axes: Any, header: Sequence[str]) -> None:
     figure.legend(handles=[*keys, *marks], ncols=4, frameon=False, fontsize=8, **place)
     title = "How many times faster than ONNX Runtime's Conv (log scale; left of 1x is slower)"
     figure.text(0.012, 1 - 0.1 / height, title, fontsize=10, va="top")
-    small = "\n".join(textwrap.fill(line, 150) for line in header[:2])
-    figure.text(0.012, 0.06 / height, small, fontsize=6.5, color=FAINT, va="bottom", linespacing=1.3)
+    print_small(figure, header, 0.06 / height)
 
 
 if __name__ == "__main__":

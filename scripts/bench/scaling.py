@@ -9,10 +9,8 @@ the extra `plot` of the package.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import sys
-import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +21,7 @@ from onnx_fft.model.io import load_model
 from onnx_fft.rewrite import rewrite
 from onnx_fft.runtime.libraries import find_libraries
 from onnx_fft.timing.launch import Host, time_models
-from scripts.bench.plot import FAINT, GAIN, LOSS
+from scripts.bench.plot import GAIN, LOSS, load_pyplot, print_small, save_figure
 from scripts.shared.conv_models import build_conv_model, draw_input
 from scripts.shared.layers import make_spec
 from scripts.shared.runs import describe_run, describe_target, refuse
@@ -64,10 +62,7 @@ def measure(panel: str, n: int, threads: int, budget_s: float = BUDGET_S) -> tup
 
 def draw(points: Sequence[Point], header: Sequence[str], path: Path) -> None:
     """Draw both panels into `path`, .svg or .png, with the first two lines of `header` below them."""
-    matplotlib: Any = importlib.import_module("matplotlib")
-    matplotlib.use("Agg")
-    matplotlib.rcParams.update({"svg.hashsalt": "onnx-fft", "font.size": 9, "font.family": "DejaVu Sans"})
-    pyplot: Any = importlib.import_module("matplotlib.pyplot")
+    pyplot = load_pyplot()
     figure, panels = pyplot.subplots(1, len(PANELS), figsize=(8.0, 3.6), sharey=True)
     figure.subplots_adjust(0.08, 0.27, 0.98, 0.9, wspace=0.06)
     for axes, (panel, title) in zip(panels, PANELS.items(), strict=True):
@@ -76,11 +71,8 @@ def draw(points: Sequence[Point], header: Sequence[str], path: Path) -> None:
         axes.set_xlabel("N")
     panels[0].set_ylabel("ms a run")
     panels[0].legend(frameon=False, fontsize=8)
-    small = "\n".join(textwrap.fill(line, 150) for line in header[:2])
-    figure.text(0.012, 0.02, small, fontsize=6.5, color=FAINT, va="bottom", linespacing=1.3)
-    metadata = {"Date": None, "Description": " ".join(header)} if path.suffix == ".svg" else None
-    figure.savefig(path, dpi=200, metadata=metadata)
-    pyplot.close(figure)
+    print_small(figure, header, 0.02)
+    save_figure(pyplot, figure, header, path)
 
 
 def _draw_panel(axes: Any, points: Sequence[Point]) -> None:
