@@ -50,7 +50,7 @@ class _Dft(ctypes.Structure):
 class _Prediction(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_double) for name in ("seconds", "kernel_seconds", "model_seconds", "border_seconds")),
-        *((name, ctypes.c_double) for name in ("weight_bytes", "scratch_bytes")),
+        *((name, ctypes.c_double) for name in ("weight_bytes", "scratch_bytes", "flops")),
         ("work", ctypes.c_double * 32),
         ("plan", ctypes.c_char * 128),
     )
@@ -132,6 +132,8 @@ class Prediction:
     """What is kept for the weights from run to run."""
     scratch_bytes: float
     """What a run takes beside that and the tensors."""
+    flops: float
+    """Of the library's transforms (2.5 T log2 T a real DFT of T points), products (8 a pair of bins) and taps."""
     work: dict[str, float]
     """The library's, by unit."""
     plan: str
@@ -223,6 +225,7 @@ def _ask(function: Any, asked: ctypes.Structure, rates: Rates) -> Prediction:
         found.border_seconds,
         found.weight_bytes,
         found.scratch_bytes,
+        found.flops,
         dict(zip(names, found.work, strict=False)),
         found.plan.decode(),
     )

@@ -1,9 +1,9 @@
 """What this machine reaches at most, measured with NumPy, and the least time a layer can take with the native library.
 
 A layer's limit is `max(flops / peak, bytes / bandwidth)`: the flops of the tiles the library picks
-(2.5 T log2 T a real DFT of T points, 8 a product of two bins, 2 a tap summed directly) at the peak of a float32 matrix
-product, or the bytes they move at the bandwidth of an array copy, whichever takes longer. What stays in the caches may
-beat it.
+(2.5 T log2 T a real DFT of T points, 8 a product of two bins or 6 by Gauss, 2 a tap summed directly) at the peak of a
+float32 matrix product, or the bytes they move at the bandwidth of an array copy, whichever takes longer. What stays in
+the caches may beat it.
 """
 
 from __future__ import annotations
@@ -38,13 +38,12 @@ class Limits:
     bytes_per_s: float
     """Read and written bytes both count."""
 
-    def least_seconds(self, spec: ConvSpec) -> float | None:
-        """The seconds that the layer's tiles take at these rates; None in the dense engine, which counts cycles."""
-        work = predict_fftconv(spec, find_rates()).work
-        if work["dense_products"] > 0:
-            return None
-        flops = work["transform_flops"] + work["product_flops"] + work["direct_flops"]
-        return max(flops / self.flops_per_s, work["bytes"] / self.bytes_per_s)
+    def least_seconds(self, spec: ConvSpec) -> float:
+        """The seconds that the layer's tiles take at these rates."""
+        found = predict_fftconv(spec, find_rates())
+        is_dense = found.work["dense_products"] > 0  # counts tensors alone as bytes
+        moved = found.work["bytes"] + (found.weight_bytes if is_dense else 0)
+        return max(found.flops / self.flops_per_s, moved / self.bytes_per_s)
 
     def describe(self) -> str:
         """One line."""

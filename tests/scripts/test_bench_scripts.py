@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,10 +112,24 @@ def test_the_librarys_rows_show_their_limit_their_error_and_that_some_may_be_lef
 
 def test_the_librarys_limit_is_that_of_flops_or_of_bytes() -> None:
     slow_memory, slow_arithmetic = Limits(1e15, 1e9), Limits(1e9, 1e15)
-    work = predict_fftconv(SPEC, find_rates()).work
-    assert slow_memory.least_seconds(SPEC) == work["bytes"] / 1e9
-    flops = work["transform_flops"] + work["product_flops"]
+    found = predict_fftconv(SPEC, find_rates())
+    assert slow_memory.least_seconds(SPEC) == found.work["bytes"] / 1e9
+    flops = found.work["transform_flops"] + found.work["product_flops"]
     assert slow_arithmetic.least_seconds(SPEC) == flops / 1e9
+
+
+def test_the_dense_engine_has_a_limit_though_it_counts_cycles() -> None:
+    channels, length, taps = 64, 32_768, 11
+    spec = make_spec((channels, channels), (taps,), (length,))
+    found = predict_fftconv(spec, find_rates())
+    assert Limits(1e15, 1e9).least_seconds(spec) == (found.work["bytes"] + found.weight_bytes) / 1e9
+    known = re.match(r"dense (by Gauss )?1x1x(\d+), (\d+) tiles", found.plan)
+    assert known is not None
+    points, tiles = int(known[2]), int(known[3])
+    assert tiles == -(-length // (points - taps + 1))
+    bins = (6 if known[1] else 8) * (points // 2 - 1) + 2 * 2  # the first and the last bin are real
+    flops = tiles * (channels**2 * bins + 2 * channels * 2.5 * points * np.log2(points))
+    assert Limits(1e9, 1e15).least_seconds(spec) == pytest.approx(flops / 1e9)
 
 
 @pytest.mark.slow

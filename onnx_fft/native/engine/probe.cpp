@@ -1,4 +1,5 @@
-// Micro-measurements of this machine: each is repeated for some milliseconds, and the fastest time counts.
+// Micro-measurements of this machine: each is repeated for some milliseconds in several rounds, and the fastest time
+// counts.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -16,9 +17,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Other work on the machine makes a run slower, never faster: so the fastest of all that fit into this time.
-constexpr double kSecondsEach = 0.05;
-constexpr int kLeastRuns = 5;
+// Other work on the machine makes a run slower, never faster: so the fastest of all that fit into this time. A
+// neighbour on the same core slows transforms to 0.7x for some tenths of a second, so rounds lie that far apart.
+constexpr double kSecondsEach = 0.01;
+constexpr int kLeastRuns = 2, kRounds = 8;
 
 template <typename Body>
 double fastest_seconds(const Body& body) {
@@ -129,13 +131,20 @@ struct Probes {
 };
 
 Probes probe() {
+  double transform = INFINITY, product = INFINITY, many = INFINITY, few = INFINITY, bytes = INFINITY;
   double many_flops, many_samples, few_flops, few_samples;
-  const double many = probe_direct(9, &many_flops, &many_samples), few = probe_direct(2, &few_flops, &few_samples);
+  for (int round = 0; round < kRounds; ++round) {
+    transform = std::min(transform, probe_transform());
+    product = std::min(product, probe_product());
+    many = std::min(many, probe_direct(9, &many_flops, &many_samples));
+    few = std::min(few, probe_direct(2, &few_flops, &few_samples));
+    bytes = std::min(bytes, probe_bytes());
+  }
   // Two equations: seconds = flops * a + samples * b.
   const double determinant = many_flops * few_samples - few_flops * many_samples;
   const double flop = std::max((many * few_samples - few * many_samples) / determinant, 0.3 * many / many_flops);
   const double sample = std::max((few - few_flops * flop) / few_samples, 0.1 * few / few_samples);
-  return {probe_transform(), probe_product(), flop, sample, probe_bytes()};
+  return {transform, product, flop, sample, bytes};
 }
 
 // On the 2-core AMD EPYC (Zen 3, AVX2) whose rates are shipped as "amd", vectors of 32 bytes.

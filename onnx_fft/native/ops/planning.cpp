@@ -79,6 +79,7 @@ void report(const OnnxFftConv& conv, const Choice& choice, const std::string& pl
   prediction->border_seconds = choice.border_seconds;
   prediction->weight_bytes = wider * choice.weight_bytes;
   prediction->scratch_bytes = wider * choice.scratch_bytes;
+  prediction->flops = choice.flops;
   std::memcpy(prediction->work, choice.work.of, sizeof choice.work.of);
   copy_text(plan, prediction->plan, sizeof prediction->plan);
 }

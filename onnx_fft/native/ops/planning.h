@@ -5,8 +5,6 @@
 
 extern "C" {
 
-constexpr int32_t kOnnxFftPlanningVersion = 2;
-
 // One convolution of known shape; axes from `rank` on are ignored. Channels are those of all groups.
 struct OnnxFftConv {
   int64_t rank, group, batch, in_channels, out_channels;
@@ -37,6 +35,7 @@ struct OnnxFftPrediction {
   double border_seconds;  // what a node in its place costs neighbours in the blocked layout
   double weight_bytes;    // that are kept for the weights
   double scratch_bytes;   // that a run takes beside the tensors, with its weights
+  double flops;           // of this library's transforms, products and taps
   double work[32];        // of this library, in units as OnnxFftUnitName names them
   char plan[128];         // in words
 };

@@ -15,6 +15,8 @@ namespace {
 
 constexpr double kDenseScratchBytes = 8 << 20;  // a block that fits the second-level cache, of each thread
 
+double sum_flops(const Work& work) { return work.of[kTransformFlops] + work.of[kProductFlops] + work.of[kDirectFlops]; }
+
 // Of a basis: a DFT of frames, the window, and its rows.
 void add_basis_bytes(const FourierSpec& spec, int64_t rows, int64_t taps, int lanes, Choice& choice) {
   constexpr double kRowBytes = 16;
@@ -43,6 +45,7 @@ Choice choose_execution(const ConvAttributes& attributes, const int64_t* x_shape
     add_basis_bytes({frames->length, FourierForm::kReal, false, true}, out_channels, frames->taps, lanes, choice);
   } else if (const DensePlan* dense = choice.plan.dense.get()) {
     choice.work = dense->work;
+    choice.flops = count_flops(*dense);
     choice.weight_bytes = spectra_bytes(*dense, lanes);
     choice.scratch_bytes = kDenseScratchBytes;
   } else if (choice.plan.tile != nullptr) {
@@ -51,6 +54,7 @@ Choice choose_execution(const ConvAttributes& attributes, const int64_t* x_shape
     choice.weight_bytes = weight_bytes(choice.plan, real_axis, lanes);
     choice.scratch_bytes = std::min(double(kStageBytes), stage_bytes(choice.plan, real_axis));
   }
+  choice.flops += sum_flops(choice.work);
   const ConvShape shape{attributes, x_shape, y_shape, in_channels, out_channels};
   choice.kernel_seconds = rates.seconds(count_kernel_conv(shape));
   const Work in_model = count_model_conv(shape, lanes);
@@ -92,6 +96,7 @@ TransposedChoice choose_transposed(const TransposedAttributes& attributes, const
     add_basis_bytes(spec, in_channels * attributes.conv.group, overlap.taps, lanes, choice);
     choice.scratch_bytes += sizeof(float) * double(overlap.range + 2 * overlap.taps);
     choice.work = overlap.work;
+    choice.flops = sum_flops(choice.work);
     choice.seconds = rates.seconds(choice.work);
   } else {
     choose_equal(attributes, x_shape, y_shape, in_channels, out_channels, lanes, rates, choice);

@@ -18,6 +18,7 @@ struct Choice {
   double model_seconds = 0;   // of the same in a model, where it may be blocked
   double border_seconds = 0;  // what a node in its place costs neighbours in that layout
   Work work;                  // of `plan`
+  double flops = 0;           // of the same: as for Work, however that counts them
   double weight_bytes = 0;    // of spectra that are kept
   double scratch_bytes = 0;   // of spectra that pass between the stages of a run
 

@@ -217,6 +217,17 @@ std::shared_ptr<const DensePlan> plan_dense(const ConvPlan& conv, const AxisPlan
   return best;
 }
 
+double count_flops(const DensePlan& plan) {
+  double points = 1;
+  for (const AxisPlan& axis : plan.axes) points *= double(axis.length);
+  const double transforms = double(plan.inputs() + plan.out_channels) * 2.5 * points * std::log2(points);
+  const double bin = plan.form == DenseForm::kGauss ? 6 : 8, real_bin = 2;
+  const DensePairs pairs = plan.pairs();
+  const double products =
+      double(plan.inputs() * plan.out_channels) * (bin * double(pairs.complex) + real_bin * double(pairs.reals));
+  return double(plan.group * plan.lines() * plan.line_tiles()) * (transforms + products);
+}
+
 double spectra_bytes(const DensePlan& plan, int lanes) {
   const int64_t products = plan.inputs() * ceil_divide(plan.out_channels, lanes) * lanes;
   return 4 * weight_vectors(plan) * double(plan.group * plan.pairs().count() * products);

@@ -44,6 +44,9 @@ std::vector<DensePlan> cut_densely(const ConvPlan& conv, const AxisPlan* sequenc
 std::shared_ptr<const DensePlan> plan_dense(const ConvPlan& conv, const AxisPlan* sequences, int lanes,
                                             const Rates& rates);
 
+// 2.5 T log2 T for a real DFT of T points, 8 for a product of two bins, 6 by Gauss' form.
+double count_flops(const DensePlan& plan);
+
 // What the spectra of its weights take, in float32.
 double spectra_bytes(const DensePlan& plan, int lanes);
 

@@ -1,0 +1,150 @@
+"""The native library's rates: measures random convolutions, fits the rates to them, and says how right they are.
+
+    python -m scripts.bench.calibrate_native measure FILE         # about 5 minutes; --seed draws other convolutions
+    python -m scripts.bench.calibrate_native fit FILE --bytes 32  # fits the rates, for vectors of so many bytes (AVX2)
+    python -m scripts.bench.calibrate_native judge FILE           # this machine's rates, on convolutions not fitted on
+
+`measure` times ONNX Runtime's Conv beside a node that never leaves a convolution to it. `fit` prints the rates in the
+order of `Unit` in onnx_fft/native/planner/work.h, for `kShipped` in onnx_fft/native/planner/rates.cpp. The planner
+picks tiles by the rates, so that fitting and predicting take turns. `judge` says how often what `auto` would do is the
+fastest, or within 10% of it, and what loses. Needs SciPy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from onnx_fft.cost.gains import LEAST_GAIN, MIN_GAIN_NATIVE, predict_gain
+from onnx_fft.cost.machines import CALIBRATED
+from onnx_fft.cost.native import THREADS, ask
+from onnx_fft.native.planning import Question, Rates, predict, read_rates, unit_names
+from onnx_fft.native.profile import PROFILE_VARIABLE, find_rates
+from onnx_fft.sites.spec import describe_spec
+from scripts.bench.calibrate import FFTCONV, measure
+from scripts.bench.fitting import OUTLIER, Case, read_cases
+from scripts.bench.random_convs import draw_mixed
+
+COUNT = 150
+SEED = 2
+TURNS = 5
+PULL = 0.005
+"""How much a rate that the measurements hardly show is held where it is."""
+CONV_UNITS = ("blocked_flops", "depthwise_flops", "gemm_flops", "unfolded", "unfolded_strided", "conv_calls")
+NEVER = 1e4
+"""How many times slower a node must take ONNX Runtime's Conv to be, to compute everything itself."""
+
+Sample = tuple[NDArray[np.float64], float]
+"""Work, and the seconds of one core that it took."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=["measure", "fit", "judge"])
+    parser.add_argument("file", type=Path, help="of measurements, JSON lines")
+    parser.add_argument("--seed", type=int, default=SEED, help=f"of the convolutions (default: {SEED})")
+    parser.add_argument("--count", type=int, default=COUNT, help=f"convolutions (default: {COUNT})")
+    parser.add_argument("--bytes", type=int, choices=[16, 32, 64], default=32, help="of a vector (default: 32)")
+    options = parser.parse_args()
+    if options.verb == "measure":
+        measure_nodes(options.file, options.seed, options.count)
+    elif options.verb == "fit":
+        fit_rates(options.file, options.bytes)
+    else:
+        judge(options.file)
+
+
+def measure_nodes(path: Path, seed: int, count: int) -> None:
+    """Append one line a convolution, of Conv and of a node that never leaves it to ONNX Runtime."""
+    rates = {n: r * (NEVER if n in CONV_UNITS else 1) for n, r in zip(unit_names(), find_rates(), strict=True)}
+    with tempfile.TemporaryDirectory() as folder:
+        profile = Path(folder) / "profile.txt"
+        profile.write_text("".join(f"{name} {rate:.6e}\n" for name, rate in rates.items()), encoding="utf-8")
+        os.environ[PROFILE_VARIABLE] = str(profile)
+        measure(path, seed, islice(draw_mixed(seed), count), THREADS, lambda _: [FFTCONV])
+
+
+def fit_rates(path: Path, vector_bytes: int) -> None:
+    """Print the rates that explain the times, and how well they do."""
+    _, cases = read_cases(path)
+    questions = [replace(ask(spec), vector_bytes=vector_bytes) for spec, _, _ in cases]
+    conv_s = [THREADS * seconds for _, seconds, _ in cases]
+    node_s = [THREADS * plans[0][1] for _, _, plans in cases]
+    convs = list(zip(map(count_conv, questions), conv_s, strict=True))
+    rates = np.array(read_rates(measure=False))
+    for _ in range(TURNS):
+        nodes = list(zip((count_node(question, rates) for question in questions), node_s, strict=True))
+        rates = fit([*convs, *nodes], rates)
+    print(", ".join(f"{rate:.3g}" for rate in rates))
+    report(cases, questions, tuple(rates))
+
+
+def judge(path: Path) -> None:
+    """Print how right this machine's rates are, and what `auto` would do with them."""
+    _, cases = read_cases(path)
+    report(cases, [ask(spec) for spec, _, _ in cases], find_rates())
+
+
+def count_node(question: Question, rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What the library does, by the plan that these rates choose."""
+    return np.array(list(predict(question, tuple(rates)).work.values()))
+
+
+def count_conv(question: Question) -> NDArray[np.float64]:
+    """What ONNX Runtime's Conv does in a model: its seconds, if one unit alone takes time."""
+
+    def only(unit: int) -> Rates:
+        return tuple(float(other == unit) for other in range(len(unit_names())))
+
+    return np.array([predict(question, only(unit)).model_seconds for unit in range(len(unit_names()))])
+
+
+def fit(samples: list[Sample], start: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Least squares of the logarithms' errors, linear beyond `OUTLIER`, in the logarithms of the rates."""
+    work, seconds = np.array([each for each, _ in samples]), np.array([s for _, s in samples])
+    origin = np.log(start)
+
+    def loss(logarithms: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        rates, moved = np.exp(logarithms), logarithms - origin
+        predicted = work @ rates
+        error = np.log(predicted / seconds)
+        bounded = np.clip(error, -OUTLIER, OUTLIER)
+        value = np.sum(bounded * (error - bounded / 2)) + PULL * np.sum(moved**2)
+        return float(value), (bounded / predicted) @ work * rates + 2 * PULL * moved
+
+    found: NDArray[np.float64] = np.exp(minimize(loss, origin, jac=True, method="L-BFGS-B").x)
+    return found
+
+
+def report(cases: list[Case], questions: list[Question], rates: Rates) -> None:
+    """How predicted and measured times compare, and how what `auto` picks compares with the fastest."""
+    found = [predict(question, rates) for question in questions]
+    conv_s, node_s = [conv for _, conv, _ in cases], [plans[0][1] for _, _, plans in cases]
+    _report_ratios("Conv", [each.model_seconds / THREADS / s for each, s in zip(found, conv_s, strict=True)])
+    _report_ratios("node", [each.seconds / THREADS / s for each, s in zip(found, node_s, strict=True)])
+    machine = replace(CALIBRATED, library=rates)
+    taken = [predict_gain(spec, FFTCONV, [machine]) >= MIN_GAIN_NATIVE for spec, _, _ in cases]
+    picked = [node if take else conv for take, conv, node in zip(taken, conv_s, node_s, strict=True)]
+    right = [pick <= 1.1 * min(pair) for pick, *pair in zip(picked, conv_s, node_s, strict=True)]
+    print(f"auto's pick is the fastest or within 10% of it: {sum(right)} of {len(right)}")
+    losses = [n for n, take in enumerate(taken) if take and conv_s[n] < LEAST_GAIN * node_s[n]]
+    print(f"replaced: {sum(taken)}; slower than {LEAST_GAIN}x: {len(losses)}")
+    for n in losses:
+        print(f"  {conv_s[n] / node_s[n]:.2f}x {describe_spec(cases[n][0])}: {found[n].plan}")
+
+
+def _report_ratios(name: str, ratios: list[float]) -> None:
+    tenths = np.percentile(ratios, [10, 50, 90])
+    print(f"{name}: predicted over measured {tenths[1]:.2f}, 80% of them {tenths[0]:.2f} to {tenths[2]:.2f}")
+
+
+if __name__ == "__main__":
+    main()
