@@ -38,6 +38,10 @@ SEED = 2
 TURNS = 5
 PULL = 0.005
 """How much a rate that the measurements hardly show is held where it is."""
+RUN_S = 4e-5
+"""Of one core for one run, to begin with."""
+HELD = ("calls", "conv_calls")
+"""Rates that stay: the least convolutions would tell, which are not among those measured."""
 CONV_UNITS = ("blocked_flops", "depthwise_flops", "gemm_flops", "unfolded", "unfolded_strided", "conv_calls")
 NEVER = 1e4
 """How many times slower a node must take ONNX Runtime's Conv to be, to compute everything itself."""
@@ -108,20 +112,24 @@ def count_conv(question: Question) -> NDArray[np.float64]:
 
 
 def fit(samples: list[Sample], start: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Least squares of the logarithms' errors, linear beyond `OUTLIER`, in the logarithms of the rates."""
-    work, seconds = np.array([each for each, _ in samples]), np.array([s for _, s in samples])
-    origin = np.log(start)
+    """Least squares of the logarithms' errors, linear beyond `OUTLIER`, in the logarithms of the rates.
+
+    What a run of the session takes beside its one node is the same for both sides, and no rate.
+    """
+    work, seconds = np.array([[*each, 1.0] for each, _ in samples]), np.array([s for _, s in samples])
+    origin = np.log([*start, RUN_S])
+    pull = np.array([*(1.0 if name in HELD else PULL for name in unit_names()), PULL])
 
     def loss(logarithms: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         rates, moved = np.exp(logarithms), logarithms - origin
         predicted = work @ rates
         error = np.log(predicted / seconds)
         bounded = np.clip(error, -OUTLIER, OUTLIER)
-        value = np.sum(bounded * (error - bounded / 2)) + PULL * np.sum(moved**2)
-        return float(value), (bounded / predicted) @ work * rates + 2 * PULL * moved
+        value = np.sum(bounded * (error - bounded / 2)) + np.sum(pull * moved**2)
+        return float(value), (bounded / predicted) @ work * rates + 2 * pull * moved
 
     found: NDArray[np.float64] = np.exp(minimize(loss, origin, jac=True, method="L-BFGS-B").x)
-    return found
+    return found[:-1]
 
 
 def report(cases: list[Case], questions: list[Question], rates: Rates) -> None:

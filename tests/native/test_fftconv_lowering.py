@@ -130,7 +130,7 @@ def test_the_target_decides_which_lowerings_there_are() -> None:
 
 
 PAYS = ("dw 31x31 128x56x56", "dw 51x51 96x56x56", "11x11 64->64 112x112", "1-D k=1024 64->64 L=16000")
-LOSES = ("1x1 256->256 56x56", "dw 7x7 96x56x56", "dw 13x13 512x14x14", "96x3 on height 96", "STFT k=512 stride 160")
+LOSES = ("1x1 256->256 56x56", "dw 7x7 96x56x56", "96x3 on height 96", "STFT k=512 stride 160")
 
 
 @pytest.mark.parametrize(
