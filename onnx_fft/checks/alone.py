@@ -30,6 +30,7 @@ from onnx_fft.model.weights import resolve_constant
 from onnx_fft.runtime.engines import EngineError
 from onnx_fft.sites.conv_transpose import is_conv_transpose
 from onnx_fft.sites.dft import is_fourier
+from onnx_fft.sites.fourier import find_taps
 from onnx_fft.sites.matmul import is_matmul
 
 Dims = tuple[int | None, ...]
@@ -77,13 +78,13 @@ def check_alone(
     """The worst check of those on random inputs; `ok` is None if none could be made."""
     try:
         constants = _read_constants(original, conv, custom_ops)
-        dims = known.find_dims(conv.scope, conv.node.input[0])
+        dims = known.find_dims(conv.scope, conv.input)
         is_transform, is_transposed = is_fourier(conv.node), is_conv_transpose(conv.node)
         is_product = is_matmul(conv.node)
         if is_transform:
             shapes = make_fourier_shapes(conv, constants, dims)
         elif is_product:
-            shapes = make_matmul_shapes(len(constants[conv.node.input[1]]), dims)
+            shapes = make_matmul_shapes(conv, constants[conv.weight].shape, dims)
         else:
             weight_shape = constants[conv.node.input[1]].shape
             shapes = (make_transposed_shapes if is_transposed else make_shapes)(conv, weight_shape, dims)
@@ -159,10 +160,11 @@ def make_fourier_shapes(site: Replaced, constants: Mapping[str, Array], known: D
     return list(dict.fromkeys(shapes))
 
 
-def make_matmul_shapes(taps: int, known: Dims) -> list[tuple[int, ...]]:
-    """Shapes `[..., taps]` to try for a MatMul: that which is `known`, with open lengths even and odd."""
-    leading = known[:-1] if known else (None,)
-    shapes = [(*(length or made for length in leading), taps) for made in (OPEN_LENGTH, OPEN_LENGTH - 1)]
+def make_matmul_shapes(site: Replaced, weight_shape: Sequence[int], known: Dims) -> list[tuple[int, ...]]:
+    """Shapes of frames to try for a MatMul: that which is `known`, with open lengths even and odd."""
+    dims = list(known or (None, None))
+    dims[find_taps(len(dims), site.in_columns)] = weight_shape[1 if site.in_columns else 0]
+    shapes = [tuple(length or made for length in dims) for made in (OPEN_LENGTH, OPEN_LENGTH - 1)]
     return list(dict.fromkeys(shapes))
 
 
@@ -170,7 +172,7 @@ def _draw_signal(
     site: Replaced, constants: Mapping[str, Array], shape: tuple[int, ...], rng: np.random.Generator
 ) -> dict[str, Array]:
     """Everything that a DFT, STFT or MatMul reads: constants as they are, the rest at random; CutError for windows."""
-    name = site.node.input[0]
+    name = site.input
     others = [other for other in site.reads if other != name]
     if missing := [other for other in others if other and other not in constants]:
         raise CutError(f"{missing[0]!r} is computed at run time")

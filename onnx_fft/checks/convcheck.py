@@ -190,7 +190,7 @@ def judge_with_own(
 
 def list_varying(site: Replaced) -> list[str]:
     """What it reads that is not a constant, and what is convolved or transformed, constant or not."""
-    return [name for name in site.reads if name == site.node.input[0] or not is_constant(site.scope, name)]
+    return [name for name in site.reads if name == site.input or not is_constant(site.scope, name)]
 
 
 def run_fragment(

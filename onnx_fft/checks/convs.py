@@ -67,7 +67,7 @@ def check_convs(
         progress(f"oracle of {conv.name}")
         if conv.counterpart is None:
             check = ConvCheck(conv.name, None, conv.obstacle, seed=seed)
-        elif tensors is not None and _is_usable(tensors.get(conv.node.input[0])):
+        elif tensors is not None and _is_usable(tensors.get(conv.input)):
             with_own = monotonic() - started < MAX_OWN_S
             given = original, rewritten, conv, tensors, seed, custom_ops
             if is_fourier(conv.node):
@@ -78,7 +78,7 @@ def check_convs(
                 check = check_transposed(*given, budget, with_own=with_own)
             else:
                 check = check_conv(*given, budget, with_own=with_own)
-            if check.ok is False and _leaves_range(tensors[conv.node.input[0]], tensors.get(conv.output)):
+            if check.ok is False and _leaves_range(tensors[conv.input], tensors.get(conv.output)):
                 told = f"{check.sentence}; its numbers are beyond the range of a transform, so the outputs judge them"
                 check = replace(check, ok=None, sentence=told)
             if check.ok is None:  # say because the sum cancels on that input

@@ -21,6 +21,7 @@ from onnx_fft.checks.replaced import Replaced
 from onnx_fft.checks.transposedcheck import PRODUCT_SPEED
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.runtime.engines import EngineError, Value
+from onnx_fft.sites.fourier import find_taps
 
 
 def check_matmul(
@@ -39,7 +40,9 @@ def check_matmul(
     Of more frames than `budget` pays for, some are drawn.
     """
     assert site.counterpart is not None  # or there is nothing to cut out
-    x, weight = (np.asarray(tensors[name]) for name in site.node.input)
+    x, weight = (np.asarray(tensors[name]) for name in (site.input, site.weight))
+    weight = weight.T if site.in_columns else weight
+    axis = find_taps(x.ndim, site.in_columns)
     given = {name: tensors[name] for name in list_varying(site)}
     new = tensors.get(site.output)
     try:
@@ -47,16 +50,16 @@ def check_matmul(
             new = run_fragment(rewritten, site.counterpart, [site.output], given, custom_ops)[site.output]
     except (CutError, EngineError) as error:
         return ConvCheck(site.name, None, f"not checked alone ({error})", seed=seed)
-    new, shape = np.asarray(new), (*x.shape[:-1], weight.shape[-1])
+    new, shape = np.asarray(new), (*x.shape[:axis], weight.shape[1], *x.shape[axis + 1 :])
     if misfit := find_misfit(site.name, new, shape, x.dtype, seed):
         return misfit
-    frames = x.reshape(-1, len(weight))
+    frames = np.moveaxis(x, axis, -1).reshape(-1, len(weight))
     paid = min(len(frames), max(1, int(budget * PRODUCT_SPEED / weight.size)))
     drawn = np.sort(np.random.default_rng(seed).choice(len(frames), paid, replace=False))
     frames, wide = frames[drawn].astype(np.float64), weight.astype(np.float64)
 
     def take(output: Array) -> Array:
-        return output.reshape(-1, shape[-1])[drawn].ravel()
+        return np.moveaxis(output, axis, -1).reshape(-1, weight.shape[1])[drawn].ravel()
 
     def bound_rounding() -> float:
         return float(np.finfo(x.dtype).eps * np.linalg.norm(np.abs(frames) @ np.abs(wide)))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto
 
+from onnx_fft.checks.fragments import is_constant
 from onnx_fft.model.io import LoadedModel
 from onnx_fft.model.scopes import Body, Scope, find_bodies, find_scopes, free_inputs
 from onnx_fft.provenance import OPERATOR_DOMAIN
@@ -53,6 +54,24 @@ class Replaced:
     obstacle: str = ""
 
     @property
+    def input(self) -> str:
+        """What is convolved or transformed."""
+        return str(self.node.input[1 if self.in_columns else 0])
+
+    @property
+    def weight(self) -> str:
+        """The other operand, "" if there is none."""
+        return str(self.node.input[0 if self.in_columns else 1]) if len(self.node.input) > 1 else ""
+
+    @property
+    def in_columns(self) -> bool:
+        """Whether it is a MatMul whose weight comes first, as the replacement tells, in which the weight is stored."""
+        if not is_matmul(self.node) or self.counterpart is None:
+            return False
+        maker = self.counterpart.producers[self.node.output[0]]
+        return [is_constant(self.counterpart, name) for name in maker.input[:2]] == [True, False]
+
+    @property
     def reads(self) -> tuple[str, ...]:
         """Every tensor that the original node and the nodes fused with it read: `X, W, B, Z, scale, ...`."""
         made = {name for node in (self.node, *self.followers) for name in node.output}
@@ -69,7 +88,7 @@ class Replaced:
             varying = self.node.input[: 3 if self.node.op_type == "STFT" else 1 : 2]
             return tuple(name for name in self.reads if name not in varying)
         behind = [name for node in self.followers if node.op_type not in ("Add", "Sum") for name in node.input]
-        return tuple(name for name in self.reads if name == self.node.input[1] or name in behind)
+        return tuple(name for name in self.reads if name == self.weight or name in behind)
 
 
 def find_replaced(original: LoadedModel, rewritten: LoadedModel) -> tuple[Replaced, ...]:

@@ -1,8 +1,8 @@
 """What a MatMul of frames with a windowed DFT basis takes, as ONNX Runtime's own and by the native library.
 
 The library's work is counted by itself, as that of the Conv which computes the same: one tap, and the samples of a
-frame for channels. ONNX Runtime's MatMul is faster than its Conv of that kind, because it lays out a constant operand
-once.
+frame for channels. ONNX Runtime's MatMul is faster than its Conv of that kind, because it lays out a constant second
+operand once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ ASSUMED_FRAMES = (1, 64, MOST_ASSUMED_FRAMES)
 PLAIN = 0.45
 """Of the rate of a Conv's product, for a MatMul. These numbers are about the least for ONNX Runtime and the most for
 the library of 8 bases, of 64 to 1,024 points and 16 to 1,026 rows, on 1 to 1,000 frames (AMD EPYC, AVX2, ONNX Runtime
-1.32, one thread, 2026-11)."""
+1.32, one thread, 2026-11). Of columns both take up to twice as long and more, since ONNX Runtime lays out no first
+operand ahead, and the library reads far apart: by the same numbers, none of these that is replaced loses."""
 WEIGHT_READS = 0.25
 """Of the rate of bytes that pass through memory, for a weight, which caches hold: it bounds the product of a frame."""
 OWN_CALL_S, CALL_S = 4e-6, 6e-6
@@ -38,12 +39,14 @@ def judge_frames(spec: MatMulSpec) -> list[MatMulSpec]:
 
 
 def as_pointwise(spec: MatMulSpec) -> ConvSpec:
-    """The Conv that computes the same, of all frames; as many as are assumed most if their number is open."""
-    frames = prod(length or 1 for length in judge_frames(spec)[-1].shape[:-1])
+    """The Conv that computes the same; of as many frames as are assumed most if their number is open."""
+    lengths = [length or 1 for length in judge_frames(spec)[-1].shape]
+    signals = prod(lengths[:-2]) if spec.in_columns else 1
+    frames = prod(lengths) // (signals * spec.taps)
     ones, none = (1,), (0,)
     length = spec.basis_length
     return ConvSpec(
-        1, spec.taps, spec.rows, 1, (frames,), ones, ones, ones, none, none, spec.dtype, basis_length=length
+        signals, spec.taps, spec.rows, 1, (frames,), ones, ones, ones, none, none, spec.dtype, basis_length=length
     )
 
 
@@ -51,7 +54,8 @@ def matmul_seconds(spec: MatMulSpec, rates: Rates) -> float:
     """Of ONNX Runtime's MatMul, on `THREADS` threads."""
     rate = dict(zip(unit_names(), rates, strict=True))
     weights, itemsize = spec.taps * spec.rows, ITEMSIZES[spec.dtype]
-    frames = prod(length or 1 for length in as_pointwise(spec).extents)
+    conv = as_pointwise(spec)
+    frames = (conv.batch or 1) * prod(length or 1 for length in conv.extents)
     product = PLAIN * rate["gemm_flops"] * 2 * frames * weights * (2 if spec.dtype == "float64" else 1)
     return (product + WEIGHT_READS * rate["bytes"] * itemsize * weights + OWN_CALL_S) / THREADS
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from onnx_fft.cost.choose import Decision, Request, leave_after_all, saving_per_byte
 from onnx_fft.cost.extents import assume_sizes
 from onnx_fft.cost.fourier import judge_at
+from onnx_fft.cost.frames import as_pointwise
 from onnx_fft.cost.growth import ITEMSIZES
 from onnx_fft.cost.lowerings import FFT
 from onnx_fft.cost.native import ask_dft, predict_fftconv
@@ -47,12 +48,12 @@ class Held:
 def hold(spec: Spec, decision: Decision, rates: Rates) -> Held:
     """What a replacement holds; if sizes are open, for the tiles of all those assumed.
 
-    Nothing is held for shapes at which the node calls ONNX Runtime's Conv. A MatMul's weight is held once more, turned.
+    Nothing is held for shapes at which the node calls ONNX Runtime's Conv.
     """
     if decision.plan is None:
         return Held()
     if isinstance(spec, MatMulSpec):
-        return Held(spec.taps * spec.rows * ITEMSIZES[spec.dtype])
+        return _hold_frames(spec, rates)
     if isinstance(spec, DftSpec | StftSpec):
         return _hold_tables(spec) if decision.plan.lowering == FFT else Held()
     if decision.plan.lowering != FFTCONV:
@@ -61,6 +62,13 @@ def hold(spec: Spec, decision: Decision, rates: Rates) -> Held:
     used = [each for each in found if each.seconds <= each.kernel_seconds] or found
     weights = sorted({each.tile: each.weight_bytes for each in used}.values())
     return Held(int(sum(weights[-MOST_TILE_SIZES:])), int(max(each.scratch_bytes for each in used)))
+
+
+def _hold_frames(spec: MatMulSpec, rates: Rates) -> Held:
+    """The tables of a basis, and the weight once more, turned, if its columns are the rows of the basis."""
+    found = predict_fftconv(as_pointwise(spec), rates)
+    turned = 0 if spec.in_columns else spec.taps * spec.rows * ITEMSIZES[spec.dtype]
+    return Held(turned + int(found.weight_bytes), int(found.scratch_bytes))
 
 
 def _hold_tables(spec: FourierSpec) -> Held:

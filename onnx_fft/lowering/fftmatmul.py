@@ -1,4 +1,4 @@
-"""One node of the native library, `onnx_fft::FFTMatMul`, with MatMul's own operands, as `fftconv`.
+"""One node of the native library, `onnx_fft::FFTMatMul`, with MatMul's own operands in their order, as `fftconv`.
 
 The model gets a model-local function of the same domain and name whose body is the MatMul. The library knows the weight
 by its numbers, when a session is made, and computes an FFT of each frame.
@@ -46,7 +46,7 @@ class FFTMatMulLowering:
             raise ValueError(f"fft plans by itself: lengths must be empty, got {list(plan.lengths)}")
 
     def build(self, spec: MatMulSpec, plan: FourierPlan, weights: NDArray[np.float64], ports: Ports) -> Fragment:
-        """See the module's docstring; `weights` is `[taps, rows]`."""
+        """See the module's docstring; `weights` is of `spec.weight_shape`."""
         function = make_matmul_function(ports.opset)
         if not is_free(function, ports.functions):
             raise InvalidModelError(
@@ -58,12 +58,13 @@ class FFTMatMulLowering:
         if not ports.weight:
             own.append(from_array(np.ascontiguousarray(weights.astype(spec.dtype)), f"{ports.prefix}weight"))
         inputs = [ports.input, ports.weight or own[0].name]
+        inputs = inputs[::-1] if spec.in_columns else inputs
         node = make_node(OP_TYPE, inputs, [ports.output], f"{ports.prefix}{OP_TYPE}", domain=OPERATOR_DOMAIN)
         return Fragment((node,), tuple(own), (function,))
 
 
 def make_matmul_function(opset: int) -> FunctionProto:
-    """The function `X [..., taps], W [taps, rows] -> Y [..., rows]` behind the operator, in `opset`."""
-    inputs = ["X", "W"]
+    """The function `A, B -> Y` behind the operator, in `opset`: the product, whichever operand is the weight."""
+    inputs = ["A", "B"]
     nodes = [make_node("MatMul", inputs, ["Y"], "MatMul")]
     return make_function(OPERATOR_DOMAIN, OP_TYPE, inputs, ["Y"], nodes, [make_opsetid("", opset)])

@@ -11,7 +11,7 @@ from onnx_fft.lowering import find_lowering
 from onnx_fft.lowering.base import Ports
 from onnx_fft.measure.choice import Contest
 from onnx_fft.measure.single import IR_VERSION
-from onnx_fft.sites.basis import make_columns
+from onnx_fft.sites.basis import make_operand
 from onnx_fft.sites.fourier import MatMulSpec
 
 
@@ -19,9 +19,10 @@ def make_matmul_models(contest: Contest) -> list[ModelProto]:
     """The operator, then each candidate; input `x`, output `y`."""
     spec = contest.spec
     assert isinstance(spec, MatMulSpec)
-    wide = make_columns(spec)
+    wide = make_operand(spec)
     weight = numpy_helper.from_array(wide.astype(spec.dtype), "weight")
-    models = [_make_model(contest, spec, [helper.make_node("MatMul", ["x", "weight"], ["y"], "matmul")], [weight])]
+    operands = ["weight", "x"] if spec.in_columns else ["x", "weight"]
+    models = [_make_model(contest, spec, [helper.make_node("MatMul", operands, ["y"], "matmul")], [weight])]
     for candidate in contest.candidates:
         lowering = find_lowering(candidate.plan.lowering, MatMulSpec)
         fragment = lowering.build(spec, candidate.plan, wide, Ports("x", "y", "fft/", contest.opset))

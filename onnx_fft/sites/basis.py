@@ -4,7 +4,7 @@ Row `r` of such a weight is `scale[r] * window[k] * cos(2 pi bin[r] k / length)`
 for all rows. The native library knows it by its numbers, and computes such a node by an FFT of each frame: so the
 weight has a part in what the node costs, which for all others the geometry alone tells. An inverse STFT is written as
 a ConvTranspose, with such rows as its input channels; an STFT of frames that are cut already as a MatMul, with such
-rows as the columns of its weight.
+rows as the rows of its first operand, or the columns of its second.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ def is_no_basis(spec: ConvSpec, weight: NDArray[np.generic]) -> bool:
     return find_basis(replace(spec, out_channels=len(rows)), ConvWeights(rows.astype(np.float64))) == 0
 
 
-def find_column_basis(weight: NDArray[np.generic], dtype: str) -> int:
-    """The same as `find_basis` of the columns of a MatMul's weight `[taps, rows]`."""
-    step = max(1, weight.shape[1] // SAMPLED_ROWS)
-    sample = weight.T[: step * SAMPLED_ROWS : step]
+def find_row_basis(rows: NDArray[np.generic], dtype: str) -> int:
+    """The same as `find_basis` of a MatMul's weight, as `[rows, taps]`."""
+    step = max(1, len(rows) // SAMPLED_ROWS)
+    sample = rows[: step * SAMPLED_ROWS : step]
     if not _find_length(sample.astype(np.float64), dtype):
         return 0
-    return _find_length(weight.T.astype(np.float64), dtype)
+    return _find_length(rows.astype(np.float64), dtype)
 
 
 def find_basis(spec: ConvSpec, weights: ConvWeights) -> int:
@@ -107,9 +107,10 @@ def make_basis(spec: ConvSpec) -> NDArray[np.float64]:
     return _make_rows(spec.out_channels, taps, spec.basis_length).reshape(spec.out_channels, -1, *spec.kernel_shape)
 
 
-def make_columns(spec: MatMulSpec) -> NDArray[np.float64]:
-    """A weight `[taps, rows]` whose columns are such a basis, of the length that the spec says."""
-    return np.ascontiguousarray(_make_rows(spec.rows, spec.taps, spec.basis_length).T)
+def make_operand(spec: MatMulSpec) -> NDArray[np.float64]:
+    """A weight of a MatMul that holds such a basis, of the length that the spec says."""
+    rows = _make_rows(spec.rows, spec.taps, spec.basis_length)
+    return rows if spec.in_columns else np.ascontiguousarray(rows.T)
 
 
 def _make_rows(count: int, taps: int, length: int) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 
 from onnx import ModelProto, NodeProto, ValueInfoProto
@@ -15,7 +15,7 @@ from onnx_fft.provenance import OPERATOR_DOMAIN
 from onnx_fft.sites.conv import ConvSite, is_convolution, resolve_conv
 from onnx_fft.sites.conv_transpose import ConvTransposeSite, is_conv_transpose, resolve_conv_transpose
 from onnx_fft.sites.dft import FourierSite, is_fourier, resolve_fourier
-from onnx_fft.sites.matmul import MatMulSite, has_basis, is_matmul, resolve_matmul
+from onnx_fft.sites.matmul import BasisOperand, MatMulSite, find_basis_operand, is_matmul, resolve_matmul
 from onnx_fft.sites.quantized import QuantizationTracer
 from onnx_fft.sites.site import Site
 from onnx_fft.sites.zeros import ZeroTracer
@@ -34,17 +34,15 @@ def find_sites(loaded: LoadedModel, evaluate: Evaluate | None = None) -> tuple[S
     readers = {scope: {name: node for node in scope.body.node for name in node.input} for scope in scopes}
     quantization, zeros = QuantizationTracer(scopes), ZeroTracer(scopes)
     constants = find_constants(scopes)
+    bases: dict[int, BasisOperand] = {}
 
     def find_site(name: str, scope: Scope, node: NodeProto) -> Site:
+        if is_matmul(node):
+            return _find_product(name, scope, node, bases[id(node)], constants[scope], quantization)
         if node.input and node.input[0] in constants[scope]:
             raise Refused("constant-input", CONSTANT_INPUT)
         if is_fourier(node):
             return resolve_fourier(name, scope, node)
-        if is_matmul(node):
-            product = resolve_matmul(name, scope, node)
-            if product.spec is not None and quantization.is_quantized(scope, node, product.spec.rows):
-                raise Refused("quantized", QUANTIZED)
-            return product
         site: ConvSite | ConvTransposeSite
         if is_conv_transpose(node):
             site = resolve_conv_transpose(name, scope, node)
@@ -56,7 +54,9 @@ def find_sites(loaded: LoadedModel, evaluate: Evaluate | None = None) -> tuple[S
         return replace(site, zero_reader=zeros.find_reader(scope, site.output, site.read_bias()))
 
     def is_basis_product(scope: Scope, node: NodeProto) -> bool:
-        return is_matmul(node) and node.input[1] in constants[scope] and has_basis(node, scope)
+        if basis := find_basis_operand(node, scope, constants[scope]):
+            bases[id(node)] = basis
+        return basis is not None
 
     sites: list[Site] = []
     for name, scope, node in name_sites(scopes, is_basis_product):
@@ -65,6 +65,24 @@ def find_sites(loaded: LoadedModel, evaluate: Evaluate | None = None) -> tuple[S
         except Refused as refused:
             sites.append(_find_kind(node)(name, node.op_type, scope, node, refusal=refused.refusal))
     return tuple(sites)
+
+
+def _find_product(
+    name: str,
+    scope: Scope,
+    node: NodeProto,
+    basis: BasisOperand,
+    constants: Collection[str],
+    quantization: QuantizationTracer,
+) -> MatMulSite:
+    """The site of a MatMul with a basis; raises `Refused`."""
+    place = 1 - basis.place
+    if node.input[place] in constants:
+        raise Refused("constant-input", CONSTANT_INPUT)
+    product = resolve_matmul(name, scope, node, basis)
+    if product.spec is not None and quantization.is_quantized(scope, node, product.spec.rows, place=place):
+        raise Refused("quantized", QUANTIZED)
+    return product
 
 
 def _find_kind(node: NodeProto) -> type[Site]:

@@ -76,28 +76,41 @@ class StftSpec:
 class MatMulSpec:
     """The DFTs of frames `[..., taps]` that are cut already, by a MatMul with `[taps, rows]` -> `[..., rows]`.
 
-    Each column of the weight is a row of a windowed DFT basis (`sites.basis`), in any order.
+    Or those of columns: `[rows, taps]` with `[..., taps, frames]` -> `[..., rows, frames]`. The weight holds the rows
+    of a windowed DFT basis (`sites.basis`), in any order.
     """
 
     shape: tuple[int | None, ...]
-    """Of the frames; None for a dimension that the model does not fix. The last is `taps`."""
+    """Of the frames; None for a dimension that the model does not fix, which that of the taps never is."""
     rows: int
     dtype: str
     basis_length: int
     """Points of the DFT, at least as many as there are taps."""
+    in_columns: bool = False
+    """Whether each column is a frame, and the weight the first operand."""
 
     @property
     def taps(self) -> int:
         """Samples of a frame."""
-        taps = self.shape[-1]
+        taps = self.shape[find_taps(len(self.shape), self.in_columns)]
         assert taps is not None  # the weight has as many
         return taps
+
+    @property
+    def weight_shape(self) -> tuple[int, int]:
+        """Of the other operand."""
+        return (self.rows, self.taps) if self.in_columns else (self.taps, self.rows)
+
+
+def find_taps(rank: int, in_columns: bool) -> int:
+    """The dimension of a MatMul's frames that is a frame's samples."""
+    return rank - 2 if in_columns and rank > 1 else rank - 1
 
 
 def describe_fourier(spec: DftSpec | StftSpec | MatMulSpec) -> str:
     """The geometry on one line: `1000 points on 64x1000x1 axis 1`, `400 points step 160 on 1x160000x1`.
 
-    And `512 points 400->402 on 8x100x400` of a MatMul.
+    And `512 points 400->402 on 8x100x400`, or `512 points 400->402 on 8x400x100 columns`, of a MatMul.
     """
     if isinstance(spec, MatMulSpec):
         parts, shape = [f"{spec.basis_length} points", f"{spec.taps}->{spec.rows}"], spec.shape
@@ -109,6 +122,8 @@ def describe_fourier(spec: DftSpec | StftSpec | MatMulSpec) -> str:
     parts.append("on " + "x".join("?" if length is None else str(length) for length in shape))
     if isinstance(spec, DftSpec):
         parts += [f"axis {spec.axis}", *(["inverse"] if spec.inverse else [])]
-    if not isinstance(spec, MatMulSpec) and spec.onesided:
+    if isinstance(spec, MatMulSpec):
+        parts += ["columns"] if spec.in_columns else []
+    elif spec.onesided:
         parts.append("onesided")
     return " ".join(parts + ([spec.dtype] if spec.dtype != "float32" else []))

@@ -1,11 +1,13 @@
-"""A MatMul as a site: frames times a matrix whose columns are rows of a windowed DFT basis, an STFT of cut frames.
+"""A MatMul as a site: frames times a matrix that is a windowed DFT basis, an STFT of cut frames.
 
-Any other MatMul is none, and is not listed either: models have hundreds of them. What tells is the weight, by its
-shape first, then by a sample of its columns, and only then by all of it (`sites.basis`).
+Frames are the rows of what the matrix stands behind, or the columns of what it stands before. Any other MatMul is none,
+and is not listed either: models have hundreds of them. What tells is the weight, by its shape first, then by a sample
+of its rows, and only then by all of it (`sites.basis`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import prod
 
@@ -14,12 +16,11 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from onnx_fft.errors import InvalidModelError, Refusal
-from onnx_fft.model.external import Array
 from onnx_fft.model.scopes import DEFAULT_DOMAINS, INLINING, Refused, Scope, is_graph
 from onnx_fft.model.storage import Storage, count_freed_bytes
 from onnx_fft.model.weights import is_stored, resolve_constant, resolve_type
-from onnx_fft.sites.basis import LEAST_TAPS, LONGEST_BASIS, find_column_basis
-from onnx_fft.sites.fourier import MatMulSpec
+from onnx_fft.sites.basis import LEAST_TAPS, LONGEST_BASIS, find_row_basis
+from onnx_fft.sites.fourier import MatMulSpec, find_taps
 from onnx_fft.sites.geometry import DTYPES, MAX_VALUES, require
 from onnx_fft.sites.site import Site
 
@@ -30,11 +31,32 @@ MOST_ASSUMED_FRAMES = 4096
 """For an open length, those of minutes of audio: the most that a site is judged at."""
 
 
+@dataclass(frozen=True, slots=True)
+class BasisOperand:
+    """The operand of a MatMul that is a windowed DFT basis: its place, and the points of the DFT."""
+
+    place: int
+    points: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class MatMulSite(Site):
-    """One MatMul `[..., taps] x [taps, rows]`."""
+    """One MatMul `[..., taps] x [taps, rows]` or `[rows, taps] x [..., taps, frames]`."""
 
     spec: MatMulSpec | None = None
+
+    @property
+    def input(self) -> str:
+        """Name of the frames."""
+        return str(self.node.input[1 if self._is_weight_first else 0])
+
+    @property
+    def _weight(self) -> str:
+        return str(self.node.input[0 if self._is_weight_first else 1])
+
+    @property
+    def _is_weight_first(self) -> bool:
+        return self.spec is not None and self.spec.in_columns
 
     @property
     def raw_weight(self) -> str:
@@ -42,7 +64,7 @@ class MatMulSite(Site):
 
         That has to know it when it is made, and ONNX Runtime (1.17) shows it only what is stored in its own graph.
         """
-        name = str(self.node.input[1])
+        name = self._weight
         return name if self.scope.find_owner(name) is self.scope and is_stored(name, self.scope) else ""
 
     @property
@@ -51,10 +73,10 @@ class MatMulSite(Site):
         return Storage(count_freed_bytes(self.scope, self.nodes, self.constants), bool(self.raw_weight))
 
     def read_weight(self) -> NDArray[np.float64]:
-        """The weight `[taps, rows]`; InvalidModelError if it is gone."""
-        value = _read_weight(self.node, self.scope)
-        if value is None:
-            raise InvalidModelError(f"{self.node.input[1]!r}, which {self.name!r} reads, has no value", "a constant")
+        """The weight, of `spec.weight_shape`; InvalidModelError if it is gone."""
+        value = resolve_constant(self._weight, self.scope)
+        if isinstance(value, Refusal):
+            raise InvalidModelError(f"{self._weight!r}, which {self.name!r} reads, has no value", "a constant")
         return value.astype(np.float64)
 
 
@@ -63,48 +85,54 @@ def is_matmul(node: NodeProto) -> bool:
     return node.op_type == "MatMul" and node.domain in DEFAULT_DOMAINS and len(node.input) == 2
 
 
-def has_basis(node: NodeProto, scope: Scope) -> bool:
-    """Whether a MatMul is listed: its second operand is a constant, and a windowed DFT basis, turned."""
-    return _find_basis(node, scope) > 0
+def find_basis_operand(node: NodeProto, scope: Scope, constants: Collection[str]) -> BasisOperand | None:
+    """That of a MatMul that is listed, among operands that are `constants`; None of any other."""
+    if not is_matmul(node) or not all(node.input) or not node.output[0]:
+        return None
+    for place in (1, 0):
+        if node.input[place] in constants and (points := _find_basis(node.input[place], place, scope)):
+            return BasisOperand(place, points)
+    return None
 
 
-def resolve_matmul(name: str, scope: Scope, node: NodeProto) -> MatMulSite:
+def resolve_matmul(name: str, scope: Scope, node: NodeProto, basis: BasisOperand) -> MatMulSite:
     """The site of a MatMul that is listed; raises `Refused` if it cannot be replaced."""
-    weight = resolve_type(node.input[1], scope)
+    x, matrix, in_columns = node.input[1 - basis.place], node.input[basis.place], basis.place == 0
+    weight = resolve_type(matrix, scope)
     assert not isinstance(weight, Refusal)  # or it were not listed
-    taps, rows = weight.shape
-    shape = scope.shapes.get(node.input[0])
-    if shape is None:
+    taps, rows = weight.shape[::-1] if in_columns else weight.shape
+    known = scope.shapes.get(x)
+    if known is None:
         hint = "" if is_graph(scope.root.body) else INLINING
-        raise Refused("unknown-input", f"shape of {node.input[0]!r} is not known", hint)
-    require(0 not in shape, "zero-size", f"input has shape {list(shape)}")
-    agrees = len(shape) > 0 and shape[-1] in (None, taps)
-    require(agrees, "bad-channels", f"input has shape {list(shape)}, the weight asks for {taps} as the last dimension")
-    values = prod(length or MOST_ASSUMED_FRAMES for length in shape[:-1]) * max(taps, rows)
+        raise Refused("unknown-input", f"shape of {x!r} is not known", hint)
+    require(0 not in known, "zero-size", f"input has shape {known}")
+    axis = find_taps(len(known), in_columns)
+    asked = f"the weight asks for {taps} as the last dimension{' but one' if in_columns and len(known) > 1 else ''}"
+    require(bool(known) and known[axis] in (None, taps), "bad-channels", f"input has shape {known}, {asked}")
+    shape = (*known[:axis], taps, *known[axis + 1 :])
+    frames = (*known[:axis], *known[axis + 1 :])
+    values = prod(length or MOST_ASSUMED_FRAMES for length in frames) * max(taps, rows)
     require(values <= MAX_VALUES, "too-large", f"a tensor may have {values:.1e} numbers, {MAX_VALUES:.1e} are the most")
-    spec = MatMulSpec((*shape[:-1], taps), rows, DTYPES[weight.elem_type], _find_basis(node, scope))
-    return MatMulSite(name, node.op_type, scope, node, spec, constants=(node.input[1],))
+    spec = MatMulSpec(shape, rows, DTYPES[weight.elem_type], basis.points, in_columns)
+    return MatMulSite(name, node.op_type, scope, node, spec, constants=(matrix,))
 
 
-def _find_basis(node: NodeProto, scope: Scope) -> int:
-    """Points of the DFT whose windowed basis the columns of a MatMul's weight are; 0 if they are none."""
-    if not is_matmul(node) or not all(node.input) or not node.output[0] or not _may_be_basis(node.input[1], scope):
+def _find_basis(name: str, place: int, scope: Scope) -> int:
+    """Points of the DFT whose windowed basis an operand of a MatMul is; 0 if it is none."""
+    if not _may_be_basis(name, place, scope):
         return 0
-    weight = _read_weight(node, scope)
-    dtype = "" if weight is None else str(weight.dtype)
-    return find_column_basis(weight, dtype) if weight is not None and dtype in DTYPES.values() else 0
+    weight = resolve_constant(name, scope)
+    if isinstance(weight, Refusal) or str(weight.dtype) not in DTYPES.values():
+        return 0
+    return find_row_basis(weight.T if place else weight, str(weight.dtype))
 
 
-def _may_be_basis(name: str, scope: Scope) -> bool:
+def _may_be_basis(name: str, place: int, scope: Scope) -> bool:
     """By the shape alone, if that is known without the values."""
     known = scope.shapes.get(name)
     if known is None or None in known:
         found = resolve_type(name, scope)
         known = None if isinstance(found, Refusal) else list(found.shape)
     shape = [length or 0 for length in known or ()]
-    return len(shape) == 2 and LEAST_TAPS <= shape[0] <= LONGEST_BASIS and 0 < prod(shape) <= MOST_WEIGHTS
-
-
-def _read_weight(node: NodeProto, scope: Scope) -> Array | None:
-    value = resolve_constant(node.input[1], scope)
-    return None if isinstance(value, Refusal) else value
+    taps = shape[1 - place] if len(shape) == 2 else 0
+    return LEAST_TAPS <= taps <= LONGEST_BASIS and 0 < prod(shape) <= MOST_WEIGHTS

@@ -49,11 +49,17 @@ class QuantizationTracer:
                 for name in filter(None, node.input):
                     self._readers.setdefault((scope, name), []).append(node)
 
-    def is_quantized(self, scope: Scope, conv: NodeProto, channels: int, bias_input: str = "") -> bool:
-        """Whether ONNX Runtime may quantize a node of so many output channels; `bias_input` is computed in each run."""
+    def is_quantized(
+        self, scope: Scope, conv: NodeProto, channels: int, bias_input: str = "", *, place: int = 0
+    ) -> bool:
+        """Whether ONNX Runtime may quantize a node of so many output channels.
+
+        `bias_input` is computed in each run; at `place` among the operands stands what is transformed.
+        """
         if bias_input and not self._is_dequantized(scope, bias_input):
             return False
-        return self._is_dequantized(scope, conv.input[0]) and self._is_quantized_behind(scope, conv.output[0], channels)
+        is_dequantized = self._is_dequantized(scope, conv.input[place])
+        return is_dequantized and self._is_quantized_behind(scope, conv.output[0], channels)
 
     def _is_dequantized(self, scope: Scope, name: str) -> bool:
         """Whether `name` comes from a DequantizeLinear, for some caller of the function that it may be in."""

@@ -32,7 +32,8 @@ def refuse_values(site: Site) -> Refusal | None:
     if isinstance(site, ConvSite | ConvTransposeSite):
         return _refuse_weights(site, site.spec.dtype)
     if isinstance(site, MatMulSite):  # a basis holds no NaN
-        largest = float(np.abs(site.read_weight()).sum(axis=0).max())
+        assert site.spec is not None
+        largest = float(np.abs(site.read_weight()).sum(axis=1 if site.spec.in_columns else 0).max())
         return _refuse_size(largest, "the weights of an output add up to", site.spec.dtype)
     window = site.read_window() if isinstance(site, FourierSite) else None
     if window is None:

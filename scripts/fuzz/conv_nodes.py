@@ -150,17 +150,26 @@ def draw_stft_by_conv(rng: Random) -> Scenario:
 
 
 def draw_matmul(rng: Random) -> Scenario:
-    """Frames that are cut already, by a windowed DFT basis."""
+    """Frames that are cut already, in rows or in columns, by a windowed DFT basis."""
     dtype, taps = rng.choice(("float32", "float32", "float16", "float64")), rng.choice(BASIS_POINTS)
-    weight = np.ascontiguousarray(draw_basis(rng, taps)[:, 0].T).astype(dtype)
+    in_columns = rng.random() < 0.5
+    basis = draw_basis(rng, taps)[:, 0]
+    weight = np.ascontiguousarray(basis if in_columns else basis.T).astype(dtype)
     values, leading = np.random.default_rng(rng.getrandbits(32)), rng.choice(((), (), (2,), (3, 1), (0,)))
+    names = ["w", "x"] if in_columns else ["x", "w"]
+    shapes = [(*leading, *((taps, n) if in_columns else (n, taps))) for n in (1, 5, 30)]
+
+    def compute(given: Inputs) -> Array:
+        first, second = (given[name].astype(np.float64) for name in names)
+        return first @ second
+
     return Scenario(
         "FFTMatMul",
         {},
-        ["x", "w"],
+        names,
         {"w": weight},
-        [{"x": values.standard_normal((*leading, n, taps)).astype(dtype)} for n in (1, 5, 30)],
-        lambda given: given["x"].astype(np.float64) @ given["w"].astype(np.float64),
+        [{"x": values.standard_normal(shape).astype(dtype)} for shape in shapes],
+        compute,
         lambda x: True,
         measure_sum(taps),
         ("w",),
