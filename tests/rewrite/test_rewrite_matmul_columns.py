@@ -76,6 +76,7 @@ def test_columns_in_any_shape(shape: Any, run: tuple[int, ...], geometry: str) -
 def test_any_dtype_and_the_function_on_the_evaluator(dtype: str) -> None:
     weight, x = write_basis(400, 400, dtype=dtype), draw(2, 400, 30, dtype=dtype)
     result = rewrite(make_model(weight, (2, 400, 30)), target="native", select="all")
+    assert [row.lowering for row in result.report.rows] == ["fft"]
     expected = compute(x, weight)
     assert_close(run_with_library(result.model, {"x": x})[0], expected, dtype)
     (y,) = run_reference(result.model, {"x": x})
@@ -95,6 +96,7 @@ def test_by_default_and_on_open_lengths() -> None:
 
 def test_threads_change_no_bit_in_a_model() -> None:
     model, x = rewrite(make_model(), target="native", validate=False).model, draw(2, 400, 50)
+    assert executed_op_types(model, {"x": x}, with_library=True) == {"FFTMatMul": 1}
     one, *others = (open_session(model, threads).run(None, {"x": x})[0] for threads in (1, 2, 4))
     for other in others:
         np.testing.assert_array_equal(one, other)
