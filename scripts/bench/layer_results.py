@@ -10,7 +10,7 @@ from onnx import ModelProto
 
 from onnx_fft.report.numbers import format_ms
 from onnx_fft.timing.stats import Ratio, Spread
-from scripts.bench.peers import PEERS, PeerResult
+from scripts.bench.sides import PeerResult, list_leads
 from scripts.shared.layers import Layer
 from scripts.shared.tables import LEFT_ALONE, Table, format_ratio, list_losses
 
@@ -141,7 +141,8 @@ def summarize_rows(measured: Sequence[Measured]) -> list[str]:
         best = max(m.variants.values(), key=lambda v: v.ratio_or_one)
         if m.variants["auto"].lowering is None and best.ratio_or_one > 1 / MIN_AUTO_RATIO:
             lines.append(f"not taken by auto: {m.layer.name}, {best.name} is {best.ratio_or_one:.2f}x")
-    lines += [*_list_errors(measured), *_compare_peers(measured)]
+    lines += _list_errors(measured)
+    lines += list_leads([(m.layer.name, m.variants["auto"].ratio_or_one, m.peers) for m in measured])
     return [*lines, list_losses([(m.layer.name, m.variants["auto"].ratio_or_one) for m in measured], MIN_AUTO_RATIO)]
 
 
@@ -151,15 +152,3 @@ def _list_errors(measured: Sequence[Measured]) -> list[str]:
     above = [f"{m.layer.name} ({v.relative_l2:.1e})" for m, v in timed if not v.relative_l2 <= MAX_NATIVE_L2]
     count = f"error above {MAX_NATIVE_L2:.0e} on {len(above)} of {len(timed)}"
     return [f"{count}: {', '.join(above) or 'none'}"] if timed else []
-
-
-def _compare_peers(measured: Sequence[Measured]) -> list[str]:
-    """One line for each peer: the layers on which it is ahead of auto. Both ratios are over ONNX Runtime's Conv."""
-    lines = []
-    for peer in PEERS:
-        ratios = [(m, m.peers[peer.name].ratio) for m in measured if peer.name in m.peers]
-        timed = [(m, ratio.value, m.variants["auto"].ratio_or_one) for m, ratio in ratios if ratio is not None]
-        ahead = [f"{m.layer.name} ({theirs:.2f}x, auto {ours:.2f}x)" for m, theirs, ours in timed if theirs > ours]
-        if timed:
-            lines.append(f"{peer.name} ahead of auto on {len(ahead)} of {len(timed)}: {', '.join(ahead) or 'none'}")
-    return lines

@@ -4,8 +4,10 @@
     python -m scripts.bench.models --select rivagan --markdown models.md --json models.json
     python -m scripts.bench.models --fix-shapes                  # rewrite for the input shapes of the table
     python -m scripts.bench.models --target native               # the native library, and its promises
+    python -m scripts.bench.models --peers                       # MNN, ncnn and OpenVINO beside them
 
 Peak memory is the most that a process of its own holds while it loads and runs the model, over what it held before.
+Peers have processes of their own: `model_peers.py` says how, `requirements-peers.txt` what to install.
 The models are those of `scripts.models.obtain`, which fetches, or builds, what is not in the cache.
 """
 
@@ -14,7 +16,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,10 @@ from onnx_fft.report.numbers import format_ms
 from onnx_fft.results import Report
 from onnx_fft.rewrite import rewrite
 from onnx_fft.runtime.engines import EngineError
+from scripts.bench.model_peers import describe_model_peers, measure_model_peers
 from scripts.bench.options import make_parser, write_json, write_results
+from scripts.bench.peers import INSTALL
+from scripts.bench.sides import PeerResult, list_leads
 from scripts.models.obtain import obtain
 from scripts.shared.runs import describe_run, describe_target, open_in_ort, refuse
 from scripts.shared.tables import LEFT_ALONE, Table, format_ratio, format_shapes, list_losses
@@ -93,13 +98,14 @@ CASES: tuple[Case, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One model: the timing, what was replaced, the worst relative L2 difference of an output, and what is promised."""
+    """One model: timing, what was replaced, the worst relative L2 difference of an output, the promise, peers."""
 
     case: Case
     benchmark: Benchmark
     report: Report
     relative_l2: float
     at_least: float | None = None
+    peers: dict[str, PeerResult] = field(default_factory=dict)
 
     @property
     def promise_kept(self) -> bool | None:
@@ -116,17 +122,27 @@ class Measured:
             "promise_kept": self.promise_kept,
             "convs": decisions,
             "benchmark": self.benchmark.to_dict(),
+            "peers": {name: result.to_dict() for name, result in self.peers.items()},
         }
 
 
-def measure_model(case: Case, *, target: str, threads: int, budget_s: float, fix_shapes: bool) -> Measured:
-    """Rewrite one model with the defaults, compare its outputs, and time it. Raises EngineError if it does not load."""
+def measure_model(
+    case: Case, *, target: str, threads: int, budget_s: float, fix_shapes: bool, peers: bool = False
+) -> Measured:
+    """Rewrite one model with the defaults, compare its outputs, and time it. Raises EngineError if it does not load.
+
+    `peers`: time them as well, on the model as it was.
+    """
     path = obtain(case.name)
     result = rewrite(path, target=target, input_shapes=case.input_shapes if fix_shapes else {}, validate=False)
     feed = find_feed(load_model(path), result.loaded, inputs=None, input_shapes=case.input_shapes, seed=SEED)
     difference = _compare(result.loaded, feed)
     measured = bench(path, result.loaded, inputs=feed.arrays, threads=threads, seed=SEED, budget_s=budget_s)
-    return Measured(case, measured, result.report, difference, case.native_at_least if target == "native" else None)
+    at_least = case.native_at_least if target == "native" else None
+    row = Measured(case, measured, result.report, difference, at_least)
+    if not peers:
+        return row
+    return replace(row, peers=measure_model_peers(path, feed, threads=threads, budget_s=budget_s))
 
 
 def _compare(rewritten: LoadedModel, feed: Feed) -> float:
@@ -139,6 +155,7 @@ def _compare(rewritten: LoadedModel, feed: Feed) -> float:
 def make_table(measured: Sequence[Measured], refused: Sequence[Case] = ()) -> Table:
     """One row a model; those that do not load come last."""
     promised = any(m.at_least is not None for m in measured)
+    peers = list(dict.fromkeys(name for m in measured for name in m.peers))
     columns = (
         "model",
         "input",
@@ -151,6 +168,7 @@ def make_table(measured: Sequence[Measured], refused: Sequence[Case] = ()) -> Ta
         "peak memory MiB",
         "difference",
         *(("promised",) if promised else ()),
+        *peers,
     )
     rows: list[tuple[str, ...]] = []
     for m in measured:
@@ -167,6 +185,7 @@ def make_table(measured: Sequence[Measured], refused: Sequence[Case] = ()) -> Ta
             " -> ".join("?" if t.peak_bytes is None else f"{t.peak_bytes / 2**20:.1f}" for t in (before, after)),
             f"{m.relative_l2:.0e}",
             *([_print_promise(m)] if promised else []),
+            *(m.peers[name].format() for name in peers),
         )
         rows.append(row)
     blank = ("",) * (len(columns) - 3)
@@ -179,7 +198,10 @@ def _print_promise(m: Measured) -> str:
 
 
 def summarize_rows(measured: Sequence[Measured]) -> list[str]:
-    """A line for each model, then the losses; a model left alone is its original, and shows the noise of this run."""
+    """A line for each model, then the peers that are ahead, then the losses.
+
+    A model left alone is its original, and shows the noise of this run.
+    """
     changed = [m for m in measured if m.report.replaced]
     lines = [f"{m.case.title}: {m.benchmark.verdict}" for m in changed]
     promised = [m for m in measured if m.promise_kept is not None]
@@ -188,6 +210,9 @@ def summarize_rows(measured: Sequence[Measured]) -> list[str]:
     same = [f"{m.case.title} {m.benchmark.ratio.value:.2f}x" for m in measured if not m.report.replaced]
     if same:
         lines.append(f"left alone, timed against itself: {', '.join(same)}")
+    lines += list_leads(
+        [(m.case.title, m.benchmark.ratio.value if m.report.replaced else 1.0, m.peers) for m in measured]
+    )
     return [*lines, list_losses([(m.case.title, m.benchmark.ratio.value) for m in changed], MIN_RATIO)]
 
 
@@ -195,6 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the selected models and write the results; 2 if the bench cannot begin."""
     parser = make_parser((__doc__ or "").split("\n")[0], budget_s=10.0)
     parser.add_argument("--fix-shapes", action="store_true", help="rewrite for the input shapes of the table only")
+    parser.add_argument("--peers", action="store_true", help=f"also time other libraries ({INSTALL})")
     options = parser.parse_args(arguments)
     cases = [case for case in CASES if re.search(options.select, case.title)]
     if not cases:
@@ -204,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (NativeUnavailable, CudaUnavailable) as error:
         return refuse(str(error))
     measured, refused = [], []
-    settings = {name: getattr(options, name) for name in ("target", "threads", "fix_shapes")}
+    settings = {name: getattr(options, name) for name in ("target", "threads", "fix_shapes", "peers")}
     for case in cases:
         print(f"{case.title} ...", file=sys.stderr)
         try:
@@ -215,6 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{case.title} {REFUSED}: {error}", file=sys.stderr)
             refused.append(case)
     header = [*describe_run([m.benchmark.host for m in measured], SEED), *notes]
+    header += describe_model_peers() if options.peers else []
     write_results(options, TITLES[options.target], header, make_table(measured, refused), summarize_rows(measured))
     names = [case.title for case in refused]
     models = [m.to_dict() for m in measured]

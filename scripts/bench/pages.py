@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_fft.report.numbers import format_ms
+from scripts.bench.model_peers import MODEL_PEERS
 from scripts.shared.blocks import write_block
 from scripts.shared.paths import ROOT
 from scripts.shared.tables import LEFT_ALONE, Table, read_table
@@ -48,16 +49,18 @@ def make_layers_block(results: Path = RESULTS) -> list[str]:
 def make_models_block(results: Path = RESULTS) -> list[str]:
     """Every model that the native library ran; peaks are the original's, `standard` and `native`.
 
-    The cells of `standard` are empty for a model that it did not run.
+    The cells of `standard` and of the peers are empty for a model that they did not run.
     """
     standard, native = (read_table((results / name).read_text("utf-8")) for name in ("models.md", "models_native.md"))
-    rows = []
+    timed, rows = _read_peers(results / "models_peers.md"), []
+    peers = list(dict.fromkeys(peer for row in timed.values() for peer in row))
     for name, model in native.items():
+        cells = (timed.get(name, {}).get(peer, "") for peer in peers)
         runs = (standard.get(name), model)
         peaks = [model["peak memory MiB"].split(" -> ")[0], *(_read_peak(run) for run in runs)]
         memory = " / ".join(f"{float(peak):.0f}" if peak else "-" for peak in peaks)
-        rows.append((name, model["input"], model["original ms"], *(_format_run(run) for run in runs), memory))
-    columns = ("model", "input", "original ms", "standard", "native", "peak memory MiB")
+        rows.append((name, model["input"], model["original ms"], *(_format_run(run) for run in runs), *cells, memory))
+    columns = ("model", "input", "original ms", "standard", "native", *peers, "peak memory MiB")
     return Table(columns, tuple(rows)).to_markdown()
 
 
@@ -69,6 +72,13 @@ def make_front_block(results: Path = RESULTS) -> list[str]:
         peaks = " / ".join(f"{float(peak):.0f}" for peak in model["peak memory MiB"].split(" -> "))
         rows.append((name, model["input"], model["original ms"], _format_run(model), peaks))
     return Table(("model", "input", "original ms", "native", "peak memory MiB"), tuple(rows)).to_markdown()
+
+
+def _read_peers(path: Path) -> dict[str, dict[str, str]]:
+    """By model, each peer's ratio, or why it has none; {} if no peer was timed."""
+    table = read_table(path.read_text("utf-8")) if path.is_file() else {}
+    names = [peer.name for peer in MODEL_PEERS]
+    return {model: {name: row[name].split(",")[0] for name in names} for model, row in table.items()}
 
 
 def _read_peak(run: Mapping[str, str] | None) -> str:

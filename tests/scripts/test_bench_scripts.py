@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,22 +25,10 @@ from scripts.bench import peer_worker, validation_time
 from scripts.bench.layer_results import Measured, Variant, make_table, summarize_rows
 from scripts.bench.machine_limits import Limits, measure_limits
 from scripts.bench.peer_worker import measure_block
-from scripts.bench.peers import (
-    MIN_BLOCKS,
-    PEERS,
-    Peer,
-    PeerResult,
-    Side,
-    SideError,
-    alternate,
-    describe_peers,
-    measure_error,
-    measure_peers,
-    refuse_steps,
-    store_layer,
-)
+from scripts.bench.peers import PEERS, Peer, describe_peers, measure_peers, refuse_steps, store_layer
 from scripts.bench.plot import PEER_INKS, PEER_MARKS, make_bars
 from scripts.bench.scaling import PANELS, Point, draw
+from scripts.bench.sides import MIN_BLOCKS, PeerResult, Side, SideError, alternate, measure_error
 from scripts.shared.conv_models import build_conv_model, draw_input, draw_weights
 from scripts.shared.layers import FIELD, NATIVE_PROMISES, ORDINARY, TRAPS, Layer, make_spec
 from scripts.shared.tables import list_losses
@@ -216,7 +205,7 @@ def test_a_wrong_output_is_not_taken_for_a_right_one() -> None:
 def test_sides_take_turns_in_alternating_order() -> None:
     turns: list[str] = []
 
-    def make_side(name: str, value: float) -> peer_worker.Run:
+    def make_side(name: str, value: float) -> Callable[[], float]:
         def measure() -> float:
             turns.append(name)
             return value
@@ -257,7 +246,7 @@ def test_installed_sides_compute_the_layer(side: str, spec: ConvSpec, tmp_path: 
     x = draw_input(spec)
     store_layer(tmp_path, spec, build_conv_model(spec, weight, bias), x, weight, bias)
     geometry = spec.geometry
-    output = np.asarray(peer_worker.SIDES[side](tmp_path, 1)())
+    (output,) = map(np.asarray, peer_worker.SIDES[side](tmp_path, 1)())
     assert measure_error(output, conv_direct(x, weight, bias, geometry)) < 1e-5
 
 
