@@ -74,17 +74,18 @@ class MatMulStftLowering:
         b = NodeBuilder(spec.dtype, ports)
         x = b.input()
         batch: Dim = b.extent(x, 0) if spec.batch is None else spec.batch
+        frames: Dim = -1 if spec.batch is not None else _find_frames(b, x, spec)  # no signals do not tell how many
         has_constant_window = weights.window is not None or not ports.window
         if has_constant_window and convolves(spec, plan):
             y = _convolve(b, x, spec, weights.window)
-            return b.close(b.op("Reshape", y, b.vector(batch, -1, spec.bins, 2)))
+            return b.close(b.op("Reshape", y, b.vector(batch, frames, spec.bins, 2)))
         if has_constant_window and convolves_first(spec, plan):
-            return b.close(_convolve_first(b, x, spec, plan, weights.window, batch))
-        frames = _gather_frames(b, x, spec, batch)
+            return b.close(_convolve_first(b, x, spec, plan, weights.window, (batch, frames)))
+        cut = _gather_frames(b, x, spec, (batch, frames))
         if ports.window:
-            frames = b.op("Mul", frames, _find_window(b, spec, weights, ports))
-        y = write_transform(b, frames, frame_transform(spec), plan.lengths, rows=count_frames(spec))
-        return b.close(b.op("Reshape", y, b.vector(batch, -1, spec.bins, 2)))
+            cut = b.op("Mul", cut, _find_window(b, spec, weights, ports))
+        y = write_transform(b, cut, frame_transform(spec), plan.lengths, rows=count_frames(spec))
+        return b.close(b.op("Reshape", y, b.vector(batch, frames, spec.bins, 2)))
 
 
 def frame_transform(spec: StftSpec) -> Transform:
@@ -128,27 +129,36 @@ def _convolve(b: NodeBuilder, x: gs.Tensor, spec: StftSpec, window: NDArray[np.f
     basis = matrix.reshape(-1, spec.parts, spec.frame_length)
     if window is not None:
         basis = basis * window
-    channels_first = b.reshape(x, 0, 1, -1) if spec.parts == 1 else b.transpose(x, 0, 2, 1)
+    is_flat = spec.parts == 1 and spec.batch is not None
+    channels_first = b.reshape(x, 0, 1, -1) if is_flat else b.transpose(x, 0, 2, 1)
     y = b.op("Conv", channels_first, b.real(basis), strides=[spec.step])
     return b.transpose(y, 0, 2, 1)
 
 
 def _convolve_first(
-    b: NodeBuilder, x: gs.Variable, spec: StftSpec, plan: FourierPlan, window: NDArray[np.float64] | None, batch: Dim
+    b: NodeBuilder,
+    x: gs.Variable,
+    spec: StftSpec,
+    plan: FourierPlan,
+    window: NDArray[np.float64] | None,
+    sizes: tuple[Dim, Dim],
 ) -> gs.Variable:
-    """`[batch, length, 1]` -> `[batch, frames, bins, 2]`, see the module's docstring."""
+    """`[batch, length, 1]` -> `[batch, frames, bins, 2]`, see the module's docstring; `sizes` are the first two."""
+    batch, frames = sizes
     transform = frame_transform(spec)
     first, last = list_stages(transform, plan.lengths)
     run = first.rest
     weights = _first_weights(first, transform.sign, np.ones(spec.frame_length) if window is None else window)
-    runs = b.reshape(_crop_to_runs(b, x, spec, run), batch, -1, run)
+    count = -1 if spec.batch is not None else b.floor_divide(_find_length(b, x, spec), run)
+    runs = b.reshape(_crop_to_runs(b, x, spec, run), batch, count, run)
     y = b.op("Conv", b.transpose(runs, 0, 2, 1), b.real(weights), group=run, strides=[spec.step // run])
-    y = b.transpose(b.reshape(y, batch, run, first.digits, 2, -1), 0, 2, 3, 1, 4)
-    z = b.op("MatMul", b.real(forward_matrix(last, transform.sign)), b.reshape(y, batch, first.digits, 2 * run, -1))
-    z = b.reshape(z, batch, first.digits * last.bins, 2, -1)
+    y = b.transpose(b.reshape(y, batch, run, first.digits, 2, frames), 0, 2, 3, 1, 4)
+    y = b.reshape(y, batch, first.digits, 2 * run, frames)
+    z = b.op("MatMul", b.real(forward_matrix(last, transform.sign)), y)
+    z = b.reshape(z, batch, first.digits * last.bins, 2, frames)
     places = locate_bins((first, last), spec.bins)
-    bins = b.reshape(b.op("Gather", z, b.integers(places), axis=1), batch, 2 * spec.bins, -1)
-    return b.reshape(b.transpose(bins, 0, 2, 1), batch, -1, spec.bins, 2)  # a Transpose of matrices is the fastest
+    bins = b.reshape(b.op("Gather", z, b.integers(places), axis=1), batch, 2 * spec.bins, frames)
+    return b.reshape(b.transpose(bins, 0, 2, 1), batch, frames, spec.bins, 2)  # a Transpose of matrices is the fastest
 
 
 def _first_weights(stage: Stage, sign: int, window: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -164,24 +174,33 @@ def _crop_to_runs(b: NodeBuilder, x: gs.Variable, spec: StftSpec, run: int) -> g
     """The signal, as many whole runs of it as there are."""
     if spec.length is not None and spec.length % run == 0:
         return x
-    length: Dim = b.extent(x, 1) if spec.length is None else spec.length
+    length = _find_length(b, x, spec)
     whole = b.multiply(b.floor_divide(length, run), run)
     return b.op("Slice", x, b.integers([0]), b.vector(whole), b.integers([1]))
 
 
-def _gather_frames(b: NodeBuilder, x: gs.Variable, spec: StftSpec, batch: Dim) -> gs.Tensor:
-    """`[batch, length, parts]` -> `[batch, frames, frame_length, parts]`."""
+def _gather_frames(b: NodeBuilder, x: gs.Variable, spec: StftSpec, sizes: tuple[Dim, Dim]) -> gs.Tensor:
+    """`[batch, length, parts]` -> `[batch, frames, frame_length, parts]`; `sizes` are the first two."""
     run = run_length(spec)
-    length: Dim = b.extent(x, 1) if spec.length is None else spec.length
-    frames: Dim
-    if spec.frames is not None:
-        frames = spec.frames
-    else:
-        room = b.require_length(b.subtract(length, spec.frame_length), "the_signal_is_shorter_than_a_frame")
-        frames = b.add(b.floor_divide(room, spec.step), 1)
+    length = _find_length(b, x, spec)
+    frames = sizes[1] if spec.batch is None else _find_frames(b, x, spec)
     runs = b.floor_divide(length, run)
     x = _crop_to_runs(b, x, spec, run)
     starts = b.reshape(b.multiply(b.arange(frames), spec.step // run), -1, 1)
     index = b.op("Add", starts, b.integers(np.arange(spec.frame_length // run)))
-    taken = b.op("Gather", b.reshape(x, batch, runs, run * spec.parts), index, axis=1)
-    return b.reshape(taken, batch, -1, spec.frame_length, spec.parts)
+    taken = b.op("Gather", b.reshape(x, sizes[0], runs, run * spec.parts), index, axis=1)
+    return b.reshape(taken, *sizes, spec.frame_length, spec.parts)
+
+
+def _find_length(b: NodeBuilder, x: gs.Variable, spec: StftSpec) -> Dim:
+    return b.extent(x, 1) if spec.length is None else spec.length
+
+
+def _find_frames(b: NodeBuilder, x: gs.Variable, spec: StftSpec) -> Dim:
+    """Frames of one signal; at run time, it fails if there are none."""
+    if spec.frames is not None:
+        return spec.frames
+    room = b.require_length(
+        b.subtract(_find_length(b, x, spec), spec.frame_length), "the_signal_is_shorter_than_a_frame"
+    )
+    return b.add(b.floor_divide(room, spec.step), 1)

@@ -234,6 +234,19 @@ def test_long_frames_are_exact(points: int, step: int) -> None:
             assert_stft(spec, plan, window)
 
 
+@pytest.mark.parametrize("length", [None, 61])
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("factors", [(12,), (4, 3), (6, 2), (3, 2, 2)])
+def test_no_signals_have_no_frames(factors: tuple[int, ...], parts: int, length: int | None) -> None:
+    window = np.hanning(12).astype(np.float32)
+    spec = StftSpec(None, length, parts, 12, 6, False, "float32")
+    for computed in (False, True):
+        x = np.zeros((0, 61, parts), np.float32)
+        feeds = {"x": x, "window": window} if computed else {"x": x}
+        (y,) = run_model(lower_stft(spec, FourierPlan("matmul", factors), window, computed=computed), feeds)
+        assert y.shape == (0, 9, 12, 2)
+
+
 def test_an_open_signal_without_a_frame_fails() -> None:
     spec = StftSpec(1, None, 1, 12, 5, True, "float32")
     model = lower_stft(spec, FourierPlan("matmul", (4, 3)))
