@@ -60,6 +60,27 @@ def find_missing_files(page: Path) -> Iterator[str]:
             yield name
 
 
+def find_missing_programs(text: str) -> Iterator[str]:
+    """Scripts in commands that the project does not have."""
+    modules = re.findall(r"python[\d.]* (?:-P )?-m (scripts(?:\.\w+)+)", text)
+    paths = re.findall(r"(?:python[\d.]*|bash) (scripts/[\w./-]+\.(?:py|sh))", text)
+    for path in (*(f"{module.replace('.', '/')}.py" for module in modules), *paths):
+        if not (ROOT / path).is_file():
+            yield path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_programs_of_its_commands_are_there(page: Path) -> None:
+    assert list(find_missing_programs(page.read_text(encoding="utf-8"))) == []
+
+
+def test_programs_that_are_not_there_are_found() -> None:
+    text = (
+        "python -m scripts.bench.models\npython3 -m scripts.gone.away 1\nbash scripts/gone.sh\nbash scripts/test.sh\n"
+    )
+    assert list(find_missing_programs(text)) == ["scripts/gone/away.py", "scripts/gone.sh"]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_what_a_page_links_to_is_there(page: Path) -> None:
     assert list(find_missing_links(page)) == []
