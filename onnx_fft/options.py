@@ -73,8 +73,9 @@ class RewriteOptions:
 
     The text of the new nodes, a few KiB an operator, is not counted."""
     max_memory_bytes: int | None = None
-    """How much memory the native library may hold beside the model and its tensors; None: the model's own size, and at
-    least `LEAST_MEMORY_BYTES`, so that a session takes twice what the original takes at most, or 256 MiB more."""
+    """How much memory the native library may hold beside the model and its tensors; None: the model's own size with the
+    input and output of its largest site, if those are known, and at least `LEAST_MEMORY_BYTES`. So a session takes at
+    most twice what the original takes, or 256 MiB more."""
     plan: PlanSource | None = None
     """A plan to replay instead of choosing, at the opset it needs."""
     opset: int | None = None

@@ -18,7 +18,7 @@ from onnx import ModelProto
 from onnx_fft.checks.conformity import find_nonconformity
 from onnx_fft.checks.suspects import find_suspects
 from onnx_fft.cost.choose import Decision, Request, choose, heed_zeros, keeps_zeros, leave, limit_growth
-from onnx_fft.cost.memory import limit_memory
+from onnx_fft.cost.memory import count_run_bytes, limit_memory
 from onnx_fft.cost.plan_file import load_plan, match_plan
 from onnx_fft.cost.replay import replay
 from onnx_fft.errors import OpsetError, Refusal
@@ -55,7 +55,7 @@ def read(source: ModelSource, options: RewriteOptions, progress: Progress = no_p
     size = model_bytes(original)
     growth = max(LEAST_GROWTH_BYTES, size) if options.max_growth_bytes is None else options.max_growth_bytes
     target = options.target if plan is None else plan.target
-    memory = max(LEAST_MEMORY_BYTES, size) if options.max_memory_bytes is None else options.max_memory_bytes
+    memory = LEAST_MEMORY_BYTES if options.max_memory_bytes is None else options.max_memory_bytes
     request = Request(options.lowering, options.select, growth, memory, target)
     model = replace(original.copy(), path=None)
     return State(options, progress, original, model, size, plan, request)
@@ -113,12 +113,21 @@ def convert(state: State) -> State:
 def decide(state: State) -> State:
     """Decide by prediction, or by the plan, which sites are replaced by what."""
     state.progress("choosing")
+    state = replace(state, request=_allow_memory(state))
     selected = select_names([site.name for site in state.sites], state.options)
     decisions = [_decide_site(site, site.name in selected, state) for site in state.sites]
     if state.planned is None:
         decisions = limit_growth(decisions, state.request.max_growth_bytes)
         decisions = limit_memory([site.spec for site in state.sites], decisions, state.request)
     return replace(state, decisions=tuple(decisions))
+
+
+def _allow_memory(state: State) -> Request:
+    """Unless the caller caps memory, replacements may hold as much as the original takes at least."""
+    if state.options.max_memory_bytes is not None:
+        return state.request
+    taken = state.original_bytes + count_run_bytes([site.spec for site in state.sites])
+    return replace(state.request, max_memory_bytes=max(LEAST_MEMORY_BYTES, taken))
 
 
 def measure(state: State) -> State:

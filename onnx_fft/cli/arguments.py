@@ -187,8 +187,8 @@ def _add_choice(verb: argparse.ArgumentParser) -> None:
         dest="max_memory_bytes",
         type=parse_size,
         metavar="SIZE",
-        help="how much memory the native library may hold beside the model, such as 256M (default: the model's size, "
-        "and at least 256M)",
+        help="how much memory the native library may hold beside the model, such as 256M (default: the model's size "
+        "and its largest site's input and output, and at least 256M)",
     )
     _add_option(
         verb, "--plan", type=Path, metavar="JSON", help="replay a plan written by --save-plan instead of choosing"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from onnx_fft.cost.choose import Decision, Request, leave_after_all, saving_per_byte
-from onnx_fft.cost.extents import assume_sizes
+from onnx_fft.cost.extents import assume_sizes, count_tensors
 from onnx_fft.cost.fourier import judge_at
 from onnx_fft.cost.frames import as_pointwise
 from onnx_fft.cost.growth import ITEMSIZES
@@ -25,6 +25,8 @@ from onnx_fft.hints import Option
 from onnx_fft.native.planning import Rates, count_dft_bytes
 from onnx_fft.sites.fourier import DftSpec, MatMulSpec, StftSpec
 from onnx_fft.sites.site import FourierSpec, Spec, list_lengths
+from onnx_fft.sites.spec import ConvSpec
+from onnx_fft.sites.transposed import ConvTransposeSpec
 from onnx_fft.units import format_size
 
 MOST_TILE_SIZES = 4
@@ -75,6 +77,14 @@ def _hold_tables(spec: FourierSpec) -> Held:
     """Those of all lengths assumed."""
     found = [count_dft_bytes(ask_dft(known)) for known in judge_at(spec)]
     return Held(int(sum({tables for tables, _ in found})), int(max(run for _, run in found)))
+
+
+def count_run_bytes(specs: Sequence[Spec | None]) -> int:
+    """What a run of the original takes at least: the input and the output of its largest site, of known sizes."""
+    known = (
+        spec for spec in specs if isinstance(spec, ConvSpec | ConvTransposeSpec) and None not in list_lengths(spec)
+    )
+    return max((ITEMSIZES[spec.dtype] * sum(count_tensors(spec)) for spec in known), default=0)
 
 
 def limit_memory(specs: Sequence[Spec | None], decisions: Sequence[Decision], request: Request) -> list[Decision]:

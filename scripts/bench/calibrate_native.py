@@ -1,8 +1,9 @@
 """The native library's rates: measures random convolutions, fits the rates to them, and says how right they are.
 
-    python -m scripts.bench.calibrate_native measure FILE         # about 5 minutes; --seed draws other convolutions
-    python -m scripts.bench.calibrate_native fit FILE --bytes 32  # fits the rates, for vectors of so many bytes (AVX2)
-    python -m scripts.bench.calibrate_native judge FILE           # this machine's rates, on convolutions not fitted on
+    python -m scripts.bench.calibrate_native measure FILE             # about 5 minutes; --seed draws other convolutions
+    python -m scripts.bench.calibrate_native measure GENERIC --apart  # without the dense engine
+    python -m scripts.bench.calibrate_native fit FILE GENERIC         # fits the rates, for vectors of --bytes
+    python -m scripts.bench.calibrate_native judge FILE               # what auto picks of convolutions not fitted on
 
 `measure` times ONNX Runtime's Conv beside a node that never leaves a convolution to it. `fit` prints the rates in the
 order of `Unit` in onnx_fft/native/planner/work.h, for `kShipped` in onnx_fft/native/planner/rates.cpp. The planner
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -42,6 +44,8 @@ RUN_S = 4e-5
 """Of one core for one run, to begin with."""
 HELD = ("calls", "conv_calls")
 """Rates that stay: the least convolutions would tell, which are not among those measured."""
+DENSE_UNITS = ("dense_transforms", "dense_products", "dense_bytes")
+"""Their rates keep their proportion: the planner cuts blocks by it, and few of the Convs would tell."""
 CONV_UNITS = ("blocked_flops", "depthwise_flops", "gemm_flops", "unfolded", "unfolded_strided", "conv_calls")
 NEVER = 1e4
 """How many times slower a node must take ONNX Runtime's Conv to be, to compute everything itself."""
@@ -53,22 +57,24 @@ Sample = tuple[NDArray[np.float64], float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=["measure", "fit", "judge"])
-    parser.add_argument("file", type=Path, help="of measurements, JSON lines")
+    parser.add_argument("files", type=Path, nargs="+", help="of measurements, JSON lines")
+    parser.add_argument("--apart", action="store_true", help="measure without the dense engine")
     parser.add_argument("--seed", type=int, default=SEED, help=f"of the convolutions (default: {SEED})")
     parser.add_argument("--count", type=int, default=COUNT, help=f"convolutions (default: {COUNT})")
     parser.add_argument("--bytes", type=int, choices=[16, 32, 64], default=32, help="of a vector (default: 32)")
     options = parser.parse_args()
+    first, *others = options.files
     if options.verb == "measure":
-        measure_nodes(options.file, options.seed, options.count)
+        measure_nodes(first, options.seed, options.count, CONV_UNITS + (DENSE_UNITS if options.apart else ()))
     elif options.verb == "fit":
-        fit_rates(options.file, options.bytes)
+        fit_rates(first, others, options.bytes)
     else:
-        judge(options.file)
+        judge(first)
 
 
-def measure_nodes(path: Path, seed: int, count: int) -> None:
-    """Append one line a convolution, of Conv and of a node that never leaves it to ONNX Runtime."""
-    rates = {n: r * (NEVER if n in CONV_UNITS else 1) for n, r in zip(unit_names(), find_rates(), strict=True)}
+def measure_nodes(path: Path, seed: int, count: int, never: Sequence[str]) -> None:
+    """Append one line a convolution, of Conv and of a node that does nothing of the units `never`."""
+    rates = {n: r * (NEVER if n in never else 1) for n, r in zip(unit_names(), find_rates(), strict=True)}
     with tempfile.TemporaryDirectory() as folder:
         profile = Path(folder) / "profile.txt"
         profile.write_text("".join(f"{name} {rate:.6e}\n" for name, rate in rates.items()), encoding="utf-8")
@@ -76,19 +82,23 @@ def measure_nodes(path: Path, seed: int, count: int) -> None:
         measure(path, seed, islice(draw_mixed(seed), count), THREADS, lambda _: [FFTCONV])
 
 
-def fit_rates(path: Path, vector_bytes: int) -> None:
-    """Print the rates that explain the times, and how well they do."""
-    _, cases = read_cases(path)
-    questions = [replace(ask(spec), vector_bytes=vector_bytes) for spec, _, _ in cases]
-    conv_s = [THREADS * seconds for _, seconds, _ in cases]
-    node_s = [THREADS * plans[0][1] for _, _, plans in cases]
-    convs = list(zip(map(count_conv, questions), conv_s, strict=True))
+def fit_rates(path: Path, generic: Sequence[Path], vector_bytes: int) -> None:
+    """Print the rates that explain the times of `path`, and those of `generic` without the dense engine."""
+    cases, apart = read_cases(path)[1], [case for each in generic for case in read_cases(each)[1]]
+    questions, alone = ([replace(ask(case[0]), vector_bytes=vector_bytes) for case in each] for each in (cases, apart))
+    convs = [(count_conv(q), THREADS * case[1]) for q, case in zip(questions, cases, strict=True)]
     rates = np.array(read_rates(measure=False))
+    dense = np.array([name in DENSE_UNITS for name in unit_names()])
     for _ in range(TURNS):
-        nodes = list(zip((count_node(question, rates) for question in questions), node_s, strict=True))
+        without = np.where(dense, NEVER * rates, rates)
+        nodes = [(count_node(q, rates), THREADS * case[2][0][1]) for q, case in zip(questions, cases, strict=True)]
+        nodes += [(count_node(q, without), THREADS * case[2][0][1]) for q, case in zip(alone, apart, strict=True)]
         rates = fit([*convs, *nodes], rates)
     print(", ".join(f"{rate:.3g}" for rate in rates))
     report(cases, questions, tuple(rates))
+    if apart:
+        found = [predict(q, tuple(np.where(dense, NEVER * rates, rates))).seconds / THREADS for q in alone]
+        _report_ratios("apart", [each / case[2][0][1] for each, case in zip(found, apart, strict=True)])
 
 
 def judge(path: Path) -> None:
@@ -116,20 +126,26 @@ def fit(samples: list[Sample], start: NDArray[np.float64]) -> NDArray[np.float64
 
     What a run of the session takes beside its one node is the same for both sides, and no rate.
     """
+    names = [*unit_names(), "run"]
     work, seconds = np.array([[*each, 1.0] for each, _ in samples]), np.array([s for _, s in samples])
     origin = np.log([*start, RUN_S])
-    pull = np.array([*(1.0 if name in HELD else PULL for name in unit_names()), PULL])
+    pull = np.array([1.0 if name in HELD else PULL for name in names])
+    together = np.array([DENSE_UNITS[0] if name in DENSE_UNITS else name for name in names])
+    shared = np.array(together[:, None] == together, float)
+    shared /= shared.sum(axis=1)  # the mean of each group, one for most
 
     def loss(logarithms: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        rates, moved = np.exp(logarithms), logarithms - origin
+        moved = shared @ (logarithms - origin)
+        rates = np.exp(origin + moved)
         predicted = work @ rates
         error = np.log(predicted / seconds)
         bounded = np.clip(error, -OUTLIER, OUTLIER)
         value = np.sum(bounded * (error - bounded / 2)) + np.sum(pull * moved**2)
-        return float(value), (bounded / predicted) @ work * rates + 2 * pull * moved
+        return float(value), shared @ ((bounded / predicted) @ work * rates + 2 * pull * moved)
 
-    found: NDArray[np.float64] = np.exp(minimize(loss, origin, jac=True, method="L-BFGS-B").x)
-    return found[:-1]
+    found = minimize(loss, origin, jac=True, method="L-BFGS-B").x
+    rates: NDArray[np.float64] = np.exp(origin + shared @ (found - origin))
+    return rates[:-1]
 
 
 def report(cases: list[Case], questions: list[Question], rates: Rates) -> None:

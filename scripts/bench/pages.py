@@ -28,7 +28,9 @@ ON_FRONT_PAGE = (
 
 def make_layers_block(results: Path = RESULTS) -> list[str]:
     """Every layer that the native library ran, beside the peers, and beside standard operators if these ran it too."""
-    standard, native = (_read_layers(results / f"{name}.json") for name in ("layers", "layers_native"))
+    files = ("layers", "layers_native", "layers_ordinary")
+    standard, native, ordinary = (_read_layers(results / f"{name}.json") for name in files)
+    native |= ordinary
     peers = list(dict.fromkeys(peer for layer in native.values() for peer in layer["peers"]))
     rows = []
     for name, layer in native.items():

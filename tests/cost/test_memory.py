@@ -164,6 +164,18 @@ def test_the_report_shows_the_memory_and_what_the_cap_cost(tmp_path: Path, capsy
     assert "of the 1.0 MiB that all may hold" in capped.rows[0].reason
 
 
+@pytest.mark.parametrize("batch", [1, "N"])
+def test_replacements_may_hold_what_the_original_takes_at_least(batch: int | str) -> None:
+    """Its file, and the input and output of its largest Conv; of an open batch nothing is known."""
+    weights = {"w": np.zeros((4, 4, 5, 5), np.float32)}
+    large = helper.make_node("Conv", ["x", "w"], ["y"], pads=[2, 2, 2, 2])
+    model = make_model([large], weights, x=(batch, 4, 4000, 4000), y=(batch, 4, 4000, 4000))
+    tensors = 2 * 4 * 4 * 4000**2
+    expected = model.ByteSize() + tensors if batch == 1 else LEAST_MEMORY_BYTES
+    assert inspect(model, target="native").max_memory_bytes == expected
+    assert inspect(model, target="native", max_memory_bytes=MIB).max_memory_bytes == MIB
+
+
 def test_a_cap_below_zero_means_nothing() -> None:
     with pytest.raises(UsageError, match="memory limit of -1"):
         inspect(build_two(), target="native", max_memory_bytes=-1)

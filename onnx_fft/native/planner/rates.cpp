@@ -24,11 +24,13 @@ constexpr Shipped kShipped[] = {
      64,
      {{6e-11, 1.77e-11, 9.8e-12, 3.65e-10, 2.66e-11, 6.5e-10, 1e-08, 3.8e-05, 4.3e-10, 5.4e-10, 2.7e-11, 8.3e-12,
        4.2e-11, 1.7e-11, 1.06e-11, 1.8e-10, 4e-10, 2.8e-05}}},
-    // Zen 3: fitted to the 100 Convs of scripts/bench/results/calibration_native_avx2.jsonl, 2 cores, 2026-11.
+    // Zen 3: fitted to the 100 Convs of scripts/bench/results/calibration_native_avx2.jsonl, and to 75 of them without
+    // the
+    // dense engine (calibration_generic_avx2.jsonl), 2 cores, 2026-11.
     {"amd",
      32,
-     {{7.27e-11, 2.27e-11, 1.73e-11, 1.61e-09, 8.81e-11, 6.28e-10, 8.02e-07, 1.38e-05, 4.94e-10, 7.75e-10, 1.49e-11,
-       1.56e-11, 1.93e-10, 5.23e-11, 1.74e-11, 5.37e-10, 1.16e-09, 9.5e-06}}},
+     {{6.99e-11, 2.12e-11, 1.35e-11, 1.48e-09, 1.48e-10, 6.26e-10, 6.7e-07, 1.32e-05, 4.85e-10, 4.85e-10, 1.24e-10,
+       1.56e-11, 1.97e-10, 5.24e-11, 1.67e-11, 5.32e-10, 1.13e-09, 9.5e-06}}},
     // A Xeon of 178 Gflop/s a core: fitted to the times of 10 dense Convs; what those do not show is scaled from AMD's.
     {"intel",
      64,
