@@ -9,6 +9,7 @@ mathematics is in `fourier.factored`, the nodes in `lowering.stages`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import onnx_graphsurgeon as gs
@@ -55,16 +56,17 @@ class MatMulDftLowering:
         b = NodeBuilder(spec.dtype, ports)
         x = b.input()
         transform = dft_transform(spec)
-        inner = _inner_length(b, x, spec)
+        inner = _multiply_lengths(b, x, spec, range(spec.axis + 1, len(spec.shape) - 1))
         is_last = isinstance(inner, int) and inner == 1
+        outer = -1 if isinstance(inner, int) else _multiply_lengths(b, x, spec, range(spec.axis))
         scale = 1 / transform.length if spec.inverse else 1.0
         parts = 1 if spec.gives_real else 2
         z = _fit_axis(b, x, spec, transform.read)
-        z = z if is_last else _turn(b, z, transform.read, inner, transform.parts)
+        z = z if is_last else _turn(b, z, (outer, transform.read, inner), transform.parts)
         y = write_transform(b, z, transform, plan.lengths, rows=count_lines(spec), scale=scale)
-        y = y if is_last else _turn(b, y, inner, transform.wanted, parts)
+        y = y if is_last else _turn(b, y, (outer, inner, transform.wanted), parts)
         shape = [*spec.shape[: spec.axis], transform.wanted, *spec.shape[spec.axis + 1 : -1], parts]
-        return b.close(b.op("Reshape", y, b.vector(*_output_dims(b, x, shape))))
+        return b.close(_reshape(b, y, _output_dims(b, x, shape)))
 
 
 def dft_transform(spec: DftSpec) -> Transform:
@@ -85,11 +87,18 @@ def count_lines(spec: DftSpec) -> int | None:
     return None if None in beside else prod(length or 0 for length in beside)
 
 
-def _turn(b: NodeBuilder, x: gs.Tensor, rows: Dim, columns: Dim, parts: int) -> gs.Variable:
-    """`[outer, rows, columns, parts]` -> `[outer, columns, rows, parts]`."""
+def _turn(b: NodeBuilder, x: gs.Tensor, lengths: tuple[Dim, Dim, Dim], parts: int) -> gs.Variable:
+    """`[outer, rows, columns, parts]` -> `[outer, columns, rows, parts]`; `lengths` are the first three."""
     if parts == 1:
-        return b.transpose(b.reshape(x, -1, rows, columns), 0, 2, 1)
-    return b.transpose(b.reshape(x, -1, rows, columns, parts), 0, 2, 1, 3)
+        return b.transpose(_reshape(b, x, lengths), 0, 2, 1)
+    return b.transpose(_reshape(b, x, (*lengths, parts)), 0, 2, 1, 3)
+
+
+def _reshape(b: NodeBuilder, x: gs.Tensor, dims: Sequence[Dim]) -> gs.Variable:
+    """`Reshape`; a length of run time that is 0 stays 0, for which no other may be -1."""
+    if all(isinstance(dim, int) for dim in dims):
+        return b.op("Reshape", x, b.vector(*dims))
+    return b.op("Reshape", x, b.vector(*dims), allowzero=1)
 
 
 def _fit_axis(b: NodeBuilder, x: gs.Variable, spec: DftSpec, read: int) -> gs.Variable:
@@ -106,14 +115,13 @@ def _fit_axis(b: NodeBuilder, x: gs.Variable, spec: DftSpec, read: int) -> gs.Va
     return b.pad(x, begin, end)
 
 
-def _inner_length(b: NodeBuilder, x: gs.Variable, spec: DftSpec) -> Dim:
-    """Product of the dimensions behind the axis, without the parts."""
-    behind = spec.shape[spec.axis + 1 : -1]
-    known = [length for length in behind if length is not None]
+def _multiply_lengths(b: NodeBuilder, x: gs.Variable, spec: DftSpec, axes: range) -> Dim:
+    """Product of some dimensions of the input, 1 for none."""
+    known = [length for axis in axes if (length := spec.shape[axis]) is not None]
     product: Dim = prod(known)
-    for number, length in enumerate(behind, spec.axis + 1):
-        if length is None:
-            product = b.multiply(product, b.extent(x, number))
+    for axis in axes:
+        if spec.shape[axis] is None:
+            product = b.multiply(product, b.extent(x, axis))
     return product
 
 

@@ -172,6 +172,18 @@ def test_other_extents_are_cropped_or_continued_by_zeros(factors: tuple[int, ...
             assert_dft(is_open, plan, shape)
 
 
+@pytest.mark.parametrize("factors", [(12,), (4, 3), (6, 5)], ids=str)
+@pytest.mark.parametrize("declared", [(None, 12, None), (None, None, 12), (None, 12, None, None), (2, 12, None)])
+def test_open_lengths_may_be_0(declared: tuple[int | None, ...], factors: tuple[int, ...]) -> None:
+    axis = declared.index(12)
+    for parts, inverse, onesided in (FORMS[2], FORMS[4], FORMS[5]):
+        spec = make_dft_spec((*declared, parts), axis, 12, inverse=inverse, onesided=onesided)
+        model = lower_dft(spec, FourierPlan("matmul", factors))
+        for lengths in itertools.product(*((0, 3) if length is None else (length,) for length in declared)):
+            x = draw((*lengths, parts))
+            assert relative_error(run_model(model, {"x": x})[0], dft_truth(spec, x)) <= MAX_ERROR["float32"], lengths
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
 def test_other_dtypes_keep_their_precision(dtype: str) -> None:
     for points, (parts, inverse, onesided) in itertools.product((9, 60, 521), FORMS):
