@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from onnx_fft import native
 from onnx_fft.bench import bench
 from onnx_fft.cli.arguments import read_options
 from onnx_fft.cli.console import ShowProgress, open_console
@@ -17,9 +19,12 @@ from onnx_fft.cli.files import check_files, write_files
 from onnx_fft.cli.hints import word_as_flag
 from onnx_fft.doctor import examine
 from onnx_fft.errors import NativeUnavailable, RuntimeUnavailable, ValidationFailed
+from onnx_fft.hints import Option, tell
 from onnx_fft.host import user_folder
+from onnx_fft.lowering import NATIVE
 from onnx_fft.measure.cache import delete_entries, list_entries
 from onnx_fft.native.profile import list_profiles
+from onnx_fft.options import RewriteOptions
 from onnx_fft.report.files import render_report
 from onnx_fft.report.numbers import plural
 from onnx_fft.report.text.drawing import print_result, print_summary
@@ -34,9 +39,10 @@ Verb = Callable[[argparse.Namespace, Console], int | None]
 def run_rewrite(arguments: argparse.Namespace, console: Console) -> None:
     """Rewrite, print what was decided and how it compares, write."""
     check_files(arguments, reads=("input", "plan", "inputs"), writes=("output", "report", "save_plan"))
+    options = read_options(arguments)
     try:
         with ShowProgress(console) as show:
-            rewritten = rewrite(arguments.input, options=read_options(arguments), progress=show)
+            rewritten = rewrite(arguments.input, options=options, progress=show)
     except ValidationFailed as error:
         if error.rewritten is not None:
             _print_rewritten(error.rewritten, console)
@@ -50,7 +56,7 @@ def run_rewrite(arguments: argparse.Namespace, console: Console) -> None:
         write_files(files, rewritten, arguments.output)
     finally:  # what was decided may have taken long to measure; whoever reads it may have gone
         _print_rewritten(rewritten, console)
-    _print_lines([f"wrote {arguments.output}"], console)
+    _print_lines([*_hint_at_native(rewritten.report, options), f"wrote {arguments.output}"], console)
     if rewritten.report.replaced and (note := describe_missing_library([rewritten.model])):
         _print_lines([f"note: {note}"], console)
 
@@ -58,13 +64,16 @@ def run_rewrite(arguments: argparse.Namespace, console: Console) -> None:
 def run_inspect(arguments: argparse.Namespace, console: Console) -> None:
     """Print what would be decided."""
     check_files(arguments, reads=("input", "plan", "inputs"), writes=("report",))
+    options = read_options(arguments)
     with ShowProgress(console) as show:
-        report, plan = dry_run(arguments.input, read_options(arguments), show)
+        report, plan = dry_run(arguments.input, options, show)
     write_files(_render(arguments, report, plan=plan))
     if arguments.json:
         print(json.dumps(report.to_dict(), indent=2))
         return
-    print_result(report, open_console(), word_as_flag)
+    output = open_console()
+    print_result(report, output, word_as_flag)
+    _print_lines(_hint_at_native(report, options), output)
 
 
 def run_validate(arguments: argparse.Namespace, console: Console) -> int:
@@ -151,6 +160,18 @@ def _print_rewritten(rewritten: Rewritten, console: Console) -> None:
     print_result(rewritten.report, console, word_as_flag)
     if rewritten.validation is not None:
         print_summary(rewritten.validation, console, word_as_flag)
+
+
+def _hint_at_native(report: Report, options: RewriteOptions) -> list[str]:
+    """A line that names the target `native`, if operators it may take are all left alone and the library loads here."""
+    is_default = (options.target, options.lowering, options.plan) == ("standard", "auto", None)
+    if not is_default or report.replaced or not any(row.geometry for row in report.rows):
+        return []
+    with suppress(RuntimeUnavailable):  # in a dry run nothing else may need it
+        if native.is_available():
+            hint = ("hint: the native library is installed; ", Option("target", NATIVE), " gains on more models")
+            return [tell(hint, word_as_flag)]
+    return []
 
 
 def _print_lines(lines: Sequence[str], console: Console) -> None:

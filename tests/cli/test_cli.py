@@ -6,6 +6,7 @@ import inspect
 import io
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from rich.console import Console
 
 import onnx_fft
 import onnx_fft.lowering.matmul
+from onnx_fft import native
 from onnx_fft.cli.arguments import VERB_CODES, make_parser, read_options
 from onnx_fft.cli.hints import word_as_flag
+from onnx_fft.native import LIBRARY_VARIABLE
 from onnx_fft.report.sentences import summarize_report
 from onnx_fft.report.text.drawing import print_result
 from onnx_fft.report.text.report import FULL_COLUMNS
@@ -27,6 +30,7 @@ from scripts.shared.conv_models import build_conv_model
 from scripts.shared.layers import make_spec
 from scripts.shared.running import list_op_types, open_session
 from tests.commands import SPEC, list_files, run
+from tests.models import parse_model
 
 VERBS = tuple(VERB_CODES)
 GAINING = make_spec((64, 64), (31, 31), (56, 56), group=64)
@@ -61,6 +65,34 @@ def test_rewrite_without_a_gain_writes_the_same_model(model_path: Path, capsys: 
     assert run("rewrite", small, output) == 0
     assert onnx.load(output) == onnx.load(small)
     assert "0 of 1 convolutions replaced" in capsys.readouterr().err
+
+
+def test_what_standard_leaves_alone_may_gain_by_the_library(
+    model_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, native_library: Path
+) -> None:
+    gaining, small, bare = (model_path.with_name(f"{name}.onnx") for name in ("gaining", "small", "bare"))
+    onnx.save(build_conv_model(GAINING), gaining)
+    onnx.save(build_conv_model(make_spec((3, 4), (3, 3), (8, 8))), small)
+    onnx.save(parse_model("g (float[4] x) => (float[4] y) { y = Relu(x) }", {}), bare)
+
+    def find_hints(*arguments: object) -> list[str]:
+        assert run(*arguments) == 0
+        said = capsys.readouterr()
+        return [line for line in (said.out + said.err).splitlines() if line.startswith("hint: ")]
+
+    hint = "hint: the native library is installed; --target native gains on more models"
+    assert find_hints("inspect", small) == [hint]
+    assert find_hints("rewrite", small, model_path.with_name("out.onnx")) == [hint]
+    assert find_hints("inspect", small, "--json") == []
+    assert find_hints("inspect", small, "--target", "native") == []
+    assert find_hints("inspect", small, "--lowering", "matmul") == []
+    assert find_hints("inspect", gaining) == find_hints("inspect", bare) == []
+    monkeypatch.setenv(LIBRARY_VARIABLE, str(model_path))
+    assert find_hints("inspect", small) == []
+    monkeypatch.delenv(LIBRARY_VARIABLE)
+    native._check_loads.cache_clear()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert find_hints("inspect", small) == []
 
 
 def test_the_original_is_never_written_over(model_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
