@@ -105,7 +105,7 @@ def rewrite(
         loaded.model, report, _plan(state), loaded.base_dir, state.validation, list_files(state.original)
     )
     if state.failure:
-        hint = ("leave the convolution out by ", Option("exclude"), ", or look at the report")
+        hint = ("leave the operator out by ", Option("exclude"), ", or look at the report")
         raise ValidationFailed(state.failure, hint=hint, rewritten=rewritten)
     return rewritten
 

@@ -12,7 +12,6 @@ from onnx_fft.checks.bisection import Bisection
 from onnx_fft.checks.compare import Comparison, shorten
 from onnx_fft.checks.convcheck import ConvCheck
 from onnx_fft.checks.probes import Probe
-from onnx_fft.checks.replaced import CONV_TYPES
 from onnx_fft.hints import Note, Option
 
 
@@ -104,8 +103,7 @@ def give_verdict(
         tail += f"; {excused} values excused that rounding turns in the original, too"
     sums = f"{len(results)} feed(s), {len(comparisons)} comparisons, worst relative L2 {worst:.1e}"
     sums += f"; {len(sparse)} sparse feed(s)" if sparse else ""
-    kind = "Convs" if all(conv.op_type in CONV_TYPES for conv in convs) else "nodes"
-    return True, f"same: {sums}; {checked} of {len(convs)} replaced {kind} held against float64{tail}"
+    return True, f"same: {sums}; {checked} of {len(convs)} replaced operators held against float64{tail}"
 
 
 def count_excused(results: Sequence[FeedResult]) -> int:
@@ -118,7 +116,7 @@ def note_sparse(sparse: Sequence[FeedResult]) -> tuple[Note, ...]:
     if all(result.ok for result in sparse):
         return ()
     text = "a sum over zeros is exactly 0, and transforms make noise of it, or lose what is small beside a large value"
-    hint = ("an operator behind turns on that: leave the convolution alone by ", Option("select", "auto"))
+    hint = ("an operator behind turns on that: leave the replaced one alone by ", Option("select", "auto"))
     return (Note(text, (*hint, " or ", Option("exclude"))),)
 
 

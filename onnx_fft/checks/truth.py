@@ -119,7 +119,7 @@ def _make_convs() -> list[type[OpRun]]:
         nonlocal left
         left -= multiply_adds
         if left < 0:
-            raise ValueError("its Convs take too long in float64")
+            raise ValueError("its convolutions take too long in float64")
 
     class Conv(OpRun):
         op_domain = ""

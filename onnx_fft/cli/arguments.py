@@ -51,7 +51,8 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser of `onnx-fft`; the verb is `command` in what it returns."""
     parser = argparse.ArgumentParser(
         prog="onnx-fft",
-        description="Rewrite the convolutions of an ONNX model that gain from it into the frequency domain.",
+        description="Make convolutions and Fourier transforms of ONNX models faster on ONNX Runtime, and check that "
+        "they compute the same.",
         epilog=describe_codes(EXIT_CODES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -76,7 +77,7 @@ def describe_codes(codes: Iterable[int], details: Mapping[int, str] | None = Non
 
 
 def _add_rewrite(verbs: Any) -> None:
-    verb = _add_verb(verbs, "rewrite", "write a model that computes the same, faster if its convolutions gain")
+    verb = _add_verb(verbs, "rewrite", "write a model that computes the same, faster if some of its operators gain")
     verb.add_argument("input", type=Path, help="the ONNX model to read")
     verb.add_argument("output", type=Path, help="the file to write, not the input; written only if all went well")
     _add_choice(verb)

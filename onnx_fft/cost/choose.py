@@ -222,7 +222,7 @@ def heed_zeros(decision: Decision, reader: str, dtype: str, *, is_forced: bool) 
     noise = "+-1e-16" if dtype == "float64" else "+-1e-7"
     warning = f"{reader} behind it turns on exact zeros, and a transform makes {noise} of them"
     if decision.conv_seconds is None:
-        hint = f"if inputs hold zeros, convert the model to {RUNNABLE_DTYPES[-1]}: then its own Conv runs"
+        hint = f"if inputs hold zeros, convert the model to {RUNNABLE_DTYPES[-1]}: then it runs as it is"
         return replace(decision, warning=warning, hint=hint)
     if is_forced:
         return replace(decision, warning=warning)

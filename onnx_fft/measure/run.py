@@ -159,7 +159,7 @@ def _find_contests(
         shapes = find_shapes(loaded, sites, feeds, options.custom_ops)
     except EngineError as error:
         raise InvalidModelError(
-            f"got a model whose convolution inputs cannot be recorded ({error})",
+            f"got a model in which the inputs of operators cannot be recorded ({error})",
             "one that ONNX Runtime runs",
             ("fix its shapes by ", Option("input_shapes"), ", or use ", Option("select", "auto")),
         ) from error

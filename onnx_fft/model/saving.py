@@ -101,7 +101,7 @@ def _write_model(model: ModelProto, staged: Staging, movable: NodeTest) -> None:
             raise OutputError(
                 f"got a model of more than {MAX_MODEL_BYTES} bytes",
                 "less beside its external data",
-                "rewrite fewer convolutions, or save the original with external data",
+                "rewrite fewer operators, or save the original with external data",
             )
         staged.write(data)
 

@@ -44,8 +44,9 @@ def explain_row(row: Row, wording: Wording) -> str:
 
 
 def name_sites(op_types: Iterable[str]) -> str:
-    """What the operators of a model that are listed are called together: convolutions, if they are nothing else."""
-    return "operator" if any(op_type in (*FOURIER, "MatMul") for op_type in op_types) else "convolution"
+    """What the operators of a model that are listed are called together: convolutions, if there are no others."""
+    types = set(op_types)
+    return "convolution" if types and types.isdisjoint((*FOURIER, "MatMul")) else "operator"
 
 
 def summarize_report(report: Report, wording: Wording) -> str:

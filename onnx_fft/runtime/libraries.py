@@ -56,7 +56,7 @@ def note_missing_library(models: Iterable[ModelProto]) -> tuple[Note, ...]:
 def describe_missing_library(models: Iterable[ModelProto]) -> str:
     """Why nodes of the native library run without it here, and what computes instead; "" if nothing is missing."""
     problem = native.find_problem() if any(map(wants_native, models)) else ""
-    return f"the native library did not run, only the Convs that stand in for it: {problem}" if problem else ""
+    return f"the native library did not run, only the operators that stand in for it: {problem}" if problem else ""
 
 
 def wants_native(model: ModelProto) -> bool:

@@ -43,7 +43,14 @@ def test_a_right_rewrite_passes_with_numbers() -> None:
     assert 0 < check.relative_l2_original < 2e-6
     assert 0 < check.relative_l2_rewritten < 2e-6
     assert result.bisection is None
-    assert "1 of 1 replaced Convs held against float64" in result.verdict
+    assert "1 of 1 replaced operators held against float64" in result.verdict
+
+
+def test_a_model_is_the_same_as_itself() -> None:
+    model, _ = make_pair()
+    result = validate(model, model)
+    assert result.ok and not result.convs
+    assert "0 of 0 replaced operators held against float64" in result.verdict
 
 
 @pytest.mark.parametrize("wrong", [-2.0, 1.0, 0.01])

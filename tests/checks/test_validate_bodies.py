@@ -110,7 +110,7 @@ def test_a_conv_that_never_runs_is_checked_alone(wrap: Wrap) -> None:
     assert (check.name, check.ok) == (NAMES[wrap], True)  # type: ignore[index]
     assert "on random input, alone" in check.sentence
     assert 0 < check.relative_l2_original < 2e-6
-    assert "1 of 1 replaced Convs held against float64" in result.verdict
+    assert "1 of 1 replaced operators held against float64" in result.verdict
 
 
 @pytest.mark.parametrize("wrap", NAMES, ids=lambda wrap: wrap.__name__)
@@ -246,7 +246,7 @@ def test_every_conv_of_both_branches_of_a_real_model(real_model: Callable[[str],
     path = real_model("silero_vad")
     result = validate(path, rewrite(path, select="all").model)
     assert result.ok, text(result)
-    assert "12 of 12 replaced Convs held against float64" in result.verdict
+    assert "12 of 12 replaced operators held against float64" in result.verdict
 
 
 def test_near_ties_behind_a_conv_in_a_branch_are_excused() -> None:

@@ -45,7 +45,7 @@ def test_rewrite_validate_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert said.out == ""
     assert "1 of 1 convolutions replaced" in said.err
     assert "same: " in said.err
-    assert "1 of 1 replaced Convs held against float64" in said.err
+    assert "1 of 1 replaced operators held against float64" in said.err
     assert "Conv" not in list_op_types(onnx.load(output))
     open_session(output)
     assert run("validate", path, output) == 0

@@ -212,7 +212,7 @@ def test_options_are_worded_for_the_reader() -> None:
 def test_benchmark_alone() -> None:
     text = Outline(render_page(None, benchmark=make_benchmark(), model_name="m.onnx")).text
     assert "Measured time" in text and "Convolutions" not in text
-    assert "Conv → matmul, 12 nodes" in text
+    assert "Conv → matmul, 12 nodes" in text and "Replaced operators, against all that took their place" in text
 
 
 # --- nothing gets out of its place ----------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def test_verdicts_are_the_last_line() -> None:
 
 
 def test_a_model_without_convolutions_has_a_summary_and_no_table() -> None:
-    assert describe(Report((), 17)) == "0 of 0 convolutions replaced: none is predicted to gain, or none can be"
+    assert describe(Report((), 17)) == "0 of 0 operators replaced: none is predicted to gain, or none can be"
 
 
 def test_a_summary_is_what_matters_beside_a_report() -> None:

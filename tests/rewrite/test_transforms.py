@@ -303,7 +303,7 @@ def test_a_wrong_rewrite_is_found_out() -> None:
     assert result.bisection is not None and result.bisection.tensor == "y"
     good = validate(model, rewrite(model, select="all").model)
     assert good.ok and good.convs[0].relative_l2_rewritten < 5e-7
-    assert "1 of 1 replaced nodes held against float64" in good.verdict
+    assert "1 of 1 replaced operators held against float64" in good.verdict
 
 
 def test_the_truth_decides_if_the_original_is_inexact() -> None:
