@@ -105,8 +105,11 @@ def _format_auto(variant: Mapping[str, Any]) -> str:
 
 
 def _format_peer(peer: Mapping[str, Any] | None) -> str:
-    if peer is None or peer["ratio"] is None:
-        return "" if peer is None else str(peer["note"])
+    """The ratio, `-` if the peer cannot run the layer, "" if it was not asked."""
+    if peer is None or peer["note"] == "not installed":
+        return ""
+    if peer["ratio"] is None:
+        return str(peer["note"]) if peer["note"].startswith(("wrong", "over")) else "-"
     ratio = peer["ratio"]["value"]
     return f"{ratio:.2f}x" if ratio >= 0.1 else f"{ratio:.1g}x"
 
