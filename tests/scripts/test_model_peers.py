@@ -66,7 +66,9 @@ def place_model(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("peer", [Peer("ORT", "onnxruntime", "onnxruntime"), *model_peers.MODEL_PEERS], ids=str)
+@pytest.mark.parametrize(
+    "peer", [Peer("ORT", "onnxruntime", "onnxruntime"), *model_peers.MODEL_PEERS], ids=lambda peer: peer.name
+)
 def test_installed_sides_compute_a_model_of_several_inputs_and_outputs(peer: Peer, tmp_path: Path) -> None:
     if peer.version is None:
         pytest.skip("not installed")
