@@ -28,37 +28,40 @@ Layer = Mapping[str, Any]
 
 def open_torch(folder: Path, threads: int) -> Run:
     """`torch.nn.functional.conv1d`, `conv2d` or `conv3d`."""
-    torch: Any = importlib.import_module("torch")
-    torch.set_num_threads(threads)
     functional: Any = importlib.import_module("torch.nn.functional")
-    layer = _load_layer(folder)
-    x, weight, bias = (None if a is None else torch.from_numpy(a) for a in _load_arrays(folder))
-    convolve = getattr(functional, f"conv{len(layer['strides'])}d")
-    geometry = (layer["strides"], _make_padding(layer), layer["dilations"], layer["group"])
-    return _run_in_torch(torch, functional, x, layer, lambda padded: convolve(padded, weight, bias, *geometry))
+
+    def make(layer: Layer, weight: Any, bias: Any) -> Callable[[Any], Any]:
+        convolve = getattr(functional, f"conv{len(layer['strides'])}d")
+        geometry = (layer["strides"], _make_padding(layer), layer["dilations"], layer["group"])
+        return lambda x: convolve(x, weight, bias, *geometry)
+
+    return _run_in_torch(folder, threads, make)
 
 
 def open_fft_conv(folder: Path, threads: int) -> Run:
     """`fft_conv_pytorch.fft_conv`."""
+    package: Any = importlib.import_module("fft_conv_pytorch")
+
+    def make(layer: Layer, weight: Any, bias: Any) -> Callable[[Any], Any]:
+        options = {
+            "padding": _make_padding(layer),
+            "stride": layer["strides"],
+            "dilation": layer["dilations"],
+            "groups": layer["group"],
+        }
+        return lambda x: package.fft_conv(x, weight, bias=bias, **options)
+
+    return _run_in_torch(folder, threads, make)
+
+
+def _run_in_torch(folder: Path, threads: int, make: Callable[[Layer, Any, Any], Callable[[Any], Any]]) -> Run:
+    """Uneven padding, if there is any, and what `make` makes of layer, weight and bias, without gradients."""
     torch: Any = importlib.import_module("torch")
     torch.set_num_threads(threads)
-    package: Any = importlib.import_module("fft_conv_pytorch")
+    functional: Any = importlib.import_module("torch.nn.functional")
     layer = _load_layer(folder)
     x, weight, bias = (None if a is None else torch.from_numpy(a) for a in _load_arrays(folder))
-    options = {
-        "padding": _make_padding(layer),
-        "stride": layer["strides"],
-        "dilation": layer["dilations"],
-        "groups": layer["group"],
-    }
-    functional: Any = importlib.import_module("torch.nn.functional")
-    return _run_in_torch(
-        torch, functional, x, layer, lambda padded: package.fft_conv(padded, weight, bias=bias, **options)
-    )
-
-
-def _run_in_torch(torch: Any, functional: Any, x: Any, layer: Layer, convolve: Callable[[Any], Any]) -> Run:
-    """Uneven padding, if there is any, and the convolution, without gradients."""
+    convolve = make(layer, weight, bias)
     pairs = list(zip(layer["pads_begin"], layer["pads_end"], strict=True))
     uneven = [] if _is_even(layer) else [pad for pair in reversed(pairs) for pad in pair]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -17,18 +18,18 @@ FLOPS = (1e6, 3e10)
 
 def draw_large(seed: int) -> Iterator[ConvSpec]:
     """Convolutions with kernels that an FFT may be for, without end."""
-    rng = np.random.default_rng(seed)
-    while True:
-        spec = _draw_large(rng)
-        if is_measurable(spec):
-            yield spec
+    return _draw_measurable(_draw_large, seed)
 
 
 def draw_ordinary(seed: int) -> Iterator[ConvSpec]:
     """Convolutions of ordinary networks: kernels of 1 to 7 taps, 3 to 512 channels; without end."""
+    return _draw_measurable(_draw_ordinary, seed)
+
+
+def _draw_measurable(draw: Callable[[np.random.Generator], ConvSpec], seed: int) -> Iterator[ConvSpec]:
     rng = np.random.default_rng(seed)
     while True:
-        spec = _draw_ordinary(rng)
+        spec = draw(rng)
         if is_measurable(spec):
             yield spec
 
@@ -55,8 +56,7 @@ def _pick(rng: np.random.Generator, *values: Any) -> Any:
 
 
 def _draw_ordinary(rng: np.random.Generator) -> ConvSpec:
-    def pick(*values: Any) -> Any:
-        return _pick(rng, *values)
+    pick = partial(_pick, rng)
 
     def channels() -> int:
         return int(pick(3, 8, 12, 16, 24, 32, 48, 64, 64, 96, 128, 256, 512))
@@ -75,8 +75,7 @@ def _draw_ordinary(rng: np.random.Generator) -> ConvSpec:
 
 
 def _draw_large(rng: np.random.Generator) -> ConvSpec:
-    def pick(*values: Any) -> Any:
-        return _pick(rng, *values)
+    pick = partial(_pick, rng)
 
     def channels() -> int:
         return int(pick(1, 3, 8, 16, 32, 64, 64, 128, 256))
