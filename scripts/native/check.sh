@@ -17,7 +17,7 @@ bash scripts/native/check_symbols.sh "$scratch/g++"
 
 # Warnings alone: the Clang that makes the wheels compiles all of it, with warnings as errors as well.
 configure clang++ -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_FLAGS_RELEASE=-fsyntax-only
-ninja -C "$scratch/clang++" $(ninja -C "$scratch/clang++" -t targets all | grep -o '^.*\.o')
+ninja -C "$scratch/clang++" $(ninja -C "$scratch/clang++" -t targets all | sed -n 's/\.o: .*/.o/p')
 
 # Compiled only, without optimization, which takes longest: scripts/release/try_driver.sh runs what zig compiles.
 configure arm -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_COMPILER_TARGET=aarch64-linux-gnu -DCMAKE_SYSTEM_NAME=Linux \
