@@ -77,7 +77,9 @@ def time_contest_once(contest: Contest, budget_s: float, threads: int | None, cu
         spec = contest.spec
         feeds = make_feeds(spec, shape) if isinstance(spec, ConvSpec) else make_random_feeds(spec, shape)
         slice_s = budget_s / len(contest.shapes)
-        models, _ = time_models(sources, feeds, threads=threads, budget_s=slice_s, custom_ops=libraries, cuda=cuda)
+        models, _ = time_models(
+            sources, feeds, threads=threads, budget_s=slice_s, custom_ops=libraries, cuda=cuda, in_place=True
+        )
         cases.append([model.samples_s for model in models])
     return align_rounds(cases)
 

@@ -107,11 +107,13 @@ def time_models(
     memory: bool = False,
     custom_ops: Sequence[str | Path] = (),
     cuda: bool = False,
+    in_place: bool = False,
 ) -> tuple[tuple[ModelTiming, ...], Host]:
     """Time `sources`, all under the same `feeds`, interleaved for about `budget_s` seconds.
 
     `profile` adds the time of each node, `memory` the peak memory of each model. With `cuda`, the CUDA provider runs
-    them, with its defaults, inputs and outputs on the GPU.
+    them, with its defaults, inputs and outputs on the GPU. With `in_place`, inputs and outputs stay where ONNX Runtime
+    has them, as between the nodes of a model; else each run copies its outputs into new arrays, as `run` does.
 
     Raises EngineError if ONNX Runtime does not run one of them.
     """
@@ -128,7 +130,7 @@ def time_models(
             "profile_runs": PROFILE_RUNS if profile else 0,
             "custom_ops": [str(library) for library in custom_ops],
             "providers": [PROVIDER, *CPU_PROVIDERS] if cuda else CPU_PROVIDERS,
-            "device": DEVICE if cuda else "",
+            "device": DEVICE if cuda else "cpu" if in_place else "",
         }
         result = _run_worker(job, folder)
         peaks = [

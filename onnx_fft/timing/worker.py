@@ -7,9 +7,10 @@ to 1.02 of alone on one pool (two cores, ONNX Runtime 1.32).
 
 The job, as JSON: `models` (paths), `base_dirs` (the folder of each one's external data, "" for the model's own folder),
 `feeds` (see `launch`), `threads` (0 leaves it to ONNX Runtime), `budget_s`, `profile_runs`, `custom_ops`, `providers`,
-`device` ("cuda" keeps inputs and outputs on the GPU, so that copying them is not timed; else ""). The result, as JSON:
-`error`, or `models` (`load_s`, `samples_s`, `providers`, `nodes`), `onnxruntime` and `busy_cores`. A job that holds
-`memory_of` (the number of a model) is another one: that model alone is loaded and run, and the result is `peak_bytes`.
+`device` ("cuda" or "cpu" keeps inputs and outputs there, so that copying them is not timed; else ""). The result, as
+JSON: `error`, or `models` (`load_s`, `samples_s`, `providers`, `nodes`), `onnxruntime` and `busy_cores`. A job that
+holds `memory_of` (the number of a model) is another one: that model alone is loaded and run, and the result is
+`peak_bytes`.
 
 Knows the standard library, NumPy and ONNX Runtime only, so that it starts fast.
 """

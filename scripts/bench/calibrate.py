@@ -105,7 +105,7 @@ def measure_spec(spec: ConvSpec, threads: int, plans: list[ConvPlan]) -> tuple[d
     sources = [load_model(model) for model in (conv, *(replay(conv, spec, plan) for plan in plans))]
     custom_ops = [library_path()] if FFTCONV in plans else []
     feed = {"x": draw_input(spec, SEED)}
-    timings, machine = time_models(sources, feed, threads=threads, budget_s=1.5, custom_ops=custom_ops)
+    timings, machine = time_models(sources, feed, threads=threads, budget_s=1.5, custom_ops=custom_ops, in_place=True)
     seconds = [median(timing.samples_s) for timing in timings]
     options = [{**asdict(plan), "seconds": s} for plan, s in zip(plans, seconds[1:], strict=True)]
     return {"spec": asdict(spec), "conv_seconds": seconds[0], "plans": options}, machine

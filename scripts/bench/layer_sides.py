@@ -3,9 +3,9 @@
 FOLDER holds what `model_sides.py` reads, with one input, x, and the layer beside it: `weights.npz` (weight, bias) and
 `layer.json` (group, strides, dilations, pads_begin, pads_end).
 
-Each side is called as its users call it: weights and input are ready, the output is new in each run. If a side has no
-uneven padding, the run includes padding the input. `scipy.signal.oaconvolve` knows no channels: a depthwise layer is
-one call over all of them, any other is one call an output channel and a sum over the input channels.
+Each side is called as its users call it: weights and input are ready, the output stays where the side puts it. If a
+side has no uneven padding, the run includes padding the input. `scipy.signal.oaconvolve` knows no channels: a depthwise
+layer is one call over all of them, any other is one call an output channel and a sum over the input channels.
 `fft-conv-pytorch` transforms its weights in each run, because that is how it works.
 
 Imports only the standard library, NumPy and its own side.
@@ -156,7 +156,7 @@ def open_ncnn(folder: Path, threads: int) -> Run:
         extractor = net.create_extractor()
         extractor.input("x", ncnn.Mat(x[0]))
         code, y = extractor.extract("y")
-        return [np.array(y)[None] if code == 0 else np.empty(0)]
+        return [np.asarray(y)[None] if code == 0 else np.empty(0)]
 
     return run
 

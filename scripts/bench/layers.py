@@ -72,7 +72,13 @@ def measure_layer(
     errors = [judge(model) for model in models]
     sources, libraries = [load_model(model) for model in models], find_libraries(models)
     timings, machine = time_models(
-        sources, {"x": x}, threads=threads, budget_s=budget_s, custom_ops=libraries, cuda=target == "cuda"
+        sources,
+        {"x": x},
+        threads=threads,
+        budget_s=budget_s,
+        custom_ops=libraries,
+        cuda=target == "cuda",
+        in_place=True,
     )
     conv, *others = timings
     found: dict[bytes, Variant] = {}

@@ -19,6 +19,8 @@ from scripts.shared.tables import LEFT_ALONE, Table, read_table
 PAGE = Path(__file__).with_name("README.md")
 FRONT_PAGE = ROOT / "README.md"
 RESULTS = Path(__file__).with_name("results")
+AVX2 = "avx2"
+"""The folder there of runs of the native library on a processor without AVX-512."""
 ON_FRONT_PAGE = (
     *("rivagan_decoder", "nmp", "whisper80", "ch_PP-OCRv4_det", "crepe_tiny", "tumor_vgg16", "realesr_x2"),
     *("dnsmos_sig", "dncnn", "hifigan", "resnet50", "mobilenet_v2"),
@@ -28,9 +30,11 @@ ON_FRONT_PAGE = (
 
 def make_layers_block(results: Path = RESULTS) -> list[str]:
     """Every layer that the native library ran, beside the peers, and beside standard operators if these ran it too."""
-    files = ("layers", "layers_native", "layers_ordinary")
-    standard, native, ordinary = (_read_layers(results / f"{name}.json") for name in files)
-    native |= ordinary
+    standard, native, narrow = (
+        _read_layers(results, "layers"),
+        _read_layers(results, "layers_native", "layers_ordinary"),
+        _read_layers(results / AVX2, "layers_native", "layers_ordinary"),
+    )
     peers = list(dict.fromkeys(peer for layer in native.values() for peer in layer["peers"]))
     rows = []
     for name, layer in native.items():
@@ -41,11 +45,14 @@ def make_layers_block(results: Path = RESULTS) -> list[str]:
                 format_ms(layer["conv_s"]["median"]),
                 _format_auto(standard[name]["variants"]["auto"]) if name in standard else "",
                 _format_auto(layer["variants"]["auto"]),
+                _format_auto(narrow[name]["variants"]["auto"]) if name in narrow else "",
                 *(_format_peer(layer["peers"].get(peer)) for peer in peers),
                 error,
             )
         )
-    return Table(("layer", "Conv ms", "standard", "native", *peers, "error (Conv's)"), tuple(rows)).to_markdown()
+    return Table(
+        ("layer", "Conv ms", "standard", "native", "with AVX2", *peers, "error (Conv's)"), tuple(rows)
+    ).to_markdown()
 
 
 def make_models_block(results: Path = RESULTS) -> list[str]:
@@ -53,7 +60,8 @@ def make_models_block(results: Path = RESULTS) -> list[str]:
 
     The cells of `standard` and of the peers are empty for a model that they did not run.
     """
-    standard, native = (read_table((results / name).read_text("utf-8")) for name in ("models.md", "models_native.md"))
+    files = ("models.md", "models_native.md", f"{AVX2}/models_native.md")
+    standard, native, narrow = (read_table((results / name).read_text("utf-8")) for name in files)
     timed, rows = _read_peers(results / "models_peers.md"), []
     peers = list(dict.fromkeys(peer for row in timed.values() for peer in row))
     for name, model in native.items():
@@ -61,19 +69,23 @@ def make_models_block(results: Path = RESULTS) -> list[str]:
         runs = (standard.get(name), model)
         peaks = [model["peak memory MiB"].split(" -> ")[0], *(_read_peak(run) for run in runs)]
         memory = " / ".join(f"{float(peak):.0f}" if peak else "-" for peak in peaks)
-        rows.append((name, model["input"], model["original ms"], *(_format_run(run) for run in runs), *cells, memory))
-    columns = ("model", "input", "original ms", "standard", "native", *peers, "peak memory MiB")
+        ratios = (_format_run(run) for run in (*runs, narrow.get(name)))
+        rows.append((name, model["input"], model["original ms"], *ratios, *cells, memory))
+    columns = ("model", "input", "original ms", "standard", "native", "with AVX2", *peers, "peak memory MiB")
     return Table(columns, tuple(rows)).to_markdown()
 
 
 def make_front_block(results: Path = RESULTS) -> list[str]:
     """A part of the models of the native library's run."""
-    models, rows = read_table((results / "models_native.md").read_text("utf-8")), []
+    files = ("models_native.md", f"{AVX2}/models_native.md")
+    models, narrow = (read_table((results / name).read_text("utf-8")) for name in files)
+    rows = []
     for name in ON_FRONT_PAGE:
         model = models[name]
         peaks = " / ".join(f"{float(peak):.0f}" for peak in model["peak memory MiB"].split(" -> "))
-        rows.append((name, model["input"], model["original ms"], _format_run(model), peaks))
-    return Table(("model", "input", "original ms", "native", "peak memory MiB"), tuple(rows)).to_markdown()
+        runs = (_format_run(model), _format_run(narrow.get(name)))
+        rows.append((name, model["input"], model["original ms"], *runs, peaks))
+    return Table(("model", "input", "original ms", "native", "with AVX2", "peak memory MiB"), tuple(rows)).to_markdown()
 
 
 def _read_peers(path: Path) -> dict[str, dict[str, str]]:
@@ -95,9 +107,10 @@ def _format_run(run: Mapping[str, str] | None) -> str:
     return LEFT_ALONE if run["ratio"] == LEFT_ALONE else f"{run['ratio'].split(' ')[0]} ({run['replaced']})"
 
 
-def _read_layers(path: Path) -> dict[str, Any]:
-    """The rows of a file that `scripts.bench.layers --json` wrote, by layer."""
-    return {row["layer"]: row for row in json.loads(path.read_text(encoding="utf-8"))["layers"]}
+def _read_layers(folder: Path, *names: str) -> dict[str, Any]:
+    """The rows of files that `scripts.bench.layers --json` wrote, by layer."""
+    contents = [json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in names]
+    return {row["layer"]: row for content in contents for row in content["layers"]}
 
 
 def _format_auto(variant: Mapping[str, Any]) -> str:

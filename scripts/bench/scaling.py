@@ -56,6 +56,7 @@ def measure(panel: str, n: int, threads: int, budget_s: float = BUDGET_S) -> tup
         threads=threads,
         budget_s=budget_s,
         custom_ops=find_libraries([forced]),
+        in_place=True,
     )
     return Point(panel, n, threads, 1e3 * conv.run_s.median, 1e3 * native.run_s.median), host
 

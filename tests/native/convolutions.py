@@ -113,7 +113,7 @@ DENSE = {
     "3x3, no multiple of a vector": Conv(extents=(19, 33), kernel=(3, 3), channels=(7, 13), group=1),
     "3x3 of an image": Conv(extents=(33, 40), kernel=(3, 3), channels=(3, 17), group=1),
     "5x5, 3 groups": Conv(extents=(37, 44), kernel=(5, 5), channels=(48, 51), group=3, pads=(2, 2, 2, 2)),
-    "7x7, stride 2": Conv(extents=(65, 71), kernel=(7, 7), channels=(3, 20), group=1, strides=(2, 2), pads=(3,) * 4),
+    "7x7, stride 2": Conv(extents=(65, 71), kernel=(7, 7), channels=(6, 40), group=1, strides=(2, 2), pads=(3,) * 4),
     "strides 3 and 1": Conv(extents=(40, 35), kernel=(5, 4), channels=(9, 18), group=1, strides=(3, 1)),
     "stride 3 of 1-D": Conv(extents=(200,), kernel=(11,), channels=(9, 18), group=1, strides=(3,), pads=(5, 5)),
     "dilations": Conv(extents=(40, 37), kernel=(3, 3), channels=(18, 9), group=1, dilations=(2, 3), pads=(2, 3, 2, 3)),

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from onnx_fft.cost.choose import Request, choose
 from onnx_fft.cost.extents import assume_sizes
 from onnx_fft.cost.gains import LEAST_GAIN, MIN_GAIN_NATIVE, predict_gain
 from onnx_fft.cost.machines import native_machine
-from onnx_fft.cost.native import predict_fftconv
+from onnx_fft.cost.native import ask, predict_fftconv
 from onnx_fft.errors import NativeUnavailable
 from onnx_fft.lowering.base import ConvPlan
 from onnx_fft.native import planning, profile
@@ -87,6 +88,14 @@ def test_memory_is_predicted() -> None:
     found = predict_fftconv(SHAPES["5x5"], read_rates(measure=False))
     assert found.weight_bytes > 4 * 32 * 32 * 25
     assert 0 < found.scratch_bytes <= 48 << 20
+
+
+@pytest.mark.parametrize(("vector_bytes", "most"), [(32, 48), (64, 28)])
+def test_blocks_of_wide_vectors_have_fewer_tiles(vector_bytes: int, most: int) -> None:
+    """Their products take less time, so that spectra must be nearer."""
+    question = replace(ask(make_spec((64, 64), (3, 3), (224, 224))), vector_bytes=vector_bytes)
+    plan = predict(question, read_rates(measure=False)).plan
+    assert plan.startswith("dense") and int(plan.rsplit(" ", 1)[1]) <= most
 
 
 def test_what_the_library_cannot_plan_is_an_error() -> None:

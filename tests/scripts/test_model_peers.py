@@ -202,9 +202,10 @@ def test_who_is_ahead_is_said_for_each_peer() -> None:
 def test_the_page_has_a_column_for_each_peer_that_was_timed(tmp_path: Path) -> None:
     head = "| model | input | replaced | original ms | ratio | peak memory MiB |"
     row = "| nmp | x 1 | 1 of 2 | 35 | 1.5x (1-2) | 20 -> 30 |"
-    for name in ("models.md", "models_native.md"):
+    (tmp_path / pages.AVX2).mkdir()
+    for name in ("models.md", "models_native.md", f"{pages.AVX2}/models_native.md"):
         (tmp_path / name).write_text("\n".join([head, "| --- | ---: |", row, row.replace("nmp", "kaldi")]))
-    assert pages.make_models_block(tmp_path)[0].endswith("| standard | native | peak memory MiB |")
+    assert pages.make_models_block(tmp_path)[0].endswith("| standard | native | with AVX2 | peak memory MiB |")
     timed = [
         f"{head} promised | MNN | ncnn | OpenVINO |",
         "| --- |",
@@ -212,6 +213,6 @@ def test_the_page_has_a_column_for_each_peer_that_was_timed(tmp_path: Path) -> N
     ]
     (tmp_path / "models_peers.md").write_text("\n".join(timed))
     titles, _, nmp, kaldi = pages.make_models_block(tmp_path)
-    assert "| native | MNN | ncnn | OpenVINO | peak memory MiB |" in titles
+    assert "| with AVX2 | MNN | ncnn | OpenVINO | peak memory MiB |" in titles
     assert "| 1.5x (1 of 2) | 0.94x | cannot read it | 2.00x |" in nmp
     assert "| 1.5x (1 of 2) |  |  |  |" in kaldi

@@ -22,7 +22,7 @@ from onnx_fft.report.numbers import format_ms
 from onnx_fft.report.sentences import describe_host
 from onnx_fft.runtime.engines import ORT, EngineError
 from onnx_fft.runtime.opening import open_runner
-from onnx_fft.timing.launch import ModelTiming, NodeTime, _store_feeds, time_models
+from onnx_fft.timing.launch import ModelTiming, NodeTime, _run_worker, _store_feeds, time_models
 from onnx_fft.timing.stats import Ratio, Spread, compare, describe_ratio, summarize
 from onnx_fft.timing.worker import (
     MAX_ROUNDS,
@@ -250,6 +250,20 @@ def test_several_models_are_timed_at_once() -> None:
     assert [len(timing.samples_s) for timing in timings] == [MIN_ROUNDS] * 3
     assert host.threads is None
     assert "its own choice" in describe_host(host)
+
+
+@pytest.mark.parametrize(("in_place", "device"), [(False, ""), (True, "cpu")])
+def test_values_stay_in_place_if_asked(in_place: bool, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = []
+
+    def run_worker(job: dict[str, Any], folder: Path) -> dict[str, Any]:
+        devices.append(job["device"])
+        return _run_worker(job, folder)
+
+    monkeypatch.setattr("onnx_fft.timing.launch._run_worker", run_worker)
+    source, x = load_model(build_conv_model(SPEC)), np.zeros((1, 3, 12, 12), np.float32)
+    (timing,), _ = time_models([source], {"x": x}, budget_s=0.0, in_place=in_place)
+    assert devices == [device] and len(timing.samples_s) == MIN_ROUNDS
 
 
 def make_unrunnable() -> ModelProto:

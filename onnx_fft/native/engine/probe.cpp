@@ -125,11 +125,6 @@ double probe_bytes() {
   return fastest_seconds([&] { std::memcpy(to, from, kBytes); }) / (2.0 * kBytes);
 }
 
-// What the measurements gave on the machine of the shipped rates with the same name.
-struct Probes {
-  double transform, product, direct_flops, direct_samples, bytes;
-};
-
 Probes probe() {
   double transform = INFINITY, product = INFINITY, many = INFINITY, few = INFINITY, bytes = INFINITY;
   double many_flops, many_samples, few_flops, few_samples;
@@ -147,26 +142,26 @@ Probes probe() {
   return {transform, product, flop, sample, bytes};
 }
 
-// On the 2-core AMD EPYC (Zen 3, AVX2) whose rates are shipped as "amd", vectors of 32 bytes.
-constexpr Probes kReference = {5.25e-11, 1.08e-11, 9.9e-12, 9.05e-10, 6.3e-11};
-
 }  // namespace
 
 // The rates shipped for the machine that was probed in the same way, each scaled as the probe that it depends on.
 Rates measure_rates() {
   const Probes here = probe();
-  Rates rates = shipped_rates("amd", 32);
+  const ProbedMachine shipped = probed_machine(kernels().vector_bytes);
+  const Probes& there = shipped.probes;
+  Rates rates = shipped.rates;
   const auto scale = [&](double factor, std::initializer_list<Unit> units) {
     for (const Unit unit : units) rates.of[unit] *= factor;
   };
-  scale(here.transform / kReference.transform, {kTransformFlops, kScatteredSamples});
-  scale(here.product / kReference.product, {kProductFlops, kBlockedFlops, kDepthwiseFlops, kGemmFlops});
-  const double wider = kernels().vector_bytes / 32.0;  // the dense engine counts vectors, not lanes
-  scale(wider * here.transform / kReference.transform, {kDenseTransforms});
-  scale(wider * here.product / kReference.product, {kDenseProducts});
-  scale(here.direct_flops / kReference.direct_flops, {kDirectFlops});
-  scale(here.direct_samples / kReference.direct_samples, {kDirectSamples});
-  scale(here.bytes / kReference.bytes, {kBytes, kDenseBytes, kBlockedBytes, kUnfolded, kUnfoldedStrided});
+  scale(here.transform / there.transform, {kTransformFlops, kScatteredSamples});
+  scale(here.product / there.product, {kProductFlops, kBlockedFlops, kDepthwiseFlops, kGemmFlops});
+  // the dense engine counts vectors, not lanes
+  const double wider = double(kernels().vector_bytes) / shipped.vector_bytes;
+  scale(wider * here.transform / there.transform, {kDenseTransforms});
+  scale(wider * here.product / there.product, {kDenseProducts});
+  scale(here.direct_flops / there.direct_flops, {kDirectFlops});
+  scale(here.direct_samples / there.direct_samples, {kDirectSamples});
+  scale(here.bytes / there.bytes, {kBytes, kDenseBytes, kBlockedBytes, kUnfolded, kUnfoldedStrided});
   return rates;
 }
 

@@ -105,6 +105,13 @@ ONNX_FFT_INLINE void add_by_lanes(Vec<Real> (&sums)[Rows][2], const Real* first,
 }
 #endif
 
+// Two vectors of weights of the next panel, which begins `panel` reals further on.
+template <typename Real>
+ONNX_FFT_INLINE void prefetch_weights(const Real* b, ptrdiff_t panel) {
+  constexpr int kLines = 2 * kLanes<Real> * sizeof(Real) > 64 ? 2 : 1;
+  unroll<kLines>(ONNX_FFT_STEP(i) { prefetch<false, kFirstLevel>(b, panel + i * kLanes<Real>); });
+}
+
 // `inputs` terms of one block of outputs; `add`: to what is in C.
 template <typename Real, DenseForm Form, int Rows>
 __attribute__((noinline)) void multiply_strip(const Strip<Real>& strip, const Real* b, int64_t inputs, bool add) {
@@ -118,8 +125,10 @@ __attribute__((noinline)) void multiply_strip(const Strip<Real>& strip, const Re
   multiply_by_lanes<Real, Form, Rows>(re, im, strip, b, inputs / L);
   a_re += k, a_im += k, b += k * 2 * L;
 #endif
+  const ptrdiff_t panel = inputs * 2 * L;
   for (; k < inputs; ++k, ++a_re, ++a_im, b += 2 * L) {
     const Vec<Real> b_re = load(b), b_im = load(b + L);
+    prefetch_weights(b, panel);
     unroll<Rows>(ONNX_FFT_STEP(row) {
       const Vec<Real> u = broadcast_once(a_re + row * a_row), v = broadcast_once(a_im + row * a_row);
       re[row] += u * b_re;
@@ -185,6 +194,7 @@ template <typename Real, int Rows>
 ONNX_FFT_INLINE void add_products(Vec<Real> (&sums)[Rows][2], const Real* a, ptrdiff_t a_row, const Real* b,
                                   int64_t inputs, bool subtract) {
   constexpr int L = kLanes<Real>;
+  const ptrdiff_t panel = inputs * 2 * L;
   int64_t k = 0;
 #if defined(__aarch64__)
   k = inputs / L * L;
@@ -193,6 +203,7 @@ ONNX_FFT_INLINE void add_products(Vec<Real> (&sums)[Rows][2], const Real* a, ptr
 #endif
   for (; k < inputs; ++k, ++a, b += 2 * L) {
     const Vec<Real> first = load(b), second = load(b + L);
+    prefetch_weights(b, panel);
     unroll<Rows>(ONNX_FFT_STEP(row) {
       const Vec<Real> u = broadcast_once(a + row * a_row);
       sums[row][0] = subtract ? sums[row][0] - u * first : sums[row][0] + u * first;

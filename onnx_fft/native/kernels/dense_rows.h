@@ -130,6 +130,9 @@ ONNX_FFT_INLINE Part<float> load_part(const Half* p) {
   return (Part<float>)(sign | finite | special | (magnitude & (Words)(magnitude >= 0x0f800000u)));
 }
 
+// Samples of a row that are prefetched at once: a line of the cache, where they are floats.
+constexpr int64_t kRowLine = 16;
+
 // Reads the rows of a segment. Samples outside the tensor are zero.
 template <typename Real, typename Storage>
 class RowReader {
@@ -146,13 +149,19 @@ class RowReader {
     }
   }
 
-  // The row that lies `offset` after the plane's first sample.
-  ONNX_FFT_INLINE void read(int64_t offset) {
+  // The row that lies `offset` after the plane's first sample. The one that lies `ahead` of it is read soon: channels
+  // are streams of memory of their own, too many and too short for the hardware to foresee.
+  ONNX_FFT_INLINE void read(int64_t offset, int64_t ahead) {
     constexpr int Q = kPartSize<Real>;
     const Storage* row = x_ + offset;
     int64_t at = begin_;
     if (extent_ >= Q) {
-      for (; at + Q <= extent_ && at < end_; at += Q) read_part(row, at);
+      for (; at + Q <= extent_ && at < end_; at += Q) {
+        if ((at - begin_) % kRowLine == 0) {
+          unroll<kLanes<Real>>(ONNX_FFT_STEP(lane) { prefetch<false>(row, offset_[lane] + at + ahead); });
+        }
+        read_part(row, at);
+      }
       if (at < end_) read_part(row, at = extent_ - Q);
     } else {
       for (; at < end_; ++at) {
@@ -204,24 +213,26 @@ class RowWriter {
     width_ = clamp(segment.extent[2] - segment.origin[2], 0, segment.span);
   }
 
-  ONNX_FFT_INLINE void write(int64_t offset) const {
+  // `ahead`: as for the reader.
+  ONNX_FFT_INLINE void write(int64_t offset, int64_t ahead) const {
     constexpr int L = kLanes<Real>;
     const int64_t row = offset + segment_.origin[2];
     int64_t at = 0;
-    for (; at + L <= width_; at += L) write_block(row, at, L);
+    for (; at + L <= width_; at += L) write_block(row, at, L, ahead);
     if (at == width_) return;
-    if (width_ >= L) return write_block(row, width_ - L, L);  // some outputs once more
-    write_block(row, at, width_ - at);
+    if (width_ >= L) return write_block(row, width_ - L, L, ahead);  // some outputs once more
+    write_block(row, at, width_ - at, ahead);
   }
 
  private:
-  ONNX_FFT_INLINE void write_block(int64_t row, int64_t at, int64_t count) const {
+  ONNX_FFT_INLINE void write_block(int64_t row, int64_t at, int64_t count, int64_t ahead) const {
     constexpr int L = kLanes<Real>;
     Vec<Real> block[L];
     unroll<L>(ONNX_FFT_STEP(i) { block[i] = load(buffer_ + (at + i) * L); });
     transpose_samples<Real>(block);
     for (int lane = 0; lane < segment_.channels; ++lane) {
       const int64_t first = row + lane * segment_.plane + at;
+      prefetch<true>(y_, first + ahead);
       store_finished<Real>(finish_.epilogue, finish_.channel + lane, block[lane], y_ + first, residual_ + first, count);
     }
   }

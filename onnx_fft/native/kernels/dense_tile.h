@@ -46,6 +46,14 @@ ONNX_FFT_INLINE int64_t find_row(const DenseSegment& s, int64_t j0, int64_t j1) 
   return is_inside ? (i0 * s.extent[1] + i1) * s.extent[2] : -1;
 }
 
+// Elements from a row at `offset` to the one that comes kRowsAhead later; 0 if that is none.
+ONNX_FFT_INLINE int64_t find_ahead(const DenseSegment& s, int64_t offset, int64_t j0, int64_t j1, int64_t rows) {
+  constexpr int64_t kRowsAhead = 2;
+  const bool is_below = j1 + kRowsAhead >= rows;
+  const int64_t found = find_row(s, is_below ? j0 + 1 : j0, is_below ? j1 + kRowsAhead - rows : j1 + kRowsAhead);
+  return found >= 0 ? found - offset : 0;
+}
+
 template <typename Real>
 ONNX_FFT_INLINE void fill_zeros(Real* p, int64_t vectors) {
   for (int64_t i = 0; i < vectors; ++i) store(p + i * kLanes<Real>, Vec<Real>{});
@@ -97,7 +105,7 @@ void dense_forward(const DenseSegment& s, const void* x, Real* memory, Real* spe
   for (int64_t j0 = 0; j0 < s.length[0]; ++j0) {
     for (int64_t j1 = 0; j1 < s.length[1]; ++j1) {
       const int64_t offset = find_row(s, j0, j1);
-      offset >= 0 ? reader.read(offset) : fill_zeros(row, s.span);
+      offset >= 0 ? reader.read(offset, find_ahead(s, offset, j0, j1, s.length[1])) : fill_zeros(row, s.span);
       tiles.lines[2].transform_rows(tiles.row(j0, j1), row);
     }
     for (int w = 0; w < s.count && s.length[1] > 1; ++w) {
@@ -129,7 +137,7 @@ void dense_inverse(const DenseSegment& s, const Real* spectra, DenseLayout layou
       const int64_t offset = find_row(s, j0, j1);
       if (offset < 0) continue;
       tiles.lines[2].restore_rows(tiles.row(j0, j1), row, s.samples[2]);
-      writer.write(offset);
+      writer.write(offset, find_ahead(s, offset, j0, j1, s.samples[1]));
     }
   }
 }

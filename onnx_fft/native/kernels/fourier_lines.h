@@ -8,13 +8,23 @@
 namespace onnx_fft {
 namespace ONNX_FFT_ISA {
 
+// Reals from the lines of one group to those of the next, for prefetching: lines are rows, all as far apart as the
+// first two.
+template <typename Real>
+ONNX_FFT_INLINE int64_t distance_ahead(const Real* first, const Real* second, int count) {
+  const auto step = static_cast<int64_t>(reinterpret_cast<uintptr_t>(second) - reinterpret_cast<uintptr_t>(first));
+  return step / static_cast<int64_t>(sizeof(Real)) * count;
+}
+
 // --- in -------------------------------------------------------------------------------------------------------------
 
 // `count` vectors `step` reals apart, from lines that are rows.
 template <typename Real>
 void load_rows(const FourierLines<Real>& lines, int64_t count, int64_t available, Real* to, ptrdiff_t step) {
   constexpr int L = kLanes<Real>;
+  const int64_t ahead = distance_ahead<Real>(lines.in[0], lines.in[1], lines.count);
   for (int64_t first = 0; first < count; first += L) {
+    unroll<L>(ONNX_FFT_STEP(lane) { prefetch<false>(lines.in[lane], first + ahead); });
     Vec<Real> block[L];
     const int64_t there = clamp(available - first, 0, L);
     if (there == L) {
@@ -106,7 +116,9 @@ struct Scales {
 template <typename Real>
 void store_rows(const FourierLines<Real>& lines, int64_t count, Scales<Real> scales, const Real* from, ptrdiff_t step) {
   constexpr int L = kLanes<Real>;
+  const int64_t ahead = distance_ahead<Real>(lines.out[0], lines.out[1], lines.count);
   for (int64_t first = 0; first < count; first += L) {
+    for (int lane = 0; lane < lines.count; ++lane) prefetch<true>(lines.out[lane], first + ahead);
     Vec<Real> block[L];
     const Real* const source = from + first * step;
     unroll<L>(ONNX_FFT_STEP(i) { block[i] = load(source + i * step) * (i % 2 ? scales.odd : scales.even); });

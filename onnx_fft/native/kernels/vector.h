@@ -47,12 +47,14 @@ ONNX_FFT_INLINE void store(Real* p, Vec<Real> v) {
   *reinterpret_cast<Vec<Real>*>(p) = v;
 }
 
-// Brings the cache line that holds p[index] into the cache; p[index] need not be in the array.
-template <bool Write, typename T>
+// Levels of the cache, as __builtin_prefetch numbers them.
+constexpr int kSecondLevel = 2, kFirstLevel = 3;
+
+// Brings the cache line that holds p[index] into the cache; p[index] need not be in the array. The first level seldom
+// has room for it.
+template <bool Write, int Level = kSecondLevel, typename T>
 ONNX_FFT_INLINE void prefetch(const T* p, int64_t index) {
-  constexpr int kSecondLevel = 2;  // the first has no room left for it
-  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + index * sizeof(T)), Write,
-                     kSecondLevel);
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + index * sizeof(T)), Write, Level);
 }
 
 template <typename Real>

@@ -77,7 +77,7 @@ double scattered_samples(const ConvPlan& plan, const Sizes& s) {
 double most_spectra_bytes(const ConvPlan& plan) {
   double weights = 4.0 * double(plan.group * plan.in_channels * plan.out_channels);
   for (const AxisPlan& axis : plan.axes) weights *= double(axis.kernel);
-  return 3.5 * weights + (32 << 20);
+  return 4 * weights + (32 << 20);
 }
 
 double weight_bytes(const ConvPlan& plan, int real_axis, int lanes) {

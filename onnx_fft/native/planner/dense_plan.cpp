@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <thread>
 #include <vector>
 
 #include "planner/cost.h"
@@ -16,19 +17,17 @@ namespace {
 // second-level cache a core), 2026-11. How long a cycle takes is in the machine's rates.
 
 // A strip of rows: cycles for each product, what each input costs beside them, and what the call costs. A product waits
-// for the last one on the same sum. These are cycles of AVX2's strips, whose height they were fitted with; those of
-// other instruction sets (kernels/dense_product.h) are as many as their registers hold, and what they cost was not
-// measured.
-constexpr double kFittedRows = 6, kProductCycles = 0.51, kInputCycles = 0.45, kStripCycles = 30, kLatencyCycles = 4;
+// for the last one on the same sum.
+constexpr double kProductCycles = 0.51, kInputCycles = 0.45, kStripCycles = 30, kLatencyCycles = 4;
 
 // A sample that is moved between tensor and tile; the lines of a DFT of each of kDenseLengths, by sample; a segment's
 // row. Tiles of more points leave the first-level cache.
 constexpr double kMoveCycles = 6, kLineCycles[] = {1.7, 2.3, 2.4, 3.2, 5.5, 5.0, 5.5, 8.0, 9.0};
 constexpr double kCubeCycles = 2.5, kRowCycles = 60, kTilePoints = 1200, kLargeTile = 1.6;
 
-// How much slower that is where the spectra of a block are near, in or about the second-level cache;
-// what every doubling of the spectra adds to that; and where threads share them in the last-level cache.
-constexpr double kNear = 1.05, kFarther = 0.45, kShared = 2.3, kBlockReals = 288 << 10;
+// How much slower that is where the spectra of a block are near, in or about the second-level cache, and what every
+// doubling of the spectra adds to that.
+constexpr double kNear = 1.05, kFarther = 0.45;
 
 // Reals of scratch that a segment takes at most, in the second-level cache.
 constexpr int64_t kSegmentReals = 48 << 10;
@@ -36,11 +35,29 @@ constexpr int64_t kSegmentReals = 48 << 10;
 // Times that threads which share a block wait for one another; each costs about as much as a call.
 constexpr double kBarriers = 3;
 
-// Tasks that keep threads busy: with fewer, some wait.
-constexpr double kTasks = 4;
+// What turns on the length of vectors: rows of a strip (kernels/dense_product.h); what part of those cycles a line of
+// kLongLine samples or more takes, of which more registers hold more; reals of a block's spectra that are near; how
+// much slower transforms are where threads share a block in the last-level cache; rows of blocks that are tried, and of
+// shared ones.
+constexpr int64_t kLongLine = 18;
+struct Cut {
+  double strip_rows, long_lines, near_reals, shared;
+  std::vector<int64_t> blocks, shared_blocks;
+};
 
-// Rows of a block that are tried; threads that share one block have it in the last-level cache.
-constexpr int64_t kBlocks[] = {6, 12, 24, 48}, kSharedBlocks[] = {48, 96, 192};
+// Fitted on that machine; the second on a 2-core Intel Xeon (Emerald Rapids, AVX-512, 2 MiB of second-level cache a
+// core), whose vectors are twice as fast, but not its caches, 2026-11.
+const Cut& find_cut(int lanes) {
+  static const Cut narrow = {6, 1, 288 << 10, 2.3, {6, 12, 24, 48}, {48, 96, 192}};
+  static const Cut wide = {14, 0.75, 124 << 10, 3.5, {7, 14, 28}, {56, 112, 196}};
+  return lanes < 16 ? narrow : wide;
+}
+
+// Tasks that keep threads busy: with fewer, some wait. Of more than four, there are enough for most.
+double busy_tasks() {
+  static const unsigned cores = std::thread::hardware_concurrency();  // 0: it is not known
+  return cores == 0 ? 4 : std::min(cores, 4u);
+}
 
 // The axis without a DFT, or with each length that gives enough outputs.
 std::vector<AxisPlan> cut_axis(AxisPlan axis) {
@@ -61,13 +78,14 @@ std::vector<AxisPlan> cut_axis(AxisPlan axis) {
 }
 
 // Cycles to transform a tile of one vector of channels, one way.
-double transform_cycles(const DensePlan& plan) {
+double transform_cycles(const DensePlan& plan, const Cut& cut) {
   double points = 1, cycles = kMoveCycles;
   int axes = 0;
   for (const AxisPlan& axis : plan.axes) {
     if (axis.length == 1) continue;
     points *= double(axis.length);
-    cycles += kLineCycles[std::find(kDenseLengths, std::end(kDenseLengths), axis.length) - kDenseLengths];
+    const double line = kLineCycles[std::find(kDenseLengths, std::end(kDenseLengths), axis.length) - kDenseLengths];
+    cycles += line * (axis.length < kLongLine ? 1 : cut.long_lines);
     ++axes;
   }
   if (axes == kMaxRank) cycles += kCubeCycles;
@@ -79,8 +97,8 @@ double weight_vectors(const DensePlan& plan) { return plan.form == DenseForm::kG
 
 // Cycles to multiply one pair of `rows` tiles with all inputs of one vector of outputs: `products` for each row and
 // input, of which `chained` go to the same sum.
-double product_cycles(double rows, double inputs, double products, double chained) {
-  const double strips = std::ceil(rows / kFittedRows), strip = rows / strips;
+double product_cycles(double rows, double strip_rows, double inputs, double products, double chained) {
+  const double strips = std::ceil(rows / strip_rows), strip = rows / strips;
   const double input = std::max(strip * products * kProductCycles, kLatencyCycles * chained) + kInputCycles;
   return strips * (inputs * input + kStripCycles * std::ceil(inputs / double(kDenseChain)));
 }
@@ -104,17 +122,21 @@ Work count_dense_work(const DensePlan& plan, int lanes) {
   const double groups = double(plan.group), inputs = double(plan.inputs()), pairs = double(plan.pairs().count()),
                real_pairs = double(plan.pairs().reals / 2);
   const double reals = pairs * rows * 2 * std::max(in_vectors, out_vectors) * lanes;
-  const double slower = plan.is_shared ? kShared : kNear + kFarther * std::max(0.0, std::log2(reals / kBlockReals));
+  const Cut& cut = find_cut(lanes);
+  const double slower =
+      plan.is_shared ? cut.shared : kNear + kFarther * std::max(0.0, std::log2(reals / cut.near_reals));
+  const auto multiply = [&](double count, double chained) {
+    return product_cycles(rows, cut.strip_rows, inputs, count, chained);
+  };
   const double transforms =
-      (in_vectors + out_vectors) * (tiles * transform_cycles(plan) * slower +
+      (in_vectors + out_vectors) * (tiles * transform_cycles(plan, cut) * slower +
                                     segments * double(plan.axes[0].length * plan.axes[1].length) * kRowCycles);
   // Gauss' form takes two vectors of outputs at a time, three times one product for each.
-  const double complex =
-      plan.form == DenseForm::kGauss ? 3 * product_cycles(rows, inputs, 2, 1) / 2 : product_cycles(rows, inputs, 4, 2);
-  const double products =
-      blocks * out_vectors * ((pairs - real_pairs) * complex + real_pairs * product_cycles(rows, inputs, 2, 1));
+  const double complex = plan.form == DenseForm::kGauss ? 3 * multiply(2, 1) / 2 : multiply(4, 2);
+  const double products = blocks * out_vectors * ((pairs - real_pairs) * complex + real_pairs * multiply(2, 1));
   const double weights = blocks * pairs * inputs * out_vectors * 4 * weight_vectors(plan) * lanes;
-  const double tasks = groups * blocks, uneven = plan.is_shared ? 1 : std::ceil(tasks / kTasks) * kTasks / tasks;
+  const double tasks = groups * blocks, busy = busy_tasks();
+  const double uneven = plan.is_shared ? 1 : std::ceil(tasks / busy) * busy / tasks;
   Work work;
   work.of[kCalls] = 1 + (plan.is_shared ? groups * blocks * kBarriers : 0);
   work.of[kDenseTransforms] = groups * uneven * transforms;
@@ -162,12 +184,13 @@ void add_blocks(DensePlan plan, int lanes, const Rates& rates, std::vector<Dense
     plans.push_back(plan);
   };
   plan.is_shared = false;
-  for (const int64_t block : kBlocks) {
+  const Cut& cut = find_cut(lanes);
+  for (const int64_t block : cut.blocks) {
     for (int64_t parts = 1; parts <= 3; ++parts) add(block, parts);
     if (block >= tiles) break;
   }
   plan.is_shared = true;
-  for (const int64_t block : kSharedBlocks) {
+  for (const int64_t block : cut.shared_blocks) {
     add(block, 1);
     if (block >= tiles) break;
   }

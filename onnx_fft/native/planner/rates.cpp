@@ -17,25 +17,27 @@ struct Shipped {
   Rates rates;
 };
 
+// What a call takes is Zen 3's in all: these fits hold it.
 constexpr Shipped kShipped[] = {
     // Zen 4: fitted to the 150 Convs of scripts/bench/results/calibration_native_avx512.jsonl, 2 cores, 2026-11. These
     // have large kernels for the most part, whose transforms take half the time by the flop: 3e-11 s.
     {"amd",
      64,
-     {{6e-11, 1.77e-11, 9.8e-12, 3.65e-10, 2.66e-11, 6.5e-10, 1e-08, 3.8e-05, 4.3e-10, 5.4e-10, 2.7e-11, 8.3e-12,
-       4.2e-11, 1.7e-11, 1.06e-11, 1.8e-10, 4e-10, 2.8e-05}}},
+     {{6e-11, 1.77e-11, 9.8e-12, 3.65e-10, 2.66e-11, 6.5e-10, 1e-08, 1.32e-05, 4.3e-10, 5.4e-10, 2.7e-11, 8.3e-12,
+       4.2e-11, 1.7e-11, 1.06e-11, 1.8e-10, 4e-10, 9.5e-06}}},
     // Zen 3: fitted to the 100 Convs of scripts/bench/results/calibration_native_avx2.jsonl, and to 75 of them without
-    // the
-    // dense engine (calibration_generic_avx2.jsonl), 2 cores, 2026-11.
+    // the dense engine (calibration_generic_avx2.jsonl), 2 cores, 2026-11.
     {"amd",
      32,
      {{6.99e-11, 2.12e-11, 1.35e-11, 1.48e-09, 1.48e-10, 6.26e-10, 6.7e-07, 1.32e-05, 4.85e-10, 4.85e-10, 1.24e-10,
        1.56e-11, 1.97e-10, 5.24e-11, 1.67e-11, 5.32e-10, 1.13e-09, 9.5e-06}}},
-    // A Xeon of 178 Gflop/s a core: fitted to the times of 10 dense Convs; what those do not show is scaled from AMD's.
+    // Emerald Rapids: fitted to the 120 Convs of scripts/bench/results/calibration_native_intel.jsonl, and to 75 of
+    // them without the dense engine (calibration_generic_intel.jsonl), 2 cores, 2026-11; the dense engine's three to 70
+    // plans of 15 layers of scripts/shared/layers.py.
     {"intel",
      64,
-     {{6.4e-11, 1.16e-11, 7.5e-12, 2.74e-10, 5.56e-11, 4.88e-10, 1e-08, 3.8e-05, 3.6e-10, 3.6e-10, 3.6e-11, 7.68e-12,
-       2.12e-11, 1.2e-11, 8.39e-12, 4.51e-10, 6e-10, 2.8e-05}}},
+     {{3.17e-11, 1.44e-11, 3.14e-12, 7.13e-10, 8.35e-11, 4.87e-10, 1.12e-06, 1.32e-05, 5.9e-10, 5.0e-10, 4.5e-11,
+       8.17e-12, 1.68e-10, 2.24e-11, 9.52e-12, 4.38e-10, 9.59e-10, 9.5e-06}}},
 };
 
 std::runtime_error wrong_profile(const std::string& path, const std::string& problem) {
@@ -44,6 +46,13 @@ std::runtime_error wrong_profile(const std::string& path, const std::string& pro
 }
 
 }  // namespace
+
+ProbedMachine probed_machine(int vector_bytes) {
+  constexpr Probes kZen3 = {5.25e-11, 1.08e-11, 9.9e-12, 9.05e-10, 6.3e-11},
+                   kEmeraldRapids = {3.0e-11, 6.2e-12, 4.25e-12, 4.65e-10, 5.5e-11};
+  if (vector_bytes >= 64) return {64, shipped_rates("intel", 64), kEmeraldRapids};
+  return {32, shipped_rates("amd", 32), kZen3};
+}
 
 Rates shipped_rates(const std::string& maker, int vector_bytes) {
   const Shipped* best = nullptr;
