@@ -59,7 +59,7 @@ def replaced_types(model: ModelProto) -> list[str]:
 )
 def test_frames_in_any_shape(shape: Any, run: tuple[int, ...]) -> None:
     model, weight, x = make_model(shape=shape), write_weight(), draw(*run)
-    result = rewrite(model, target="native")
+    result = rewrite(model, target="native", select="all")
     (row,) = result.report.rows
     assert (row.name, row.op_type, row.lowering, row.growth_bytes) == ("stft", "MatMul", "fft", 0)
     assert result.validation is not None and [check.ok for check in result.validation.convs] == [True]
