@@ -70,7 +70,10 @@ def interleave(runs: Sequence[Run], budget_s: float, clock: Clock = time.perf_co
 
 
 def make_run(ort: Any, session: Any, feeds: dict[str, Any], device: str) -> Run:
-    """One run of a session that ends when its outputs are there; on `device` if all values are plain tensors."""
+    """One run of a session that ends when its outputs are there; on `device` if all values are plain tensors.
+
+    `feeds` must outlive it: on the CPU a run reads them where they are.
+    """
     outputs = session.get_outputs()
     values_fit = all(isinstance(value, np.ndarray) and value.dtype != np.object_ for value in feeds.values())
     if not device or not values_fit or any(not re.fullmatch(r"tensor\((?!string).*\)", o.type) for o in outputs):

@@ -48,7 +48,7 @@ def open_onnxruntime(folder: Path, threads: int) -> Run:
     session = ort.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
     binding = session.io_binding()
     for name, array in load_feeds(folder).items():
-        binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
+        binding.bind_cpu_input(name, array)  # keeps the array, which an OrtValue would read but not keep
     for output in session.get_outputs():
         binding.bind_output(output.name)
 

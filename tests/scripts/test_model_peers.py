@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 
 from onnx_fft.inputs.feeds import Feed
 from onnx_fft.timing.stats import Ratio, Spread
-from scripts.bench import model_peers, model_sides, pages
+from scripts.bench import model_peers, model_sides, pages, peer_worker
 from scripts.bench import models as bench_models
 from scripts.bench.peers import Peer
 from scripts.bench.sides import LateError, PeerResult, Side, compare_sides, list_leads, measure_error, store_feeds
@@ -76,9 +76,10 @@ def test_installed_sides_compute_a_model_of_several_inputs_and_outputs(peer: Pee
         with pytest.raises(ValueError, match="float32 inputs, got int64"):
             model_sides.MODEL_SIDES[peer.side](place_model(tmp_path), 1)
         return
-    scaled, twice = model_sides.MODEL_SIDES[peer.side](place_model(tmp_path), 1)()
-    assert measure_error(np.asarray(scaled), 3 * X) < 1e-6
-    assert measure_error(np.asarray(twice), 2 * WHOLE) == 0.0
+    run = model_sides.MODEL_SIDES[peer.side](place_model(tmp_path), 1)
+    scaled, twice = map(peer_worker.to_array, run())
+    assert measure_error(scaled, 3 * X) < 1e-6
+    assert measure_error(twice, 2 * WHOLE) == 0.0
 
 
 def test_a_converter_that_makes_no_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
