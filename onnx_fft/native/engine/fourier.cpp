@@ -55,12 +55,12 @@ void add_chirp_spectrum(FourierPlan<Real>& plan, ScratchPool& pool) {
 }
 
 // Whether lines are cut into columns: a group of them would not stay in the second-level cache, or would not fill
-// vectors. Chosen by eye on a 2-core AMD EPYC (Zen 3), 2026-11.
+// vectors. Chosen by eye on a 2-core AMD EPYC (Zen 3) and a 2-core Intel Xeon (AVX-512), 2026-11.
 bool is_long_line(const FourierSpec& spec, const FourierLayout& layout, int64_t lanes, int vector_bytes) {
-  constexpr int64_t kLeast = 256, kMostBytes = 400'000, kMostBytesAcross = 4'000'000;
+  constexpr int64_t kLeast = 256, kMostBytes = 400'000, kMostBytesAcross = 1'300'000;
   const int64_t points = spec.points(), lines = layout.outer * layout.inner;
   if (points < kLeast) return false;
-  return 2 * lines < lanes || 6 * points * vector_bytes > (layout.inner > 1 ? kMostBytesAcross : kMostBytes);
+  return 2 * lines < lanes || 2 * points * vector_bytes > (layout.inner > 1 ? kMostBytesAcross : kMostBytes);
 }
 
 }  // namespace

@@ -30,8 +30,11 @@ class FourierRunner {
   int64_t line_count() const { return layout_.outer * layout_.inner; }
 
   const Real* input(const Real* x, int64_t outer, int64_t inner) const {
-    return x + outer / layout_.near_count * layout_.far + outer % layout_.near_count * layout_.near +
-           inner * spec_.in_parts();
+    return input(x, outer / layout_.near_count, outer % layout_.near_count, inner);
+  }
+
+  const Real* input(const Real* x, int64_t far, int64_t near, int64_t inner) const {
+    return x + far * layout_.far + near * layout_.near + inner * spec_.in_parts();
   }
 
   Real* output(Real* y, int64_t outer, int64_t inner) const {
@@ -75,12 +78,21 @@ class FourierRunner {
     const int64_t first_inner = group % groups_in_ * lanes, first_line = group * lanes;
     const int64_t left = across_ ? layout_.inner - first_inner : line_count() - first_line;
     lines.count = static_cast<int>(std::min(left, lanes));
-    for (int lane = 0; lane < lanes; ++lane) {
-      const int64_t used = lane < lines.count ? lane : 0;
-      const int64_t outer = across_ ? group / groups_in_ : (first_line + used) / layout_.inner;
-      const int64_t inner = across_ ? first_inner + used : (first_line + used) % layout_.inner;
-      lines.in[lane] = input(x, outer, inner);
+    int64_t outer = across_ ? group / groups_in_ : first_line / layout_.inner;
+    int64_t inner = across_ ? first_inner : first_line % layout_.inner;
+    int64_t far = outer / layout_.near_count, near = outer % layout_.near_count;
+    for (int lane = 0; lane < lines.count; ++lane) {  // without a division for each: short lines would wait for it
+      lines.in[lane] = input(x, far, near, inner);
       lines.out[lane] = output(y, outer, inner);
+      ++inner;
+      if (across_ || inner < layout_.inner) continue;
+      inner = 0;
+      ++outer;
+      if (++near == layout_.near_count) near = 0, ++far;
+    }
+    for (int lane = lines.count; lane < lanes; ++lane) {
+      lines.in[lane] = lines.in[0];
+      lines.out[lane] = lines.out[0];
     }
   }
 

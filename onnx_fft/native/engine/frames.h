@@ -30,7 +30,8 @@ struct FrameTables {
         window(basis.window.begin(), basis.window.end()) {
     window.resize(static_cast<size_t>(basis.length + dft->lanes));
     for (const BasisRow& row : basis.rows) {
-      rows.push_back({(2 * row.bin + row.is_imaginary) * dft->lanes,
+      const int64_t place = dft->places[static_cast<size_t>(row.bin)];
+      rows.push_back({(2 * place + row.is_imaginary) * dft->lanes,
                       static_cast<Real>(row.scale * static_cast<double>(dft->scale))});
     }
   }

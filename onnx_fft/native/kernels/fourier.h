@@ -73,8 +73,8 @@ struct FourierTable {
   FourierKernels<double> f64;
 };
 
-// Complex vectors of scratch memory: the values of a group, which transposing in blocks may read a little beyond; what
-// is convolved with a chirp; and the work area of a line.
+// Complex vectors of scratch memory: the values of a group, which transposing in blocks may read a little beyond, and
+// what is convolved with a chirp; of a long line, the lines that are computed together and the work area of one.
 template <typename Real>
 int64_t values_of(const FourierPlan<Real>& plan) {
   return plan.spec.length + 1 + plan.lanes;
@@ -82,11 +82,11 @@ int64_t values_of(const FourierPlan<Real>& plan) {
 template <typename Real>
 int64_t scratch_of(const ComplexDft<Real>& dft) {
   const int64_t longest = dft.line.length > dft.row_line.length ? dft.line.length : dft.row_line.length;
-  return (dft.is_long() ? kNeighbours + 2 : 3) * longest;
+  return (kNeighbours + 2) * longest;
 }
 template <typename Real>
 int64_t scratch_of(const FourierPlan<Real>& plan) {
-  return values_of(plan) + scratch_of(plan.dft);
+  return values_of(plan) + (plan.has_chirp() ? 2 * plan.dft.line.length : 0);
 }
 
 }  // namespace onnx_fft

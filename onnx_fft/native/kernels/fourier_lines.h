@@ -114,44 +114,69 @@ struct Scales {
 };
 
 template <typename Real>
-void store_rows(const FourierLines<Real>& lines, int64_t count, Scales<Real> scales, const Real* from, ptrdiff_t step) {
+ONNX_FFT_INLINE void scatter(const FourierLines<Real>& lines, int64_t at, Vec<Real> value) {
+  for (int lane = 0; lane < lines.count; ++lane) lines.out[lane][at] = value[lane];
+}
+
+// So few reals of each line are stored one by one: it takes less than to transpose a block.
+constexpr int64_t kFewReals = 2;
+
+// Reals before vector i of those that come out: two of each place, or one.
+template <bool AreTwo, typename Real>
+ONNX_FFT_INLINE ptrdiff_t find_vector(const FourierPlan<Real>& plan, int64_t i) {
+  const ptrdiff_t place = plan.places.data()[AreTwo ? i / 2 : i];
+  return (2 * place + (AreTwo ? i % 2 : 0)) * kLanes<Real>;
+}
+
+template <bool AreTwo, typename Real>
+void store_rows(const FourierPlan<Real>& plan, const FourierLines<Real>& lines, int64_t count, Scales<Real> scales,
+                const Real* values) {
   constexpr int L = kLanes<Real>;
   const int64_t ahead = distance_ahead<Real>(lines.out[0], lines.out[1], lines.count);
+  const auto read = [&](int64_t i) __attribute__((always_inline)) {
+    return load(values + find_vector<AreTwo>(plan, i)) * (i % 2 ? scales.odd : scales.even);
+  };
   for (int64_t first = 0; first < count; first += L) {
-    for (int lane = 0; lane < lines.count; ++lane) prefetch<true>(lines.out[lane], first + ahead);
+    const int64_t wanted = clamp(count - first, 0, L);
+    if (wanted <= kFewReals) {  // the last bin of a line of even length
+      for (int64_t i = 0; i < wanted; ++i) scatter(lines, first + i, read(first + i));
+      continue;
+    }
     Vec<Real> block[L];
-    const Real* const source = from + first * step;
-    unroll<L>(ONNX_FFT_STEP(i) { block[i] = load(source + i * step) * (i % 2 ? scales.odd : scales.even); });
+    unroll<L>(ONNX_FFT_STEP(i) { block[i] = read(first + i); });
     transpose_samples<Real>(block);
-    if (lines.count == L && count - first >= L) {
-      unroll<L>(ONNX_FFT_STEP(lane) { store_lanes(lines.out[lane] + first, block[lane], 0, L); });
+    if (lines.count == L && wanted == L) {
+      unroll<L>(ONNX_FFT_STEP(lane) {
+        prefetch<true>(lines.out[lane], first + ahead);
+        store_lanes(lines.out[lane] + first, block[lane], 0, L);
+      });
     } else {
-      const int64_t wanted = clamp(count - first, 0, L);
       for (int lane = 0; lane < lines.count; ++lane) store_lanes(lines.out[lane] + first, block[lane], 0, wanted);
     }
   }
 }
 
 template <typename Real>
-ONNX_FFT_INLINE void scatter(const FourierLines<Real>& lines, int64_t at, Vec<Real> value) {
-  for (int lane = 0; lane < lines.count; ++lane) lines.out[lane][at] = value[lane];
+void store_reals(const FourierPlan<Real>& plan, const FourierLines<Real>& lines, int64_t samples, const Real* values) {
+  Real* to = lines.out[0];
+  for (int64_t n = 0; n < samples; ++n, to += lines.out_step) {
+    const ptrdiff_t vector = plan.spec.is_packed() ? find_vector<true>(plan, n) : find_vector<false>(plan, n);
+    const Vec<Real> value = load(values + vector) * plan.scale;
+    lines.layout == LineLayout::kScattered ? scatter(lines, n * lines.out_step, value)
+                                           : store_lanes(to, value, 0, lines.count);
+  }
 }
 
 template <typename Real>
-void store_samples(const FourierLines<Real>& lines, int parts, int64_t samples, Scales<Real> scales, const Real* from,
-                   ptrdiff_t step) {
+void store_bins(const FourierPlan<Real>& plan, const FourierLines<Real>& lines, int64_t samples, Scales<Real> scales,
+                const Real* values) {
   constexpr int L = kLanes<Real>;
-  const bool scatters = lines.layout == LineLayout::kScattered;
   Real* to = lines.out[0];
-  for (int64_t n = 0; n < samples; ++n, from += parts * step, to += lines.out_step) {
+  for (int64_t n = 0; n < samples; ++n, to += lines.out_step) {
     const int64_t at = n * lines.out_step;
-    const Vec<Real> re = load(from) * scales.even;
-    if (parts == 1) {
-      scatters ? scatter(lines, at, re) : store_lanes(to, re, 0, lines.count);
-      continue;
-    }
-    const Vec<Real> im = load(from + step) * scales.odd;
-    if (scatters) {
+    const Real* const from = values + find_vector<false>(plan, n);
+    const Vec<Real> re = load(from) * scales.even, im = load(from + L) * scales.odd;
+    if (lines.layout == LineLayout::kScattered) {
       scatter(lines, at, re);
       scatter(lines, at + 1, im);
     } else if (lines.count == L) {
@@ -162,67 +187,68 @@ void store_samples(const FourierLines<Real>& lines, int parts, int64_t samples, 
   }
 }
 
-// Bins become one number each, in place.
+// Bins become one number each, in place of their real parts.
 template <typename Real>
-void join_bins(BinForm form, int64_t bins, Scales<Real> scales, Real* values) {
-  constexpr int L = kLanes<Real>;
+void join_bins(const FourierPlan<Real>& plan, BinForm form, int64_t bins, Scales<Real> scales, Real* values) {
   for (int64_t k = 0; k < bins; ++k) {
-    const Vec<Real> re = load(values + 2 * k * L) * scales.even, im = load(values + (2 * k + 1) * L) * scales.odd;
-    store(values + k * L, join_parts<Real>(form, re, im));
+    Real* const bin = values + find_vector<false>(plan, k);
+    store(bin, join_parts<Real>(form, load(bin) * scales.even, load(bin + kLanes<Real>) * scales.odd));
   }
 }
 
 template <typename Real>
 void store_lines(const FourierPlan<Real>& plan, const FourierLines<Real>& lines, Real* values) {
-  constexpr int L = kLanes<Real>;
   const FourierSpec& spec = plan.spec;
   const bool is_real = spec.form == FourierForm::kHalf, conjugates = spec.form == FourierForm::kReal && spec.inverse;
-  const int parts = is_real ? 1 : 2;
-  const ptrdiff_t step = is_real && spec.length % 2 != 0 ? 2 * L : L;
-  const int64_t samples = spec.form == FourierForm::kReal && spec.onesided ? spec.length / 2 + 1 : spec.length;
+  const int64_t samples = spec.out_samples();
   const Scales<Real> scales = {plan.scale, conjugates ? -plan.scale : plan.scale};
   if (lines.form != BinForm::kParts) {
-    join_bins(lines.form, samples, scales, values);
-    store_rows(lines, samples, {1, 1}, values, L);
-  } else if (lines.layout == LineLayout::kRows) {
-    store_rows(lines, samples * parts, scales, values, step);
+    join_bins(plan, lines.form, samples, scales, values);
+    store_rows<false, Real>(plan, lines, samples, {1, 1}, values);
+  } else if (lines.layout != LineLayout::kRows) {
+    is_real ? store_reals(plan, lines, samples, values) : store_bins(plan, lines, samples, scales, values);
+  } else if (is_real && !spec.is_packed()) {
+    store_rows<false>(plan, lines, samples, scales, values);
   } else {
-    store_samples(lines, parts, samples, scales, values, step);
+    store_rows<true>(plan, lines, samples * spec.out_parts(), scales, values);
   }
 }
 
 // --- between --------------------------------------------------------------------------------------------------------
 
-// The DFT of a line in place, by a convolution with a chirp if the plan says so. `work` is that of `scratch_of`.
+// The DFT of a line in place, by a convolution with a chirp if the plan says so; bins come out at `plan.places`.
 template <typename Real>
 void transform_complex(const FourierPlan<Real>& plan, Line<Real> line, int64_t points, Line<Real> work) {
   const LinePlan& chain = plan.dft.line;
   const Real* const roots = plan.dft.roots.data();
   const Real* const chirp = plan.chirp.data();
-  if (chirp == nullptr) return transform_line(chain, roots, line, line, work);
+  if (chirp == nullptr) return transform_in_place(chain, roots, line);
   const Complex<Real> zero = {};
-  const Line<Real> padded = work, rest = work.from(chain.length);
+  const Line<Real> padded = work, product = work.from(chain.length);
+  const int32_t* const places = plan.dft.places.data();
   for (int64_t n = 0; n < points; ++n) padded.put(n, multiply_complex(line.get(n), chirp[2 * n], chirp[2 * n + 1]));
   for (int64_t n = points; n < chain.length; ++n) padded.put(n, zero);
-  transform_line(chain, roots, padded, padded, rest);
+  transform_in_place(chain, roots, padded);
   const Real* const spectrum = plan.chirp_spectrum.data();
   for (int64_t k = 0; k < chain.length; ++k) {
-    padded.put(k, multiply_complex(padded.get(k), spectrum[2 * k], spectrum[2 * k + 1]));
+    product.put(k, multiply_complex(padded.get(places[k]), spectrum[2 * k], spectrum[2 * k + 1]));
   }
-  transform_line(chain, roots, padded.swapped(), padded.swapped(), rest);
-  for (int64_t k = 0; k < points; ++k) line.put(k, multiply_complex(padded.get(k), chirp[2 * k], chirp[2 * k + 1]));
+  transform_in_place(chain, roots, product.swapped());
+  for (int64_t k = 0; k < points; ++k) {
+    line.put(k, multiply_complex(product.get(places[k]), chirp[2 * k], chirp[2 * k + 1]));
+  }
 }
 
 // X[N - k] = conj X[k]
-template <typename Real>
-void mirror(Line<Real> line, int64_t length) {
+template <typename AnyLine>
+void mirror(AnyLine line, int64_t length) {
   for (int64_t k = 1; 2 * k < length; ++k) {
-    const Complex<Real> value = line.get(k);
+    const auto value = line.get(k);
     line.put(length - k, {value.re, -value.im});
   }
 }
 
-// What `load_lines` has put into the scratch memory, in place.
+// What `load_lines` has put into the scratch memory, in place: number k comes out at plan.places[k].
 template <typename Real>
 void transform_values(const FourierPlan<Real>& plan, Real* scratch) {
   const FourierSpec& spec = plan.spec;
@@ -242,8 +268,9 @@ void transform_values(const FourierPlan<Real>& plan, Real* scratch) {
   const bool swaps = spec.inverse && spec.form != FourierForm::kReal;
   transform_complex(plan, swaps ? line.swapped() : line, points, work);
   if (spec.form == FourierForm::kReal) {
-    if (is_packed) separate(half, plan.real_roots.data(), line, line);
-    if (!spec.onesided) mirror(line, length);
+    const PlacedLine<Real> placed{line, plan.places.data()};
+    if (is_packed) separate(half, plan.real_roots.data(), placed, placed);
+    if (!spec.onesided) mirror(placed, length);
   }
 }
 

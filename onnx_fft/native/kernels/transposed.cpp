@@ -35,10 +35,13 @@ template <typename Real>
 void add_samples(const FourierPlan<Real>& plan, const OverlapFrames<Real>& frames, int64_t count, const Real* values,
                  Real* sums) {
   constexpr int L = kLanes<Real>;
-  const ptrdiff_t step = plan.spec.is_packed() ? L : 2 * L;
+  const bool is_packed = plan.spec.is_packed();
   for (int64_t first = 0; first < frames.taps; first += L) {
     Vec<Real> block[L];
-    unroll<L>(ONNX_FFT_STEP(i) { block[i] = load(values + (first + i) * step) * frames.window[first + i]; });
+    unroll<L>(ONNX_FFT_STEP(i) {
+      const ptrdiff_t vector = is_packed ? find_vector<true>(plan, first + i) : find_vector<false>(plan, first + i);
+      block[i] = load(values + vector) * frames.window[first + i];
+    });
     transpose_samples<Real>(block);
     const int64_t wanted = clamp(frames.taps - first, 0, L);
     for (int64_t lane = 0; lane < count; ++lane) {

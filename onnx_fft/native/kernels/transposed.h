@@ -39,8 +39,8 @@ struct OverlapKernels {
   void (*add)(const FourierPlan<Real>&, const OverlapFrames<Real>&, Real* scratch);
 };
 
-// Complex vectors of scratch memory: the values of all groups, and the work area of one. A group's lies behind its
-// values, where others have theirs: the last group is the first to be transformed.
+// Complex vectors of scratch memory: the values of all groups, and what one convolves with a chirp. That lies behind
+// the group's values, where others have theirs: the last group is the first to be transformed.
 template <typename Real>
 int64_t scratch_of_groups(const FourierPlan<Real>& plan) {
   return (kFrameGroups - 1) * values_of(plan) + scratch_of(plan);

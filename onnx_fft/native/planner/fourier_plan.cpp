@@ -66,6 +66,7 @@ ComplexDft<Real> plan_complex(int64_t points, bool is_long, int64_t lanes) {
     plan_columns(points, lanes, dft);
   } else {
     dft.line = plan_line(static_cast<int>(points));
+    dft.places = find_places(dft.line);
   }
   dft.roots = cast<Real>(dft.line.roots);
   return dft;
@@ -91,6 +92,16 @@ std::vector<Real> make_real_roots(const FourierSpec& spec, bool is_long, int64_t
     }
   }
   return vectors;
+}
+
+// What a chirp gives is in order, and so is what is made from the core's bins beyond them.
+template <typename Real>
+std::vector<int32_t> place_outputs(const FourierPlan<Real>& plan) {
+  std::vector<int32_t> places;
+  if (!plan.has_chirp()) places = plan.dft.places;
+  const size_t count = static_cast<size_t>(plan.spec.length + 1 + plan.lanes);
+  for (size_t k = places.size(); k < count; ++k) places.push_back(static_cast<int32_t>(k));
+  return places;
 }
 
 template <typename Real>
@@ -138,6 +149,7 @@ std::shared_ptr<FourierPlan<Real>> plan_fourier(const FourierSpec& spec, bool is
     plan->dft = plan_complex<Real>(points, is_long, lanes);
   }
   if (spec.is_packed()) plan->real_roots = make_real_roots<Real>(spec, is_long, lanes);
+  if (!is_long) plan->places = place_outputs(*plan);
   plan->scale = find_scale<Real>(spec);
   return plan;
 }
@@ -157,12 +169,13 @@ FourierBytes count_fourier_bytes(const FourierSpec& spec, bool is_long, int64_t 
   } else {
     lines = line_bytes(core, real_bytes);
   }
+  const double places = is_long ? 0 : double(core) + double(spec.length + 1 + lanes);
   const int64_t last = points / 2;
   if (spec.is_packed()) reals += 2 * double(is_long ? (last + lanes - 1) / lanes * lanes : last + 1);
   const double chirped = has_chirp ? 4 * double(core) : 0;
   const double scratch = is_long ? 4 * double(core) + chirped + double(spec.in_samples() + spec.out_samples()) * 2
-                                 : 2 * double(lanes) * double(spec.length + 1 + lanes + 3 * core);
-  return {lines + reals * real_bytes, scratch * real_bytes};
+                                 : 2 * double(lanes) * double(spec.length + 1 + lanes + (has_chirp ? 2 * core : 0));
+  return {lines + reals * real_bytes + places * sizeof(int32_t), scratch * real_bytes};
 }
 
 std::vector<double> make_chirp_kernel(int64_t points, int64_t padded) {

@@ -56,8 +56,9 @@ struct FourierSpec {
 // A complex DFT in lines, or for a long one, in columns and then rows.
 template <typename Real>
 struct ComplexDft {
-  LinePlan line;            // of all points, or of a column (A)
-  std::vector<Real> roots;  // of `line`
+  LinePlan line;                // of all points, or of a column (A)
+  std::vector<Real> roots;      // of `line`
+  std::vector<int32_t> places;  // of the bins of a short line
 
   int64_t rows = 1;             // B; 1 if the line is short
   LinePlan row_line;            // of B
@@ -78,6 +79,8 @@ struct FourierPlan {
   std::vector<Real> chirp_spectrum;  // [padded] re, im: the DFT of conj(c), divided by `padded`
   // exp(-2 pi i k / length), k <= points / 2, of a packed line: re, im; of a long one as vectors across k = 1, 2, ...
   std::vector<Real> real_roots;
+  // Of a short line, where in scratch memory each complex number that comes out lies, and up to a vector more.
+  std::vector<int32_t> places;
   Real scale;  // of what comes out of the core
 
   bool has_chirp() const { return !chirp.empty(); }

@@ -115,6 +115,19 @@ LinePlan plan_line(int length) {
   return line;
 }
 
+std::vector<int32_t> find_places(const LinePlan& line) {
+  std::vector<int32_t> places(static_cast<size_t>(line.length));
+  for (int place = 0; place < line.length; ++place) {
+    int bin = 0, rest = place;
+    for (const LinePlan::Step& step : line.steps) {
+      bin += rest / step.count * step.stride;
+      rest %= step.count;
+    }
+    places[static_cast<size_t>(bin)] = place;
+  }
+  return places;
+}
+
 int64_t next_length(int64_t least, bool even) {
   int64_t n = std::max<int64_t>(least, even ? 2 : 1);
   while (!is_smooth(n) || (even && n % 2 != 0)) ++n;

@@ -12,7 +12,7 @@ namespace onnx_fft {
 
 struct AxisPlan;
 
-// A DFT along one line as a chain of short ones (Stockham): while n > 1, radix r takes elements apart by n / r.
+// A DFT along one line as a chain of short ones: while n > 1, radix r takes elements apart by n / r.
 struct LinePlan {
   struct Step {
     int radix;
@@ -84,6 +84,10 @@ int64_t next_length(int64_t least, bool even);
 // The line's DFT; `length` has no prime factor above kLargestRadix.
 constexpr int kLargestRadix = 13;
 LinePlan plan_line(int length);
+
+// Where a DFT in place leaves each bin: with steps of radices r and counts m, bin k[0] + r[0] (k[1] + r[1] (...)) at
+// k[0] m[0] + k[1] m[1] + ...
+std::vector<int32_t> find_places(const LinePlan& line);
 
 // Appends exp(-2 pi i numerator / denominator).
 void push_root(std::vector<double>& roots, int64_t numerator, int64_t denominator);

@@ -186,7 +186,8 @@ bool check_bytes(const FourierSpec& spec, bool is_long, int64_t lanes) {
   const size_t reals = plan->chirp.size() + (plan->has_chirp() ? static_cast<size_t>(2 * dft.points()) : 0) +
                        dft.roots.size() + dft.row_roots.size() + dft.block_roots.size() + dft.lane_roots.size() +
                        plan->real_roots.size();
-  const size_t bytes = reals * sizeof(Real) + (dft.line.roots.size() + dft.row_line.roots.size()) * sizeof(double);
+  const size_t bytes = reals * sizeof(Real) + (dft.places.size() + plan->places.size()) * sizeof(int32_t) +
+                       (dft.line.roots.size() + dft.row_line.roots.size()) * sizeof(double);
   const double told = count_fourier_bytes(spec, is_long, lanes, sizeof(Real)).tables;
   if (told == static_cast<double>(bytes)) return true;
   std::printf("%lld points, %s: %.0f bytes told, %zu taken\n", static_cast<long long>(spec.length),
