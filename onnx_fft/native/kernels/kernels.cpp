@@ -73,48 +73,68 @@ void finish_sums(const Epilogue<Real>& epilogue, int64_t channel, void* y, const
   }
 }
 
-// One output of all frames, finished; `residual` is what is added.
-template <typename Real>
+// One output of all frames, finished; of `Biased` ones a bias is all that is added, if there is one.
+template <bool Biased, typename Real>
 ONNX_FFT_INLINE Vec<Real> make_row(const BinOutput<Real>& output, const Real* bins, int64_t row, Vec<Real> residual) {
-  const auto part = [&](int64_t of) {
+  const auto part = [&](int64_t of) __attribute__((always_inline)) {
     const Vec<Real> sums = load(bins + output.rows[of].position) * output.rows[of].scale;
-    return finish<Real>(*output.epilogue, output.channel + of, sums, residual);
+    if constexpr (!Biased) return finish<Real>(*output.epilogue, output.channel + of, sums, residual);
+    const Real* const bias = output.epilogue->bias;
+    return bias != nullptr ? sums + bias[output.channel + of] : sums;
   };
   return output.form == BinForm::kParts ? part(row)
                                         : join_parts<Real>(output.form, part(row), part(row + output.count));
 }
 
-template <typename Real, typename Storage>
+template <bool Biased, typename Real, typename Storage>
 void store_frames(const BinOutput<Real>& output, const Real* bins, int frames) {
   Storage* y = static_cast<Storage*>(output.y);
   const bool adds = output.epilogue->residual != nullptr;
   const Storage* residual = adds ? static_cast<const Storage*>(output.residual) : y;
   for (int64_t row = 0; row < output.count; ++row, y += output.row_step, residual += output.row_step) {
     const Vec<Real> addend = adds ? load_values<Real>(residual, frames) : Vec<Real>{};
-    store_values<Real>(y, make_row(output, bins, row, addend), frames);
+    store_values<Real>(y, make_row<Biased>(output, bins, row, addend), frames);
   }
 }
 
-// The same, of rows that lie side by side.
+// What is added to rows [first, first + count), which lie side by side; zeros if nothing is.
 template <typename Real, typename Storage>
-void store_frames_apart(const BinOutput<Real>& output, const Real* bins, int frames) {
+void load_residual(const BinOutput<Real>& output, int frames, int64_t first, int64_t count,
+                   Vec<Real> (&block)[kLanes<Real>]) {
+  const Storage* const residual = static_cast<const Storage*>(output.residual);
+  const bool adds = output.epilogue->residual != nullptr;
+  for (int frame = 0; frame < kLanes<Real>; ++frame) {
+    const bool is_there = adds && frame < frames;
+    block[frame] = is_there ? load_values<Real>(residual + frame * output.frame_step + first, count) : Vec<Real>{};
+  }
+  if (adds) transpose_samples<Real>(block);
+}
+
+// The same, of the rows from `first` on, which lie side by side.
+template <bool Biased, typename Real, typename Storage>
+void store_rows_apart(const BinOutput<Real>& output, const Real* bins, int frames, int64_t first) {
   constexpr int L = kLanes<Real>;
-  Storage* y = static_cast<Storage*>(output.y);
-  const Storage* residual = static_cast<const Storage*>(output.residual);
-  for (int64_t first = 0; first < output.count; first += L) {
-    const int64_t count = clamp(output.count - first, 0, L);
-    Vec<Real> block[L] = {};
-    if (output.epilogue->residual != nullptr) {
-      for (int frame = 0; frame < frames; ++frame) {
-        block[frame] = load_values<Real>(residual + frame * output.frame_step + first, count);
-      }
-      transpose<Real>(block);
-    }
-    for (int i = 0; i < count; ++i) block[i] = make_row(output, bins, first + i, block[i]);
-    transpose<Real>(block);
-    for (int frame = 0; frame < frames; ++frame) {
-      store_values<Real>(y + frame * output.frame_step + first, block[frame], count);
-    }
+  const int64_t count = clamp(output.count - first, 0, L);
+  Vec<Real> block[L];
+  if (Biased && count == L) {
+    unroll<L>(ONNX_FFT_STEP(i) { block[i] = make_row<Biased>(output, bins, first + i, Vec<Real>{}); });
+  } else {
+    load_residual<Real, Storage>(output, frames, first, count, block);
+    for (int i = 0; i < count; ++i) block[i] = make_row<Biased>(output, bins, first + i, block[i]);
+  }
+  transpose_samples<Real>(block);
+  Storage* const y = static_cast<Storage*>(output.y) + first;
+  for (int frame = 0; frame < frames; ++frame) {
+    prefetch<true>(y, (frame + L) * output.frame_step);
+    store_values<Real>(y + frame * output.frame_step, block[frame], count);
+  }
+}
+
+template <bool Biased, typename Real, typename Storage>
+void store_outputs(const BinOutput<Real>& output, const Real* bins, int frames) {
+  if (output.frame_step == 1) return store_frames<Biased, Real, Storage>(output, bins, frames);
+  for (int64_t first = 0; first < output.count; first += kLanes<Real>) {
+    store_rows_apart<Biased, Real, Storage>(output, bins, frames, first);
   }
 }
 
@@ -123,8 +143,10 @@ void transform_frames(const FourierPlan<Real>& plan, const FourierLines<Real>& l
                       const BinOutput<Real>& output) {
   load_lines(plan, lines, scratch);
   transform_values(plan, scratch);
-  output.frame_step == 1 ? store_frames<Real, Storage>(output, scratch, lines.count)
-                         : store_frames_apart<Real, Storage>(output, scratch, lines.count);
+  const Epilogue<Real>& e = *output.epilogue;
+  const bool is_biased = e.residual == nullptr && e.scale == nullptr && e.activation.kind == ActivationKind::kNone;
+  is_biased ? store_outputs<true, Real, Storage>(output, scratch, lines.count)
+            : store_outputs<false, Real, Storage>(output, scratch, lines.count);
 }
 
 template <typename Real>
