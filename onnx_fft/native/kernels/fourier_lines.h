@@ -16,6 +16,13 @@ ONNX_FFT_INLINE int64_t distance_ahead(const Real* first, const Real* second, in
   return step / static_cast<int64_t>(sizeof(Real)) * count;
 }
 
+// The vectors behind `parts` of them: what the next lines have there, of those that lie side by side. Every sample is a
+// row of memory of its own, too many for the hardware to foresee.
+template <bool Write, typename Real>
+ONNX_FFT_INLINE void prefetch_next(const Real* p, int parts) {
+  for (int i = 0; i < parts; ++i) prefetch<Write>(p, (parts + i) * kLanes<Real>);
+}
+
 // --- in -------------------------------------------------------------------------------------------------------------
 
 // `count` vectors `step` reals apart, from lines that are rows.
@@ -61,6 +68,7 @@ void load_samples(const FourierLines<Real>& lines, int parts, int64_t available,
   const Real* from = lines.in[0];
   for (int64_t n = 0; n < available; ++n, from += lines.in_step, to += parts * step) {
     const int64_t at = n * lines.in_step;
+    if (!gathers) prefetch_next<false>(from, parts);
     if (parts == 1) {
       const Vec<Real> value = gathers ? gather(lines, at) : load_lanes(from, 0, lines.count);
       store(to, lines.window != nullptr ? value * lines.window[n] : value);
@@ -180,6 +188,7 @@ void store_bins(const FourierPlan<Real>& plan, const FourierLines<Real>& lines, 
       scatter(lines, at, re);
       scatter(lines, at + 1, im);
     } else if (lines.count == L) {
+      prefetch_next<true>(to, 2);
       store_pairs<Real>(to, {re, im}, 2 * L);
     } else {
       store_pairs<Real>(to, {re, im}, 2 * lines.count);

@@ -92,6 +92,7 @@ void store_frames(const BinOutput<Real>& output, const Real* bins, int frames) {
   const bool adds = output.epilogue->residual != nullptr;
   const Storage* residual = adds ? static_cast<const Storage*>(output.residual) : y;
   for (int64_t row = 0; row < output.count; ++row, y += output.row_step, residual += output.row_step) {
+    prefetch<true>(y, kLanes<Real>);  // where the next frames' outputs go
     const Vec<Real> addend = adds ? load_values<Real>(residual, frames) : Vec<Real>{};
     store_values<Real>(y, make_row<Biased>(output, bins, row, addend), frames);
   }
