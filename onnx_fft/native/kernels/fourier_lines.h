@@ -8,13 +8,24 @@
 namespace onnx_fft {
 namespace ONNX_FFT_ISA {
 
-// Reals from the lines of one group to those of the next, for prefetching: lines are rows, all as far apart as the
-// first two.
-template <typename Real>
-ONNX_FFT_INLINE int64_t distance_ahead(const Real* first, const Real* second, int count) {
-  const auto step = static_cast<int64_t>(reinterpret_cast<uintptr_t>(second) - reinterpret_cast<uintptr_t>(first));
-  return step / static_cast<int64_t>(sizeof(Real)) * count;
-}
+// What comes next of lines that are rows, all as far apart as the first two: the lines of the next group. The
+// first-level cache has room for those of short lines.
+template <bool Write, typename Real>
+class NextRows {
+ public:
+  NextRows(const Real* first, const Real* second, int lines, int64_t reals)
+      : reals_((reinterpret_cast<intptr_t>(second) - reinterpret_cast<intptr_t>(first)) / kRealBytes * lines),
+        are_near_(reals * ONNX_FFT_VECTOR_BYTES <= kNearBytes) {}
+
+  ONNX_FFT_INLINE void fetch(const Real* line, int64_t at) const {
+    are_near_ ? prefetch<Write, kFirstLevel>(line, at + reals_) : prefetch<Write>(line, at + reals_);
+  }
+
+ private:
+  static constexpr int64_t kRealBytes = sizeof(Real), kNearBytes = 10 << 10;
+  int64_t reals_;  // further on
+  bool are_near_;
+};
 
 // The vectors behind `parts` of them: what the next lines have there, of those that lie side by side. Every sample is a
 // row of memory of its own, too many for the hardware to foresee.
@@ -29,9 +40,9 @@ ONNX_FFT_INLINE void prefetch_next(const Real* p, int parts) {
 template <typename Real>
 void load_rows(const FourierLines<Real>& lines, int64_t count, int64_t available, Real* to, ptrdiff_t step) {
   constexpr int L = kLanes<Real>;
-  const int64_t ahead = distance_ahead<Real>(lines.in[0], lines.in[1], lines.count);
+  const NextRows<false, Real> next(lines.in[0], lines.in[1], lines.count, count);
   for (int64_t first = 0; first < count; first += L) {
-    unroll<L>(ONNX_FFT_STEP(lane) { prefetch<false>(lines.in[lane], first + ahead); });
+    unroll<L>(ONNX_FFT_STEP(lane) { next.fetch(lines.in[lane], first); });
     Vec<Real> block[L];
     const int64_t there = clamp(available - first, 0, L);
     if (there == L) {
@@ -140,7 +151,7 @@ template <bool AreTwo, typename Real>
 void store_rows(const FourierPlan<Real>& plan, const FourierLines<Real>& lines, int64_t count, Scales<Real> scales,
                 const Real* values) {
   constexpr int L = kLanes<Real>;
-  const int64_t ahead = distance_ahead<Real>(lines.out[0], lines.out[1], lines.count);
+  const NextRows<true, Real> next(lines.out[0], lines.out[1], lines.count, count);
   const auto read = [&](int64_t i) __attribute__((always_inline)) {
     return load(values + find_vector<AreTwo>(plan, i)) * (i % 2 ? scales.odd : scales.even);
   };
@@ -155,7 +166,7 @@ void store_rows(const FourierPlan<Real>& plan, const FourierLines<Real>& lines, 
     transpose_samples<Real>(block);
     if (lines.count == L && wanted == L) {
       unroll<L>(ONNX_FFT_STEP(lane) {
-        prefetch<true>(lines.out[lane], first + ahead);
+        next.fetch(lines.out[lane], first);
         store_lanes(lines.out[lane] + first, block[lane], 0, L);
       });
     } else {
