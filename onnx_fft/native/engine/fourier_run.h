@@ -94,6 +94,10 @@ class FourierRunner {
       lines.in[lane] = lines.in[0];
       lines.out[lane] = lines.out[0];
     }
+    if (!across_) return;
+    const int64_t next = group + 1, next_inner = next % groups_in_ * lanes;
+    lines.in_ahead = input(x, next / groups_in_, next_inner) - lines.in[0];
+    lines.out_ahead = output(y, next / groups_in_, next_inner) - lines.out[0];
   }
 
   void run_long(const Real* x, Real* y, const Executor& executor) const {

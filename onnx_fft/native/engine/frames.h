@@ -77,6 +77,7 @@ class FrameRunner {
     lines.available = plan_.taps;
     lines.window = tables_.window.data();
     lines.in_step = plan_.tap_step;
+    lines.in_ahead = lanes_;
     const bool lie_beside = plan_.tap_step > 1 && std::is_same_v<Real, Storage>;
     lines.layout = lie_beside ? LineLayout::kLanes : LineLayout::kRows;
     for (int lane = 0; lane < lanes_; ++lane) {

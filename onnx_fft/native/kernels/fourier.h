@@ -26,7 +26,8 @@ struct FourierLines {
   int count;
   LineLayout layout;
   int64_t in_step, out_step;
-  int64_t available;  // samples of the input that there are; those behind them are zero
+  int64_t in_ahead, out_ahead;  // of kLanes: reals to where the next group's lines are
+  int64_t available;            // samples of the input that there are; those behind them are zero
   const Real*
       window;  // a factor for each real of the input, filled up to a vector, or nullptr; not of complex ones by samples
   BinForm form;  // of what comes out; others than kParts with kRows only

@@ -30,11 +30,17 @@ class LineRows {
   bool are_short_;
 };
 
-// The vectors behind `parts` of them: what the next lines have there, of those that lie side by side. Every sample is a
-// row of memory of its own, too many for the hardware to foresee.
+// Whether the samples of lines that lie side by side are rows of memory too far apart for the hardware to foresee.
+template <typename Real>
+ONNX_FFT_INLINE bool are_far_apart(int64_t step) {
+  constexpr int64_t kFarBytes = 1024;
+  return step * static_cast<int64_t>(sizeof(Real)) >= kFarBytes;
+}
+
+// What the next lines have where these have `parts` vectors.
 template <bool Write, typename Real>
-ONNX_FFT_INLINE void prefetch_next(const Real* p, int parts) {
-  for (int i = 0; i < parts; ++i) prefetch<Write>(p, (parts + i) * kLanes<Real>);
+ONNX_FFT_INLINE void prefetch_next(const Real* p, int parts, int64_t ahead) {
+  for (int i = 0; i < parts; ++i) prefetch<Write>(p, ahead + i * kLanes<Real>);
 }
 
 // --- in -------------------------------------------------------------------------------------------------------------
@@ -79,10 +85,11 @@ template <typename Real>
 void load_samples(const FourierLines<Real>& lines, int parts, int64_t available, Real* to, ptrdiff_t step) {
   constexpr int L = kLanes<Real>;
   const bool gathers = lines.layout == LineLayout::kScattered;
+  const bool is_far = !gathers && are_far_apart<Real>(lines.in_step);
   const Real* from = lines.in[0];
   for (int64_t n = 0; n < available; ++n, from += lines.in_step, to += parts * step) {
     const int64_t at = n * lines.in_step;
-    if (!gathers) prefetch_next<false>(from, parts);
+    if (is_far) prefetch_next<false>(from, parts, lines.in_ahead);
     if (parts == 1) {
       const Vec<Real> value = gathers ? gather(lines, at) : load_lanes(from, 0, lines.count);
       store(to, lines.window != nullptr ? value * lines.window[n] : value);
@@ -230,6 +237,7 @@ template <typename Real>
 void store_bins(const FourierPlan<Real>& plan, const FourierLines<Real>& lines, int64_t samples, Scales<Real> scales,
                 const Real* values) {
   constexpr int L = kLanes<Real>;
+  const bool is_far = are_far_apart<Real>(lines.out_step);
   Real* to = lines.out[0];
   for (int64_t n = 0; n < samples; ++n, to += lines.out_step) {
     const int64_t at = n * lines.out_step;
@@ -239,7 +247,7 @@ void store_bins(const FourierPlan<Real>& plan, const FourierLines<Real>& lines, 
       scatter(lines, at, re);
       scatter(lines, at + 1, im);
     } else if (lines.count == L) {
-      prefetch_next<true>(to, 2);
+      if (is_far) prefetch_next<true>(to, 2, lines.out_ahead);
       store_pairs<Real>(to, {re, im}, 2 * L);
     } else {
       store_pairs<Real>(to, {re, im}, 2 * lines.count);
