@@ -84,8 +84,7 @@ class FourierRunner {
     for (int lane = 0; lane < lines.count; ++lane) {  // without a division for each: short lines would wait for it
       lines.in[lane] = input(x, far, near, inner);
       lines.out[lane] = output(y, outer, inner);
-      ++inner;
-      if (across_ || inner < layout_.inner) continue;
+      if (++inner < layout_.inner) continue;
       inner = 0;
       ++outer;
       if (++near == layout_.near_count) near = 0, ++far;
@@ -94,10 +93,8 @@ class FourierRunner {
       lines.in[lane] = lines.in[0];
       lines.out[lane] = lines.out[0];
     }
-    if (!across_) return;
-    const int64_t next = group + 1, next_inner = next % groups_in_ * lanes;
-    lines.in_ahead = input(x, next / groups_in_, next_inner) - lines.in[0];
-    lines.out_ahead = output(y, next / groups_in_, next_inner) - lines.out[0];
+    lines.in_ahead = input(x, far, near, inner) - lines.in[0];
+    lines.out_ahead = output(y, outer, inner) - lines.out[0];
   }
 
   void run_long(const Real* x, Real* y, const Executor& executor) const {

@@ -16,17 +16,17 @@ void transform_complex(const FourierPlan<Real>& plan, Line<Real> line, int64_t p
   if (chirp == nullptr) return transform_in_place(chain, roots, line);
   const Complex<Real> zero = {};
   const Line<Real> padded = work, product = work.from(chain.length);
-  const int32_t* const places = plan.dft.places.data();
+  const PlacedLine<Real> padded_bins{padded, plan.dft.places.data()}, product_bins{product, plan.dft.places.data()};
   for (int64_t n = 0; n < points; ++n) padded.put(n, multiply_complex(line.get(n), chirp[2 * n], chirp[2 * n + 1]));
   for (int64_t n = points; n < chain.length; ++n) padded.put(n, zero);
   transform_in_place(chain, roots, padded);
   const Real* const spectrum = plan.chirp_spectrum.data();
   for (int64_t k = 0; k < chain.length; ++k) {
-    product.put(k, multiply_complex(padded.get(places[k]), spectrum[2 * k], spectrum[2 * k + 1]));
+    product.put(k, multiply_complex(padded_bins.get(k), spectrum[2 * k], spectrum[2 * k + 1]));
   }
   transform_in_place(chain, roots, product.swapped());
   for (int64_t k = 0; k < points; ++k) {
-    line.put(k, multiply_complex(product.get(places[k]), chirp[2 * k], chirp[2 * k + 1]));
+    line.put(k, multiply_complex(product_bins.get(k), chirp[2 * k], chirp[2 * k + 1]));
   }
 }
 

@@ -111,7 +111,7 @@ void load_residual(const BinOutput<Real>& output, int frames, int64_t first, int
   if (adds) transpose_samples<Real>(block);
 }
 
-// The same, of the rows from `first` on, which lie side by side.
+// The same as `store_frames`, of up to a vector of rows from `first` on, which lie side by side.
 template <bool Biased, typename Real, typename Storage>
 void store_rows_apart(const BinOutput<Real>& output, const Real* bins, int frames, int64_t first) {
   constexpr int L = kLanes<Real>;
