@@ -1,8 +1,8 @@
 """What a MatMul of frames with a windowed DFT basis takes, as ONNX Runtime's own and by the native library.
 
-The library's work is counted by itself, as that of the Conv which computes the same: one tap, and the samples of a
-frame for channels. ONNX Runtime's MatMul is faster than its Conv of that kind, because it lays out a constant second
-operand once.
+The library counts its own work, as that of the Conv which computes the same: one tap, and the samples of a frame for
+channels; or, of frames that are rows, one frame of a signal each. ONNX Runtime's MatMul is faster than its Conv of that
+kind, because it lays out a constant second operand once.
 """
 
 from __future__ import annotations
@@ -20,18 +20,14 @@ from onnx_fft.sites.spec import ConvSpec
 ASSUMED_FRAMES = (1, 64, MOST_ASSUMED_FRAMES)
 """How many there are if the model leaves that open; one is that of a stream."""
 
-PLAIN = 0.45
-"""Of the rate of a Conv's product, for a MatMul. These numbers are about the least for ONNX Runtime and the most for
-the library of 8 bases, of 64 to 1,024 points and 16 to 1,026 rows, on 1 to 1,000 frames (AMD EPYC, AVX2, ONNX Runtime
-1.32, one thread, 2026-11). Of columns both take longer than that: ONNX Runtime 0.8 to 4.5 times, because it lays out no
-first operand ahead, the library 0.6 to 3.4 times, because it reads and writes numbers that lie far apart. Of 56 such
-MatMuls none that is predicted to gain loses."""
+PLAIN = 0.55
+"""Of the rate of a Conv's product, for a MatMul, whose constant operand is laid out once: about what an FMA takes at
+least, on the machines whose rates are shipped. `python -m scripts.bench.calibrate_frames judge` says how far that is
+from what ONNX Runtime takes; of columns, where the constant comes first and is laid out in every run, farther."""
 WEIGHT_READS = 0.25
 """Of the rate of bytes that pass through memory, for a weight, which caches hold: it bounds the product of a frame."""
-OWN_CALL_S, CALL_S = 4e-6, 6e-6
-"""What any MatMul takes, and any node of the library, on one core."""
-CUT_FRAMES = 2.0
-"""Of the rate of frames that overlap in a signal: cut ones are read from memory, and outputs turned."""
+OWN_CALL_S = 4e-6
+"""What any MatMul takes, on one core."""
 
 
 def judge_frames(spec: MatMulSpec) -> list[MatMulSpec]:
@@ -63,10 +59,14 @@ def matmul_seconds(spec: MatMulSpec, rates: Rates) -> float:
 
 def fftmatmul_seconds(spec: MatMulSpec, rates: Rates) -> float:
     """Of the library's node, on `THREADS` threads."""
-    rate = dict(zip(unit_names(), rates, strict=True))
-    work = predict_fftconv(as_pointwise(spec), rates).work
-    transforms = CUT_FRAMES * rate["dense_transforms"] * work["dense_transforms"]
-    return (transforms + rate["bytes"] * work["bytes"] + CALL_S) / THREADS
+    conv = as_pointwise(spec)
+    return predict_fftconv(conv if spec.in_columns else _separate(conv), rates).seconds / THREADS
+
+
+def _separate(conv: ConvSpec) -> ConvSpec:
+    """The Conv over frames that are rows, each a signal of its own: so the library reads them, and writes spectra."""
+    taps = (conv.in_channels,)
+    return replace(conv, batch=conv.extents[0], in_channels=1, extents=taps, kernel_shape=taps)
 
 
 def _assume_frames(spec: MatMulSpec, frames: int) -> MatMulSpec:

@@ -16,7 +16,8 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -74,12 +75,25 @@ def main() -> None:
 
 def measure_nodes(path: Path, seed: int, count: int, never: Sequence[str]) -> None:
     """Append one line a convolution, of Conv and of a node that does nothing of the units `never`."""
-    rates = {n: r * (NEVER if n in never else 1) for n, r in zip(unit_names(), find_rates(), strict=True)}
+    with rule_out(never):
+        measure(path, seed, islice(draw_mixed(seed), count), THREADS, lambda _: [FFTCONV])
+
+
+@contextmanager
+def rule_out(units: Sequence[str]) -> Iterator[None]:
+    """Nodes of this process do nothing of these units, as far as they can choose."""
+    rates = {n: r * (NEVER if n in units else 1) for n, r in zip(unit_names(), find_rates(), strict=True)}
     with tempfile.TemporaryDirectory() as folder:
         profile = Path(folder) / "profile.txt"
         profile.write_text("".join(f"{name} {rate:.6e}\n" for name, rate in rates.items()), encoding="utf-8")
+        before = os.environ.get(PROFILE_VARIABLE)
         os.environ[PROFILE_VARIABLE] = str(profile)
-        measure(path, seed, islice(draw_mixed(seed), count), THREADS, lambda _: [FFTCONV])
+        try:
+            yield
+        finally:
+            os.environ.pop(PROFILE_VARIABLE)
+            if before is not None:
+                os.environ[PROFILE_VARIABLE] = before
 
 
 def fit_rates(path: Path, generic: Sequence[Path], vector_bytes: int) -> None:

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
-#include <thread>
 #include <vector>
 
 #include "planner/cost.h"
+#include "planner/tasks.h"
 
 namespace onnx_fft {
 namespace {
@@ -51,12 +51,6 @@ const Cut& find_cut(int lanes) {
   static const Cut narrow = {6, 1, 288 << 10, 2.3, {6, 12, 24, 48}, {48, 96, 192}};
   static const Cut wide = {14, 0.75, 124 << 10, 3.5, {7, 14, 28}, {56, 112, 196}};
   return lanes < 16 ? narrow : wide;
-}
-
-// Tasks that keep threads busy: with fewer, some wait. Of more than four, there are enough for most.
-double busy_tasks() {
-  static const unsigned cores = std::thread::hardware_concurrency();  // 0: it is not known
-  return cores == 0 ? 4 : std::min(cores, 4u);
 }
 
 // The axis without a DFT, or with each length that gives enough outputs.
@@ -135,14 +129,13 @@ Work count_dense_work(const DensePlan& plan, int lanes) {
   const double complex = plan.form == DenseForm::kGauss ? 3 * multiply(2, 1) / 2 : multiply(4, 2);
   const double products = blocks * out_vectors * ((pairs - real_pairs) * complex + real_pairs * multiply(2, 1));
   const double weights = blocks * pairs * inputs * out_vectors * 4 * weight_vectors(plan) * lanes;
-  const double tasks = groups * blocks, busy = busy_tasks();
-  const double uneven = plan.is_shared ? 1 : std::ceil(tasks / busy) * busy / tasks;
+  const double longer = groups * (plan.is_shared ? 1 : uneven(groups * blocks));
   Work work;
   work.of[kCalls] = 1 + (plan.is_shared ? groups * blocks * kBarriers : 0);
-  work.of[kDenseTransforms] = groups * uneven * transforms;
-  work.of[kDenseProducts] = groups * uneven * products;
-  work.of[kDenseBytes] = groups * uneven * weights;
-  work.of[kBytes] = groups * uneven * tensor_bytes(plan);
+  work.of[kDenseTransforms] = longer * transforms;
+  work.of[kDenseProducts] = longer * products;
+  work.of[kDenseBytes] = longer * weights;
+  work.of[kBytes] = longer * tensor_bytes(plan);
   return work;
 }
 

@@ -12,6 +12,11 @@ namespace {
 
 constexpr int64_t kMostPoints = int64_t{1} << 27;
 
+// For a point, times the cost of its butterflies; the second of a DFT by a chirp, of both DFTs of the padded points.
+// By scripts/bench/calibrate_frames.py on a 2-core Intel Xeon (Emerald Rapids), 2026-11: 2.3 to 3.8 and 4.5 to 5 cycles
+// with AVX-512, 2.8 to 5.2 and 4 to 5 with AVX2.
+constexpr double kPointCycles = 3.6, kChirpCycles = 5;
+
 template <typename Real>
 std::vector<Real> cast(const std::vector<double>& values) {
   return std::vector<Real>(values.begin(), values.end());
@@ -128,6 +133,13 @@ bool has_large_prime(int64_t n) {
     while (n % factor == 0) n /= factor;
   }
   return n > 1;
+}
+
+double count_transform_cycles(const FourierSpec& spec) {
+  const int64_t points = spec.points();
+  if (!has_large_prime(points)) return kPointCycles * double(points) * line_cost(static_cast<int>(points));
+  const int64_t padded = choose_padded(points, false);
+  return 2 * kChirpCycles * double(padded) * line_cost(static_cast<int>(padded));
 }
 
 template <typename Real>

@@ -89,6 +89,9 @@ struct FourierPlan {
 // Whether a DFT of so many points takes a chirp.
 bool has_large_prime(int64_t points);
 
+// Cycles of one core for the DFTs of a vector of short lines, without what reads and writes them.
+double count_transform_cycles(const FourierSpec& spec);
+
 // Everything but the chirp's spectrum. Throws std::invalid_argument for more points than a plan can have.
 template <typename Real>
 std::shared_ptr<FourierPlan<Real>> plan_fourier(const FourierSpec& spec, bool is_long, int64_t lanes);

@@ -3,25 +3,26 @@
 #include <cmath>
 
 #include "planner/fourier_plan.h"
+#include "planner/tasks.h"
 
 namespace onnx_fft {
 namespace {
 
-// Cycles of one core for one vector, as in dense_plan.cpp: a sample that is read, a butterfly's share of a point, a row
-// that is written.
-constexpr double kReadCycles = 3, kPointCycles = 1.2, kRowCycles = 4;
-constexpr double kChirp = 5;  // as many times the points, and two DFTs of them
+// Cycles of one core for one vector, as in dense_plan.cpp: a sample that is read, along a frame or from a channel; a row
+// that is written, beside other frames' or turned, beside other rows of its frame. Where and how: as in
+// fourier_plan.cpp.
+constexpr double kReadCycles = 1.5, kChannelCycles = 5, kRowCycles = 6, kTurnedCycles = 3;
+constexpr double kNoThread = 0.75;  // of a call that wakes no other thread
 
 Work count_work(const FramesPlan& plan, int64_t out_channels, int64_t batch, int lanes) {
   const double groups = plan.frames == 1 ? std::ceil(double(plan.signals) / lanes)
                                          : std::ceil(double(plan.frames) / lanes) * double(plan.signals);
-  const FourierSpec spec{plan.length, FourierForm::kReal, false, true};
-  const double points = double(spec.points()),
-               transform = points * std::log2(points) * (has_large_prime(spec.points()) ? kChirp : 1);
+  const double reading = double(plan.taps) * (plan.tap_step > 1 ? kChannelCycles : kReadCycles);
+  const double transform = count_transform_cycles({plan.length, FourierForm::kReal, false, true});
+  const double writing = double(plan.rows) * (plan.frames > 1 ? kRowCycles : kTurnedCycles);
   Work work;
-  work.of[kCalls] = 1;
-  work.of[kDenseTransforms] =
-      groups * (double(plan.taps) * kReadCycles + transform * kPointCycles + double(plan.rows) * kRowCycles);
+  work.of[kCalls] = groups > 1 ? 1 : kNoThread;
+  work.of[kDenseTransforms] = groups * uneven(groups) * (reading + transform + writing);
   work.of[kBytes] = 4 * double(plan.signals * plan.extent * plan.tap_step + batch * out_channels * plan.frames);
   return work;
 }

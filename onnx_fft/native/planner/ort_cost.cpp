@@ -107,16 +107,19 @@ Work count_model_conv(const ConvShape& shape, int lanes) {
 }
 
 Work count_transposed_conv(const ConvShape& shape) {
-  // A plain product takes less by the flop than that of an unfolded input; results that no cache holds wait for memory
-  // before they are added, and in three dimensions that takes as long as scattered reads. Fitted to 17 shapes on a
-  // 2-core AMD EPYC (Zen 3), ONNX Runtime 1.32, one thread, 2026-11: within a fifth of most, and rather below.
-  constexpr double kPlain = 0.65, kCached = 16 << 20;
+  // A plain product takes less by the flop than that of an unfolded input; its weights are turned in every run. Results
+  // that no cache holds wait for memory before they are added, by one thread, while the others wait, too; in three
+  // dimensions that takes as long as scattered reads. Fitted to 17 shapes on a 2-core AMD EPYC (Zen 3) on one thread:
+  // within a fifth of most, and rather below. Of 434 random ones on a 2-core Intel Xeon (Emerald Rapids), on two threads
+  // half of them took between 1.3 and 2.1 times as long as predicted. ONNX Runtime 1.32, 2026-11.
+  constexpr double kPlain = 0.65, kTurned = 0.4, kAlone = 1.5, kCached = 16 << 20;
   const double group = double(shape.attributes.group), outputs = double(shape.out_channels) / group;
   const double points = elements(shape.x, shape.attributes.rank) / double(std::max<int64_t>(1, shape.x[1]));
   const double folded = points * group * outputs * taps(shape);
   Work work;
   work.of[kGemmFlops] = kPlain * 2 * folded * double(shape.in_channels);
-  work.of[shape.attributes.rank == 3 ? kUnfoldedStrided : kUnfolded] = folded;
+  work.of[kUnfolded] = kTurned * double(shape.x[0] * shape.in_channels) * outputs * group * taps(shape);
+  work.of[shape.attributes.rank == 3 ? kUnfoldedStrided : kUnfolded] += kAlone * folded;
   work.of[kBytes] = tensor_bytes(shape);
   if (folded / group / double(std::max<int64_t>(1, shape.x[0])) > kCached) work.of[kBytes] += 8 * folded;
   work.of[kConvCalls] = 1;

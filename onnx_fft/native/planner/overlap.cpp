@@ -5,14 +5,14 @@
 
 #include "planner/fourier_plan.h"
 #include "planner/plan.h"
+#include "planner/tasks.h"
 
 namespace onnx_fft {
 namespace {
 
-// Cycles of one core for one vector: a row of inputs that is read, a butterfly's share of a point, a sample that is
-// added. Of 1,723 frames of 1,024 points on a 2-core AMD EPYC (Zen 3), by the profile, 2026-11.
-constexpr double kRowCycles = 12, kPointCycles = 3, kSampleCycles = 10;
-constexpr double kChirp = 5;  // as many times the points, and two DFTs of them
+// Cycles of one core for one vector: a row of inputs that is read, a sample that is added. Where and how: as in
+// fourier_plan.cpp.
+constexpr double kRowCycles = 10, kSampleCycles = 1;
 
 // A task computes the frames at its beginning once more than the one before it: they are to be few, and its sums are to
 // stay in the second-level cache.
@@ -27,13 +27,11 @@ Work count_work(const OverlapPlan& plan, int lanes) {
   const double ranges = double(ceil_divide(plan.outputs, plan.range) * plan.signals);
   const double frames = std::min(double(plan.frames), double(plan.range + plan.taps) / double(plan.stride) + 1);
   const double groups = ranges * std::ceil(frames / lanes);
-  const FourierSpec spec{plan.length, FourierForm::kHalf, true, true};
-  const double points = double(spec.points()),
-               transform = points * std::log2(points) * (has_large_prime(spec.points()) ? kChirp : 1);
+  const double transform = count_transform_cycles({plan.length, FourierForm::kHalf, true, true});
   Work work;
   work.of[kCalls] = 1;
   work.of[kDenseTransforms] =
-      groups * (double(plan.rows) * kRowCycles + transform * kPointCycles + double(plan.taps) * kSampleCycles);
+      groups * uneven(ranges) * (double(plan.rows) * kRowCycles + transform + double(plan.taps) * kSampleCycles);
   work.of[kBytes] = 4 * double(plan.signals) * (double(plan.rows * plan.frames) + double(plan.outputs));
   return work;
 }

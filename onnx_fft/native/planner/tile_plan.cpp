@@ -115,6 +115,8 @@ LinePlan plan_line(int length) {
   return line;
 }
 
+double line_cost(int length) { return factor(length).cost; }
+
 std::vector<int32_t> find_places(const LinePlan& line) {
   std::vector<int32_t> places(static_cast<size_t>(line.length));
   for (int place = 0; place < line.length; ++place) {

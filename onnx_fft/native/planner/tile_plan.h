@@ -85,6 +85,9 @@ int64_t next_length(int64_t least, bool even);
 constexpr int kLargestRadix = 13;
 LinePlan plan_line(int length);
 
+// What the butterflies of such a line cost for each element, roughly in loads and stores.
+double line_cost(int length);
+
 // Where a DFT in place leaves each bin: with steps of radices r and counts m, bin k[0] + r[0] (k[1] + r[1] (...)) at
 // k[0] m[0] + k[1] m[1] + ...
 std::vector<int32_t> find_places(const LinePlan& line);
