@@ -84,7 +84,7 @@ def rewrite(
     progress: Progress = no_progress,
     **choices: Unpack[RewriteChoices],
 ) -> Rewritten:
-    """Replace the convolutions of a model (a path or an object, which is not changed) that gain from it.
+    """Replace the operators of a model (a path or an object, which is not changed) that gain from it.
 
     `choices` are fields of `RewriteOptions`, which says what each means; they go on top of `options`. `progress` is
     called with what is being done and the share that is done, if it is known.

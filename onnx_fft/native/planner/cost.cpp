@@ -61,15 +61,18 @@ double product_flops(const ConvPlan& plan, const Sizes& s, double L) {
   return 8 * s.bins * s.rows / few * s.inner * s.groups * fill(s.channels_out, L);
 }
 
-// Samples that are loaded one by one, because a stride or a dilation scatters them. In columns, each one that is read
-// or written takes a line of the cache, and those of all channels may share a few sets of it.
+// Samples that are loaded one by one, because a stride or a dilation scatters them; with a stride and tiles in lanes,
+// each lane's lie elsewhere. In columns, each one that is read or written takes a line of the cache, and those of all
+// channels may share a few sets of it.
 double scattered_samples(const ConvPlan& plan, const Sizes& s) {
-  constexpr double kColumn = 25;  // a sample of a column takes 15 ns on Zen 3
+  constexpr double kColumn = 25;   // a sample of a column takes 15 ns on Zen 3
+  constexpr double kInTile = 4.5;  // a lane's takes 2 to 3 ns, there and on Emerald Rapids
   const AxisPlan& last = plan.axes[kMaxRank - 1];
   const double inputs = s.rows * s.groups * s.inner * s.points,
                outputs = s.rows * s.groups * s.channels_out * s.outputs;
   if (!plan.direct && last.length == 1) return kColumn * (inputs + outputs);
-  return last.stride > 1 || (!plan.direct && last.split_dilation) ? inputs : 0;
+  if (last.stride > 1) return (plan.lanes == Lanes::kTiles ? kInTile : 1) * inputs;
+  return !plan.direct && last.split_dilation ? inputs : 0;
 }
 
 }  // namespace
