@@ -90,7 +90,7 @@ def rewrite(
     called with what is being done and the share that is done, if it is known.
 
     The result is validated against the original, unless `validate` is false. If an output differs though every
-    convolution is right, those it follows from are left alone. Raises ValidationFailed if the two models differ all the
+    replacement is right, those it follows from are left alone. Raises ValidationFailed if the two models differ all the
     same, UsageError, InvalidModelError, OpsetError, RuntimeUnavailable without ONNX Runtime, and NativeUnavailable or
     CudaUnavailable if the native library or the CUDA provider is to be measured and is not there.
     """
