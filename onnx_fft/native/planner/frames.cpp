@@ -8,8 +8,8 @@
 namespace onnx_fft {
 namespace {
 
-// Cycles of one core for one vector, as in dense_plan.cpp: a sample that is read, along a frame or from a channel; a row
-// that is written, beside other frames' or turned, beside other rows of its frame. Where and how: as in
+// Cycles of one core for one vector, as in dense_plan.cpp: a sample that is read, along a frame or from a channel; a
+// row that is written, beside other frames' or turned, beside other rows of its frame. Where and how: as in
 // fourier_plan.cpp.
 constexpr double kReadCycles = 1.5, kChannelCycles = 5, kRowCycles = 6, kTurnedCycles = 3;
 constexpr double kNoThread = 0.75;  // of a call that wakes no other thread

@@ -110,8 +110,8 @@ Work count_transposed_conv(const ConvShape& shape) {
   // A plain product takes less by the flop than that of an unfolded input; its weights are turned in every run. Results
   // that no cache holds wait for memory before they are added, by one thread, while the others wait, too; in three
   // dimensions that takes as long as scattered reads. Fitted to 17 shapes on a 2-core AMD EPYC (Zen 3) on one thread:
-  // within a fifth of most, and rather below. Of 434 random ones on a 2-core Intel Xeon (Emerald Rapids), on two threads
-  // half of them took between 1.3 and 2.1 times as long as predicted. ONNX Runtime 1.32, 2026-11.
+  // within a fifth of most, and rather below; on two threads most take two to four times as long as predicted
+  // (scripts/bench/calibrate_frames.py, 2-core Intel Xeon). ONNX Runtime 1.32, 2026-11.
   constexpr double kPlain = 0.65, kTurned = 0.4, kAlone = 1.5, kCached = 16 << 20;
   const double group = double(shape.attributes.group), outputs = double(shape.out_channels) / group;
   const double points = elements(shape.x, shape.attributes.rank) / double(std::max<int64_t>(1, shape.x[1]));
