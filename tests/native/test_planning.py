@@ -46,6 +46,7 @@ def run_kernel(spec: ConvSpec, x: Array) -> Array:
     return y
 
 
+BASIS = replace(make_spec((1, 402), (400,), (4000,), strides=(160,), pads="valid"), basis_length=400)
 SHAPES = {
     "1x1": make_spec((16, 16), (1, 1), (40, 40)),
     "3x3, few channels": make_spec((3, 8), (3, 3), (40, 40)),
@@ -56,6 +57,13 @@ SHAPES = {
     "depthwise": make_spec((16, 16), (9, 9), (40, 40), group=16),
     "stride": make_spec((8, 8), (7, 7), (40, 40), strides=(2, 2)),
 }
+
+
+@pytest.mark.parametrize("spec", [*SHAPES.values(), BASIS, replace(BASIS, extents=(400,))], ids=str)
+def test_what_has_no_images_is_predicted_to_take_no_longer(spec: ConvSpec) -> None:
+    rates = read_rates(measure=False)
+    none, one = (predict(replace(ask(spec), batch=batch), rates) for batch in (0, 1))
+    assert 0 < none.seconds <= one.seconds and 0 < none.kernel_seconds <= one.kernel_seconds
 
 
 @pytest.mark.parametrize("name", SHAPES)

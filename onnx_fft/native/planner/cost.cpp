@@ -57,8 +57,7 @@ double transformed_lanes(const ConvPlan& plan, const Sizes& s, double L) {
 double product_flops(const ConvPlan& plan, const Sizes& s, double L) {
   if (plan.is_elementwise()) return 8 * s.bins * s.rows * s.groups;
   if (plan.lanes == Lanes::kTiles) return 8 * s.bins * fill(s.rows, L) * s.inner * s.channels_out * s.groups;
-  const double few = std::min(1.0, s.rows / kFewRows);
-  return 8 * s.bins * s.rows / few * s.inner * s.groups * fill(s.channels_out, L);
+  return 8 * s.bins * std::max(s.rows, kFewRows) * s.inner * s.groups * fill(s.channels_out, L);
 }
 
 // Samples that are loaded one by one, because a stride or a dilation scatters them; with a stride and tiles in lanes,

@@ -92,7 +92,7 @@ double weight_vectors(const DensePlan& plan) { return plan.form == DenseForm::kG
 // Cycles to multiply one pair of `rows` tiles with all inputs of one vector of outputs: `products` for each row and
 // input, of which `chained` go to the same sum.
 double product_cycles(double rows, double strip_rows, double inputs, double products, double chained) {
-  const double strips = std::ceil(rows / strip_rows), strip = rows / strips;
+  const double strips = std::max(1.0, std::ceil(rows / strip_rows)), strip = rows / strips;
   const double input = std::max(strip * products * kProductCycles, kLatencyCycles * chained) + kInputCycles;
   return strips * (inputs * input + kStripCycles * std::ceil(inputs / double(kDenseChain)));
 }
@@ -110,7 +110,8 @@ double tensor_bytes(const DensePlan& plan) {
 Work count_dense_work(const DensePlan& plan, int lanes) {
   const double tiles = double(plan.lines() * plan.line_tiles());
   const double segments = double(plan.lines()) * std::ceil(double(plan.axes[2].tiles) / double(plan.segment));
-  const double blocks = std::min(segments, std::ceil(tiles / double(plan.block))), rows = tiles / blocks;
+  const double blocks = std::max(1.0, std::min(segments, std::ceil(tiles / double(plan.block))));  // of no tiles, one
+  const double rows = tiles / blocks;
   const double in_vectors = double(ceil_divide(plan.in_channels, lanes) * plan.polyphase),
                out_vectors = double(ceil_divide(plan.out_channels, lanes));
   const double groups = double(plan.group), inputs = double(plan.inputs()), pairs = double(plan.pairs().count()),
