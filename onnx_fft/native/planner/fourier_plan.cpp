@@ -13,8 +13,8 @@ namespace {
 constexpr int64_t kMostPoints = int64_t{1} << 27;
 
 // For a point, times the cost of its butterflies; the second of a DFT by a chirp, of both DFTs of the padded points.
-// By scripts/bench/calibrate_frames.py on a 2-core Intel Xeon (Emerald Rapids), 2026-11: 2.3 to 3.8 and 4.5 to 5 cycles
-// with AVX-512, 2.8 to 5.2 and 4 to 5 with AVX2.
+// Fitted to sites as scripts/bench/calibrate_frames.py draws and judges them, on a 2-core Intel Xeon (Emerald Rapids),
+// 2026-11: 2.3 to 3.8 and 4.5 to 5 cycles with AVX-512, 2.8 to 5.2 and 4 to 5 with AVX2.
 constexpr double kPointCycles = 3.6, kChirpCycles = 5;
 
 template <typename Real>
