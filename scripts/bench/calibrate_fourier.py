@@ -40,7 +40,7 @@ from onnx_fft.lowering import NATIVE, list_lowerings
 from onnx_fft.lowering.base import FourierPlan
 from onnx_fft.sites.fourier import DftSpec, StftSpec, describe_fourier
 from onnx_fft.sites.site import FourierSpec
-from scripts.bench.fitting import FOLDS, LEAST_RATE, fit_rates
+from scripts.bench.fitting import FOLDS, LEAST_RATE, fit_rates, read_fields
 from scripts.bench.fourier import REST_S, time_block
 from scripts.bench.fourier_rows import OPSET, bind
 from scripts.shared.conv_models import Array
@@ -279,9 +279,7 @@ def judge(judged: list[tuple[Entry, Machine]], target: str) -> dict[str, Any]:
 
 def read_entry(entry: dict[str, Any]) -> Entry:
     """One line."""
-    fields: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in entry["spec"].items()
-    }
+    fields = read_fields(entry["spec"])
     spec: FourierSpec = StftSpec(**fields) if entry["kind"] == StftSpec.__name__ else DftSpec(**fields)
     plans = [
         (FourierPlan(each["lowering"], tuple(each["lengths"])), _in_model(each["seconds"])) for each in entry["plans"]

@@ -41,6 +41,7 @@ from onnx_fft.sites.spec import ConvSpec
 from onnx_fft.sites.transposed import ConvTransposeSpec
 from scripts.bench.calibrate import FFTCONV
 from scripts.bench.calibrate_native import CONV_UNITS, rule_out
+from scripts.bench.fitting import read_fields
 from scripts.bench.fourier import REST_S, time_block
 from scripts.bench.fourier_rows import OPSET, bind
 from scripts.shared.conv_models import Array
@@ -51,6 +52,9 @@ MOST_FLOPS, MOST_SAMPLES = 5e9, 6_000_000
 """Of the operator's own products, and of all frames together: what does more takes too long."""
 
 FrameSpec = ConvSpec | MatMulSpec | ConvTransposeSpec
+Site = tuple[FrameSpec, Array]
+"""What a node computes, and its weight."""
+Draw = Callable[[np.random.Generator], Site | None]
 Case = tuple[str, FrameSpec, float, float]
 """A kind, a site of it, and the seconds of ONNX Runtime's operator and of the library's."""
 
@@ -122,13 +126,11 @@ def make_model(spec: FrameSpec, weight: Array) -> ModelProto:
 def draw_sites(seed: int) -> Iterator[tuple[str, FrameSpec, Array]]:
     """Kinds, sites and weights, without end: as wide as models have them, and wider."""
     rng = np.random.default_rng(seed)
-    kinds: list[Callable[[np.random.Generator], tuple[FrameSpec, Array] | None]] = list(KINDS.values())
-    names = list(KINDS)
+    kinds = list(KINDS.items())
     while True:
-        number = int(rng.integers(len(kinds)))
-        drawn = kinds[number](rng)
-        if drawn is not None:
-            yield names[number], *drawn
+        kind, draw = _pick(rng, *kinds)
+        if (site := draw(rng)) is not None:
+            yield kind, *site
 
 
 def _pick(rng: np.random.Generator, *values: Any) -> Any:
@@ -153,37 +155,44 @@ def _draw_basis(rng: np.random.Generator, share: float) -> tuple[Array, int, int
     return weight, batch, frames, step
 
 
-def _draw_stft(rng: np.random.Generator, pointwise: bool = False) -> tuple[FrameSpec, Array] | None:
-    drawn = _draw_basis(rng, _pick(rng, 1, 1, 0.5, 0.25, 0.1))
-    if drawn is None:
-        return None
-    weight, batch, frames, step = drawn
+def _by_basis(make: Callable[[Array, int, int, int], Site], *shares: float) -> Draw:
+    """Draws a basis of one of these shares of the bins, and what `make` says of it; None if it is no basis."""
+
+    def draw(rng: np.random.Generator) -> Site | None:
+        drawn = _draw_basis(rng, _pick(rng, *shares))
+        return None if drawn is None else make(*drawn)
+
+    return draw
+
+
+def _make_stft(weight: Array, batch: int, frames: int, step: int) -> Site:
     rows, taps = weight.shape
     ones, none = (1,), (0,)
     spec = ConvSpec(
         batch, 1, rows, 1, (taps + step * (frames - 1),), (taps,), (step,), ones, none, none, "float32",
         basis_length=taps,
     )  # fmt: skip
-    if not pointwise:
-        return spec, weight[:, None]
-    return replace(spec, in_channels=taps, extents=(frames,), kernel_shape=ones, strides=ones), weight[:, :, None]
+    return spec, weight[:, None]
 
 
-def _draw_matmul(rng: np.random.Generator, in_columns: bool = False) -> tuple[FrameSpec, Array] | None:
-    drawn = _draw_basis(rng, _pick(rng, 1, 1, 0.5, 0.25, 0.1))
-    if drawn is None:
-        return None
-    weight, batch, frames, _ = drawn
+def _make_pointwise(weight: Array, batch: int, frames: int, _: int) -> Site:
     rows, taps = weight.shape
-    shape = (batch, taps, frames) if in_columns else (batch, frames, taps)
-    return MatMulSpec(shape, rows, "float32", taps, in_columns), weight if in_columns else weight.T.copy()
+    ones, none = (1,), (0,)
+    spec = ConvSpec(batch, taps, rows, 1, (frames,), ones, ones, ones, none, none, "float32", basis_length=taps)
+    return spec, weight[:, :, None]
 
 
-def _draw_inverse(rng: np.random.Generator) -> tuple[FrameSpec, Array] | None:
-    drawn = _draw_basis(rng, 1)
-    if drawn is None:
-        return None
-    weight, batch, frames, step = drawn
+def _make_rows(weight: Array, batch: int, frames: int, _: int) -> Site:
+    rows, taps = weight.shape
+    return MatMulSpec((batch, frames, taps), rows, "float32", taps), weight.T.copy()
+
+
+def _make_columns(weight: Array, batch: int, frames: int, _: int) -> Site:
+    rows, taps = weight.shape
+    return MatMulSpec((batch, taps, frames), rows, "float32", taps, in_columns=True), weight
+
+
+def _make_inverse(weight: Array, batch: int, frames: int, step: int) -> Site:
     rows, taps = weight.shape
     ones, none = (1,), (0,)
     spec = ConvTransposeSpec(
@@ -192,7 +201,7 @@ def _draw_inverse(rng: np.random.Generator) -> tuple[FrameSpec, Array] | None:
     return spec, weight[:, None]
 
 
-def _draw_transposed(rng: np.random.Generator) -> tuple[FrameSpec, Array] | None:
+def _draw_transposed(rng: np.random.Generator) -> Site | None:
     rank = int(_pick(rng, 1, 1, 2, 2, 3))
     inputs, outputs, group = _draw_size(rng, 1, 256), _draw_size(rng, 1, 256), 1
     if rng.random() < 1 / 3:
@@ -208,12 +217,15 @@ def _draw_transposed(rng: np.random.Generator) -> tuple[FrameSpec, Array] | None
     return spec, rng.standard_normal(spec.weight_shape, dtype=np.float32)
 
 
-KINDS: dict[str, Callable[[np.random.Generator], tuple[FrameSpec, Array] | None]] = {
-    "Conv": _draw_stft,
-    "pointwise Conv": lambda rng: _draw_stft(rng, pointwise=True),
-    "MatMul": _draw_matmul,
-    "MatMul of columns": lambda rng: _draw_matmul(rng, in_columns=True),
-    "inverse": _draw_inverse,
+SHARES = (1, 1, 0.5, 0.25, 0.1)
+"""Of all bins, which a model may not want."""
+
+KINDS: dict[str, Draw] = {
+    "Conv": _by_basis(_make_stft, *SHARES),
+    "pointwise Conv": _by_basis(_make_pointwise, *SHARES),
+    "MatMul": _by_basis(_make_rows, *SHARES),
+    "MatMul of columns": _by_basis(_make_columns, *SHARES),
+    "inverse": _by_basis(_make_inverse, 1),
     "ConvTranspose": _draw_transposed,
 }
 
@@ -262,9 +274,7 @@ def _plan(spec: FrameSpec) -> Plan:
 
 def read_case(line: dict[str, Any]) -> Case:
     """One line."""
-    fields: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in line["spec"].items()
-    }
+    fields = read_fields(line["spec"])
     make = MatMulSpec if "rows" in fields else ConvTransposeSpec if "output_padding" in fields else ConvSpec
     return line["kind"], make(**fields), line["own_seconds"], line["node_seconds"]
 

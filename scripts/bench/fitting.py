@@ -129,11 +129,13 @@ def read_cases(path: Path) -> tuple[dict[str, Any], list[Case]]:
 
 def read_entry(entry: dict[str, Any]) -> Case:
     """One line."""
-    fields: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in entry["spec"].items()
-    }
     plans = [
         (ConvPlan(plan["lowering"], tuple(AxisPlan(**axis) for axis in plan["axes"])), plan["seconds"])
         for plan in entry["plans"]
     ]
-    return ConvSpec(**fields), entry["conv_seconds"], plans
+    return ConvSpec(**read_fields(entry["spec"])), entry["conv_seconds"], plans
+
+
+def read_fields(spec: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a spec, whose tuples are lists in a file."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()}
