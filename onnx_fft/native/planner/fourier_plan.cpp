@@ -17,6 +17,14 @@ constexpr int64_t kMostPoints = int64_t{1} << 27;
 // 2026-11: 2.3 to 3.8 and 4.5 to 5 cycles with AVX-512, 2.8 to 5.2 and 4 to 5 with AVX2.
 constexpr double kPointCycles = 3.6, kChirpCycles = 5;
 
+// Whether a DFT of so many points takes a chirp.
+bool has_large_prime(int64_t n) {
+  for (int64_t factor = 2; factor <= kLargestRadix; ++factor) {
+    while (n % factor == 0) n /= factor;
+  }
+  return n > 1;
+}
+
 template <typename Real>
 std::vector<Real> cast(const std::vector<double>& values) {
   return std::vector<Real>(values.begin(), values.end());
@@ -127,13 +135,6 @@ int64_t choose_padded(int64_t points, bool is_long) {
 double line_bytes(int64_t points, int real_bytes) { return 2 * double(points - 1) * (sizeof(double) + real_bytes); }
 
 }  // namespace
-
-bool has_large_prime(int64_t n) {
-  for (int64_t factor = 2; factor <= kLargestRadix; ++factor) {
-    while (n % factor == 0) n /= factor;
-  }
-  return n > 1;
-}
 
 double count_transform_cycles(const FourierSpec& spec) {
   const int64_t points = spec.points();

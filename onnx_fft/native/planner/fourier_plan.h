@@ -86,9 +86,6 @@ struct FourierPlan {
   bool has_chirp() const { return !chirp.empty(); }
 };
 
-// Whether a DFT of so many points takes a chirp.
-bool has_large_prime(int64_t points);
-
 // Cycles of one core for the DFTs of a vector of short lines, without what reads and writes them.
 double count_transform_cycles(const FourierSpec& spec);
 
